@@ -1,0 +1,77 @@
+"""What every embedder is to the pipeline: text in, one Arrow column out, with counters and a fingerprint."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Literal, Protocol, TypeAlias
+
+import pyarrow as pa
+
+Texts: TypeAlias = Sequence[str] | pa.Array | pa.ChunkedArray
+
+
+@dataclass(frozen=True)
+class VectorSpec:
+    """How a vector column is stored and compared.
+
+    ``dim`` is None for sparse vectors. ``idf`` asks the store to weigh terms by inverse document frequency
+    (Qdrant's ``modifier: idf``).
+    """
+
+    kind: Literal["dense", "sparse", "multivector"]
+    arrow_type: pa.DataType
+    dim: int | None = None
+    distance: Literal["cosine", "dot", "euclid", "manhattan"] = "cosine"
+    idf: bool = False
+
+
+@dataclass
+class EmbedStats:
+    """Counters of one embedder since it was made; all are plain sums, so that workers' can be added up.
+
+    ``tokens`` counts real tokens fed to the model (special ones included), ``padded_tokens`` the cells of the
+    batches they were fed in: ``1 - tokens / padded_tokens`` is the padding waste.
+    """
+
+    rows: int = 0
+    tokens: int = 0
+    padded_tokens: int = 0
+    truncated: int = 0
+    tokenize_seconds: float = 0.0
+    model_seconds: float = 0.0
+
+    def add(self, other: EmbedStats) -> None:
+        """Add another embedder's counters to these."""
+        for field in fields(self):
+            setattr(self, field.name, getattr(self, field.name) + getattr(other, field.name))
+
+    @property
+    def padding_waste(self) -> float:
+        """Share of the fed cells that were padding, 0 to 1."""
+        return 1 - self.tokens / self.padded_tokens if self.padded_tokens else 0.0
+
+
+class Embedder(Protocol):
+    """One model, ready to embed. Loading may be lazy; ``embed_arrow`` and ``embed_queries_arrow`` load it."""
+
+    @property
+    def stats(self) -> EmbedStats:
+        """What was embedded so far."""
+
+    @property
+    def spec(self) -> VectorSpec:
+        """Kind, type and dimension of the column."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Hex sha256 over everything that changes a vector: model files, tokenizer, pooling, length, options."""
+
+    def embed_arrow(self, texts: Texts) -> pa.Array:
+        """Embed documents; the column has ``spec.arrow_type``, one entry a text, in order.
+
+        Raises on the first text that cannot be embedded; the caller splits the batch to find it.
+        """
+
+    def embed_queries_arrow(self, texts: Texts) -> pa.Array:
+        """Embed queries, with the query side of the model."""
