@@ -1,0 +1,1 @@
+"""Sparse embedders: one file a model family."""

@@ -1,0 +1,72 @@
+"""Finds a language's stop words: in the model's files, or in the package bm25s where its list is the same.
+
+The order is: the folder the user gave; the cache; bm25s, without any network call; the hub. The lists of bm25s serve
+for the languages, and with the digests, that the model's card names, so that an edited list is not taken for the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from importlib import import_module
+from pathlib import Path
+
+from embedders.catalog import ModelCard
+from embedders.errors import ModelFilesError, ModelNotFoundError
+from embedders.hub import resolve_model
+from embedders.sparse.family import ModelPlace
+
+
+def load_stopwords(card: ModelCard, language: str, place: ModelPlace) -> frozenset[str]:
+    """Stop words of one of the card's languages.
+
+    A language that the model has no list for has none. Raises ModelFilesError for a folder without the list, and
+    ModelNotFoundError where it is in none of the places.
+    """
+    if language in card.options["without_stopwords"]:
+        return frozenset()
+    if place.specific_model_path is not None:
+        return _read_list(Path(place.specific_model_path), language)
+    try:
+        cached = resolve_model(card, cache_dir=place.cache_dir, local_files_only=True)
+    except (ModelNotFoundError, ModelFilesError):
+        packaged = _packaged_list(card, language)
+        return _fetch(card, language, place) if packaged is None else packaged
+    return _read_list(cached, language)
+
+
+def words_digest(words: Iterable[str]) -> str:
+    """Hex sha256 of the sorted words, one a line."""
+    return hashlib.sha256("\n".join(sorted(words)).encode()).hexdigest()
+
+
+def _read_list(folder: Path, language: str) -> frozenset[str]:
+    path = folder / f"{language}.txt"
+    try:
+        return frozenset(path.read_text(encoding="utf-8").splitlines())
+    except FileNotFoundError:
+        raise ModelFilesError(
+            f"{folder} has no {path.name}, the stop words of {language}; put the list there, one word a line, "
+            "or pass stopwords=set() to keep every word"
+        ) from None
+    except UnicodeDecodeError as error:
+        raise ModelFilesError(f"{path} is not UTF-8 ({error}); save the stop words as UTF-8") from None
+
+
+def _packaged_list(card: ModelCard, language: str) -> frozenset[str] | None:
+    entry = card.options["bm25s_stopwords"].get(language)
+    if entry is None:
+        return None
+    words = frozenset(getattr(import_module("bm25s.stopwords"), entry["name"], ()))
+    return words if words_digest(words) == entry["sha256"] else None
+
+
+def _fetch(card: ModelCard, language: str, place: ModelPlace) -> frozenset[str]:
+    try:
+        folder = resolve_model(card, cache_dir=place.cache_dir, local_files_only=place.local_files_only)
+    except ModelNotFoundError as error:
+        raise ModelNotFoundError(
+            f"the stop words of {language} are not at hand: {error} A folder with {language}.txt can be given as "
+            "specific_model_path, or the words themselves as stopwords (an empty set keeps every word)."
+        ) from error
+    return _read_list(folder, language)
