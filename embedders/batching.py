@@ -1,0 +1,45 @@
+"""Token-budget batches: rows of similar length together, so that little padding is computed."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+# Tokens a thread works on at once. Measured with a 384-wide BERT, 1 thread, on 1,000 docstrings: tokens a CPU second
+# at a budget of 256, 512, 1,024, 2,048, 4,096 and 8,192 were 8.1k, 8.1k, 7.8k, 7.1k, 6.2k and 5.2k (activations leave
+# the cache), padding 0.5, 1.3, 3.1, 6.7, 12 and 20%. More threads want more rows to share out.
+CPU_TOKENS_A_THREAD = 256
+CPU_BUDGETS = (512, 4096)
+# Not measured. A GPU is fed well from some thousand rows in a matrix product; 16,384 tokens of a 1,024-wide model
+# with 4,096-wide inner layers are 268 MB of float32 activations, which every current GPU has.
+GPU_BUDGET = 16384
+
+
+def default_token_budget(*, threads: int, on_gpu: bool) -> int:
+    """Tokens, padding included, of one model call."""
+    if on_gpu:
+        return GPU_BUDGET
+    low, high = CPU_BUDGETS
+    return min(max(CPU_TOKENS_A_THREAD * threads, low), high)
+
+
+def token_budget_batches(
+    lengths: npt.NDArray[np.integer], budget: int, *, max_rows: int | None = None
+) -> list[npt.NDArray[np.intp]]:
+    """Partition rows by length, longest first, so that rows x longest <= budget in every batch.
+
+    ``lengths`` is (rows,), in tokens. A row that is longer than the budget gets a batch of its own; no batch has
+    more than ``max_rows``. Returns the row numbers of each batch. Longest first lets memory grow once.
+    """
+    if budget < 1 or (max_rows is not None and max_rows < 1):
+        raise ValueError(f"budget and max_rows must be 1 or more, got {budget} and {max_rows}")
+    order = np.argsort(-lengths, kind="stable")
+    batches = []
+    start = 0
+    while start < len(order):
+        longest = max(1, int(lengths[order[start]]))
+        rows = max(1, budget // longest)
+        end = start + (rows if max_rows is None else min(rows, max_rows))
+        batches.append(order[start:end])
+        start = end
+    return batches

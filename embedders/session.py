@@ -1,0 +1,239 @@
+"""ONNX Runtime session: providers, threads, device, memory."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime as ort
+
+from embedders.errors import DeviceError, ModelFilesError
+
+logger = logging.getLogger(__name__)
+
+CPU = "CPUExecutionProvider"
+CUDA = "CUDAExecutionProvider"
+NVIDIA_PROVIDERS = (CUDA, "TensorrtExecutionProvider", "NvTensorRTRTXExecutionProvider")
+
+Provider = str | tuple[str, Mapping[str, Any]]
+Cuda = bool | Literal["auto", "cpu", "cuda"]
+
+# Warnings are about graph rewrites and about hardware probed at start, nothing a user can act on; errors stay.
+ORT_LOG_ERRORS = 3
+
+
+@dataclass(frozen=True)
+class SessionSettings:
+    """How a model is run.
+
+    ``threads`` of one operator; None takes every core this process may use. ``cuda``: "auto" uses a GPU that is
+    there and falls back to the CPU with a log line, True insists, False declines. ``providers`` replaces that
+    choice by ONNX Runtime's own names, with options if need be. ``device_id`` and ``provider_options`` belong to
+    the CUDA provider, ``session_options`` are attributes of onnxruntime.SessionOptions
+    (``{"enable_cpu_mem_arena": False}``), ``session_config`` its configuration entries.
+
+    ``allow_spinning`` lets idle threads wait in a busy loop for the next operator: a few percent faster for a
+    process that has its cores to itself, but a loss where readers, writers and other embedders share them.
+    """
+
+    threads: int | None = None
+    cuda: Cuda = "auto"
+    providers: Sequence[Provider] | None = None
+    device_id: int | None = None
+    allow_spinning: bool = False
+    provider_options: Mapping[str, Any] = field(default_factory=dict)
+    session_options: Mapping[str, Any] = field(default_factory=dict)
+    session_config: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.threads is not None and self.threads < 1:
+            raise ValueError(f"threads must be 1 or more, got {self.threads}; None takes every core")
+        if self.cuda not in (True, False, "auto", "cpu", "cuda"):
+            raise ValueError(f"cuda must be True, False, 'auto', 'cpu' or 'cuda', got {self.cuda!r}")
+        if self.providers is not None and self.insists_on_cuda:
+            raise ValueError("cuda and providers both choose the device: give one of them")
+
+    @property
+    def insists_on_cuda(self) -> bool:
+        """Whether anything but a GPU is an error."""
+        return self.cuda is True or self.cuda == "cuda"
+
+    @property
+    def effective_threads(self) -> int:
+        """Threads an operator gets."""
+        return self.threads or available_cores()
+
+
+class OnnxSession:
+    """A loaded graph."""
+
+    def __init__(self, path: Path, settings: SessionSettings) -> None:
+        if not path.is_file():
+            raise ModelFilesError(f"{path} is missing: the model's folder is incomplete")
+        self._session = _open(path, settings)
+        self.path = path
+        self.inputs = frozenset(node.name for node in self._session.get_inputs())
+
+    @property
+    def providers(self) -> list[str]:
+        """Execution providers that really serve this session, first choice first."""
+        return list(self._session.get_providers())
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether an NVIDIA GPU runs the graph."""
+        return self.providers[0] in NVIDIA_PROVIDERS
+
+    def output_name(self, output: int | str) -> str:
+        """Name of an output given by position or name; raises ModelFilesError when the graph has no such output."""
+        names: list[str] = [node.name for node in self._session.get_outputs()]
+        if isinstance(output, int) and output < len(names):
+            return names[output]
+        if output in names:
+            return str(output)
+        raise ModelFilesError(f"{self.path} has no output {output!r}; its outputs are {', '.join(names)}")
+
+    def output_width(self, name: str) -> int | None:
+        """Size of an output's last axis, None where the graph leaves it open."""
+        shape = next(node.shape for node in self._session.get_outputs() if node.name == name)
+        return shape[-1] if shape and isinstance(shape[-1], int) else None
+
+    def run(self, output: str, feed: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[Any]:
+        """Compute one output; of ``feed``, only what the graph takes is fed."""
+        known = {name: array for name, array in feed.items() if name in self.inputs}
+        result = self._session.run([output], known)[0]
+        return np.asarray(result)
+
+
+def _open(path: Path, settings: SessionSettings) -> ort.InferenceSession:
+    wanted = choose_providers(settings)
+    ort.set_default_logger_severity(ORT_LOG_ERRORS)
+    try:
+        session = ort.InferenceSession(str(path), sess_options=_session_options(settings), providers=wanted)
+    except Exception as error:
+        # ONNX Runtime's exceptions share no base class of their own.
+        if not type(error).__module__.startswith("onnxruntime"):
+            raise
+        raise ModelFilesError(f"ONNX Runtime cannot load {path}: {error}") from error
+    missing = [name for name, _ in wanted if name not in session.get_providers()]
+    if missing and (settings.providers is not None or settings.insists_on_cuda):
+        raise DeviceError(f"{_names(missing)} did not start for {path}; is the libraries' version right? {_GPU_HINT}")
+    if missing:
+        logger.warning("%s did not start, %s runs on the CPU. %s", _names(missing), path, _GPU_HINT)
+    return session
+
+
+def _session_options(settings: SessionSettings) -> ort.SessionOptions:
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+    # Given explicitly: by default ONNX Runtime pins its threads to cores, the same ones in every process.
+    options.intra_op_num_threads = settings.effective_threads
+    options.inter_op_num_threads = 1
+    # A pattern is one plan for one exact input shape, kept for ever, and nearly every batch has a shape of its own.
+    options.enable_mem_pattern = False
+    options.log_severity_level = ORT_LOG_ERRORS
+    for name, value in settings.session_options.items():
+        if not hasattr(options, name):
+            raise ValueError(f"session_options: onnxruntime.SessionOptions has no attribute {name!r}")
+        setattr(options, name, value)
+    config = {"session.intra_op.allow_spinning": str(int(settings.allow_spinning)), **settings.session_config}
+    for name, value in config.items():
+        options.add_session_config_entry(name, value)
+    return options
+
+
+_GPU_HINT = (
+    'A GPU needs the NVIDIA driver and, for its libraries, pip install "fleetembed[gpu]"; cuda=False runs on the CPU.'
+)
+
+
+def choose_providers(settings: SessionSettings) -> list[tuple[str, dict[str, Any]]]:
+    """Execution providers with their options, first choice first.
+
+    Raises DeviceError for a provider this ONNX Runtime does not have and for a GPU this machine does not have.
+    """
+    available = ort.get_available_providers()
+    if settings.providers is not None:
+        chosen = [(item, {}) if isinstance(item, str) else (item[0], dict(item[1])) for item in settings.providers]
+        unknown = [name for name, _ in chosen if name not in available]
+        if unknown:
+            raise DeviceError(f"this ONNX Runtime has no {_names(unknown)}; it has {_names(available)}")
+        if any(name in NVIDIA_PROVIDERS for name, _ in chosen) and not cuda_devices():
+            raise DeviceError(f"an NVIDIA provider was asked for, but no CUDA device is there. {_GPU_HINT}")
+        return chosen
+    if settings.insists_on_cuda:
+        _check_cuda(settings.device_id, available)
+    elif settings.cuda != "auto" or not cuda_devices():
+        return [(CPU, {})]
+    elif CUDA not in available:
+        logger.warning("A GPU is there, but this ONNX Runtime cannot use it. %s", _GPU_HINT)
+        return [(CPU, {})]
+    # Batches differ in shape: growing by powers of two, the default, would take up to twice the memory they need.
+    options: dict[str, Any] = {"arena_extend_strategy": "kSameAsRequested", **settings.provider_options}
+    if settings.device_id is not None:
+        options["device_id"] = settings.device_id
+    return [(CUDA, options), (CPU, {})]
+
+
+def _check_cuda(device_id: int | None, available: Sequence[str]) -> None:
+    if CUDA not in available:
+        raise DeviceError(f"CUDA was asked for, but this ONNX Runtime has only {_names(available)}. {_GPU_HINT}")
+    count = cuda_devices()
+    if (device_id or 0) >= count:
+        raise DeviceError(f"CUDA device {device_id or 0} was asked for, but this machine has {count}. {_GPU_HINT}")
+
+
+def _names(providers: Sequence[str]) -> str:
+    return ", ".join(providers)
+
+
+@cache
+def cuda_devices() -> int:
+    """Number of CUDA devices the NVIDIA driver shows this process; 0 without a driver.
+
+    ONNX Runtime's list of providers says what it was built with, not what the machine has.
+    """
+    try:
+        driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return 0
+    count = ctypes.c_int(0)
+    if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
+        return 0
+    return count.value
+
+
+def available_cores() -> int:
+    """Physical cores this process may use: its CPU affinity without hyperthreads, within its container's quota."""
+    if sys.platform != "linux":
+        return os.cpu_count() or 1
+    allowed = os.sched_getaffinity(0)
+    cores = {_siblings(cpu) for cpu in allowed}
+    quota = _cgroup_quota()
+    return max(1, len(cores) if quota is None else min(len(cores), round(quota)))
+
+
+def _siblings(cpu: int) -> str:
+    """Hyperthreads that share this one's core, in the kernel's notation."""
+    try:
+        return Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list").read_text()
+    except OSError:
+        return str(cpu)
+
+
+def _cgroup_quota() -> float | None:
+    """CPUs the container is limited to (cgroup v2 cpu.max: quota and period in microseconds), None without limit."""
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+    except (OSError, ValueError):
+        return None
+    return None if quota == "max" else int(quota) / int(period)

@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+
+from embedders.errors import DeviceError, ModelFilesError
+from embedders.session import CPU, CUDA, OnnxSession, SessionSettings, available_cores, choose_providers, cuda_devices
+from tests.model_fixtures import write_synthetic_model
+
+without_gpu = pytest.mark.skipif(cuda_devices() > 0, reason="this machine has a GPU")
+with_cuda_build = pytest.mark.skipif(CUDA not in ort.get_available_providers(), reason="ONNX Runtime without CUDA")
+
+FEED = {
+    "input_ids": np.array([[2, 9, 3], [2, 3, 0]]),
+    "attention_mask": np.array([[1, 1, 1], [1, 1, 0]]),
+    "token_type_ids": np.zeros((2, 3), np.int64),
+}
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return write_synthetic_model(tmp_path, "two_outputs", dim=6) / "model.onnx"
+
+
+def test_synthetic_graph_runs_one_output_and_is_fed_only_what_the_graph_takes(model: Path) -> None:
+    session = OnnxSession(model, SessionSettings(threads=1, cuda=False))
+    assert session.inputs == {"input_ids", "attention_mask"}
+    assert session.run("sentence_embedding", FEED).shape == (2, 6)
+    assert session.run("last_hidden_state", FEED).shape == (2, 3, 6)
+    assert (session.providers, session.on_gpu) == ([CPU], False)
+
+
+def test_synthetic_outputs_go_by_position_and_by_name(model: Path) -> None:
+    session = OnnxSession(model, SessionSettings(cuda=False))
+    assert session.output_name(1) == session.output_name("sentence_embedding") == "sentence_embedding"
+    assert session.output_width("sentence_embedding") == 6
+    for wrong in (2, "pooler_output"):
+        with pytest.raises(ModelFilesError, match="last_hidden_state, sentence_embedding"):
+            session.output_name(wrong)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"allow_spinning": True, "threads": 2},
+        {"session_options": {"enable_cpu_mem_arena": False, "enable_mem_pattern": True}},
+        {"session_config": {"session.set_denormal_as_zero": "1"}},
+        {"providers": [(CPU, {})]},
+        {"providers": ["CPUExecutionProvider"]},
+    ],
+    ids=str,
+)
+def test_settings_do_not_change_a_synthetic_models_numbers(settings: dict[str, Any], model: Path) -> None:
+    plain = OnnxSession(model, SessionSettings(cuda=False)).run("sentence_embedding", FEED)
+    changed = OnnxSession(model, SessionSettings(**settings)).run("sentence_embedding", FEED)
+    np.testing.assert_allclose(changed, plain, atol=1e-6)
+
+
+@without_gpu
+@pytest.mark.parametrize("settings", [{"cuda": True}, {"cuda": "cuda"}], ids=str)
+def test_insisting_on_cuda_without_a_device_is_an_error(settings: dict[str, Any], model: Path) -> None:
+    with pytest.raises(DeviceError, match=r"cuda=False runs on the CPU"):
+        OnnxSession(model, SessionSettings(**settings))
+
+
+@without_gpu
+@with_cuda_build
+def test_a_cuda_provider_without_a_device_is_an_error() -> None:
+    with pytest.raises(DeviceError, match="no CUDA device"):
+        choose_providers(SessionSettings(providers=[CUDA, CPU]))
+
+
+@without_gpu
+def test_auto_takes_the_cpu_where_no_device_is(model: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert OnnxSession(model, SessionSettings()).providers == [CPU]
+    assert "onnxruntime" not in capfd.readouterr().err
+
+
+def test_auto_takes_a_device_that_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("embedders.session.cuda_devices", lambda: 2)
+    monkeypatch.setattr(ort, "get_available_providers", lambda: [CUDA, CPU])
+    (name, options), fallback = choose_providers(SessionSettings(device_id=1, provider_options={"gpu_mem_limit": "1"}))
+    assert (name, options["device_id"], options["gpu_mem_limit"], fallback) == (CUDA, 1, "1", (CPU, {}))
+    with pytest.raises(DeviceError, match="device 2 was asked for, but this machine has 2"):
+        choose_providers(SessionSettings(cuda=True, device_id=2))
+
+
+def test_a_device_the_runtime_cannot_use_is_logged(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("embedders.session.cuda_devices", lambda: 1)
+    monkeypatch.setattr(ort, "get_available_providers", lambda: [CPU])
+    with caplog.at_level(logging.WARNING, "embedders"):
+        assert choose_providers(SessionSettings()) == [(CPU, {})]
+    assert "fleetembed[gpu]" in caplog.text
+    with pytest.raises(DeviceError, match="has only CPUExecutionProvider"):
+        choose_providers(SessionSettings(cuda=True))
+
+
+def test_unknown_providers_are_named_with_those_there_are() -> None:
+    with pytest.raises(DeviceError, match=r"no MadeUpProvider; it has .*CPUExecutionProvider"):
+        choose_providers(SessionSettings(providers=["MadeUpProvider"]))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"threads": 0}, "threads"),
+        ({"cuda": "gpu"}, "'gpu'"),
+        ({"cuda": True, "providers": [CPU]}, "give one of them"),
+    ],
+)
+def test_contradictory_settings_are_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        SessionSettings(**settings)
+
+
+def test_unknown_session_options_are_refused(model: Path) -> None:
+    with pytest.raises(ValueError, match="enable_warp"):
+        OnnxSession(model, SessionSettings(session_options={"enable_warp": True}))
+
+
+def test_missing_and_damaged_models_are_named(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(b"not a model")
+    for path in (broken, tmp_path / "absent.onnx"):
+        with pytest.raises(ModelFilesError, match=path.name):
+            OnnxSession(path, SessionSettings(cuda=False))
+
+
+def test_threads_default_to_the_cores_there_are() -> None:
+    assert SessionSettings().effective_threads == available_cores() >= 1
+    assert SessionSettings(threads=3).effective_threads == 3

@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from fastembed.common.preprocessor_utils import load_tokenizer
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tokenizers import Tokenizer
+
+from embedders.errors import ModelFilesError
+from embedders.tokenization import SMALLEST_CUT, TextTokenizer
+from tests.model_fixtures import write_tokenizer
+
+TEXTS = [
+    "",
+    "hello",
+    "Hello World, the quick brown fox!",
+    "embedding " * 40,
+    "paris 🎉",
+    "東京",
+    "e\u0301a",
+    "مرحبا",
+    "\u200b",
+]
+
+VARIANTS: list[dict[str, Any]] = [
+    {},
+    {"limit": 8},
+    {"limit": 8, "max_length": 6},
+    {"padding_side": "left", "limit": 16},
+    {"truncation_side": "left", "limit": 9},
+    {"model_max_length": 1e30, "max_length": 12},
+    {"special_map": {"pad_token": "[PAD]", "x": {"content": "fox", "lstrip": False}, "more": ["the", "paris"]}},
+    {"special_map": {"pad_token": "<new>"}, "pad_token": "<new>"},
+]
+
+
+def encode_all(tokenizer: TextTokenizer, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    tokens = tokenizer.encode(texts)
+    return tokens.padded(np.arange(len(texts)))
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=str)
+def test_ids_and_padding_equal_fastembeds(variant: dict[str, Any], tmp_path: Path) -> None:
+    write_tokenizer(tmp_path, **variant)
+    ids, mask = encode_all(TextTokenizer(tmp_path), TEXTS)
+    expected = load_tokenizer(tmp_path)[0].encode_batch(TEXTS)
+    np.testing.assert_array_equal(ids, [encoding.ids for encoding in expected])
+    np.testing.assert_array_equal(mask, [encoding.attention_mask for encoding in expected])
+
+
+def test_serialized_padding_and_truncation_equal_fastembeds(tmp_path: Path) -> None:
+    write_tokenizer(tmp_path, limit=20)
+    path = tmp_path / "tokenizer.json"
+    serialized = Tokenizer.from_file(str(path))
+    serialized.enable_padding(direction="left", pad_id=3, pad_token="[SEP]", length=64, pad_to_multiple_of=8)
+    serialized.enable_truncation(5, direction="left")
+    serialized.save(str(path))
+    ids, mask = encode_all(TextTokenizer(tmp_path), TEXTS)
+    expected = load_tokenizer(tmp_path)[0].encode_batch(TEXTS)
+    assert ids.shape[1] == 24
+    np.testing.assert_array_equal(ids, [encoding.ids for encoding in expected])
+    np.testing.assert_array_equal(mask, [encoding.attention_mask for encoding in expected])
+
+
+def test_max_length_replaces_the_files_limit(tmp_path: Path) -> None:
+    write_tokenizer(tmp_path, limit=8)
+    lengths = [TextTokenizer(tmp_path, max_length=limit).encode(["hello " * 50]).lengths[0] for limit in (None, 5, 30)]
+    assert lengths == [8, 5, 30]
+
+
+def test_truncated_texts_are_marked_and_logged_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_tokenizer(tmp_path, limit=5)
+    tokenizer = TextTokenizer(tmp_path)
+    with caplog.at_level(logging.WARNING, "embedders"):
+        tokens = tokenizer.encode(["a a a", "a a a a", "", "hello " * 9000])
+        tokenizer.encode(["a a a a"])
+    assert tokens.truncated.tolist() == [False, True, False, True]
+    assert [record.getMessage().split(" and ")[0] for record in caplog.records] == [
+        "2 of 4 texts are longer than 5 tokens"
+    ]
+
+
+PIECES = st.sampled_from(["hello", "x", "foxes,", " ", "\n", "\u00a0", "東", "9" * 40, "\u0301", "\x00", "é-ü"])
+LONG_TEXTS = st.lists(st.tuples(PIECES, st.sampled_from([1, 3, 400, 2000])), min_size=1, max_size=5).map(
+    lambda parts: "".join(piece * count for piece, count in parts)
+)
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(LONG_TEXTS, st.sampled_from(["left", "right"]))
+def test_cutting_long_texts_by_characters_changes_no_id(tmp_path: Path, text: str, side: str) -> None:
+    write_tokenizer(tmp_path, limit=10, truncation_side=side)
+    whole = load_tokenizer(tmp_path)[0]
+    tokens = TextTokenizer(tmp_path).encode([text, "hello"])
+    expected = whole.encode(text)
+    assert tokens.ids[: tokens.offsets[1]].tolist() == expected.ids
+    assert tokens.truncated.tolist() == [bool(expected.overflowing), False]
+
+
+def test_a_text_of_megabytes_gives_the_ids_of_its_start(minilm: Path) -> None:
+    tokenizer = TextTokenizer(minilm)
+    start = "the quick brown fox " * 1000
+    long, short = tokenizer.encode([start * 250, start]).padded(np.arange(2))[0]
+    assert len(start) > SMALLEST_CUT
+    np.testing.assert_array_equal(long, short)
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        (["fine", "not \ud800 fine"], r"text 1 .*lone surrogate U\+D800 at character 4"),
+        (["fine", "fine", None], "text 2 .*NoneType"),
+        ([("a", "pair")], "text 0 .*tuple"),
+    ],
+)
+def test_what_is_no_text_is_named(texts: list[Any], message: str, minilm: Path) -> None:
+    with pytest.raises(ValueError, match=message):
+        TextTokenizer(minilm).encode(texts)
+
+
+def test_no_texts_give_no_tokens(minilm: Path) -> None:
+    tokens = TextTokenizer(minilm).encode([])
+    assert (len(tokens), tokens.ids.size, tokens.offsets.tolist()) == (0, 0, [0])
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "tokenizer_config.json"])
+@pytest.mark.parametrize("content", [None, "{broken"])
+def test_missing_and_broken_files_are_named(name: str, content: str | None, tmp_path: Path) -> None:
+    write_tokenizer(tmp_path)
+    (tmp_path / name).unlink()
+    if content:
+        (tmp_path / name).write_text(content)
+    with pytest.raises(ModelFilesError, match=name):
+        TextTokenizer(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [({"pad_token": "[PAD]"}, "max_length"), ({"model_max_length": 9}, "pad token"), ([], "JSON object")],
+)
+def test_settings_that_decide_nothing_are_named(config: Any, message: str, tmp_path: Path) -> None:
+    write_tokenizer(tmp_path)
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelFilesError, match=message):
+        TextTokenizer(tmp_path)
+
+
+def test_max_length_must_leave_room_for_a_token(tmp_path: Path) -> None:
+    write_tokenizer(tmp_path)
+    with pytest.raises(ValueError, match="2 special tokens"):
+        TextTokenizer(tmp_path, max_length=2)
+
+
+def test_special_tokens_are_those_flagged_special(tmp_path: Path) -> None:
+    write_tokenizer(tmp_path, special_map={"pad_token": "[PAD]", "mine": "<mine>"})
+    assert TextTokenizer(tmp_path).special_tokens == load_tokenizer(tmp_path)[1]
