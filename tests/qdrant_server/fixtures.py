@@ -1,0 +1,51 @@
+"""Fixtures for tests that need a Qdrant server."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+
+import pytest
+from qdrant_client import QdrantClient
+
+from tests.qdrant_server.process import QdrantTestServer, real_server
+
+
+@pytest.fixture(scope="session")
+def _qdrant_process() -> Iterator[QdrantTestServer]:
+    with QdrantTestServer() as server:
+        yield server
+
+
+@pytest.fixture
+def qdrant_server(request: pytest.FixtureRequest) -> QdrantTestServer:
+    """The session's test server, empty and without faults. Skips where a real server is to be tested instead."""
+    if real_server():
+        pytest.skip("needs the test server's faults and log, but QDRANT_URL names a real server")
+    server: QdrantTestServer = request.getfixturevalue("_qdrant_process")
+    server.reset()
+    return server
+
+
+@pytest.fixture
+def qdrant_address(request: pytest.FixtureRequest) -> tuple[str, str | None]:
+    """URL and API key of the server that ``QDRANT_URL`` names, or else of the session's test server, emptied first."""
+    return real_server() or (request.getfixturevalue("qdrant_server").url, None)
+
+
+@pytest.fixture
+def qdrant_client(qdrant_address: tuple[str, str | None]) -> Iterator[QdrantClient]:
+    """A client of the server at ``qdrant_address``."""
+    url, key = qdrant_address
+    # the check asks from a thread of its own, which can outlive the server and warn
+    client = QdrantClient(url=url, api_key=key, timeout=30, check_compatibility=False)
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def qdrant_collection(qdrant_client: QdrantClient) -> Iterator[str]:
+    """A name no other collection has; the collection and its aliases are gone after the test."""
+    name = f"fleetembed-test-{uuid.uuid4()}"
+    yield name
+    qdrant_client.delete_collection(name)
