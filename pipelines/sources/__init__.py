@@ -1,0 +1,23 @@
+"""Reads documents from Parquet, JSONL, CSV and text files; what cannot be read becomes a dead row, never an exception.
+
+``plan_source`` cuts the files into splits on the driver, ``scan_split`` and ``find_duplicates`` find ids that come
+more than once, ``read_split`` yields a split's rows as tables of SOURCE_SCHEMA.
+"""
+
+from pipelines.sources.duplicates import Duplicates, SplitScan, find_duplicates, number_lines, scan_split
+from pipelines.sources.plan import plan_source
+from pipelines.sources.read import Repeats, read_split
+from pipelines.sources.split import SourcePlan, Split
+
+__all__ = [
+    "Duplicates",
+    "Repeats",
+    "SourcePlan",
+    "Split",
+    "SplitScan",
+    "find_duplicates",
+    "number_lines",
+    "plan_source",
+    "read_split",
+    "scan_split",
+]

@@ -1,0 +1,113 @@
+"""Bytes and lines of a text file, plain or compressed, in bounded memory."""
+
+from __future__ import annotations
+
+import bz2
+import codecs
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import PurePosixPath
+from typing import Any
+
+import pyarrow as pa
+
+from pipelines.sources.files import filesystem_of
+from pipelines.sources.split import Split
+
+CHUNK_BYTES = 1 << 20
+# A compressed chunk may swell a thousandfold.
+COMPRESSED_CHUNK_BYTES = 64 << 10
+MAX_LINE_BYTES = 256 << 20
+
+
+def read_lines(split: Split) -> Iterator[bytes | None]:
+    """Yield the lines that begin in the split, without newlines; None stands for one past MAX_LINE_BYTES.
+
+    A byte order mark at the file's start is left out. Raises UnicodeError for UTF-16, and what ``read_chunks``
+    raises once all whole lines before the damage are out.
+    """
+    # A line that goes on across `start` is the split's before. One byte earlier, a line that begins at `start` shows.
+    at = max(split.start - 1, 0)
+    for line, size in split_lines(read_chunks(split, at)):
+        if split.stop is not None and at >= split.stop:
+            return
+        if at >= split.start:
+            yield without_mark(line) if at == 0 and line else line
+        at += size + 1
+
+
+def split_lines(chunks: Iterable[bytes]) -> Iterator[tuple[bytes | None, int]]:
+    """Cut chunks at newlines into lines with their sizes; a line of more than MAX_LINE_BYTES comes as None."""
+    pending: list[bytes] = []
+    size = 0
+    for chunk in chunks:
+        head, *rest = chunk.split(b"\n")
+        pending.append(head)
+        size += len(head)
+        if rest:
+            yield _joined(pending, size), size
+            yield from ((line, len(line)) for line in rest[:-1])
+            pending, size = [rest[-1]], len(rest[-1])
+        elif size > MAX_LINE_BYTES:
+            pending.clear()
+    if size:
+        yield _joined(pending, size), size
+
+
+def _joined(pieces: list[bytes], size: int) -> bytes | None:
+    return b"".join(pieces) if size <= MAX_LINE_BYTES else None
+
+
+def without_mark(start: bytes) -> bytes:
+    """Drop a UTF-8 byte order mark; raises UnicodeError where the mark is the one of UTF-16."""
+    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise UnicodeError("the file is UTF-16; convert it to UTF-8")
+    return start.removeprefix(codecs.BOM_UTF8)
+
+
+def count_lines(split: Split) -> int:
+    """Count the lines that begin in a split of an uncompressed file."""
+    return sum(1 for _ in read_lines(split))
+
+
+def read_chunks(split: Split, at: int = 0) -> Iterator[bytes]:
+    """Yield a file's bytes from ``at`` to its end, uncompressed.
+
+    gzip, bzip2 (also of several members) and zstd go by the ending. Raises OSError, EOFError, zlib.error or
+    pyarrow.ArrowException where the file is damaged, after all that can be had of it; of zstd up to 64 KB are lost.
+    """
+    filesystem = filesystem_of(split.root)
+    if at or split.stop is not None:
+        with filesystem.open_input_file(split.path) as file:
+            file.seek(at)
+            yield from _pieces(file, CHUNK_BYTES)
+        return
+    ending = PurePosixPath(split.path).suffix.lower()
+    with filesystem.open_input_stream(split.path, compression=None) as stream:
+        if ending == ".gz":
+            yield from _decompress(_pieces(stream, COMPRESSED_CHUNK_BYTES), lambda: zlib.decompressobj(wbits=31))
+        elif ending == ".bz2":
+            yield from _decompress(_pieces(stream, COMPRESSED_CHUNK_BYTES), bz2.BZ2Decompressor)
+        elif ending == ".zst":
+            yield from _pieces(pa.CompressedInputStream(stream, "zstd"), COMPRESSED_CHUNK_BYTES)
+        else:
+            yield from _pieces(stream, CHUNK_BYTES)
+
+
+def _pieces(stream: pa.NativeFile, size: int) -> Iterator[bytes]:
+    while piece := stream.read(size):
+        yield piece
+
+
+def _decompress(pieces: Iterable[bytes], make: Callable[[], Any]) -> Iterator[bytes]:
+    """Run pieces through decompressors, a fresh one for each member of the file."""
+    decoder = None
+    for piece in pieces:
+        while piece:
+            if decoder is None or decoder.eof:
+                decoder = make()
+            yield decoder.decompress(piece)
+            # Some writers pad members with zeros, which no member begins with.
+            piece = decoder.unused_data.lstrip(b"\0")
+    if decoder is not None and not decoder.eof:
+        raise EOFError("the compressed data ends too early")

@@ -1,0 +1,71 @@
+"""A split: the piece of a source that one worker reads; and the records that come out of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pipelines.schema import RowError
+
+Format = Literal["parquet", "jsonl", "csv", "text"]
+STAGE = "read"
+
+# (position in the split from 0, values by column, error). One of values and error is None. The position is None
+# where the record stands for rows that cannot be read at all.
+Record = tuple[int | None, dict[str, Any] | None, RowError | None]
+
+
+@dataclass(frozen=True)
+class Undecodable:
+    """Stands for a value that Python cannot hold; says why."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Split:
+    """A whole file, or a range of one.
+
+    ``root`` is the path or URL under which the file was found and tells its file system, ``path`` the file inside
+    of that, ``name`` what rows' origins call it. ``start`` and ``stop`` are bytes (JSONL: the lines that begin in
+    that range) or row groups (Parquet); ``stop`` None is the end. ``first_row`` is the number, from 1, of the first
+    line or row within the file; None where nobody has counted yet (see ``number_lines``). ``bytes`` is the size in
+    the file, ``rows`` is None where only reading would tell, ``max_rows`` cuts the split off.
+    """
+
+    root: str
+    path: str
+    name: str
+    format: Format
+    bytes: int
+    start: int = 0
+    stop: int | None = None
+    first_row: int | None = 1
+    rows: int | None = None
+    max_rows: int | None = None
+
+    def origin(self, position: int | None) -> str:
+        """Say where a record is: ``docs.jsonl:17``, ``docs.parquet:row 17``, or the file's name.
+
+        A line of a range whose first line has no number yet is ``docs.jsonl@67108864:17``, counted from that byte.
+        """
+        if position is None or self.format == "text":
+            return self.name
+        if self.first_row is None:
+            return f"{self.name}@{self.start}:{1 + position}"
+        mark = "row " if self.format == "parquet" else ""
+        return f"{self.name}:{mark}{self.first_row + position}"
+
+
+@dataclass(frozen=True)
+class SourcePlan:
+    """All splits of a source in their fixed order, and how many files of unknown kind were passed over."""
+
+    splits: tuple[Split, ...]
+    skipped_files: int = 0
+
+
+def unreadable(what: str, reason: BaseException, loss: str) -> Record:
+    """Make the record that stands for rows nobody can read."""
+    message = f"{what}: {str(reason)[:300] or type(reason).__name__}; {loss}"
+    return None, None, RowError(STAGE, "UnreadableFile", message)

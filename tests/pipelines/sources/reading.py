@@ -1,0 +1,66 @@
+"""Reads sources as the job does, and writes small ones."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from hypothesis import HealthCheck, settings
+
+from pipelines.config import SourceConfig
+from pipelines.schema import SOURCE_SCHEMA
+from pipelines.sources import find_duplicates, plan_source, read_split, scan_split
+
+FILES_OF_A_TEST = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def read(path: Path | str | list[str], *, block_rows: int = 1000, **config: Any) -> list[dict[str, Any]]:
+    source = SourceConfig(path=path if isinstance(path, list) else str(path), **config)
+    tables = [
+        table for split in plan_source(source).splits for table in read_split(split, source, block_rows=block_rows)
+    ]
+    assert all(table.schema.equals(SOURCE_SCHEMA) for table in tables)
+    return [row for table in tables for row in table.to_pylist()]
+
+
+def read_once(path: Path | str | list[str], **config: Any) -> list[dict[str, Any]]:
+    source = SourceConfig(path=path if isinstance(path, list) else str(path), **config)
+    found = find_duplicates([scan_split(split, source) for split in plan_source(source).splits])
+    return [
+        row
+        for number, split in enumerate(found.splits)
+        for table in read_split(split, source, block_rows=3, repeats=found.of_split(number))
+        for row in table.to_pylist()
+    ]
+
+
+def write_lines(path: Path, rows: Iterable[Any]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def write_parquet(path: Path, columns: dict[str, Any], **options: Any) -> Path:
+    pq.write_table(pa.table(columns), path, **options)
+    return path
+
+
+def messages(rows: list[dict[str, Any]]) -> list[str | None]:
+    return [row["error"] and row["error"]["message"] for row in rows]
+
+
+def _zstd(data: bytes) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.CompressedOutputStream(sink, "zstd") as stream:
+        stream.write(data)
+    packed: bytes = sink.getvalue().to_pybytes()
+    return packed
+
+
+PACKERS: dict[str, Callable[[bytes], bytes]] = {"gz": gzip.compress, "bz2": bz2.compress, "zst": _zstd}
