@@ -1,0 +1,75 @@
+"""Files by path or URL: local, or any store that pyarrow.fs or fsspec knows."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import fsspec
+import pyarrow as pa
+from pyarrow import fs
+
+from pipelines.errors import ConfigError
+
+TEMPORARY = "_tmp"
+
+
+def open_filesystem(path: str) -> tuple[fs.FileSystem, str]:
+    """Resolve a path or URL to its file system and the path inside it; a local path becomes absolute.
+
+    Raises ConfigError for a URL of an unknown kind, or one whose fsspec package is not installed.
+    """
+    if "://" not in path:
+        return fs.LocalFileSystem(), str(Path(path).expanduser().absolute())
+    try:
+        filesystem, inside = fs.FileSystem.from_uri(path)
+        return filesystem, inside
+    except pa.ArrowInvalid:
+        pass
+    try:
+        opened, inside = fsspec.core.url_to_fs(path)
+    except (ImportError, ValueError) as error:
+        raise ConfigError(f"{without_credentials(path)}: {error}") from None
+    return fs.PyFileSystem(fs.FSSpecHandler(opened)), inside
+
+
+def write_file(filesystem: fs.FileSystem, path: str, data: pa.Buffer) -> None:
+    """Write a whole file so that a reader sees all of it or nothing; one of that name is replaced.
+
+    On a local disk it is written into the folder ``_tmp`` beside it, synced and renamed. Object stores show a key
+    only when its upload is complete.
+    """
+    parent, _, name = path.rpartition("/")
+    if not isinstance(filesystem, fs.LocalFileSystem):
+        filesystem.create_dir(parent, recursive=True)
+        with filesystem.open_output_stream(path) as stream:
+            stream.write(data)
+        return
+    staging = Path(parent, TEMPORARY)
+    staging.mkdir(parents=True, exist_ok=True)
+    staged = staging / f"{name}.{uuid.uuid4().hex}"
+    with staged.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    staged.replace(path)
+    _sync_folder(parent)
+
+
+def without_credentials(url: str) -> str:
+    """Strip user, password and query from a URL, so that it can be shown."""
+    if "://" not in url:
+        return url
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def _sync_folder(path: str) -> None:
+    """Make a rename in this folder last through a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

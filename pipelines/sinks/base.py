@@ -1,0 +1,82 @@
+"""What a sink is to the job.
+
+A Sink lives on the driver: it opens the place once, and settles it at the end. It is pickled (after ``open``) into
+worker processes, where ``connect`` gives a SinkWriter: that one asks what is held already, and writes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from embedders.base import VectorSpec
+from pipelines.schema import RowError
+
+
+@dataclass(frozen=True)
+class JobFacts:
+    """What a sink needs to know of the job: its name space, vectors and fingerprint.
+
+    ``models`` maps an embedding's name to its model's name, ``fingerprints`` to that embedding's own fingerprint.
+    """
+
+    corpus: str
+    fingerprint: str
+    vectors: dict[str, VectorSpec]
+    models: dict[str, str] = field(default_factory=dict)
+    fingerprints: dict[str, str] = field(default_factory=dict)
+    chunked: bool = False
+
+
+@dataclass
+class WriteResult:
+    """What became of one table's rows.
+
+    ``written`` counts rows the sink acknowledged. ``rejected`` maps a row's position to the reason for which this
+    row alone was refused. ``retries`` counts requests sent again.
+    """
+
+    written: int = 0
+    rejected: dict[int, RowError] = field(default_factory=dict)
+    retries: int = 0
+
+
+class SinkWriter(Protocol):
+    """One worker's connection to a sink."""
+
+    def held(self, ids: Sequence[str], content_hashes: Sequence[str]) -> npt.NDArray[np.bool_]:
+        """Mark the points that the sink holds with this very content (and the job's fingerprint)."""
+
+    def write(self, table: pa.Table) -> WriteResult:
+        """Write rows (IDENTIFIED_SCHEMA plus one column a vector, none of them dead); returns when acknowledged.
+
+        Writing the same rows again, in whole or in part, leaves each of them once. Raises SinkError when the sink
+        as a whole fails for good.
+        """
+
+
+class Sink(Protocol):
+    """One place that a job writes to."""
+
+    name: str
+    workers: int
+
+    def check(self, job: JobFacts) -> dict[str, Any]:
+        """Look, without changing anything, whether the place fits the job; raises SinkError naming the difference.
+
+        Returns facts for the plan: whether it exists, how many points it holds.
+        """
+
+    def open(self, job: JobFacts) -> None:
+        """Create or recover the place for this job; raises SinkError like ``check``."""
+
+    def connect(self) -> SinkWriter:
+        """Make a worker's connection."""
+
+    def finish(self, *, completed: bool) -> dict[str, Any]:
+        """Settle the place after the last write, also when the job failed; returns figures for the report."""

@@ -1,0 +1,130 @@
+"""Rows as Qdrant points: ids, named vectors and payloads, in batches that a server takes."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+from qdrant_client import models
+
+from embedders.arrow import dense_matrix
+from embedders.base import VectorSpec
+from pipelines.sinks.base import JobFacts
+
+OURS = "_fleetembed"
+RESERVED = frozenset(("document_id", "text", "chunk_no", "chunk_start", "chunk_end", "payload", OURS))
+
+# Bytes in JSON: a float32 is written as the float64 it equals, and an index with its comma.
+FLOAT_BYTES, INDEX_BYTES, POINT_BYTES = 20, 7, 300
+
+
+@dataclass(frozen=True)
+class Points:
+    """Columns of some points; ``first`` is the row of the first in the table they come from."""
+
+    first: int
+    ids: list[int | str | uuid.UUID]
+    hashes: list[str]
+    vectors: dict[str, list[Any]]
+    payloads: list[dict[str, Any]]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def part(self, start: int, stop: int) -> Points:
+        """Take the points [start, stop)."""
+        vectors = {name: column[start:stop] for name, column in self.vectors.items()}
+        rows = slice(start, stop)
+        return Points(self.first + start, self.ids[rows], self.hashes[rows], vectors, self.payloads[rows])
+
+    def batch(self) -> models.Batch:
+        """Make the client's batch, unchecked: its lists are well-typed, and to check each float takes long."""
+        return models.Batch.model_construct(ids=self.ids, vectors=self.vectors, payloads=self.payloads)
+
+
+def to_point_id(text: str) -> int | str:
+    """Turn the id column's text into Qdrant's id: an unsigned integer, else a UUID."""
+    return int(text) if text.isdigit() else text
+
+
+def payload(row: dict[str, Any], job: JobFacts, *, store_text: bool) -> dict[str, Any]:
+    """Build a point's payload: the row's own keys, beside ours.
+
+    Ours are ``document_id``, ``text``, ``chunk_no``, ``chunk_start`` and ``chunk_end`` (the last three with chunking)
+    and ``_fleetembed``. A row's key of such a name, or ``payload``, is kept inside the object ``payload``.
+    """
+    own: dict[str, Any] = json.loads(row["payload"]) if row["payload"] else {}
+    moved = {key: own.pop(key) for key in RESERVED.intersection(own)}
+    if moved:
+        own["payload"] = moved
+    own["document_id"] = row["document_id"]
+    if store_text:
+        own["text"] = row["text"]
+    if job.chunked:
+        own.update({key: row[key] for key in ("chunk_no", "chunk_start", "chunk_end")})
+    own[OURS] = {"content_hash": row["content_hash"], "fingerprint": job.fingerprint, "corpus": job.corpus}
+    return own
+
+
+def batches(table: pa.Table, job: JobFacts, *, points: int, megabytes: float, store_text: bool) -> Iterator[Points]:
+    """Cut a table into batches of at most so many points and, about, megabytes; a larger row goes alone."""
+    sizes = _sizes(table, job, store_text=store_text)
+    start, limit = 0, megabytes * 1e6
+    ends = np.cumsum(sizes)
+    while start < table.num_rows:
+        used = ends[start - 1] if start else 0
+        fit = int(np.searchsorted(ends, used + limit, side="right"))
+        stop = min(max(fit, start + 1), start + points, table.num_rows)
+        yield _points(table.slice(start, stop - start), start, job, store_text=store_text)
+        start = stop
+
+
+def vector_lists(column: pa.ChunkedArray, spec: VectorSpec) -> list[Any]:
+    """Turn a vector column into what Qdrant's models hold: lists of floats, of such lists, or SparseVectors."""
+    array = column.combine_chunks()
+    if spec.kind == "dense":
+        rows: list[Any] = dense_matrix(array).tolist()
+        return rows
+    if spec.kind == "multivector":
+        return [part.tolist() for part in _split(array, dense_matrix(array.flatten()))]
+    indices, values = (pc.struct_field(array, field) for field in ("indices", "values"))
+    pairs = zip(_split(indices, indices.flatten().to_numpy()), _split(values, values.flatten().to_numpy()), strict=True)
+    return [models.SparseVector.model_construct(indices=at.tolist(), values=by.tolist()) for at, by in pairs]
+
+
+def _split(lists: pa.ListArray, values: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
+    """Cut flattened values into the rows of their list array."""
+    lengths = lists.value_lengths().fill_null(0).to_numpy()
+    return np.split(values, np.cumsum(lengths)[:-1]) if len(lengths) else []
+
+
+def _points(table: pa.Table, first: int, job: JobFacts, *, store_text: bool) -> Points:
+    vectors = {name: vector_lists(table[name], spec) for name, spec in job.vectors.items()}
+    names = ["document_id", "text", "payload", "chunk_no", "chunk_start", "chunk_end", "content_hash"]
+    rows = table.select(names).to_pylist()
+    payloads = [payload(row, job, store_text=store_text) for row in rows]
+    ids: list[int | str | uuid.UUID] = [to_point_id(name) for name in table["id"].to_pylist()]
+    return Points(first, ids, table["content_hash"].to_pylist(), vectors, payloads)
+
+
+def _sizes(table: pa.Table, job: JobFacts, *, store_text: bool) -> npt.NDArray[np.float64]:
+    """Estimate each row's bytes in a JSON request."""
+    sizes = np.full(table.num_rows, float(POINT_BYTES))
+    for name in ("payload", "text") if store_text else ("payload",):
+        sizes += pc.binary_length(table[name]).fill_null(0).to_numpy()
+    for name, spec in job.vectors.items():
+        if spec.kind == "dense":
+            sizes += FLOAT_BYTES * (spec.dim or 0)
+        elif spec.kind == "multivector":
+            sizes += FLOAT_BYTES * (spec.dim or 0) * pc.list_value_length(table[name]).fill_null(0).to_numpy()
+        else:
+            terms = pc.list_value_length(pc.struct_field(table[name], "values")).fill_null(0).to_numpy()
+            sizes += (FLOAT_BYTES + INDEX_BYTES) * terms
+    return sizes

@@ -1,0 +1,158 @@
+"""Which failures of a Qdrant request pass by themselves, which are the request's own fault, and which are final."""
+
+from __future__ import annotations
+
+import json
+import random
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+import grpc  # type: ignore[import-untyped]
+from qdrant_client.common.client_exceptions import QdrantException, ResourceExhaustedResponse
+from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
+from tenacity import RetryCallState, Retrying, retry_if_exception, stop_before_delay
+
+from pipelines.errors import SinkError
+
+FIRST_WAIT, LONGEST_WAIT = 0.25, 20.0
+_FINAL_STATUS = {
+    401: "the API key is missing or wrong",
+    403: "the API key does not permit this",
+    404: "there is no such collection, or it was deleted meanwhile",
+    507: "the server's memory or disk quota is used up",
+}
+_FINAL_CODES = {"UNAUTHENTICATED": 401, "PERMISSION_DENIED": 403, "NOT_FOUND": 404}
+_PASSING_CODES = frozenset(
+    ("UNAVAILABLE", "DEADLINE_EXCEEDED", "ABORTED", "CANCELLED", "INTERNAL", "UNKNOWN", "DATA_LOSS")
+)
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What one failure means.
+
+    ``passing``: the same request may succeed later (after ``retry_after`` seconds, if given). ``request``: this
+    request never will, but a part of it may. ``throttled``: as ``request``, and a single point may pass later.
+    ``final``: nothing will.
+    """
+
+    kind: Literal["passing", "request", "throttled", "final"]
+    message: str
+    retry_after: float | None = None
+
+
+class RequestRefusedError(Exception):
+    """The server will not take this request as it is, though perhaps a part of it."""
+
+
+class NotAppliedError(Exception):
+    """The server answered an update before it was applied."""
+
+
+def classify(error: BaseException) -> Failure | None:
+    """Say what a failed call of qdrant-client means; None for an error that is not Qdrant's."""
+    text = str(error)[:500]
+    if isinstance(error, ResourceExhaustedResponse):
+        return Failure("passing", f"429 {text}", float(error.retry_after_s))
+    if isinstance(error, UnexpectedResponse):
+        return _of_status(error.status_code or 0, _server_message(error))
+    if isinstance(error, ResponseHandlingException):
+        return Failure("passing", f"{type(error.source).__name__}: {error.source}"[:500])
+    if isinstance(error, grpc.RpcError):
+        return _of_code(error)
+    # json: an answer cut short, or a proxy's page. QdrantException: a Retry-After that is no number of seconds.
+    if isinstance(error, NotAppliedError | QdrantException | json.JSONDecodeError):
+        return Failure("passing", f"{type(error).__name__}: {text}")
+    if isinstance(error, sqlite3.Error | OSError):
+        return Failure("final", text)
+    if isinstance(error, ValueError):
+        # qdrant-client's embedded engine says everything with ValueError.
+        return Failure("final" if text.endswith("not found") else "request", text)
+    return None
+
+
+def call(
+    request: Callable[[], T],
+    *,
+    what: str,
+    seconds: float,
+    points: int = 0,
+    on_retry: Callable[[], None] = lambda: None,
+) -> T:
+    """Make a request until it succeeds, waiting longer each time, for ``seconds`` in all.
+
+    A refused request that carries ``points`` raises RequestRefusedError: the caller sends its parts. Other refusals,
+    final failures and the end of patience raise SinkError.
+    """
+
+    def passing(error: BaseException) -> bool:
+        failure = classify(error)
+        return failure is not None and (failure.kind == "passing" or (failure.kind == "throttled" and points < 2))
+
+    retrying = Retrying(
+        retry=retry_if_exception(passing),
+        wait=_wait,
+        stop=stop_before_delay(seconds),
+        before_sleep=lambda _state: on_retry(),
+        reraise=True,
+    )
+    try:
+        return retrying(request)
+    except Exception as error:
+        failure = classify(error)
+        if failure is None:
+            raise
+        if points and (failure.kind == "request" or (failure.kind == "throttled" and points > 1)):
+            raise RequestRefusedError(failure.message) from None
+        patience = f" (tried for up to {seconds:g} s)" if passing(error) else ""
+        kept = "points acknowledged before stay, and a new run goes on from there"
+        raise SinkError(f"{what} failed{patience}: {failure.message}; {kept}") from None
+
+
+def _wait(state: RetryCallState) -> float:
+    error = state.outcome.exception() if state.outcome else None
+    failure = classify(error) if error else None
+    if failure and failure.retry_after is not None:
+        return failure.retry_after + random.uniform(0, FIRST_WAIT)
+    backoff: float = min(LONGEST_WAIT, FIRST_WAIT * 2 ** (state.attempt_number - 1))
+    return backoff * random.uniform(0.5, 1.5)
+
+
+def _of_status(status: int, message: str) -> Failure:
+    text = f"{status} {message}"
+    if "No space left" in message:
+        return Failure("final", f"{text} (the server's disk is full)")
+    if status in _FINAL_STATUS:
+        return Failure("final", f"{text} ({_FINAL_STATUS[status]})")
+    if status == 429:
+        # Without Retry-After: the request costs more than the whole budget, and only its parts can pass.
+        return Failure("throttled", text)
+    if status == 408 or status >= 500 or 200 <= status < 300:
+        return Failure("passing", text)
+    return Failure("request" if 400 <= status < 500 else "final", text)
+
+
+def _of_code(error: grpc.RpcError) -> Failure:
+    code, details = error.code().name, str(error.details() or "")[:500]
+    text = f"{code} {details}"
+    if "No space left" in details:
+        return Failure("final", f"{text} (the server's disk is full)")
+    if code in _FINAL_CODES:
+        return Failure("final", f"{text} ({_FINAL_STATUS[_FINAL_CODES[code]]})")
+    if code == "RESOURCE_EXHAUSTED":
+        marks = " ".join(str(key) for key, _ in error.trailing_metadata() or ())
+        if "quota" in f"{marks} {details}".lower():
+            return Failure("final", f"{text} ({_FINAL_STATUS[507]})")
+        return Failure("throttled", text)
+    return Failure("passing" if code in _PASSING_CODES else "request" if code != "UNIMPLEMENTED" else "final", text)
+
+
+def _server_message(error: UnexpectedResponse) -> str:
+    """Take the message out of Qdrant's error body; what is not Qdrant's is quoted in part."""
+    try:
+        return str(json.loads(error.content)["status"]["error"])[:500]
+    except (ValueError, KeyError, TypeError):
+        return f"{error.reason_phrase} {error.content[:200].decode(errors='replace')}".strip()

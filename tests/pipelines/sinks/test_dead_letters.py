@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pytest
+
+from pipelines.errors import SinkError
+from pipelines.schema import SOURCE_SCHEMA, RowError, add_errors
+from pipelines.sinks.dead_letters import write_dead
+from tests.pipelines.sinks import rows
+
+
+def test_dead_rows_are_kept_with_text_and_reason_and_live_ones_are_not(tmp_path: Path) -> None:
+    whole = add_errors(rows.table(rows.job(), rows.documents(5)), {3: RowError("sink", "Refused", "too odd")})
+    assert write_dead(str(tmp_path), "run1", whole) == 1
+    (letter,) = ds.dataset(tmp_path).to_table().to_pylist()
+    assert letter == {
+        "document_id": "d3",
+        "chunk_no": 0,
+        "origin": "d3.jsonl:1",
+        "text": "text number 3",
+        "payload": '{"n": 3, "tag": "t0"}',
+        "error": {"stage": "sink", "type": "Refused", "message": "too odd"},
+    }
+
+
+def test_a_repeated_write_replaces_itself_and_others_add(tmp_path: Path) -> None:
+    whole = rows.table(rows.job(), rows.documents(4))
+    one, other = (add_errors(whole, {row: RowError("dense", "E", "m")}) for row in (0, 1))
+    for table in (one, other, one):
+        assert write_dead(str(tmp_path), "run1", table) == 1
+    assert sorted(ds.dataset(tmp_path).to_table()["document_id"].to_pylist()) == ["d0", "d1"]
+
+
+def test_rows_that_died_before_chunking_have_no_chunk_number(tmp_path: Path) -> None:
+    row = {"document_id": None, "text": None, "payload": None, "origin": "a.jsonl:7", "error": None}
+    table = add_errors(pa.Table.from_pylist([row], schema=SOURCE_SCHEMA), {0: RowError("read", "BadJson", "cut off")})
+    assert write_dead(str(tmp_path), "run1", table) == 1
+    (letter,) = ds.dataset(tmp_path).to_table().to_pylist()
+    assert (letter["origin"], letter["chunk_no"]) == ("a.jsonl:7", None)
+
+
+def test_without_dead_rows_nothing_is_written(tmp_path: Path) -> None:
+    assert write_dead(str(tmp_path / "none"), "run1", rows.table(rows.job(), rows.documents(2))) == 0
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    whole = add_errors(rows.table(rows.job(), rows.documents(1)), {0: RowError("s", "t", "m")})
+    with pytest.raises(SinkError, match=r"dead letters cannot be written to .*file"):
+        write_dead(str(tmp_path / "file"), "run1", whole)
