@@ -1,0 +1,235 @@
+"""A job's configuration: one YAML file, checked before anything runs. Unknown keys are errors."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from pipelines.errors import ConfigError
+from pipelines.filesystem import without_credentials
+
+SECRET_REFERENCE = re.compile(r"^\$\{([A-Za-z_][A-Za-z0-9_]*)\}$")
+RESERVED_COLUMNS = frozenset(
+    ("id", "document_id", "chunk_no", "chunk_start", "chunk_end", "text", "payload", "content_hash", "origin", "error")
+)
+
+
+class Section(BaseModel):
+    """Base of every part of a job: immutable, and strict about keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class SourceConfig(Section):
+    """Where documents come from, and which columns they are in."""
+
+    path: str | list[str] = Field(
+        description="File, folder or glob, or a list of them; local or any fsspec/pyarrow URL"
+    )
+    format: Literal["auto", "parquet", "jsonl", "csv", "text"] = Field(
+        "auto", description="auto goes by the file's ending (.parquet, .jsonl, .csv, .txt, .md; with .gz where text)"
+    )
+    id: str | None = Field(None, description="Column of document ids; without it an id is made from the content")
+    text: str = Field("text", description="Column of the text to embed")
+    payload: list[str] | Literal["all"] = Field("all", description="Columns to keep; all keeps every other column")
+    delimiter: str = Field(",", min_length=1, max_length=1, description="CSV only")
+    limit: int | None = Field(None, ge=1, description="Read at most so many documents")
+
+    @property
+    def paths(self) -> list[str]:
+        """The paths as a list."""
+        return [self.path] if isinstance(self.path, str) else list(self.path)
+
+
+class ChunkingConfig(Section):
+    """How long documents are cut into chunks, each of which becomes a point."""
+
+    tokenizer: str = Field(description="Folder with a tokenizer.json, such a file, or a catalog model's name")
+    max_tokens: int = Field(256, ge=8, description="Tokens a chunk has at most, special tokens not counted")
+    overlap: int = Field(32, ge=0, description="Tokens that a chunk repeats from the one before")
+    boundary: Literal["paragraph", "sentence", "none"] = Field(
+        "sentence", description="Where a chunk ends if such a place is near; paragraph falls back to sentence"
+    )
+
+    @model_validator(mode="after")
+    def _overlap_is_smaller(self) -> ChunkingConfig:
+        if self.overlap > self.max_tokens // 2:
+            raise ValueError(f"overlap {self.overlap} is more than half of max_tokens {self.max_tokens}")
+        return self
+
+
+class EmbeddingConfig(Section):
+    """One embedding of each row: its vector's name and the model that makes it."""
+
+    name: str = Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$", description="Name of the vector or column")
+    model: str = Field(description="A catalog model")
+    path: str | None = Field(None, description="Folder with the model's files, instead of a download")
+    cache_dir: str | None = Field(None, description="Where downloaded models are kept")
+    local_files_only: bool = Field(False, description="Never ask the network for a model")
+    max_length: int | None = Field(None, ge=1, description="Token limit below the model's own")
+    options: dict[str, Any] = Field(default_factory=dict, description="Further arguments of the model's family")
+
+    @field_validator("name")
+    @classmethod
+    def _name_is_free(cls, name: str) -> str:
+        if name in RESERVED_COLUMNS or name == "held":
+            raise ValueError(f"{name!r} is the name of a column that every row has; choose another")
+        return name
+
+
+class QdrantSinkConfig(Section):
+    """A Qdrant collection, on a server (``url``) or in a folder (``path``, qdrant-client's embedded engine)."""
+
+    type: Literal["qdrant"]
+    collection: str = Field(min_length=1, max_length=255, pattern=r"^[^/\\\s]+$")
+    url: str | None = None
+    path: str | None = None
+    api_key: str | None = Field(None, description="${NAME} of an environment variable; QDRANT_API_KEY when left out")
+    prefer_grpc: bool = False
+    grpc_port: int = Field(6334, ge=1, le=65535)
+    timeout: float = Field(60, gt=0, description="Seconds a request may take")
+    writers: int = Field(2, ge=1, description="Writers at once (a folder has one)")
+    batch_points: int = Field(256, ge=1, description="Points a request has at most")
+    batch_mb: float = Field(4, gt=0, le=32, description="Megabytes a request has at most, about")
+    retry_seconds: float = Field(300, ge=0, description="How long one batch is tried again before the job fails")
+    bulk_load: bool | Literal["auto"] = Field(
+        "auto", description="Indexing off while loading, then on again; auto does so for a collection that is empty"
+    )
+    store_text: bool = Field(True, description="Keep the text in the payload")
+    shards: int | None = Field(None, ge=1)
+    replication_factor: int | None = Field(None, ge=1)
+    on_disk: bool | None = Field(None, description="Keep the original dense vectors on disk")
+    on_disk_payload: bool | None = None
+    quantization: Literal["scalar", "binary", "product"] | None = None
+    payload_indexes: dict[str, Literal["keyword", "integer", "float", "bool", "datetime", "text", "uuid", "geo"]] = (
+        Field(default_factory=dict, description="Payload field -> type, made before the upload")
+    )
+
+    @property
+    def place(self) -> str:
+        """Server or folder, for people to read."""
+        return f"{self.collection} at {without_credentials(self.url or self.path or '')}"
+
+    @model_validator(mode="after")
+    def _one_place(self) -> QdrantSinkConfig:
+        if (self.url is None) == (self.path is None):
+            raise ValueError("give exactly one of url (a server) and path (a folder)")
+        if self.api_key is not None and not SECRET_REFERENCE.match(self.api_key):
+            raise ValueError("a key must not stand in a configuration: write ${QDRANT_API_KEY} and set that variable")
+        return self
+
+    def secret(self) -> str | None:
+        """Read the API key from the environment; raises ConfigError when the named variable is not set."""
+        if self.api_key is None:
+            return os.environ.get("QDRANT_API_KEY")
+        name = self.api_key[2:-1]
+        if name not in os.environ:
+            raise ConfigError(f"sink.api_key: the environment variable {name} is not set")
+        return os.environ[name]
+
+
+class ParquetSinkConfig(Section):
+    """A folder of Parquet files, local or any fsspec/pyarrow URL."""
+
+    type: Literal["parquet"]
+    path: str
+    writers: int = Field(1, ge=1)
+    compression_level: int = Field(3, ge=1, le=22, description="zstd level")
+    store_text: bool = Field(True, description="Keep the text as a column")
+
+    @property
+    def place(self) -> str:
+        """The folder, for people to read."""
+        return without_credentials(self.path)
+
+
+SinkConfig = Annotated[QdrantSinkConfig | ParquetSinkConfig, Field(discriminator="type")]
+
+
+class StageConfig(Section):
+    """Placement of one embedding's actor pool; what is left out is chosen from the cluster."""
+
+    workers: int | None = Field(None, ge=1, description="Actors")
+    cpus: float | None = Field(None, ge=0, description="CPUs Ray sets aside for an actor")
+    gpus: float | None = Field(None, ge=0, description="GPUs an actor")
+    threads: int | None = Field(None, ge=1, description="ONNX Runtime threads an actor")
+    token_budget: int | None = Field(None, ge=1, description="Padded tokens a model batch has at most")
+
+
+class ComputeConfig(Section):
+    """The cluster, and how much of it the job may use."""
+
+    address: str | None = Field(None, description="Ray address; left out: the cluster around, else a local one")
+    cpus: int | None = Field(None, ge=1, description="CPUs of a local Ray")
+    object_store_mb: int = Field(512, ge=80, description="Object store of a local Ray, megabytes")
+    block_rows: int = Field(
+        1024, ge=1, description="Rows embedded and committed together; resume repeats at most these"
+    )
+    stages: dict[str, StageConfig] = Field(default_factory=dict, description="Embedding's name -> its placement")
+    max_retries: int = Field(3, ge=0, description="How often a block is tried again when its worker died")
+    stall_seconds: int = Field(1800, ge=10, description="Give up when no block moved for so long")
+
+
+class ErrorsConfig(Section):
+    """What becomes of rows that cannot be embedded or written."""
+
+    max_rate: float = Field(0.01, ge=0, le=1, description="Share of dead rows past which the job stops")
+    min_rows: int = Field(1000, ge=1, description="Rows to see before the share counts (the end always counts)")
+    path: str | None = Field(None, description="Folder of dead letters; left out: dead_letters beside the report")
+
+
+class JobConfig(Section):
+    """One job: source -> chunks -> embeddings -> sinks."""
+
+    corpus: str = Field("default", min_length=1, description="Namespace of the point ids")
+    source: SourceConfig
+    chunking: ChunkingConfig | None = None
+    embeddings: list[EmbeddingConfig] = Field(min_length=1)
+    sink: list[SinkConfig] = Field(min_length=1)
+    compute: ComputeConfig = ComputeConfig()
+    errors: ErrorsConfig = ErrorsConfig()
+    report: str = Field("run_report.json", description="File of the run's report")
+
+    @field_validator("sink", mode="before")
+    @classmethod
+    def _one_sink_is_a_list(cls, value: Any) -> Any:
+        return [value] if isinstance(value, dict) else value
+
+    @model_validator(mode="after")
+    def _names_agree(self) -> JobConfig:
+        names = [embedding.name for embedding in self.embeddings]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"embeddings: the name {twice[0]!r} is used twice")
+        for stage in self.compute.stages:
+            if stage not in names:
+                raise ValueError(f"compute.stages: {stage!r} is no embedding of this job ({', '.join(names)})")
+        places = [json.dumps(sink.model_dump(include={"type", "url", "path", "collection"})) for sink in self.sink]
+        if len(set(places)) < len(places):
+            raise ValueError("sink: the same place is named twice")
+        return self
+
+    @property
+    def dead_letters(self) -> str:
+        """Folder that dead letters are written to."""
+        if self.errors.path:
+            return self.errors.path
+        parent, slash, _ = self.report.rpartition("/")
+        return f"{parent}{slash}dead_letters"
+
+
+def fingerprint(embeddings: dict[str, str], chunking: ChunkingConfig | None, tokenizer: str | None = None) -> str:
+    """Hex sha256 over what changes a job's vectors: each embedding's own fingerprint, by name, and the chunking.
+
+    ``tokenizer`` is the content of the chunking's tokenizer.json: that counts, and not where the file lies.
+    """
+    cuts = None
+    if chunking is not None:
+        digest = hashlib.sha256((tokenizer or "").encode()).hexdigest()
+        cuts = {**chunking.model_dump(exclude={"tokenizer"}), "tokenizer": digest}
+    return hashlib.sha256(json.dumps({"embeddings": embeddings, "chunking": cuts}, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,84 @@
+"""The job as one Ray dataset: splits -> rows -> rows to embed -> vectors -> receipts."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+import ray
+from ray.data import Dataset
+
+from pipelines.cluster import on_actors, on_tasks
+from pipelines.config import JobConfig, SourceConfig
+from pipelines.preflight import READ_CPUS, SUPPORT_CPUS, Placement
+from pipelines.sinks.base import Sink
+from pipelines.sources import Duplicates, Split, SplitScan, find_duplicates, scan_split
+from pipelines.stages import EmbedStage, read_rows, skip_held, write_rows
+from pipelines.tally import AddFigures
+
+# One read task takes splits of so many bytes or files together: a million small files are not a million tasks.
+BYTES_A_TASK = 32 << 20
+SPLITS_A_TASK = 500
+
+
+@dataclass(frozen=True)
+class Read:
+    """What the job reads: splits, how many documents they hold, and the rows among them that repeat an id."""
+
+    splits: Sequence[Split]
+    documents: int
+    duplicates: Duplicates
+
+
+def group_splits(splits: Sequence[Split]) -> list[list[int]]:
+    """Put the numbers of neighbouring splits together, one list a read task."""
+    groups: list[list[int]] = []
+    size = 0
+    for number, split in enumerate(splits):
+        if not groups or size + split.bytes > BYTES_A_TASK or len(groups[-1]) >= SPLITS_A_TASK:
+            groups.append([])
+            size = 0
+        groups[-1].append(number)
+        size += split.bytes
+    return groups
+
+
+def scan(splits: Sequence[Split], source: SourceConfig) -> Read:
+    """Count documents and find repeated ids over all splits, in Ray tasks."""
+
+    @ray.remote(num_cpus=READ_CPUS)
+    def scan_group(group: list[Split]) -> list[SplitScan]:
+        return [scan_split(split, source) for split in group]
+
+    pending = [scan_group.remote([splits[number] for number in group]) for group in group_splits(splits)]
+    scans = [found for task in pending for found in ray.get(task)]
+    duplicates = find_duplicates(scans)
+    return Read(duplicates.splits, sum(found.rows for found in scans), duplicates)
+
+
+def build_dataset(
+    config: JobConfig,
+    read: Read,
+    placements: dict[str, Placement],
+    sinks: Sequence[Sink],
+    run_id: str,
+    add: AddFigures,
+) -> Dataset:
+    """Chain the stages lazily; each block that comes out is the receipt of a block that the sinks acknowledged."""
+    compute = config.compute
+    tasks = [
+        pickle.dumps([(read.splits[number], read.duplicates.of_split(number)) for number in group])
+        for group in group_splits(read.splits)
+    ]
+    source = ray.data.from_arrow([pa.table({"task": [task]}) for task in tasks])
+    rows = on_tasks(source, read_rows, {"config": config, "add": add}, cpus=READ_CPUS)
+    rows = rows.repartition(target_num_rows_per_block=compute.block_rows)
+    lookers = max(1, max(placement.workers for placement in placements.values()) // 2)
+    rows = on_tasks(rows, skip_held, {"sinks": sinks, "add": add}, cpus=SUPPORT_CPUS, at_once=lookers)
+    for embedding in config.embeddings:
+        placement = placements[embedding.name]
+        rows = on_actors(rows, EmbedStage, (embedding, placement, add), placement, compute)
+    writing = {"sinks": sinks, "dead_letters": config.dead_letters, "run_id": run_id, "add": add}
+    return on_tasks(rows, write_rows, writing, cpus=SUPPORT_CPUS, at_once=max(sink.workers for sink in sinks))

@@ -1,0 +1,93 @@
+"""Tells how far a run is: a bar on a terminal, a quiet line now and then in a log."""
+
+from __future__ import annotations
+
+import logging
+import time
+from types import TracebackType
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+log = logging.getLogger("fleetembed")
+
+SECONDS_BETWEEN_LINES = 15.0
+
+
+class ProgressView(Protocol):
+    """Shows a run's progress while it is entered."""
+
+    def __enter__(self) -> ProgressView: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def update(self, documents: float, tokens: int) -> None:
+        """Show so many documents settled and tokens embedded."""
+
+
+class BarProgress:
+    """A bar with documents, percent, tokens a second and time left."""
+
+    def __init__(self, total: int, console: Console) -> None:
+        self._started = time.monotonic()
+        self._bar = Progress(
+            TextColumn("embedding"),
+            BarColumn(),
+            TaskProgressColumn(),
+            TextColumn("{task.completed:,.0f}/{task.total:,.0f} documents"),
+            TextColumn("{task.fields[speed]:,.0f} tokens/s"),
+            TimeRemainingColumn(),
+            console=console,
+        )
+        self._task = self._bar.add_task("embedding", total=total, speed=0.0)
+
+    def __enter__(self) -> BarProgress:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def update(self, documents: float, tokens: int) -> None:
+        """Move the bar."""
+        speed = tokens / max(1e-9, time.monotonic() - self._started)
+        self._bar.update(self._task, completed=documents, speed=speed)
+
+
+class LineProgress:
+    """A log line at most every SECONDS_BETWEEN_LINES."""
+
+    def __init__(self, total: int) -> None:
+        self._total = total
+        self._started = self._last = time.monotonic()
+
+    def __enter__(self) -> LineProgress:
+        log.info("embedding %s documents", f"{self._total:,}")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+    def update(self, documents: float, tokens: int) -> None:
+        """Log a line if the last one is long ago."""
+        now = time.monotonic()
+        if now - self._last < SECONDS_BETWEEN_LINES:
+            return
+        self._last = now
+        share = documents / self._total if self._total else 1.0
+        elapsed = now - self._started
+        left = f"{elapsed / share - elapsed:,.0f} s left" if share else "time left unknown"
+        counts = f"{documents:,.0f}/{self._total:,} documents ({share:.0%})"
+        log.info("%s, %s tokens/s, %s", counts, f"{tokens / elapsed:,.0f}", left)
+
+
+def choose_view(total: int, console: Console) -> ProgressView:
+    """A bar where somebody looks, lines where a log is kept."""
+    return BarProgress(total, console) if console.is_terminal or console.is_jupyter else LineProgress(total)

@@ -1,0 +1,312 @@
+"""Runs a job: plans it, shows a preview of it, or carries it out and reports."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import signal
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+from rich.console import Console
+
+from embedders.base import Embedder
+from embedders.catalog import find_card
+from embedders.errors import FleetembedError, ModelNotFoundError
+from pipelines.chunking import chunk_table, load_tokenizer
+from pipelines.config import EmbeddingConfig, JobConfig, fingerprint
+from pipelines.config_file import load_config
+from pipelines.errors import ConfigError, TooManyErrorsError
+from pipelines.preflight import Placement, place_stages
+from pipelines.progress import ProgressView, choose_view
+from pipelines.report import RunReport
+from pipelines.schema import add_errors, identify, is_dead, set_column
+from pipelines.sinks import make_sink
+from pipelines.sinks.base import JobFacts, Sink
+from pipelines.sources import SourcePlan, plan_source, read_split
+from pipelines.stages import build_embedder, embed_rows
+
+log = logging.getLogger("fleetembed")
+
+SECONDS_BETWEEN_LOOKS = 1.0
+
+
+@dataclass(frozen=True)
+class JobPlan:
+    """What a run would do: files and documents it would read, vectors it would make, places it would write to."""
+
+    files: int
+    bytes: int
+    fingerprint: str
+    models: dict[str, dict[str, Any]]
+    sinks: list[dict[str, Any]]
+
+
+class EmbeddingPipeline:
+    """One job, from a notebook or a script.
+
+    ``EmbeddingPipeline.from_config("job.yaml").run()`` does what ``python jobs/embed_corpus.py --config job.yaml``
+    does.
+    """
+
+    def __init__(self, config: JobConfig) -> None:
+        self.config = config
+        self._embedders: dict[str, Embedder] = {}
+
+    @classmethod
+    def from_config(
+        cls, job: str | Path | dict[str, Any] | JobConfig, overrides: Sequence[str] = ()
+    ) -> EmbeddingPipeline:
+        """Check a job's configuration (a YAML file or a dict); raises ConfigError that names each wrong key."""
+        return cls(load_config(job, overrides))
+
+    def plan(self) -> JobPlan:
+        """Look at source, models and sinks, and change nothing.
+
+        Raises SourceError, ModelNotFoundError or SinkError where ``run`` would.
+        """
+        source = plan_source(self.config.source)
+        facts = self._facts()
+        sinks = [make_sink(sink) for sink in self.config.sink]
+        return JobPlan(
+            files=len({split.path for split in source.splits}),
+            bytes=sum(split.bytes for split in source.splits),
+            fingerprint=facts.fingerprint,
+            models=self._models(facts),
+            sinks=[
+                {"type": config.type, **sink.check(facts)} for config, sink in zip(self.config.sink, sinks, strict=True)
+            ],
+        )
+
+    def preview(self, n: int = 5) -> pd.DataFrame:
+        """Embed the first ``n`` rows in this process and write nothing; a frame with all columns of a row."""
+        config = self.config
+        table = pa.concat_tables(self._first_rows(n)).slice(0, n)
+        rows = identify(table, config.corpus, chunked=config.chunking is not None)
+        for name, embedder in self._load().items():
+            live = pa.array(~is_dead(rows))
+            texts = rows["text"].filter(live).combine_chunks()
+            column, failed = embed_rows(embedder, texts, name)
+            positions = pd.Series(range(len(texts)), index=[i for i, alive in enumerate(live.to_pylist()) if alive])
+            wanted = positions.reindex(range(rows.num_rows)).astype("Int64")
+            rows = set_column(rows, name, column.take(pa.array(wanted, from_pandas=True)))
+            rows = add_errors(rows, {int(positions.index[row]): error for row, error in failed.items()})
+        frame: pd.DataFrame = rows.to_pandas()
+        return frame
+
+    def run(self, *, console: Console | None = None) -> RunReport:
+        """Carry the job out and return its report; the report's file is written also when the run fails.
+
+        Raises the FleetembedError that stopped the run, or KeyboardInterrupt after Ctrl-C or SIGTERM: what the sinks
+        acknowledged stays, and the next run goes on from there.
+        """
+        return _Run(self, console or Console(stderr=True)).carry_out()
+
+    def _first_rows(self, n: int) -> Iterator[pa.Table]:
+        chunking = self.config.chunking
+        tokenizer = load_tokenizer(chunking.tokenizer) if chunking else None
+        missing = n
+        for split in plan_source(self.config.source).splits:
+            for table in read_split(split, self.config.source, block_rows=n):
+                chunks = chunk_table(table, chunking, tokenizer)
+                yield chunks
+                missing -= chunks.num_rows
+                if missing <= 0:
+                    return
+
+    def _load(self) -> dict[str, Embedder]:
+        for number, embedding in enumerate(self.config.embeddings):
+            if embedding.name not in self._embedders:
+                self._embedders[embedding.name] = _checked_embedder(f"embeddings.{number}", embedding)
+        return self._embedders
+
+    def _facts(self) -> JobFacts:
+        chunking = self.config.chunking
+        tokenizer = load_tokenizer(chunking.tokenizer).to_str() if chunking else None
+        embedders = self._load()
+        prints = {name: embedder.fingerprint for name, embedder in embedders.items()}
+        return JobFacts(
+            corpus=self.config.corpus,
+            fingerprint=fingerprint(prints, chunking, tokenizer),
+            vectors={name: embedder.spec for name, embedder in embedders.items()},
+            models={embedding.name: embedding.model for embedding in self.config.embeddings},
+            fingerprints=prints,
+            chunked=self.config.chunking is not None,
+        )
+
+    def _models(self, facts: JobFacts) -> dict[str, dict[str, Any]]:
+        return {
+            name: {
+                "model": facts.models[name],
+                "kind": spec.kind,
+                "dim": spec.dim,
+                "fingerprint": facts.fingerprints[name],
+            }
+            for name, spec in facts.vectors.items()
+        }
+
+
+def _checked_embedder(key: str, embedding: EmbeddingConfig) -> Embedder:
+    """Make an embedder; what the configuration has wrong about it is a ConfigError with the key."""
+    try:
+        find_card(embedding.model)
+    except ModelNotFoundError as error:
+        raise ConfigError(f"{key}.model: {error}") from None
+    try:
+        return build_embedder(embedding)
+    except FleetembedError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{key}: {error}") from None
+
+
+class _Run:
+    """One carrying out of a job: its clock, report and sinks."""
+
+    def __init__(self, pipeline: EmbeddingPipeline, console: Console) -> None:
+        self._pipeline, self._console = pipeline, console
+        self._config = pipeline.config
+        self._started = time.monotonic()
+        now = datetime.now(timezone.utc)
+        self._run_id = f"{now:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
+        self._report = RunReport(self._run_id, self._config.corpus, started=now.isoformat(timespec="seconds"))
+        self._report.dead_letters = self._config.dead_letters
+        self._sinks: list[Sink] = [make_sink(sink) for sink in self._config.sink]
+
+    def carry_out(self) -> RunReport:
+        report = self._report
+        facts = self._pipeline._facts()
+        try:
+            with _sigterm_interrupts():
+                self._embed_all(facts)
+            report.status = "complete"
+        except KeyboardInterrupt:
+            report.status, report.error = "interrupted", "stopped by a signal"
+            raise
+        except BaseException as error:
+            report.status, report.error = "failed", str(error)
+            raise
+        finally:
+            report.seconds = round(time.monotonic() - self._started, 2)
+            report.save(self._config.report)
+            if report.documents is not None:
+                report.show(self._console)
+        return report
+
+    def _embed_all(self, facts: JobFacts) -> None:
+        source = plan_source(self._config.source)
+        self._report.fingerprint = facts.fingerprint
+        self._report.models = self._pipeline._models(facts)
+        for sink in self._sinks:
+            sink.check(facts)
+
+        # Ray is imported late: planning and previews do without it, and so do errors of the configuration.
+        from pipelines import cluster
+
+        with cluster.connect(self._config.compute) as machines, cluster.plain_errors():
+            self._report.startup_seconds = round(time.monotonic() - self._started, 2)
+            placements = place_stages(self._config, machines)
+            cluster.configure(self._config.compute)
+            with self._opened_sinks(facts):
+                self._drive(source, placements)
+
+    @contextmanager
+    def _opened_sinks(self, facts: JobFacts) -> Iterator[None]:
+        """Open the sinks, and finish each one whatever happens; the first failure is the one that is raised."""
+        opened: list[tuple[Sink, dict[str, Any]]] = []
+        completed = False
+        failure: FleetembedError | None = None
+        try:
+            for config, sink in zip(self._config.sink, self._sinks, strict=True):
+                opened.append((sink, {"type": config.type, "place": config.place}))
+                sink.open(facts)
+            yield
+            completed = True
+        finally:
+            for sink, about in opened:
+                try:
+                    self._report.sinks.append(about | sink.finish(completed=completed))
+                except FleetembedError as error:
+                    log.error("%s could not be finished: %s", sink.name, error)
+                    failure = failure or error
+        if failure is not None:
+            raise failure
+
+    def _drive(self, source: SourcePlan, placements: dict[str, Placement]) -> None:
+        from pipelines import cluster, flow
+
+        read = flow.scan(source.splits, self._config.source)
+        self._report.documents = read.documents
+        tally = cluster.RemoteTally()
+        dataset = flow.build_dataset(self._config, read, placements, self._sinks, self._run_id, tally)
+        view = choose_view(read.documents, self._console)
+        settled = 0.0
+        with view, self._watching(tally, view, lambda: settled):
+            receipts: Any
+            for receipts in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+                settled += sum(receipts["documents"].to_pylist())
+                self._report.take_receipts(receipts)
+                self._check_errors(at_end=False)
+        self._report.take_stages(tally.read())
+        self._check_errors(at_end=True)
+
+    @contextmanager
+    def _watching(self, tally: Any, view: ProgressView, settled: Any) -> Iterator[None]:
+        """Refresh the view and the report's file while receipts come in."""
+        over = threading.Event()
+
+        def look() -> None:
+            while not over.wait(SECONDS_BETWEEN_LOOKS):
+                stages = tally.read()
+                self._report.take_stages(stages)
+                self._report.seconds = round(time.monotonic() - self._started, 2)
+                self._report.save(self._config.report)
+                view.update(settled() + stages.get("skip", {}).get("documents", 0), self._report.tokens)
+
+        watcher = threading.Thread(target=look, name="progress", daemon=True)
+        watcher.start()
+        try:
+            yield
+        finally:
+            over.set()
+            watcher.join()
+            stages = tally.read()
+            self._report.take_stages(stages)
+            view.update(settled() + stages.get("skip", {}).get("documents", 0), self._report.tokens)
+
+    def _check_errors(self, *, at_end: bool) -> None:
+        errors, dead = self._config.errors, self._report.rows.get("dead", 0)
+        seen = self._report.settled
+        if dead > errors.max_rate * seen and (at_end or seen >= errors.min_rows):
+            first = f" The first: {self._report.dead_samples[0]}" if self._report.dead_samples else ""
+            raise TooManyErrorsError(
+                f"{dead:,} of {seen:,} rows went to dead letters ({self._config.dead_letters}), more than "
+                f"errors.max_rate {errors.max_rate:g} allows.{first} What was written stays; mend the rows, or raise "
+                "errors.max_rate, and run the job again"
+            )
+
+
+@contextmanager
+def _sigterm_interrupts() -> Iterator[None]:
+    """Let SIGTERM stop a run as cleanly as Ctrl-C does; outside of the main thread nothing can be set."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,131 @@
+"""Searches the collection that a job filled: one vector, or several fused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from types import TracebackType
+from typing import Any, TypeVar
+
+import pyarrow as pa
+from qdrant_client import QdrantClient, models
+from rich.console import Console
+
+from embedders.base import Embedder
+from pipelines.config import JobConfig, QdrantSinkConfig
+from pipelines.errors import ConfigError, SinkError
+from pipelines.sinks.qdrant_client_factory import open_client
+from pipelines.sinks.qdrant_retry import call
+from pipelines.stages import build_embedder
+
+T = TypeVar("T")
+
+SECONDS_OF_PATIENCE = 15.0
+# Candidates a vector gives to a fusion, for each hit that is wanted.
+CANDIDATES_A_HIT = 5
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One found point: its score under the search that found it, and its payload."""
+
+    id: str
+    score: float
+    payload: dict[str, Any]
+
+    @property
+    def title(self) -> str:
+        """The document's id, with the chunk's number where the document was cut."""
+        name = str(self.payload.get("document_id", self.id))
+        chunk = self.payload.get("chunk_no")
+        return name if chunk is None else f"{name} (chunk {chunk})"
+
+
+class Searcher:
+    """Searches the Qdrant collection of a job's sink with the job's own models; close it, or use it in ``with``.
+
+    Raises ConfigError when the job has no Qdrant sink, SinkError when the collection is not there.
+    """
+
+    def __init__(self, config: JobConfig) -> None:
+        sinks = [sink for sink in config.sink if isinstance(sink, QdrantSinkConfig)]
+        if not sinks:
+            raise ConfigError("sink: the job has no qdrant sink, so there is no collection to search")
+        self._sink = sinks[0]
+        self._embedders: dict[str, Embedder] = {e.name: build_embedder(e) for e in config.embeddings}
+        self._client: QdrantClient = open_client(self._sink)
+        try:
+            if not self._ask(lambda: self._client.collection_exists(self._sink.collection)):
+                raise SinkError(f"collection {self._sink.place} does not exist yet; run the job first")
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The job's embeddings, each of which can be searched alone."""
+        return tuple(self._embedders)
+
+    def search(self, query: str, using: str | Sequence[str] = (), limit: int = 5) -> list[Hit]:
+        """Find the nearest points to a query.
+
+        ``using`` names one embedding, or several whose results are fused by reciprocal rank (all of them when left
+        out). Raises ConfigError for a name that the job does not have.
+        """
+        names = [using] if isinstance(using, str) else list(using or self._embedders)
+        for name in names:
+            if name not in self._embedders:
+                raise ConfigError(f"{name!r} is no embedding of this job; it has {', '.join(self._embedders)}")
+        vectors = {name: self._encode(name, query) for name in names}
+        if len(names) == 1:
+            asked: dict[str, Any] = {"query": vectors[names[0]], "using": names[0]}
+        else:
+            depth = limit * CANDIDATES_A_HIT
+            asked = {
+                "prefetch": [models.Prefetch(query=vectors[name], using=name, limit=depth) for name in names],
+                "query": models.FusionQuery(fusion=models.Fusion.RRF),
+            }
+        find = partial(self._client.query_points, self._sink.collection, limit=limit, with_payload=True)
+        found = self._ask(lambda: find(**asked))
+        return [Hit(str(point.id), point.score, point.payload or {}) for point in found.points]
+
+    def close(self) -> None:
+        """Close the connection; a folder's lock goes with it."""
+        self._client.close()
+
+    def __enter__(self) -> Searcher:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _ask(self, request: Callable[[], T]) -> T:
+        return call(request, what=f"searching {self._sink.place}", seconds=SECONDS_OF_PATIENCE)
+
+    def _encode(self, name: str, query: str) -> Any:
+        vector = self._embedders[name].embed_queries_arrow([query])[0]
+        if pa.types.is_struct(vector.type):
+            return models.SparseVector(**vector.as_py())
+        return vector.as_py()
+
+
+def show_hits(hits: Sequence[Hit], console: Console) -> None:
+    """Print hits, one a line: score, name and the beginning of the text."""
+    for hit in hits:
+        text = " ".join(str(hit.payload.get("text", "")).split())
+        line = f"  {hit.score:6.3f}  {hit.title}  {text}"
+        console.print(line, markup=False, highlight=False, overflow="ellipsis", no_wrap=True)
+    if not hits:
+        console.print("  nothing found", style="dim")
+
+
+def show_answers(query: str, searcher: Searcher, console: Console, limit: int = 3) -> None:
+    """Print what each embedding alone, and all of them fused, find for a query."""
+    console.print(f"\n[bold]{query}[/bold]", highlight=False)
+    ways = [*searcher.names, "fused"] if len(searcher.names) > 1 else list(searcher.names)
+    for way in ways:
+        console.print(f" {way}", style="cyan")
+        show_hits(searcher.search(query, () if way == "fused" else way, limit), console)

@@ -1,0 +1,26 @@
+"""Counts what the stages do, while they do it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any
+
+Figures = dict[str, float]
+AddFigures = Callable[[str, Figures], Any]
+
+
+class Tally:
+    """Sums of figures by stage; runs as a Ray actor that workers report to and the driver reads."""
+
+    def __init__(self) -> None:
+        self._stages: dict[str, Figures] = defaultdict(lambda: defaultdict(float))
+
+    def add(self, stage: str, figures: Figures) -> None:
+        """Add figures to a stage's sums."""
+        for name, value in figures.items():
+            self._stages[stage][name] += value
+
+    def read(self) -> dict[str, Figures]:
+        """Copy the sums."""
+        return {stage: dict(figures) for stage, figures in self._stages.items()}
