@@ -1,0 +1,23 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines.stdlib_corpus import collect_stdlib
+
+
+@pytest.fixture(scope="session")
+def stdlib_rows(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """Docstrings and help topics of the standard library that runs the tests."""
+    path: Path = tmp_path_factory.mktemp("stdlib") / "corpus.jsonl"
+    collect_stdlib(path)
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+@pytest.fixture(scope="session")
+def docstrings(stdlib_rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Sixty of them, spread over the library."""
+    return stdlib_rows[:: len(stdlib_rows) // 60][:60]

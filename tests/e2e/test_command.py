@@ -1,0 +1,157 @@
+"""The command line: exit codes, one message and no traceback, signals, and runs that are killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.conftest import ROOT
+from tests.e2e.jobs import Job, Row, parquet_points
+
+pytestmark = pytest.mark.ray
+COMMAND = [sys.executable, str(ROOT / "jobs" / "embed_corpus.py")]
+
+
+@pytest.fixture
+def job(tmp_path: Path, minilm: Path) -> Job:
+    return Job(tmp_path, minilm, [{"type": "parquet", "path": str(tmp_path / "out")}])
+
+
+def run(job: Job, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [*COMMAND, "--config", str(job.config_file()), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, cwd=job.folder, timeout=240)
+
+
+def start(job: Job) -> subprocess.Popen[str]:
+    command = [*COMMAND, "--config", str(job.config_file())]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=job.folder)
+
+
+def wait_for(child: subprocess.Popen[str], condition: Callable[[], Any], seconds: float = 200) -> Any:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        found = condition()
+        if found:
+            return found
+        assert child.poll() is None, f"the job ended early:\n{child.communicate()[0]}"
+        time.sleep(0.02)
+    raise AssertionError("the job never came so far")
+
+
+def committed(job: Job) -> int:
+    return len(list((job.folder / "out").glob("*.parquet")))
+
+
+def test_a_whole_run_with_dead_letters_ends_with_3_and_a_summary(job: Job) -> None:
+    job.write([{"id": "a", "text": "fine"}, {"id": "b", "text": None}])
+    done = run(job, "--set", "errors.max_rate=1")
+    assert done.returncode == 3, done.stderr
+    assert "complete" in done.stderr and "dead letters" in done.stderr and "text is null" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--set", "compute.blok_rows=3"), "did you mean 'block_rows'"),
+        (("--set", "embeddings.0.model=all-MiniLM"), "sentence-transformers/all-MiniLM-L6-v2"),
+        (("--bogus",), "No such option"),
+        (("--set", "embeddings.0.options={sped: 1}"), "sped"),
+    ],
+)
+def test_bad_usage_and_bad_configuration_end_with_2(job: Job, arguments: tuple[str, ...], words: str) -> None:
+    job.write([{"id": "a", "text": "fine"}])
+    done = run(job, *arguments)
+    assert done.returncode == 2
+    assert words in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--set", "source.path=nowhere/*.jsonl"), "nowhere"),
+        (("--set", "source.text=body"), "body"),
+        (("--set", "sink.0={type: qdrant, collection: c, url: 'http://127.0.0.1:9', retry_seconds: 1}"), "127.0.0.1:9"),
+        (("--set", "compute.stages={dense: {gpus: 1}}"), "GPU"),
+    ],
+)
+def test_a_job_that_cannot_run_ends_with_1_and_one_message(job: Job, arguments: tuple[str, ...], words: str) -> None:
+    job.write([{"id": "a", "text": "fine"}])
+    done = run(job, *arguments)
+    assert done.returncode == 1
+    assert words in done.stderr and "Traceback" not in done.stderr
+
+
+def test_plan_and_schema_print_and_end_with_0(job: Job) -> None:
+    job.write([{"id": "a", "text": "fine"}])
+    planned = run(job, "--plan")
+    assert planned.returncode == 0 and "nothing was changed" in planned.stdout
+    schema = run(job, "--schema")
+    assert "embeddings" in json.loads(schema.stdout)["properties"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_cleanly_with_a_report(job: Job, stdlib_rows: list[Row], number: signal.Signals) -> None:
+    job.write(stdlib_rows[:600])
+    child = start(job)
+    wait_for(child, lambda: committed(job))
+    child.send_signal(number)
+    output = child.communicate(timeout=60)[0]
+    assert child.returncode == 1
+    assert "interrupted" in output and "Traceback" not in output
+    assert job.report["status"] == "interrupted"
+    assert job.report["rows"]["written"] == len(parquet_points(job.folder / "out"))
+
+
+def test_a_run_killed_half_way_is_completed_by_the_next_with_little_done_twice(
+    job: Job, stdlib_rows: list[Row]
+) -> None:
+    rows = stdlib_rows[:600]
+    job.write(rows)
+    child = start(job)
+    wait_for(child, lambda: committed(job) * 16 >= len(rows) // 2)
+    child.kill()
+    child.wait()
+    child.stdout and child.stdout.close()
+    first = job.report["rows"]["embedded"] if job.report["rows"] else 0
+    done = run(job)
+    assert done.returncode == 0, done.stderr
+    assert parquet_points(job.folder / "out").keys() == {row["id"] for row in rows}
+    report = job.report
+    assert report["rows"]["skipped"] >= len(rows) // 2 - 16
+    # The killed run's last report is at most a second old: what it embedded since then is in its committed files.
+    assert max(first, report["rows"]["skipped"]) + report["rows"]["embedded"] < 1.2 * len(rows)
+
+
+def test_a_killed_worker_is_replaced_and_every_document_is_there_once(job: Job, stdlib_rows: list[Row]) -> None:
+    rows = stdlib_rows[:400]
+    job.write(rows)
+    child = start(job)
+    wait_for(child, lambda: committed(job) >= 5)
+    victim = wait_for(child, lambda: embed_worker(child.pid))
+    os.kill(victim, signal.SIGKILL)
+    output = child.communicate(timeout=200)[0]
+    assert child.returncode == 0, output
+    assert parquet_points(job.folder / "out").keys() == {row["id"] for row in rows}
+    assert job.report["rows"]["embedded"] < 1.2 * len(rows)
+
+
+def embed_worker(driver: int) -> int | None:
+    """Process of the dense actor: of the job's embed actors the one that has worked most."""
+    workers = []
+    for process in psutil.Process(driver).children(recursive=True):
+        try:
+            if "EmbedStage" in " ".join(process.cmdline()):
+                workers.append((process.cpu_times().user, process.pid))
+        except psutil.Error:
+            continue
+    return max(workers)[1] if workers else None

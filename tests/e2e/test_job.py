@@ -1,0 +1,208 @@
+"""The whole job: real Ray, real MiniLM, real text, every kind of sink."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from qdrant_client import QdrantClient
+
+from embedders import SparseTextEmbedding, TextEmbedding
+from pipelines import EmbeddingPipeline
+from pipelines.errors import SinkError
+from tests.e2e.jobs import MINILM, Job, Row, parquet_points, qdrant_points
+
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_local")]
+
+
+class Place:
+    """One kind of sink, and how its points are read back."""
+
+    def __init__(self, kind: str, folder: Path, url: str | None) -> None:
+        self.kind, self._folder, self._url = kind, folder, url
+
+    @property
+    def sink(self) -> dict[str, Any]:
+        if self.kind == "parquet":
+            return {"type": "parquet", "path": str(self._folder / "out")}
+        place = {"path": str(self._folder / "qdrant")} if self.kind == "folder" else {"url": self._url}
+        return {"type": "qdrant", "collection": self._folder.name, **place}
+
+    def points(self) -> dict[str, Row]:
+        if self.kind == "parquet":
+            return parquet_points(self._folder / "out")
+        client = QdrantClient(url=self._url) if self.kind == "http" else QdrantClient(path=str(self._folder / "qdrant"))
+        try:
+            return qdrant_points(client, self._folder.name)
+        finally:
+            client.close()
+
+
+@pytest.fixture(params=["parquet", "folder", "http"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    url = request.getfixturevalue("qdrant_server").url if request.param == "http" else None
+    return Place(request.param, tmp_path, url)
+
+
+@pytest.fixture
+def make_job(tmp_path: Path, minilm: Path) -> Callable[..., Job]:
+    return lambda *sinks, **extra: Job(tmp_path, minilm, list(sinks), extra)
+
+
+def test_every_document_arrives_with_its_id_payload_and_the_embedders_own_vectors(
+    place: Place, make_job: Callable[..., Job], docstrings: list[Row], minilm: Path
+) -> None:
+    job = make_job(place.sink)
+    job.write(docstrings)
+    report = job.run()
+    assert report.exit_code == 0
+    assert report.rows == {
+        "read": len(docstrings),
+        "chunked": len(docstrings),
+        "skipped": 0,
+        "embedded": len(docstrings),
+        "written": len(docstrings),
+        "dead": 0,
+    }
+    points = place.points()
+    assert points.keys() == {row["id"] for row in docstrings}
+    dense = TextEmbedding(MINILM, specific_model_path=str(minilm), cuda=False)
+    sparse = SparseTextEmbedding("Qdrant/bm25")
+    texts = [row["text"] for row in docstrings]
+    for row, vector, terms in zip(docstrings, dense.embed(texts), sparse.embed(texts), strict=True):
+        point = points[row["id"]]
+        assert point["payload"] == {"kind": row["kind"], "module": row["module"]}
+        assert point["text"] == row["text"]
+        np.testing.assert_allclose(point["dense"], vector, atol=1e-5)
+        assert point["bm25"] == pytest.approx(terms.as_dict(), abs=1e-6)
+
+
+def test_a_second_run_embeds_nothing_and_a_changed_document_alone_is_embedded_again(
+    place: Place, make_job: Callable[..., Job], docstrings: list[Row]
+) -> None:
+    job = make_job(place.sink)
+    job.write(docstrings)
+    job.run()
+    before = place.points()
+    again = job.run()
+    assert (again.rows["embedded"], again.rows["skipped"]) == (0, len(docstrings))
+    changed = [{**docstrings[0], "text": "A new text about zebras."}, *docstrings[1:]]
+    job.write(changed)
+    third = job.run()
+    assert (third.rows["embedded"], third.rows["written"]) == (1, 1)
+    after = place.points()
+    assert after.keys() == before.keys()
+    assert after[docstrings[0]["id"]]["text"] == "A new text about zebras."
+    assert not np.allclose(after[docstrings[0]["id"]]["dense"], before[docstrings[0]["id"]]["dense"])
+    for name in before.keys() - {docstrings[0]["id"]}:
+        np.testing.assert_array_equal(after[name]["dense"], before[name]["dense"])
+
+
+def test_a_new_document_is_added_to_what_is_there(
+    place: Place, make_job: Callable[..., Job], docstrings: list[Row]
+) -> None:
+    job = make_job(place.sink)
+    job.write(docstrings[:-5])
+    job.run()
+    job.write(docstrings)
+    assert job.run().rows["embedded"] == 5
+    assert len(place.points()) == len(docstrings)
+
+
+def test_two_sinks_embed_once_and_hold_the_same(
+    make_job: Callable[..., Job], docstrings: list[Row], tmp_path: Path
+) -> None:
+    folder, parquet = Place("folder", tmp_path, None), Place("parquet", tmp_path, None)
+    job = make_job(folder.sink, parquet.sink)
+    job.write(docstrings)
+    assert job.run().rows["embedded"] == len(docstrings)
+    ours, theirs = folder.points(), parquet.points()
+    assert ours.keys() == theirs.keys()
+    for name, point in ours.items():
+        assert point["id"] == theirs[name]["id"]
+        np.testing.assert_allclose(point["dense"], theirs[name]["dense"], atol=1e-6)
+        assert point["bm25"] == pytest.approx(theirs[name]["bm25"])
+
+
+def test_a_sink_added_later_is_filled_without_doubling_the_other(
+    make_job: Callable[..., Job], docstrings: list[Row], tmp_path: Path
+) -> None:
+    folder, parquet = Place("folder", tmp_path, None), Place("parquet", tmp_path, None)
+    first = make_job(parquet.sink)
+    first.write(docstrings)
+    first.run()
+    make_job(folder.sink, parquet.sink).run()
+    assert folder.points().keys() == parquet.points().keys() == {row["id"] for row in docstrings}
+
+
+def test_another_model_is_refused_and_changes_nothing(
+    place: Place, make_job: Callable[..., Job], docstrings: list[Row]
+) -> None:
+    job = make_job(place.sink)
+    job.write(docstrings)
+    job.run()
+    before = place.points()
+    job.extra = {"embeddings": [{**job.config()["embeddings"][0], "max_length": 16}, job.config()["embeddings"][1]]}
+    with pytest.raises(SinkError):
+        job.run()
+    assert job.report["status"] == "failed"
+    assert place.points().keys() == before.keys()
+
+
+def test_chunks_cover_long_documents_and_stale_ones_go(
+    place: Place, make_job: Callable[..., Job], docstrings: list[Row], minilm: Path
+) -> None:
+    long = {**docstrings[0], "text": " ".join(f"Sentence number {n} is here." for n in range(120))}
+    chunking = {"tokenizer": str(minilm), "max_tokens": 64, "overlap": 8}
+    job = make_job(place.sink, chunking=chunking)
+    job.write([long, *docstrings[1:4]])
+    first = job.run()
+    assert first.rows["chunked"] > 10 and first.rows["written"] == first.rows["chunked"]
+    job.write([{**long, "text": "Short now."}, *docstrings[1:4]])
+    second = job.run()
+    assert place.points()[long["id"]]["text"] == "Short now."
+    assert second.sinks[0]["points"] == second.rows["chunked"] < first.rows["chunked"]
+
+
+def test_plan_tells_and_changes_nothing(make_job: Callable[..., Job], docstrings: list[Row], tmp_path: Path) -> None:
+    place = Place("parquet", tmp_path, None)
+    job = make_job(place.sink)
+    job.write(docstrings)
+    before = sorted(tmp_path.rglob("*"))
+    plan = EmbeddingPipeline.from_config(job.config()).plan()
+    assert plan.files == 1 and plan.bytes == job.corpus.stat().st_size
+    assert plan.models["dense"]["dim"] == 384
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_preview_embeds_a_few_rows_into_a_frame(
+    make_job: Callable[..., Job], docstrings: list[Row], tmp_path: Path
+) -> None:
+    job = make_job(Place("parquet", tmp_path, None).sink)
+    job.write([{"id": "null", "text": None}, *docstrings])
+    frame = EmbeddingPipeline.from_config(job.config()).preview(3)
+    assert list(frame["document_id"]) == ["null", docstrings[0]["id"], docstrings[1]["id"]]
+    assert frame["error"].notna().tolist() == [True, False, False]
+    assert frame["dense"].isna().tolist() == [True, False, False]
+    assert len(frame["dense"].iloc[1]) == 384
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_report_names_models_stages_and_counts(
+    make_job: Callable[..., Job], docstrings: list[Row], tmp_path: Path
+) -> None:
+    job = make_job(Place("parquet", tmp_path, None).sink)
+    job.write(docstrings)
+    job.run()
+    report = job.report
+    assert report["status"] == "complete"
+    assert report["documents"] == len(docstrings)
+    assert {"read", "skip", "dense", "bm25"} < report["stages"].keys()
+    assert 0 <= report["stages"]["dense"]["padding_waste"] < 0.5
+    assert len(report["models"]["dense"]["fingerprint"]) == 64
+    assert report["tokens"] > 0
+    assert json.dumps(report)
