@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from itertools import islice
+
 import numpy as np
 import numpy.typing as npt
 
@@ -43,3 +46,15 @@ def token_budget_batches(
         batches.append(order[start:end])
         start = end
     return batches
+
+
+def take_lists(texts: str | Iterable[str], size: int) -> Iterator[list[str]]:
+    """Cut an iterable into lists of ``size`` without reading ahead; one str is one text.
+
+    Raises ValueError, when first iterated, for a size below 1.
+    """
+    if size < 1:
+        raise ValueError(f"batch_size must be 1 or more, got {size}")
+    source = iter([texts] if isinstance(texts, str) else texts)
+    while some := list(islice(source, size)):
+        yield some

@@ -5,9 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
 from functools import cached_property
-from itertools import islice
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -18,7 +16,8 @@ import pyarrow as pa
 
 from embedders.arrow import dense_array, dense_type
 from embedders.base import EmbedStats, Texts, VectorSpec
-from embedders.catalog import ModelCard, find_card, load_cards
+from embedders.batching import take_lists
+from embedders.catalog import ModelCard, describe, find_card, load_cards
 from embedders.errors import ModelFilesError
 from embedders.hub import files_digest, model_files, resolve_model
 from embedders.pooling import pool
@@ -153,7 +152,7 @@ class TextEmbedding:
     @classmethod
     def list_supported_models(cls) -> list[dict[str, Any]]:
         """Facts of every model this class takes, in the catalog's order."""
-        return [asdict(card) for family in FAMILIES for card in load_cards(family)]
+        return [describe(card) for family in FAMILIES for card in load_cards(family)]
 
     @property
     def spec(self) -> VectorSpec:
@@ -209,18 +208,11 @@ class TextEmbedding:
 
     def token_count(self, texts: str | Iterable[str], batch_size: int = 1024) -> int:
         """Count the tokens the model would get for these texts, after truncation, special tokens included."""
-        return sum(int(self.tokenizer.encode(some).offsets[-1]) for some in _batches(texts, batch_size))
+        return sum(int(self.tokenizer.encode(some).offsets[-1]) for some in take_lists(texts, batch_size))
 
     def _embed_lazily(self, documents: str | Iterable[str], batch_size: int) -> Iterator[Vector]:
-        for some in _batches(documents, max(batch_size, READ_AHEAD)):
+        for some in take_lists(documents, max(batch_size, READ_AHEAD)):
             yield from self.embed_matrix(some, max_rows=batch_size)
-
-
-def _batches(texts: str | Iterable[str], size: int) -> Iterator[list[str]]:
-    """Cut an iterable into lists without reading ahead; one str is one text."""
-    source = iter([texts] if isinstance(texts, str) else texts)
-    while some := list(islice(source, size)):
-        yield some
 
 
 def _fingerprint(card: ModelCard, folder: Path, max_length: int) -> str:

@@ -150,7 +150,7 @@ def bare_loop(model: TextEmbedding, folder: Path, texts: Sequence[str], threads:
     session = onnxruntime.InferenceSession(folder / "model.onnx", options, providers=["CPUExecutionProvider"])
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     tokenizer.no_padding()
-    tokenizer.enable_truncation(model.max_length)
+    tokenizer.enable_truncation(model.tokenizer.max_length)
     rows = sorted((encoding.ids for encoding in tokenizer.encode_batch(list(texts))), key=len)
     feeds, batch = [], []
     for row, following in itertools.zip_longest(rows, rows[1:]):

@@ -35,7 +35,8 @@ def run_job(config: Path, overrides: Sequence[str], console: Console) -> int:
 
 def show_plan(plan: JobPlan, console: Console) -> None:
     """Print what a run would do."""
-    console.print(f"would read {plan.files:,} files, {plan.bytes / 1e6:,.1f} MB")
+    passed_over = f"; {plan.skipped_files:,} files of unknown kind are passed over" if plan.skipped_files else ""
+    console.print(f"would read {plan.files:,} files, {plan.bytes / 1e6:,.1f} MB{passed_over}")
     models = Table("embedding", "model", "kind", "dimension", "fingerprint", box=None)
     for name, facts in plan.models.items():
         models.add_row(name, facts["model"], facts["kind"], str(facts["dim"] or ""), facts["fingerprint"][:12])

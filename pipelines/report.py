@@ -12,10 +12,12 @@ import pyarrow as pa
 from rich import box
 from rich.console import Console, Group
 from rich.table import Table
+from rich.text import Text
 
 from pipelines.tally import Figures
 
 Status = Literal["running", "complete", "failed", "interrupted"]
+COUNTS = ("read", "chunked", "skipped", "embedded", "written", "dead")
 MAX_SAMPLES = 10
 
 
@@ -25,7 +27,8 @@ class RunReport:
 
     ``rows`` counts: ``read`` documents, ``chunked`` rows made of them, ``skipped`` rows the sinks held unchanged,
     ``embedded`` rows that went through the models, ``written`` rows every sink acknowledged, ``dead`` rows in the
-    dead letters. ``stages`` holds each stage's sums: seconds are summed over its workers.
+    dead letters; after an interruption ``written`` may lag behind what the sinks hold. ``stages`` holds each stage's
+    sums: seconds are summed over its workers.
     """
 
     run_id: str
@@ -37,7 +40,7 @@ class RunReport:
     startup_seconds: float = 0.0
     fingerprint: str = ""
     documents: int | None = None
-    rows: dict[str, int] = field(default_factory=dict)
+    rows: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTS, 0))
     tokens: int = 0
     padding_waste: float = 0.0
     models: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -51,7 +54,7 @@ class RunReport:
         """0 all well, 1 failed or interrupted, 3 done but with dead letters."""
         if self.status != "complete":
             return 1
-        return 3 if self.rows.get("dead") else 0
+        return 3 if self.rows["dead"] else 0
 
     def take_stages(self, stages: dict[str, Figures]) -> None:
         """Take over the stages' sums, and derive the row counts and padding waste from them."""
@@ -74,14 +77,14 @@ class RunReport:
     def take_receipts(self, receipts: pa.Table) -> None:
         """Add what a block's sinks acknowledged."""
         for receipt in receipts.to_pylist():
-            self.rows["written"] = self.rows.get("written", 0) + receipt["written"]
-            self.rows["dead"] = self.rows.get("dead", 0) + receipt["dead"]
+            self.rows["written"] += receipt["written"]
+            self.rows["dead"] += receipt["dead"]
             self.dead_samples = (self.dead_samples + receipt["samples"])[:MAX_SAMPLES]
 
     @property
     def settled(self) -> int:
         """Rows whose fate is known: written, skipped or dead."""
-        return sum(self.rows.get(name, 0) for name in ("written", "skipped", "dead"))
+        return sum(self.rows[name] for name in ("written", "skipped", "dead"))
 
     def save(self, path: str | Path) -> None:
         """Write the report as JSON; readers see the old file or the new one, never half of one."""
@@ -99,10 +102,9 @@ class RunReport:
         color = {"complete": "green", "interrupted": "yellow"}.get(self.status, "red")
         counts = self.rows
         figures = Table(box=box.SIMPLE, show_header=False)
-        order = ("read", "chunked", "skipped", "embedded", "written", "dead")
-        for name in order:
-            if name != "chunked" or counts.get("chunked") != counts.get("read"):
-                figures.add_row(name, f"{counts.get(name, 0):,}")
+        for name in COUNTS:
+            if name != "chunked" or counts["chunked"] != counts["read"]:
+                figures.add_row(name, f"{counts[name]:,}")
         stages = Table("stage", "rows", "tokens", "padding", "seconds", "rows/s", box=box.SIMPLE)
         for column in stages.columns[1:]:
             column.justify = "right"
@@ -113,9 +115,9 @@ class RunReport:
         parts += [
             f"{sink['type']}: {sink['points']:,} points in {sink['place']}" for sink in self.sinks if "points" in sink
         ]
-        if counts.get("dead"):
+        if counts["dead"]:
             parts.append(f"[yellow]{counts['dead']:,} dead letters in {self.dead_letters}:[/]")
-            parts += [f"  {sample}" for sample in self.dead_samples]
+            parts += [Text(f"  {sample}") for sample in self.dead_samples]
         return parts
 
 

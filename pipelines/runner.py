@@ -29,7 +29,7 @@ from pipelines.errors import ConfigError, TooManyErrorsError
 from pipelines.preflight import Placement, place_stages
 from pipelines.progress import ProgressView, choose_view
 from pipelines.report import RunReport
-from pipelines.schema import add_errors, identify, is_dead, set_column
+from pipelines.schema import CHUNK_SCHEMA, add_errors, identify, is_dead, set_column
 from pipelines.sinks import make_sink
 from pipelines.sinks.base import JobFacts, Sink
 from pipelines.sources import SourcePlan, plan_source, read_split
@@ -42,9 +42,13 @@ SECONDS_BETWEEN_LOOKS = 1.0
 
 @dataclass(frozen=True)
 class JobPlan:
-    """What a run would do: files and documents it would read, vectors it would make, places it would write to."""
+    """What a run would do: files it would read, vectors it would make, places it would write to.
+
+    ``skipped_files`` counts files of a kind that no reader knows.
+    """
 
     files: int
+    skipped_files: int
     bytes: int
     fingerprint: str
     models: dict[str, dict[str, Any]]
@@ -79,6 +83,7 @@ class EmbeddingPipeline:
         sinks = [make_sink(sink) for sink in self.config.sink]
         return JobPlan(
             files=len({split.path for split in source.splits}),
+            skipped_files=source.skipped_files,
             bytes=sum(split.bytes for split in source.splits),
             fingerprint=facts.fingerprint,
             models=self._models(facts),
@@ -90,7 +95,7 @@ class EmbeddingPipeline:
     def preview(self, n: int = 5) -> pd.DataFrame:
         """Embed the first ``n`` rows in this process and write nothing; a frame with all columns of a row."""
         config = self.config
-        table = pa.concat_tables(self._first_rows(n)).slice(0, n)
+        table = pa.concat_tables([CHUNK_SCHEMA.empty_table(), *self._first_rows(n)]).slice(0, n)
         rows = identify(table, config.corpus, chunked=config.chunking is not None)
         for name, embedder in self._load().items():
             live = pa.array(~is_dead(rows))
@@ -216,7 +221,8 @@ class _Run:
             self._report.startup_seconds = round(time.monotonic() - self._started, 2)
             placements = place_stages(self._config, machines)
             cluster.configure(self._config.compute)
-            with self._opened_sinks(facts):
+            # Once more: starting Ray puts its own handler of SIGTERM, which exits, in the place of ours.
+            with _sigterm_interrupts(), self._opened_sinks(facts):
                 self._drive(source, placements)
 
     @contextmanager
@@ -284,7 +290,7 @@ class _Run:
             view.update(settled() + stages.get("skip", {}).get("documents", 0), self._report.tokens)
 
     def _check_errors(self, *, at_end: bool) -> None:
-        errors, dead = self._config.errors, self._report.rows.get("dead", 0)
+        errors, dead = self._config.errors, self._report.rows["dead"]
         seen = self._report.settled
         if dead > errors.max_rate * seen and (at_end or seen >= errors.min_rows):
             first = f" The first: {self._report.dead_samples[0]}" if self._report.dead_samples else ""

@@ -124,7 +124,7 @@ def show_hits(hits: Sequence[Hit], console: Console) -> None:
 
 def show_answers(query: str, searcher: Searcher, console: Console, limit: int = 3) -> None:
     """Print what each embedding alone, and all of them fused, find for a query."""
-    console.print(f"\n[bold]{query}[/bold]", highlight=False)
+    console.print(f"\n{query}", style="bold", markup=False, highlight=False)
     ways = [*searcher.names, "fused"] if len(searcher.names) > 1 else list(searcher.names)
     for way in ways:
         console.print(f" {way}", style="cyan")

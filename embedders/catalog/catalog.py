@@ -65,9 +65,41 @@ def find_card(model: str, *, among: tuple[str, ...] | None = None) -> ModelCard:
     for card in cards:
         if card.model.lower() == wanted:
             return card
-    near = get_close_matches(wanted, [card.model.lower() for card in cards], n=3, cutoff=0.5)
-    hint = f" Did you mean {', '.join(card.model for card in cards if card.model.lower() in near)}?" if near else ""
+    near = _nearest(wanted, [card.model for card in cards])
+    hint = f" Did you mean {' or '.join(near)}?" if near else ""
     raise ModelNotFoundError(f"model {model!r} is not in the catalog.{hint} list_supported_models() names all of them.")
+
+
+def describe(card: ModelCard) -> dict[str, Any]:
+    """Tell a card's facts under the names that fastembed's ``list_supported_models`` gives them, and our further ones.
+
+    Dense models have ``dim`` and ``tasks``, sparse ones ``requires_idf`` and ``vocab_size``.
+    """
+    if card.dim is None:
+        own = {"requires_idf": card.requires_idf or None, "vocab_size": card.options.get("vocab_size")}
+    else:
+        own = {"dim": card.dim, "tasks": card.options.get("tasks", {})}
+    return {
+        "model": card.model,
+        "sources": {"hf": card.hf, "url": card.url},
+        "model_file": card.model_file,
+        "description": card.description,
+        "license": card.license,
+        "size_in_GB": card.size_gb,
+        "additional_files": list(card.additional_files),
+        "max_tokens": card.max_tokens,
+        "languages": list(card.languages),
+        **own,
+    }
+
+
+def _nearest(wanted: str, models: list[str]) -> list[str]:
+    """Up to three models whose name, with or without its owner, looks like or contains what was wanted."""
+    names = {model: (model.lower(), model.lower().rpartition("/")[2]) for model in models}
+    forms = [form for pair in names.values() for form in pair]
+    close = get_close_matches(wanted, forms, n=3, cutoff=0.6)
+    found = [model for model, pair in names.items() if wanted in pair[0] or set(close) & set(pair)]
+    return found[:3]
 
 
 def _card(family: str, row: dict[str, Any]) -> ModelCard:

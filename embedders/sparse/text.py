@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from inspect import Parameter, signature
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from embedders.base import EmbedStats, Texts, VectorSpec
-from embedders.catalog import ModelCard, find_card, load_cards
+from embedders.batching import take_lists
+from embedders.catalog import describe, find_card, load_cards
 from embedders.sparse.bm25 import Bm25
 from embedders.sparse.family import ModelPlace, Runtime, SparseFamily, SparseModel
 from embedders.sparse.sparse_embedding import SparseEmbedding, from_arrow
@@ -52,7 +52,7 @@ class SparseTextEmbedding:
     @classmethod
     def list_supported_models(cls) -> list[dict[str, Any]]:
         """Facts of each sparse model."""
-        return [_facts(card) for family in _FAMILIES for card in load_cards(family)]
+        return [describe(card) for family in _FAMILIES for card in load_cards(family)]
 
     @property
     def spec(self) -> VectorSpec:
@@ -74,7 +74,7 @@ class SparseTextEmbedding:
 
         Raises, when first iterated, ValueError for a ``batch_size`` below 1.
         """
-        for batch in _batches(documents, batch_size):
+        for batch in take_lists(documents, batch_size):
             yield from from_arrow(self.embed_arrow(batch))
 
     def passage_embed(self, texts: str | Iterable[str], batch_size: int = 1024) -> Iterator[SparseEmbedding]:
@@ -83,7 +83,7 @@ class SparseTextEmbedding:
 
     def query_embed(self, query: str | Iterable[str], batch_size: int = 1024) -> Iterator[SparseEmbedding]:
         """Embed queries, or one, with the query side of the model."""
-        for batch in _batches(query, batch_size):
+        for batch in take_lists(query, batch_size):
             yield from from_arrow(self.embed_queries_arrow(batch))
 
     def embed_arrow(self, texts: Texts) -> pa.Array:
@@ -96,7 +96,7 @@ class SparseTextEmbedding:
 
     def token_count(self, texts: str | Iterable[str], batch_size: int = 1024) -> int:
         """Sum of the texts' tokens."""
-        return sum(self.model.token_count(batch) for batch in _batches(texts, batch_size))
+        return sum(self.model.token_count(batch) for batch in take_lists(texts, batch_size))
 
 
 def _check_options(model: str, family: SparseFamily, options: dict[str, Any]) -> None:
@@ -105,25 +105,3 @@ def _check_options(model: str, family: SparseFamily, options: dict[str, Any]) ->
     for option in options:
         if option not in known:
             raise TypeError(f"model {model!r} takes no option {option!r}; its options are {', '.join(known)}")
-
-
-def _batches(texts: str | Iterable[str], size: int) -> Iterator[list[str]]:
-    if size < 1:
-        raise ValueError(f"batch_size must be at least 1, got {size}")
-    rest = iter([texts] if isinstance(texts, str) else texts)
-    while batch := list(islice(rest, size)):
-        yield batch
-
-
-def _facts(card: ModelCard) -> dict[str, Any]:
-    return {
-        "model": card.model,
-        "sources": {"hf": card.hf, "url": card.url},
-        "model_file": card.model_file,
-        "description": card.description,
-        "license": card.license,
-        "size_in_GB": card.size_gb,
-        "additional_files": list(card.additional_files),
-        "requires_idf": card.requires_idf or None,
-        "vocab_size": card.options.get("vocab_size"),
-    }

@@ -109,7 +109,8 @@ def test_a_signal_stops_cleanly_with_a_report(job: Job, stdlib_rows: list[Row], 
     assert child.returncode == 1
     assert "interrupted" in output and "Traceback" not in output
     assert job.report["status"] == "interrupted"
-    assert job.report["rows"]["written"] == len(parquet_points(job.folder / "out"))
+    assert 0 < len(parquet_points(job.folder / "out")) < 600
+    assert job.report["rows"]["written"] <= len(parquet_points(job.folder / "out"))
 
 
 def test_a_run_killed_half_way_is_completed_by_the_next_with_little_done_twice(
@@ -122,7 +123,7 @@ def test_a_run_killed_half_way_is_completed_by_the_next_with_little_done_twice(
     child.kill()
     child.wait()
     child.stdout and child.stdout.close()
-    first = job.report["rows"]["embedded"] if job.report["rows"] else 0
+    first = job.report["rows"]["embedded"]
     done = run(job)
     assert done.returncode == 0, done.stderr
     assert parquet_points(job.folder / "out").keys() == {row["id"] for row in rows}

@@ -15,6 +15,7 @@ from embedders import SparseTextEmbedding, TextEmbedding
 from pipelines import EmbeddingPipeline
 from pipelines.errors import SinkError
 from tests.e2e.jobs import MINILM, Job, Row, parquet_points, qdrant_points
+from tests.qdrant_server import Fault, QdrantTestServer
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_local")]
 
@@ -206,3 +207,30 @@ def test_the_report_names_models_stages_and_counts(
     assert len(report["models"]["dense"]["fingerprint"]) == 64
     assert report["tokens"] > 0
     assert json.dumps(report)
+
+
+def test_a_server_with_every_kind_of_passing_fault_ends_with_every_point_there_once(
+    make_job: Callable[..., Job], docstrings: list[Row], tmp_path: Path, qdrant_server: QdrantTestServer
+) -> None:
+    place = Place("http", tmp_path, qdrant_server.url)
+    job = make_job({**place.sink, "batch_points": 4, "timeout": 2})
+    job.write(docstrings)
+    qdrant_server.faults(
+        [
+            Fault("429_wait", skip=1),
+            Fault("429_split", skip=2),
+            Fault("400_too_large", skip=1),
+            Fault("408", skip=1),
+            Fault("500", skip=1, applied="half"),
+            Fault("503", skip=1),
+            Fault("wait_timeout", skip=1),
+            Fault("drop", skip=1),
+            Fault("drop", applied="all", skip=1),
+            Fault("stall", skip=1, seconds=3),
+        ]
+    )
+    report = job.run()
+    assert (report.exit_code, report.rows["written"]) == (0, len(docstrings))
+    assert place.points().keys() == {row["id"] for row in docstrings}
+    hit = {request.fault for request in qdrant_server.requests("PUT", "/points")} - {None}
+    assert len(hit) >= 8

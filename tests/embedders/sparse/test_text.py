@@ -52,7 +52,7 @@ def test_documents_are_read_a_batch_ahead(embedder: SparseTextEmbedding) -> None
 
 
 def test_batch_size_below_one_is_refused(embedder: SparseTextEmbedding) -> None:
-    with pytest.raises(ValueError, match="batch_size must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="batch_size must be 1 or more, got 0"):
         next(embedder.embed(["a"], batch_size=0))
 
 
@@ -69,7 +69,7 @@ def test_supported_models_have_fastembeds_fields() -> None:
         if theirs["model"] not in ours:
             continue
         mine = ours[theirs["model"]]
-        assert mine.keys() == theirs.keys()
+        assert theirs.keys() <= mine.keys()
         same = ("model", "model_file", "license", "size_in_GB", "additional_files", "requires_idf", "vocab_size")
         assert {key: mine[key] for key in same} == {key: theirs[key] for key in same}
         assert mine["sources"]["hf"] == theirs["sources"]["hf"]

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+import ray.data
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipelines import cluster
+from pipelines.config import ComputeConfig
+from pipelines.errors import SinkError, WorkerError
+from pipelines.flow import BYTES_A_TASK, SPLITS_A_TASK, group_splits
+from pipelines.preflight import Placement
+from pipelines.sources import Split
+
+
+@given(st.lists(st.integers(0, 2 * BYTES_A_TASK), max_size=200))
+def test_groups_hold_every_split_once_and_in_order(sizes: list[int]) -> None:
+    groups = group_splits([Split("r", "p", "n", "jsonl", bytes=size) for size in sizes])
+    assert [number for group in groups for number in group] == list(range(len(sizes)))
+    assert all(sum(sizes[number] for number in group) <= BYTES_A_TASK or len(group) == 1 for group in groups)
+
+
+def test_many_small_files_share_tasks() -> None:
+    groups = group_splits([Split("r", "p", "n", "text", bytes=10)] * (3 * SPLITS_A_TASK))
+    assert len(groups) == 3
+
+
+class Killer:
+    """Dies of the row 'poison', as a crash in native code would; keeps count of its calls in a file."""
+
+    def __init__(self, calls: str) -> None:
+        self._calls = Path(calls)
+
+    def __call__(self, table: pa.Table) -> pa.Table:
+        with self._calls.open("a") as file:
+            file.write("x")
+        if "poison" in table["text"].to_pylist():
+            os.kill(os.getpid(), signal.SIGKILL)
+        return table
+
+
+class Refuser:
+    """Fails as a sink does that refuses the job."""
+
+    def __call__(self, table: pa.Table) -> pa.Table:
+        raise SinkError("the collection is gone")
+
+
+def run(stage: type, *arguments: str) -> int:
+    compute = ComputeConfig(max_retries=2)
+    cluster.configure(compute)
+    source = ray.data.from_arrow([pa.table({"text": [text]}) for text in ("a", "poison", "b")])
+    dataset = cluster.on_actors(source, stage, arguments, Placement(workers=1, cpus=0.1), compute)
+    with cluster.plain_errors():
+        return dataset.count()
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_local")
+def test_a_row_that_kills_its_worker_ends_the_job_with_a_message_instead_of_looping(tmp_path: Path) -> None:
+    with pytest.raises(WorkerError, match=r"worker process died.*run the job again"):
+        run(Killer, str(tmp_path / "calls"))
+    assert len((tmp_path / "calls").read_text()) <= 3 * 3
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_local")
+def test_a_workers_own_error_arrives_as_itself() -> None:
+    with pytest.raises(SinkError, match=r"^the collection is gone$"):
+        run(Refuser)
+
+
+def test_an_address_without_a_ray_is_refused_at_once() -> None:
+    with (
+        pytest.raises(WorkerError, match=r"no Ray answers at 127\.0\.0\.1:9 "),
+        cluster.connect(ComputeConfig(address="127.0.0.1:9")),
+    ):
+        pass
