@@ -107,6 +107,8 @@ def configure(compute: ComputeConfig) -> None:
     context = DataContext.get_current()
     context.execution_no_progress_timeout_s = compute.stall_seconds
     context.max_errored_blocks = 0
+    # Else a stage's own error is wrapped, and its type and message are lost on the way to the driver.
+    context.raise_original_map_exception = True
     context.actor_init_retry_on_errors = False
     context.enable_progress_bars = False
     context.print_on_execution_start = False
@@ -122,8 +124,13 @@ def plain_errors() -> Iterator[None]:
     except ray.exceptions.RayError as error:
         known = _find_cause(error)
         if known is not None:
-            raise known from None
+            raise type(known)(_without_advice(known)) from None
         raise WorkerError(f"{_explain(error)}; what was written stays, run the job again to go on") from error
+
+
+def _without_advice(error: BaseException) -> str:
+    """An error's message without what Ray Data adds to it about retries."""
+    return str(error).partition("\nFailed to apply UDF transform")[0]
 
 
 def _explain(error: ray.exceptions.RayError) -> str:
@@ -132,7 +139,7 @@ def _explain(error: ray.exceptions.RayError) -> str:
             "a worker process died, and so did those that took its block over: out of memory, or a crash in native "
             "code (lower compute.block_rows or a stage's token_budget, or give it more memory)"
         )
-    lines = str(error).strip().splitlines()
+    lines = _without_advice(error).strip().splitlines()
     return f"a worker failed: {lines[-1][:500] if lines else type(error).__name__}"
 
 

@@ -60,7 +60,7 @@ def _heavy(wanted: StageConfig, cluster: Cluster, pools: int) -> Placement:
     gpus = wanted.gpus if wanted.gpus is not None else float(cluster.gpus > 0)
     if gpus:
         workers = wanted.workers or max(1, int(cluster.gpus / gpus) // pools)
-        return _placement(wanted, workers, cpus=1, gpus=gpus, threads=1)
+        return _placement(wanted, workers, cpus=_share(cluster, workers * pools, most=1.0), gpus=gpus, threads=1)
     a_node = max(1, round(cluster.cores_a_node / pools / THREADS_A_WORKER))
     workers = wanted.workers or a_node * cluster.nodes
     threads = max(1, cluster.cores_a_node * cluster.nodes // (workers * pools))
@@ -68,6 +68,12 @@ def _heavy(wanted: StageConfig, cluster: Cluster, pools: int) -> Placement:
     return _placement(
         wanted, workers, cpus=max(0.05, int(75 * free / (pools * workers)) / 100), gpus=0, threads=threads
     )
+
+
+def _share(cluster: Cluster, actors: int, most: float = float("inf")) -> float:
+    """CPUs for each of some actors, so that readers and the light stages have room beside them."""
+    free = cluster.cpus - READ_CPUS - 2 * SUPPORT_CPUS
+    return min(most, max(0.01, int(75 * free / actors) / 100))
 
 
 def _light(wanted: StageConfig, cluster: Cluster) -> Placement:

@@ -113,14 +113,17 @@ class FaultPlan:
 
 
 def half(body: Any) -> Any:
-    """A request body with the first half of its points, rounded down; other bodies are returned as they are."""
+    """A request body with the first half of its points, None where that is no point; other bodies as they are."""
     if not isinstance(body, dict):
         return body
     if isinstance(body.get("points"), list):
-        return {**body, "points": body["points"][: len(body["points"]) // 2]}
+        kept = body["points"][: len(body["points"]) // 2]
+        return {**body, "points": kept} if kept else None
     if isinstance(body.get("batch"), dict):
         batch = body["batch"]
         keep = len(batch["ids"]) // 2
+        if not keep:
+            return None
         vectors = batch["vectors"]
         cut: dict[str, Any] = {**batch, "ids": batch["ids"][:keep]}
         cut["vectors"] = (

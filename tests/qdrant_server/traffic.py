@@ -86,8 +86,9 @@ class Traffic:
         if fault.kind == "stall":
             released.wait(fault.seconds)
             return carry_out(body)
-        if fault.applies != "nothing":
-            carry_out(half(body) if fault.applies == "half" else body)
+        applied = half(body) if fault.applies == "half" else body
+        if fault.applies != "nothing" and applied is not None:
+            carry_out(applied)
         return _fault_reply(fault)
 
 
