@@ -58,7 +58,7 @@ class TextEmbedding:
         local_files_only: bool = False,
         max_length: int | None = None,
         token_budget: int | None = None,
-        allow_spinning: bool = False,
+        allow_spinning: bool = True,
         session_options: Mapping[str, Any] | None = None,
         session_config: Mapping[str, str] | None = None,
         provider_options: Mapping[str, Any] | None = None,
