@@ -242,7 +242,7 @@ def pipeline(documents: Documents = 2048, repeats: Repeats = 3) -> None:
         "embedders called directly": statistics.median(direct),
         "Ray job to Parquet": statistics.median(job_seconds),
     }
-    title = f"pipeline, dense + BM25, {documents} docstrings; starting Ray took {statistics.median(startup):.1f} s more"
+    title = f"pipeline, dense + BM25, {documents} docstrings; start-up took {statistics.median(startup):.1f} s more"
     show(title, seconds, documents, "documents/s", "Ray job to Parquet")
 
 

@@ -14,7 +14,7 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from pipelines.tally import Figures
+from pipelines.tally import STARTED_AT, Figures
 
 Status = Literal["running", "complete", "failed", "interrupted"]
 COUNTS = ("read", "chunked", "skipped", "embedded", "written", "dead")
@@ -28,7 +28,8 @@ class RunReport:
     ``rows`` counts: ``read`` documents, ``chunked`` rows made of them, ``skipped`` rows the sinks held unchanged,
     ``embedded`` rows that went through the models, ``written`` rows every sink acknowledged, ``dead`` rows in the
     dead letters; after an interruption ``written`` may lag behind what the sinks hold. ``stages`` holds each stage's
-    sums: seconds are summed over its workers.
+    sums: seconds are summed over its workers. ``startup_seconds`` pass until the first row reaches a model: Ray, its
+    workers' imports, the first reads; without a row to embed, until Ray is there.
     """
 
     run_id: str
@@ -110,7 +111,7 @@ class RunReport:
             column.justify = "right"
         for name, values in self.stages.items():
             stages.add_row(name, *_stage_cells(values))
-        title = f"[bold {color}]{self.status}[/] in {self.seconds:.1f} s ({self.startup_seconds:.1f} s to start Ray)"
+        title = f"[bold {color}]{self.status}[/] in {self.seconds:.1f} s, {self.startup_seconds:.1f} s of it start-up"
         parts: list[Any] = [title, figures, stages]
         parts += [
             f"{sink['type']}: {sink['points']:,} points in {sink['place']}" for sink in self.sinks if "points" in sink
@@ -122,6 +123,7 @@ class RunReport:
 
 
 def _rounded(figures: Figures) -> Figures:
+    figures = {name: value for name, value in figures.items() if name != STARTED_AT}
     return {name: int(value) if float(value).is_integer() else round(value, 3) for name, value in figures.items()}
 
 

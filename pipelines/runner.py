@@ -34,6 +34,7 @@ from pipelines.sinks import make_sink
 from pipelines.sinks.base import JobFacts, Sink
 from pipelines.sources import SourcePlan, plan_source, read_split
 from pipelines.stages import build_embedder, embed_rows
+from pipelines.tally import STARTED_AT
 
 log = logging.getLogger("fleetembed")
 
@@ -181,6 +182,7 @@ class _Run:
         self._pipeline, self._console = pipeline, console
         self._config = pipeline.config
         self._started = time.monotonic()
+        self._started_at = time.time()
         now = datetime.now(timezone.utc)
         self._run_id = f"{now:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
         self._report = RunReport(self._run_id, self._config.corpus, started=now.isoformat(timespec="seconds"))
@@ -262,7 +264,6 @@ class _Run:
                 settled += sum(receipts["documents"].to_pylist())
                 self._report.take_receipts(receipts)
                 self._check_errors(at_end=False)
-        self._report.take_stages(tally.read())
         self._check_errors(at_end=True)
 
     @contextmanager
@@ -287,6 +288,9 @@ class _Run:
             watcher.join()
             stages = tally.read()
             self._report.take_stages(stages)
+            first = min((stages[name][STARTED_AT] for name in self._report.models if name in stages), default=None)
+            if first is not None:
+                self._report.startup_seconds = round(first - self._started_at, 2)
             view.update(settled() + stages.get("skip", {}).get("documents", 0), self._report.tokens)
 
     def _check_errors(self, *, at_end: bool) -> None:

@@ -97,6 +97,8 @@ class EmbedStage:
         started = time.perf_counter()
         before = asdict(self._embedder.stats)
         live = np.flatnonzero(~is_dead(table))
+        if len(live):
+            self._add(self._name, {})
         column, failed = embed_rows(self._embedder, table["text"].take(live).combine_chunks(), self._name)
         errors = {int(live[row]): error for row, error in failed.items()}
         positions = np.full(table.num_rows, -1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
@@ -10,14 +11,21 @@ Figures = dict[str, float]
 AddFigures = Callable[[str, Figures], Any]
 
 
+STARTED_AT = "started_at"
+
+
 class Tally:
-    """Sums of figures by stage; runs as a Ray actor that workers report to and the driver reads."""
+    """Sums of figures by stage; runs as a Ray actor that workers report to and the driver reads.
+
+    ``started_at`` is no sum: the time (seconds since 1970) of a stage's first word.
+    """
 
     def __init__(self) -> None:
         self._stages: dict[str, Figures] = defaultdict(lambda: defaultdict(float))
 
     def add(self, stage: str, figures: Figures) -> None:
-        """Add figures to a stage's sums."""
+        """Add figures to a stage's sums; without figures, only say that the stage has begun."""
+        self._stages[stage].setdefault(STARTED_AT, time.time())
         for name, value in figures.items():
             self._stages[stage][name] += value
 
