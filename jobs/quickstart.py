@@ -40,7 +40,8 @@ def _quickstart(console: Console) -> int:
         with Searcher(config) as searcher:
             for query in QUERIES:
                 show_answers(query, searcher, console)
-        console.print(f'\nAsk your own: {sys.executable} jobs/search.py --config {CONFIG} "your question"')
+        command = f'.venv/bin/python jobs/search.py --config {CONFIG} "your question"'
+        console.print(f"\nAsk your own: {command}", markup=False, highlight=False, soft_wrap=True)
     return code
 
 

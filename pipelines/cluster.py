@@ -52,11 +52,19 @@ def connect(compute: ComputeConfig) -> Iterator[Cluster]:
     }
     if address and address not in ("local", "auto"):
         _knock(address)
-    with _muted_core():
-        if address and address != "local":
-            ray.init(address=address, **quiet)
-        else:
-            ray.init(address="local", **local, **quiet)
+    try:
+        with _muted_core():
+            if address and address != "local":
+                ray.init(address=address, **quiet)
+            else:
+                ray.init(address="local", **local, **quiet)
+    # Ray raises bare Exceptions here, of a node that did not start in time for instance.
+    except Exception as error:
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise WorkerError(
+            f"Ray could not be started or joined: {first}; this machine may be busy or short of memory: try again, or "
+            "give the address of a running Ray as compute.address"
+        ) from error
     try:
         yield _describe()
     finally:

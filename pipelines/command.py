@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pandas as pd
 from rich.console import Console
+from rich.filesize import decimal
 from rich.table import Table
+from rich.text import Text
 
 from embedders.errors import FleetembedError
 from pipelines.errors import ConfigError
@@ -36,13 +38,15 @@ def run_job(config: Path, overrides: Sequence[str], console: Console) -> int:
 def show_plan(plan: JobPlan, console: Console) -> None:
     """Print what a run would do."""
     passed_over = f"; {plan.skipped_files:,} files of unknown kind are passed over" if plan.skipped_files else ""
-    console.print(f"would read {plan.files:,} files, {plan.bytes / 1e6:,.1f} MB{passed_over}")
+    files = "1 file" if plan.files == 1 else f"{plan.files:,} files"
+    console.print(f"would read {files}, {decimal(plan.bytes)}{passed_over}")
     models = Table("embedding", "model", "kind", "dimension", "fingerprint", box=None)
     for name, facts in plan.models.items():
         models.add_row(name, facts["model"], facts["kind"], str(facts["dim"] or ""), facts["fingerprint"][:12])
     console.print(models)
     for sink in plan.sinks:
-        console.print("would write to " + ", ".join(f"{key}: {value}" for key, value in sink.items()), highlight=False)
+        there = f"it holds {sink['points']:,} points" if sink.get("exists") else "it will be created"
+        console.print(Text(f"would write to {sink['type']} {sink['place']}; {there}"), soft_wrap=True)
     console.print(f"job fingerprint {plan.fingerprint[:12]}; nothing was changed")
 
 
@@ -52,6 +56,7 @@ def show_preview(frame: pd.DataFrame, console: Console) -> None:
         table = Table("column", "value", box=None, show_header=False)
         for name, value in row.items():
             shown = str(value).replace("\n", " ")
-            table.add_row(str(name), shown if len(shown) <= 100 else f"{shown[:100]}...")
+            # As Text: brackets in a document are no markup.
+            table.add_row(str(name), Text(shown if len(shown) <= 100 else f"{shown[:100]}..."))
         console.print(table)
         console.print()

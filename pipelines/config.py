@@ -19,6 +19,10 @@ RESERVED_COLUMNS = frozenset(
 )
 
 
+# A path that is empty would mean the folder the job is started in.
+NonEmpty = Annotated[str, Field(min_length=1, pattern=r"^[^\x00]+$")]
+
+
 class Section(BaseModel):
     """Base of every part of a job: immutable, and strict about keys."""
 
@@ -28,7 +32,7 @@ class Section(BaseModel):
 class SourceConfig(Section):
     """Where documents come from, and which columns they are in."""
 
-    path: str | list[str] = Field(
+    path: NonEmpty | Annotated[list[NonEmpty], Field(min_length=1)] = Field(
         description="File, folder or glob, or a list of them; local or any fsspec/pyarrow URL"
     )
     format: Literal["auto", "parquet", "jsonl", "csv", "text"] = Field(
@@ -50,7 +54,9 @@ class ChunkingConfig(Section):
     """How long documents are cut into chunks, each of which becomes a point."""
 
     tokenizer: str = Field(description="Folder with a tokenizer.json, such a file, or a catalog model's name")
-    max_tokens: int = Field(256, ge=8, description="Tokens a chunk has at most, special tokens not counted")
+    max_tokens: int = Field(
+        256, ge=8, le=1_000_000, description="Tokens a chunk has at most, special tokens not counted"
+    )
     overlap: int = Field(32, ge=0, description="Tokens that a chunk repeats from the one before")
     boundary: Literal["paragraph", "sentence", "none"] = Field(
         "sentence", description="Where a chunk ends if such a place is near; paragraph falls back to sentence"
@@ -87,8 +93,8 @@ class QdrantSinkConfig(Section):
 
     type: Literal["qdrant"]
     collection: str = Field(min_length=1, max_length=255, pattern=r"^[^/\\\s]+$")
-    url: str | None = None
-    path: str | None = None
+    url: NonEmpty | None = None
+    path: NonEmpty | None = None
     api_key: str | None = Field(None, description="${NAME} of an environment variable; QDRANT_API_KEY when left out")
     prefer_grpc: bool = False
     grpc_port: int = Field(6334, ge=1, le=65535)
@@ -137,7 +143,7 @@ class ParquetSinkConfig(Section):
     """A folder of Parquet files, local or any fsspec/pyarrow URL."""
 
     type: Literal["parquet"]
-    path: str
+    path: NonEmpty
     writers: int = Field(1, ge=1)
     compression_level: int = Field(3, ge=1, le=22, description="zstd level")
     store_text: bool = Field(True, description="Keep the text as a column")
@@ -168,7 +174,7 @@ class ComputeConfig(Section):
     cpus: int | None = Field(None, ge=1, description="CPUs of a local Ray")
     object_store_mb: int = Field(512, ge=80, description="Object store of a local Ray, megabytes")
     block_rows: int = Field(
-        1024, ge=1, description="Rows embedded and committed together; resume repeats at most these"
+        1024, ge=1, le=1_000_000, description="Rows embedded and committed together; resume repeats at most these"
     )
     stages: dict[str, StageConfig] = Field(default_factory=dict, description="Embedding's name -> its placement")
     max_retries: int = Field(3, ge=0, description="How often a block is tried again when its worker died")
@@ -193,7 +199,7 @@ class JobConfig(Section):
     sink: list[SinkConfig] = Field(min_length=1)
     compute: ComputeConfig = ComputeConfig()
     errors: ErrorsConfig = ErrorsConfig()
-    report: str = Field("run_report.json", description="File of the run's report")
+    report: NonEmpty = Field("run_report.json", description="File of the run's report")
 
     @field_validator("sink", mode="before")
     @classmethod

@@ -30,9 +30,12 @@ def load_config(job: str | Path | dict[str, Any] | JobConfig, overrides: Sequenc
             return job
         job = job.model_dump()
     name, raw = ("configuration", job) if isinstance(job, dict) else (str(job), _read_yaml(Path(job)))
-    for override in overrides:
-        raw = _override(raw, override)
-    _check_references(raw, name)
+    try:
+        for override in overrides:
+            raw = _override(raw, override)
+        _check_references(raw, name)
+    except RecursionError:
+        raise ConfigError(f"{name} is nested too deeply, or refers to itself") from None
     try:
         return JobConfig.model_validate(raw)
     except ValidationError as wrong:
@@ -40,12 +43,23 @@ def load_config(job: str | Path | dict[str, Any] | JobConfig, overrides: Sequenc
         raise ConfigError(f"{name} is not a valid job:\n" + "\n".join(lines)) from None
 
 
+class _StrictLoader(yaml.SafeLoader):
+    """Reads YAML as safely as SafeLoader, and refuses a key that stands twice: the last would win in silence."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        for place, key in enumerate(keys):
+            if key in keys[:place] and key != "<<":
+                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} stands twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        raw = yaml.load(path.read_text(encoding="utf-8"), _StrictLoader)
     except OSError as error:
         raise ConfigError(f"cannot read the job's configuration {path}: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path} is not valid YAML: {error}") from None
     if not isinstance(raw, dict):
         raise ConfigError(
@@ -59,8 +73,8 @@ def _override(raw: Any, override: str) -> Any:
     if not equals or not path.strip():
         raise ConfigError(f"--set {override!r}: write it as key.key=value")
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        value = yaml.load(text, _StrictLoader)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"--set {override!r}: the value is not valid YAML: {error}") from None
     return _with(raw, path.strip().split("."), value, override)
 
@@ -70,7 +84,7 @@ def _with(node: Any, keys: list[str], value: Any, override: str) -> Any:
         return value
     key, rest = keys[0], keys[1:]
     if isinstance(node, list):
-        if not key.isdigit() or int(key) >= len(node):
+        if not (key.isascii() and key.isdigit()) or int(key) >= len(node):
             raise ConfigError(f"--set {override!r}: {key!r} is no item of a list of {len(node)} (they count from 0)")
         at = int(key)
         return [*node[:at], _with(node[at], rest, value, override), *node[at + 1 :]]

@@ -62,7 +62,10 @@ def without_credentials(url: str) -> str:
     """Strip user, password and query from a URL, so that it can be shown."""
     if "://" not in url:
         return url
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise ConfigError(f"not a URL: {error}") from None
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 

@@ -113,11 +113,15 @@ class RunReport:
             stages.add_row(name, *_stage_cells(values))
         title = f"[bold {color}]{self.status}[/] in {self.seconds:.1f} s, {self.startup_seconds:.1f} s of it start-up"
         parts: list[Any] = [title, figures, stages]
+        held = (sink for sink in self.sinks if "points" in sink)
+        parts += [Text(f"{sink['type']}: {sink['points']:,} points in {sink['place']}") for sink in held]
         parts += [
-            f"{sink['type']}: {sink['points']:,} points in {sink['place']}" for sink in self.sinks if "points" in sink
+            f"{figures['truncated']:,} texts were longer than {name} takes and were cut"
+            for name, figures in self.stages.items()
+            if figures.get("truncated")
         ]
         if counts["dead"]:
-            parts.append(f"[yellow]{counts['dead']:,} dead letters in {self.dead_letters}:[/]")
+            parts.append(Text(f"{counts['dead']:,} dead letters in {self.dead_letters}:", style="yellow"))
             parts += [Text(f"  {sample}") for sample in self.dead_samples]
         return parts
 

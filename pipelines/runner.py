@@ -89,7 +89,8 @@ class EmbeddingPipeline:
             fingerprint=facts.fingerprint,
             models=self._models(facts),
             sinks=[
-                {"type": config.type, **sink.check(facts)} for config, sink in zip(self.config.sink, sinks, strict=True)
+                {"type": config.type, "place": config.place, **sink.check(facts)}
+                for config, sink in zip(self.config.sink, sinks, strict=True)
             ],
         )
 
@@ -168,10 +169,13 @@ def _checked_embedder(key: str, embedding: EmbeddingConfig) -> Embedder:
     except ModelNotFoundError as error:
         raise ConfigError(f"{key}.model: {error}") from None
     try:
-        return build_embedder(embedding)
-    except FleetembedError:
-        raise
-    except (TypeError, ValueError) as error:
+        embedder = build_embedder(embedding)
+        # Some options are only looked at when the tokenizer is.
+        _ = embedder.fingerprint
+        return embedder
+    except FleetembedError as error:
+        raise type(error)(str(error).replace("specific_model_path", f"{key}.path")) from None
+    except (TypeError, ValueError, OverflowError) as error:
         raise ConfigError(f"{key}: {error}") from None
 
 
@@ -193,12 +197,17 @@ class _Run:
         report = self._report
         facts = self._pipeline._facts()
         try:
+            report.save(self._config.report)
+        except OSError as error:
+            raise ConfigError(f"report: cannot write {self._config.report}: {error.strerror}") from None
+        try:
             with _sigterm_interrupts():
                 self._embed_all(facts)
             report.status = "complete"
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, SystemExit):
+            # SystemExit: a SIGTERM while Ray starts meets Ray's own handler.
             report.status, report.error = "interrupted", "stopped by a signal"
-            raise
+            raise KeyboardInterrupt from None
         except BaseException as error:
             report.status, report.error = "failed", str(error)
             raise

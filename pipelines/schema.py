@@ -44,6 +44,8 @@ CHUNK_SCHEMA = pa.schema(
 IDENTIFIED_SCHEMA = pa.schema([*CHUNK_SCHEMA, ("id", pa.string()), ("content_hash", pa.string())])
 
 NAMESPACE = uuid.UUID("6f1c1f5e-3f0e-5b52-9a39-6a2f4c0c5d11")
+# Only the form Qdrant gives back: two spellings of one UUID are two documents, and must not meet in one point.
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _UNSIGNED = re.compile(r"0|[1-9][0-9]{0,19}")
 _MAX_UNSIGNED = 2**64 - 1
 
@@ -93,16 +95,14 @@ def add_errors(table: pa.Table, errors: dict[int, RowError]) -> pa.Table:
 def point_id(corpus: str, document_id: str, chunk_no: int, *, chunked: bool) -> str:
     """Name a point: UUIDv5 of corpus, document and chunk, so that writing it twice changes nothing.
 
-    A document id that is a UUID or an unsigned 64-bit integer is the point id itself when nothing is chunked.
+    A document id that is a UUID (36 characters, lower case) or an unsigned 64-bit integer is the point id itself when
+    nothing is chunked.
     """
     if not chunked:
         if _UNSIGNED.fullmatch(document_id) and int(document_id) <= _MAX_UNSIGNED:
             return document_id
-        if len(document_id) in (32, 36, 38, 41, 45):
-            try:
-                return str(uuid.UUID(document_id))
-            except ValueError:
-                pass
+        if _UUID.fullmatch(document_id):
+            return document_id
     return str(uuid.uuid5(NAMESPACE, f"{corpus}/{document_id}/{chunk_no}"))
 
 

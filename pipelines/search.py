@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -54,6 +55,8 @@ class Searcher:
             raise ConfigError("sink: the job has no qdrant sink, so there is no collection to search")
         self._sink = sinks[0]
         self._embedders: dict[str, Embedder] = {e.name: build_embedder(e) for e in config.embeddings}
+        if self._sink.path is not None and not Path(self._sink.path).expanduser().is_dir():
+            raise SinkError(f"there is no folder {self._sink.path} yet; run the job first")
         self._client: QdrantClient = open_client(self._sink)
         try:
             if not self._ask(lambda: self._client.collection_exists(self._sink.collection)):
@@ -77,6 +80,8 @@ class Searcher:
         for name in names:
             if name not in self._embedders:
                 raise ConfigError(f"{name!r} is no embedding of this job; it has {', '.join(self._embedders)}")
+        if not _is_unicode(query):
+            raise ConfigError("the query is not valid text: write it in UTF-8")
         vectors = {name: self._encode(name, query) for name in names}
         if len(names) == 1:
             asked: dict[str, Any] = {"query": vectors[names[0]], "using": names[0]}
@@ -110,6 +115,14 @@ class Searcher:
         if pa.types.is_struct(vector.type):
             return models.SparseVector(**vector.as_py())
         return vector.as_py()
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def show_hits(hits: Sequence[Hit], console: Console) -> None:

@@ -29,6 +29,7 @@ from pipelines.sinks.parquet_files import (
     encode_with,
     file_name,
     file_schema,
+    is_part_name,
     read_footer,
     read_rows,
 )
@@ -138,7 +139,9 @@ class ParquetSink:
             try:
                 footer = read_footer(self.filesystem, f"{self.path}/{name}")
             except (OSError, pa.ArrowInvalid) as error:
-                advice = "delete it, and its rows will be embedded again"
+                advice = "choose another path for this job"
+                if is_part_name(name):
+                    advice = "delete it, and its rows will be embedded again"
                 raise SinkError(f"{self.shown}/{name} is damaged ({error}); {advice}") from None
             self._fits(name, footer, job, schema)
             return footer

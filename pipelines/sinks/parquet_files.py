@@ -8,6 +8,7 @@ last chunk of a document is chunk n, its chunks past n of older generations are 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -44,6 +45,11 @@ def file_schema(job: JobFacts, *, store_text: bool) -> pa.Schema:
 def file_name(generation: int, keys: Keys) -> str:
     """Name a file after its rows, so that a write repeated within a run replaces the first."""
     return f"part-{generation:05d}-{xxhash.xxh3_128_hexdigest(np.sort(keys).tobytes())}.parquet"
+
+
+def is_part_name(name: str) -> bool:
+    """Tell whether a file is called as this sink calls its own."""
+    return re.fullmatch(r"part-[0-9]{5,}-[0-9a-f]{32}\.parquet", name) is not None
 
 
 def encode(table: pa.Table, job: JobFacts, generation: int, level: int) -> pa.Buffer:

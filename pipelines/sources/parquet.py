@@ -51,6 +51,9 @@ def parquet_records(split: Split, columns: Collection[str] | None) -> Iterator[R
     ``read_footer`` does.
     """
     with _open(split) as file:
+        twice = [name for name in file.schema_arrow.names if file.schema_arrow.names.count(name) > 1]
+        if twice:
+            raise pa.ArrowInvalid(f"the column {twice[0]!r} stands twice")
         names = [name for name in file.schema_arrow.names if columns is None or name in columns]
         position = 0
         for group in range(split.start, file.num_row_groups if split.stop is None else split.stop):

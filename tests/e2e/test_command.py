@@ -66,6 +66,7 @@ def test_a_whole_run_with_dead_letters_ends_with_3_and_a_summary(job: Job) -> No
         (("--set", "embeddings.0.model=all-MiniLM"), "sentence-transformers/all-MiniLM-L6-v2"),
         (("--bogus",), "No such option"),
         (("--set", "embeddings.0.options={sped: 1}"), "sped"),
+        (("--set", "report=/dev/null/report.json"), "report: cannot write"),
     ],
 )
 def test_bad_usage_and_bad_configuration_end_with_2(job: Job, arguments: tuple[str, ...], words: str) -> None:

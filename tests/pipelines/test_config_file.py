@@ -40,6 +40,8 @@ def test_a_minimal_job_gets_documented_defaults() -> None:
         ({"sink": {"path": "out"}}, r"sink\.0\.type: is missing; write qdrant or parquet"),
         ({"sink": []}, "sink: "),
         ({"source": {}}, r"source\.path: is missing"),
+        ({"source": {"path": ""}}, r"source\.path.*at least 1 character"),
+        ({"sink": {"type": "parquet", "path": ""}}, r"sink\.0\.path.*at least 1 character"),
         ({"errors": {"max_rate": 7}}, r"errors\.max_rate: .*less than or equal to 1.*got 7"),
         ({"compute": {"stages": {"densse": {}}}}, "'densse' is no embedding of this job"),
         ({"embeddings": [{"name": "text", "model": "m"}]}, "name of a column that every row has"),
@@ -66,7 +68,9 @@ def test_set_overrides_nested_keys_and_list_items() -> None:
     assert (changed.sink[0].path, changed.source.limit) == ("elsewhere", 3)
 
 
-@pytest.mark.parametrize("override", ["compute.block_rows", "=3", "sink.5.path=x", "corpus.name=x", "errors={"])
+@pytest.mark.parametrize(
+    "override", ["compute.block_rows", "=3", "sink.5.path=x", "sink.².path=x", "corpus.name=x", "errors={"]
+)
 def test_a_malformed_override_is_refused(override: str) -> None:
     with pytest.raises(ConfigError, match="--set"):
         load_config(job(corpus="c", sink=[{"type": "parquet", "path": "out"}]), [override])
@@ -99,7 +103,14 @@ def test_environment_variables_elsewhere_are_refused() -> None:
 def test_files_that_are_no_jobs_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot read"):
         load_config(tmp_path / "absent.yaml")
-    for text, message in (("- a\n", "must hold keys"), ("a: [", "not valid YAML")):
+    wrong = (
+        ("- a\n", "must hold keys"),
+        ("a: [", "not valid YAML"),
+        ("corpus: 2020-02-31", "not valid YAML"),
+        ("sink: {}\nsink: {}", "'sink' stands twice"),
+        ("compute: &a {stages: *a}", "refers to itself"),
+    )
+    for text, message in wrong:
         (tmp_path / "job.yaml").write_text(text)
         with pytest.raises(ConfigError, match=message):
             load_config(tmp_path / "job.yaml")

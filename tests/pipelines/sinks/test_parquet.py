@@ -250,7 +250,10 @@ def test_files_of_another_tool_and_damaged_files_are_refused(tmp_path: Path) -> 
     with pytest.raises(SinkError, match=r"mine\.parquet was not written by this tool"):
         sink_at(tmp_path).open(facts)
     (tmp_path / "mine.parquet").write_bytes(b"PAR1 torn")
-    with pytest.raises(SinkError, match=r"mine\.parquet is damaged.*delete it"):
+    with pytest.raises(SinkError, match=r"mine\.parquet is damaged.*choose another path"):
+        sink_at(tmp_path).check(facts)
+    (tmp_path / "mine.parquet").rename(tmp_path / f"part-00001-{'0' * 32}.parquet")
+    with pytest.raises(SinkError, match=r"is damaged.*delete it"):
         sink_at(tmp_path).check(facts)
 
 

@@ -77,7 +77,7 @@ def test_the_collection_has_the_job_s_vectors(place: Place) -> None:
 def test_unsigned_integers_and_uuids_name_their_points_themselves(place: Place) -> None:
     facts = rows.job()
     name = "0d5a8ec8-7bb1-4f0a-9f0e-0c6b7a7a0001"
-    table = rows.table(facts, [("18446744073709551615", "big", None), (name.upper(), "uuid", None)])
+    table = rows.table(facts, [("18446744073709551615", "big", None), (name, "uuid", None)])
     qdrant.run(facts, table, **place.options)
     assert {point.id for point in place.points().values()} == {2**64 - 1, name}
 

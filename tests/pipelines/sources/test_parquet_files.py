@@ -11,6 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipelines.config import SourceConfig
+from pipelines.sources import plan_source, read_split
 from tests.pipelines.sources.reading import (
     messages,
     read,
@@ -112,3 +114,12 @@ def test_a_damaged_row_group_costs_no_other(tmp_path: Path) -> None:
     (message,) = filter(None, messages(rows))
     assert "row group 1 of file a.parquet cannot be read" in message
     assert "100 rows" in message
+
+
+def test_a_column_that_stands_twice_makes_the_file_unreadable(tmp_path: Path) -> None:
+    path = tmp_path / "twice.parquet"
+    pq.write_table(pa.Table.from_arrays([pa.array(["a"]), pa.array(["b"])], names=["text", "text"]), path)
+    config = SourceConfig(path=str(path))
+    (table,) = read_split(plan_source(config).splits[0], config, block_rows=8)
+    (row,) = table.to_pylist()
+    assert "'text' stands twice" in row["error"]["message"]
