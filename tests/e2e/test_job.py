@@ -82,36 +82,25 @@ def test_every_document_arrives_with_its_id_payload_and_the_embedders_own_vector
         assert point["bm25"] == pytest.approx(terms.as_dict(), abs=1e-6)
 
 
-def test_a_second_run_embeds_nothing_and_a_changed_document_alone_is_embedded_again(
+def test_a_second_run_embeds_nothing_and_a_later_one_only_what_is_new_or_changed(
     place: Place, make_job: Callable[..., Job], docstrings: list[Row]
 ) -> None:
     job = make_job(place.sink)
-    job.write(docstrings)
+    first, *others, new = docstrings
+    job.write([first, *others])
     job.run()
     before = place.points()
     again = job.run()
-    assert (again.rows["embedded"], again.rows["skipped"]) == (0, len(docstrings))
-    changed = [{**docstrings[0], "text": "A new text about zebras."}, *docstrings[1:]]
-    job.write(changed)
+    assert (again.rows["embedded"], again.rows["skipped"]) == (0, len(docstrings) - 1)
+    job.write([{**first, "text": "A new text about zebras."}, *others, new])
     third = job.run()
-    assert (third.rows["embedded"], third.rows["written"]) == (1, 1)
+    assert (third.rows["embedded"], third.rows["written"]) == (2, 2)
     after = place.points()
-    assert after.keys() == before.keys()
-    assert after[docstrings[0]["id"]]["text"] == "A new text about zebras."
-    assert not np.allclose(after[docstrings[0]["id"]]["dense"], before[docstrings[0]["id"]]["dense"])
-    for name in before.keys() - {docstrings[0]["id"]}:
-        np.testing.assert_array_equal(after[name]["dense"], before[name]["dense"])
-
-
-def test_a_new_document_is_added_to_what_is_there(
-    place: Place, make_job: Callable[..., Job], docstrings: list[Row]
-) -> None:
-    job = make_job(place.sink)
-    job.write(docstrings[:-5])
-    job.run()
-    job.write(docstrings)
-    assert job.run().rows["embedded"] == 5
-    assert len(place.points()) == len(docstrings)
+    assert after.keys() == before.keys() | {new["id"]}
+    assert after[first["id"]]["text"] == "A new text about zebras."
+    assert not np.allclose(after[first["id"]]["dense"], before[first["id"]]["dense"])
+    for row in others:
+        np.testing.assert_array_equal(after[row["id"]]["dense"], before[row["id"]]["dense"])
 
 
 def test_two_sinks_embed_once_and_hold_the_same(
@@ -141,8 +130,9 @@ def test_a_sink_added_later_is_filled_without_doubling_the_other(
 
 
 def test_another_model_is_refused_and_changes_nothing(
-    place: Place, make_job: Callable[..., Job], docstrings: list[Row]
+    make_job: Callable[..., Job], docstrings: list[Row], tmp_path: Path
 ) -> None:
+    place = Place("parquet", tmp_path, None)
     job = make_job(place.sink)
     job.write(docstrings)
     job.run()
