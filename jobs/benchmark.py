@@ -36,7 +36,6 @@ from pipelines.stdlib_corpus import collect_stdlib
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 BM25 = "Qdrant/bm25"
-DEFAULT_BATCH = 256
 BUDGETS = (256, 512, 1024, 2048, 4096, 8192)
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)

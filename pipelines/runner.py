@@ -29,11 +29,11 @@ from pipelines.errors import ConfigError, TooManyErrorsError
 from pipelines.preflight import Placement, place_stages
 from pipelines.progress import ProgressView, choose_view
 from pipelines.report import RunReport
-from pipelines.schema import CHUNK_SCHEMA, add_errors, identify, is_dead, set_column
+from pipelines.schema import CHUNK_SCHEMA, identify
 from pipelines.sinks import make_sink
 from pipelines.sinks.base import JobFacts, Sink
 from pipelines.sources import SourcePlan, plan_source, read_split
-from pipelines.stages import build_embedder, embed_rows
+from pipelines.stages import build_embedder, embed_table
 from pipelines.tally import STARTED_AT
 
 log = logging.getLogger("fleetembed")
@@ -100,13 +100,7 @@ class EmbeddingPipeline:
         table = pa.concat_tables([CHUNK_SCHEMA.empty_table(), *self._first_rows(n)]).slice(0, n)
         rows = identify(table, config.corpus, chunked=config.chunking is not None)
         for name, embedder in self._load().items():
-            live = pa.array(~is_dead(rows))
-            texts = rows["text"].filter(live).combine_chunks()
-            column, failed = embed_rows(embedder, texts, name)
-            positions = pd.Series(range(len(texts)), index=[i for i, alive in enumerate(live.to_pylist()) if alive])
-            wanted = positions.reindex(range(rows.num_rows)).astype("Int64")
-            rows = set_column(rows, name, column.take(pa.array(wanted, from_pandas=True)))
-            rows = add_errors(rows, {int(positions.index[row]): error for row, error in failed.items()})
+            rows = embed_table(embedder, rows, name)
         frame: pd.DataFrame = rows.to_pandas()
         return frame
 

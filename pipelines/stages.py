@@ -96,18 +96,14 @@ class EmbedStage:
         """Embed the live rows of one table."""
         started = time.perf_counter()
         before = asdict(self._embedder.stats)
-        live = np.flatnonzero(~is_dead(table))
-        if len(live):
+        if not is_dead(table).all():
             self._add(self._name, {})
-        column, failed = embed_rows(self._embedder, table["text"].take(live).combine_chunks(), self._name)
-        errors = {int(live[row]): error for row, error in failed.items()}
-        positions = np.full(table.num_rows, -1)
-        positions[live] = np.arange(len(live))
-        positions[list(errors)] = -1
-        column = column.take(pa.array(positions, mask=positions < 0))
+        table = embed_table(self._embedder, table, self._name)
         counted = {name: value - before[name] for name, value in asdict(self._embedder.stats).items() if name != "rows"}
-        self._add(self._name, {**counted, "rows": len(live) - len(errors), "seconds": time.perf_counter() - started})
-        return add_errors(set_column(table, self._name, column), errors)
+        self._add(
+            self._name, {**counted, "rows": int((~is_dead(table)).sum()), "seconds": time.perf_counter() - started}
+        )
+        return table
 
 
 def write_rows(table: pa.Table, *, sinks: Sequence[Sink], dead_letters: str, run_id: str, add: AddFigures) -> pa.Table:
@@ -132,6 +128,18 @@ def write_rows(table: pa.Table, *, sinks: Sequence[Sink], dead_letters: str, run
         "samples": [_describe(row) for row in dead.slice(0, SAMPLES_A_BLOCK).to_pylist()],
     }
     return pa.Table.from_pylist([receipt], schema=RECEIPT_SCHEMA)
+
+
+def embed_table(embedder: Embedder, table: pa.Table, name: str) -> pa.Table:
+    """Add the column ``name`` with the vectors of the live rows; dead rows, and those that fail, have null there."""
+    live = np.flatnonzero(~is_dead(table))
+    column, failed = embed_rows(embedder, table["text"].take(live).combine_chunks(), name)
+    errors = {int(live[row]): error for row, error in failed.items()}
+    positions = np.full(table.num_rows, -1)
+    positions[live] = np.arange(len(live))
+    positions[list(errors)] = -1
+    column = column.take(pa.array(positions, mask=positions < 0))
+    return add_errors(set_column(table, name, column), errors)
 
 
 def embed_rows(embedder: Embedder, texts: pa.Array, stage: str) -> tuple[pa.Array, dict[int, RowError]]:
