@@ -15,7 +15,20 @@ from pipelines.filesystem import without_credentials
 
 SECRET_REFERENCE = re.compile(r"^\$\{([A-Za-z_][A-Za-z0-9_]*)\}$")
 RESERVED_COLUMNS = frozenset(
-    ("id", "document_id", "chunk_no", "chunk_start", "chunk_end", "text", "payload", "content_hash", "origin", "error")
+    (
+        "id",
+        "document_id",
+        "chunk_no",
+        "chunk_start",
+        "chunk_end",
+        "chunk_count",
+        "held",
+        "text",
+        "payload",
+        "content_hash",
+        "origin",
+        "error",
+    )
 )
 
 
@@ -83,7 +96,7 @@ class EmbeddingConfig(Section):
     @field_validator("name")
     @classmethod
     def _name_is_free(cls, name: str) -> str:
-        if name in RESERVED_COLUMNS or name == "held":
+        if name in RESERVED_COLUMNS:
             raise ValueError(f"{name!r} is the name of a column that every row has; choose another")
         return name
 

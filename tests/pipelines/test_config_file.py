@@ -45,6 +45,7 @@ def test_a_minimal_job_gets_documented_defaults() -> None:
         ({"errors": {"max_rate": 7}}, r"errors\.max_rate: .*less than or equal to 1.*got 7"),
         ({"compute": {"stages": {"densse": {}}}}, "'densse' is no embedding of this job"),
         ({"embeddings": [{"name": "text", "model": "m"}]}, "name of a column that every row has"),
+        ({"embeddings": [{"name": "chunk_count", "model": "m"}]}, "name of a column that every row has"),
         ({"embeddings": [{"name": "a", "model": "m"}, {"name": "a", "model": "n"}]}, "'a' is used twice"),
         ({"chunking": {"tokenizer": "t", "max_tokens": 20, "overlap": 15}}, "more than half"),
     ],
