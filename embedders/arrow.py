@@ -4,6 +4,7 @@
 | ----------- | ---------------------------------------------------------- |
 | dense       | fixed_size_list<float32 or float16>[dim]                   |
 | sparse      | struct<indices: list<uint32>, values: list<float32>>       |
+| multivector | list<fixed_size_list<float32 or float16>[dim]>             |
 """
 
 from __future__ import annotations
@@ -28,6 +29,16 @@ def dense_array(matrix: npt.NDArray[np.floating], *, valid: npt.NDArray[np.bool_
     if rows == 0:
         return pa.array([], type=dense_type(dim, matrix.dtype))
     return pa.FixedSizeListArray.from_arrays(flat, dim, mask=mask)
+
+
+def multivector_type(dim: int, dtype: npt.DTypeLike = np.float32) -> pa.DataType:
+    """Arrow type of a column of multivectors whose vectors have ``dim`` numbers."""
+    return pa.list_(dense_type(dim, dtype))
+
+
+def multivector_array(offsets: npt.NDArray[np.integer], vectors: npt.NDArray[np.floating]) -> pa.Array:
+    """Wrap token vectors as multivectors: row r owns ``vectors[offsets[r]:offsets[r + 1]]``, (tokens, dim)."""
+    return pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32, copy=False)), dense_array(vectors))
 
 
 def sparse_array(

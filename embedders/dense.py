@@ -1,14 +1,10 @@
-"""Dense text embeddings: one vector a text."""
+"""Dense text models run by ONNX: one vector a text."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -16,212 +12,171 @@ import pyarrow as pa
 
 from embedders.arrow import dense_array, dense_type
 from embedders.base import EmbedStats, Texts, VectorSpec
-from embedders.batching import take_lists
-from embedders.catalog import ModelCard, describe, find_card, load_cards
-from embedders.errors import ModelFilesError
-from embedders.hub import files_digest, model_files, resolve_model
-from embedders.pooling import pool
-from embedders.session import Cuda, Provider, SessionSettings
+from embedders.catalog import ModelCard
+from embedders.model_place import ModelPlace, Runtime
+from embedders.pooling import cut_dimensions, pool
+from embedders.prompts import Prompts, Use, add_prompt, choose_prompts
 from embedders.text_model import TextModel, text_list
-from embedders.tokenization import TextTokenizer
 
-FAMILIES = ("dense",)
-# Texts read, tokenized and sorted together: enough that neighbours by length hardly differ.
-READ_AHEAD = 1024
-
-Vector = npt.NDArray[np.float32]
+QUERY_TASK, PASSAGE_TASK = "retrieval.query", "retrieval.passage"
 
 
-class TextEmbedding:
-    """A dense embedding model: the tokenizer and graph of a catalog model, its pooling and normalization.
+class DenseModel:
+    """Tokenizer and graph of a catalog model, its pooling and normalization; meets `embedders.base.Embedder`.
 
-    ``threads``, ``cuda``, ``providers``, ``session_options``, ``session_config``, ``provider_options`` and
-    ``allow_spinning`` are those of SessionSettings. One object works on one device, the first of ``device_ids``.
-    ``max_length`` replaces the limit in the tokenizer's files; ``token_budget`` is what one model call may hold in
-    tokens, padding included (None: a measured default for the device).
-
-    The files are looked up at once, and loaded at once unless ``lazy_load``. Raises ModelNotFoundError,
-    ModelFilesError or DeviceError.
+    ``max_length`` replaces the limit in the tokenizer's files. ``dim`` cuts vectors to one of the card's Matryoshka
+    sizes and scales them to unit length again. ``prompts`` ("auto", "none", or {query: ..., passage: ...}) are put
+    before the texts. ``task_id`` (a number or name) chooses the task of a model that has several. ``dtype`` is that of
+    the vectors. Raises ModelNotFoundError, ModelFilesError, DeviceError, or ValueError for options the model lacks.
     """
 
     def __init__(
         self,
-        model_name: str = "BAAI/bge-small-en-v1.5",
-        cache_dir: str | Path | None = None,
-        threads: int | None = None,
-        providers: Sequence[Provider] | None = None,
-        cuda: Cuda = "auto",
-        device_ids: Sequence[int] | None = None,
-        lazy_load: bool = False,
+        card: ModelCard,
+        place: ModelPlace,
+        runtime: Runtime,
         *,
-        specific_model_path: str | Path | None = None,
-        local_files_only: bool = False,
         max_length: int | None = None,
-        token_budget: int | None = None,
-        allow_spinning: bool = True,
-        session_options: Mapping[str, Any] | None = None,
-        session_config: Mapping[str, str] | None = None,
-        provider_options: Mapping[str, Any] | None = None,
+        dim: int | None = None,
+        prompts: Prompts = None,
+        task_id: int | str | None = None,
+        dtype: Literal["float32", "float16"] = "float32",
     ) -> None:
-        if token_budget is not None and token_budget < 1:
-            raise ValueError(f"token_budget must be 1 or more, got {token_budget}; None chooses one for the device")
-        self.card = find_card(model_name, among=FAMILIES)
-        self.settings = SessionSettings(
-            threads=threads,
-            cuda=cuda,
-            providers=providers,
-            device_id=device_ids[0] if device_ids else None,
-            allow_spinning=allow_spinning,
-            provider_options=provider_options or {},
-            session_options=session_options or {},
-            session_config=session_config or {},
-        )
-        self.stats = EmbedStats()
-        self._own_files = specific_model_path is not None
-        self._max_length = max_length
-        self._token_budget = token_budget
-        self._folder = resolve_model(
-            self.card,
-            cache_dir=cache_dir,
-            specific_model_path=specific_model_path,
-            local_files_only=local_files_only,
-        )
-        if not lazy_load:
+        if dtype not in ("float32", "float16"):
+            raise ValueError(f"dtype must be float32 or float16, got {dtype!r}")
+        self.card = card
+        self._dtype = np.dtype(dtype)
+        self._prompts = choose_prompts(card, prompts)
+        self._task = None if task_id is None else self._task_number(task_id)
+        fixed_width = bool(card.options.get("fixed_width"))
+        self.text_model = TextModel(card, place, runtime, max_length=max_length, fixed_width=fixed_width)
+        self._cut = _checked_cut(card, dim)
+        if not runtime.lazy_load:
             self.load()
 
-    @property
-    def model_name(self) -> str:
-        """The model's name in the catalog."""
-        return self.card.model
-
     def load(self) -> None:
-        """Load the tokenizer and the graph now rather than at the first text."""
-        _ = self._model
+        """Load tokenizer and graph now rather than at the first text, and check what the graph gives."""
+        _ = self._checked
 
     @cached_property
-    def tokenizer(self) -> TextTokenizer:
-        """The model's tokenizer with the limit in force."""
-        return TextTokenizer(self._folder, max_length=self._max_length)
-
-    @cached_property
-    def _model(self) -> TextModel:
-        model = TextModel(
-            self._folder,
-            self.card.model_file,
-            output=self.card.output,
-            tokenizer=self.tokenizer,
-            settings=self.settings,
-            token_budget=self._token_budget,
-            stats=self.stats,
-        )
-        width = model.output_width
-        if not self._own_files and width is not None and width != self.card.dim:
-            raise ModelFilesError(
-                f"{self.card.model}: the graph gives {width} numbers, the catalog says {self.card.dim}"
-            )
-        return model
+    def _checked(self) -> bool:
+        ranks = {"none": (2,), "cls": (2, 3)}.get(self.card.pooling, (3,))
+        takes = " or ".join("(texts, tokens, dim)" if rank == 3 else "(texts, dim)" for rank in ranks)
+        self.text_model.check_output(ranks, f"pooling {self.card.pooling!r} takes {takes}")
+        return self.dim > 0
 
     @property
-    def token_budget(self) -> int:
-        """Tokens, padding included, of one model call."""
-        return self._model.token_budget
-
-    @property
-    def providers(self) -> list[str]:
-        """ONNX Runtime's execution providers in use, first choice first."""
-        return self._model.session.providers
+    def stats(self) -> EmbedStats:
+        """Counters since the model was made."""
+        return self.text_model.stats
 
     @cached_property
     def dim(self) -> int:
-        """Numbers in a vector: the catalog's, or the graph's own for files given by ``specific_model_path``."""
-        width = self._model.output_width if self._own_files else None
-        if width is None and self.card.dim is None:
-            raise ModelFilesError(f"{self.card.model}: neither the catalog nor the graph gives the dimension")
-        return width or int(self.card.dim or 0)
-
-    @property
-    def embedding_size(self) -> int:
-        """Same as ``dim``."""
-        return self.dim
-
-    @classmethod
-    def get_embedding_size(cls, model_name: str) -> int:
-        """Numbers in a vector of a catalog model; raises ModelNotFoundError."""
-        return int(find_card(model_name, among=FAMILIES).dim or 0)
-
-    @classmethod
-    def list_supported_models(cls) -> list[dict[str, Any]]:
-        """Facts of every model this class takes, in the catalog's order."""
-        return [describe(card) for family in FAMILIES for card in load_cards(family)]
+        """Numbers in a vector."""
+        return self._cut or self.text_model.dim
 
     @property
     def spec(self) -> VectorSpec:
-        """Dense float32 vectors, compared by cosine."""
-        return VectorSpec(kind="dense", arrow_type=dense_type(self.dim), dim=self.dim)
+        """Dense vectors, compared by cosine."""
+        return VectorSpec(kind="dense", arrow_type=dense_type(self.dim, self._dtype), dim=self.dim)
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hex sha256 over everything that changes a vector; see Embedder."""
-        return _fingerprint(self.card, self._folder, self.tokenizer.max_length)
-
-    def embed(self, documents: str | Iterable[str], batch_size: int = 256) -> Iterator[Vector]:
-        """Yield a float32 (dim,) vector a document, in order.
-
-        ``documents`` may be endless: at most max(batch_size, 1,024) are read ahead. ``batch_size`` is the most
-        documents one model call gets; the token budget usually stops it earlier.
-        """
-        if batch_size < 1:
-            raise ValueError(f"batch_size must be 1 or more, got {batch_size}")
-        return self._embed_lazily(documents, batch_size)
-
-    def query_embed(self, query: str | Iterable[str], batch_size: int = 256) -> Iterator[Vector]:
-        """Same as ``embed``: these models embed queries and documents alike, and prefixes are the caller's."""
-        return self.embed(query, batch_size)
-
-    def passage_embed(self, texts: str | Iterable[str], batch_size: int = 256) -> Iterator[Vector]:
-        """Same as ``embed``."""
-        return self.embed(texts, batch_size)
+        """Hex sha256 over everything that changes a document's vector; see Embedder."""
+        card = self.card
+        return self.text_model.fingerprint(
+            normalize=card.normalize,
+            pooling=card.pooling,
+            **_given(
+                dim=self._cut,
+                prompt=self._prompts.get("passage"),
+                task=None if self._task is None else str(self._task),
+                dtype=None if self._dtype == np.float32 else self._dtype.name,
+                layer_norm=self._cut and card.options.get("layer_norm_before_cut"),
+            ),
+        )
 
     def embed_arrow(self, texts: Texts) -> pa.Array:
-        """Embed documents as a column of fixed_size_list<float32>[dim], one entry a text, in order.
+        """Embed documents as a column of fixed_size_list<float32 or float16>[dim], one entry a text, in order.
 
         Raises ValueError naming the first text that is not a str of valid Unicode.
         """
-        return dense_array(self.embed_matrix(text_list(texts)))
+        return dense_array(self.embed_array(text_list(texts)))
 
     def embed_queries_arrow(self, texts: Texts) -> pa.Array:
-        """Same as ``embed_arrow``."""
-        return self.embed_arrow(texts)
+        """Embed queries: with the query's prompt, and the query task unless another than the passages' was chosen."""
+        tasks = self.card.options.get("tasks", {})
+        retrieval = self._task in (None, tasks.get(PASSAGE_TASK))
+        task = tasks.get(QUERY_TASK) if retrieval else self._task
+        return dense_array(self.embed_array(text_list(texts), use="query", task_id=task))
 
-    def embed_matrix(self, texts: list[str], *, max_rows: int | None = None) -> npt.NDArray[np.float32]:
-        """Embed texts as one float32 matrix (texts, dim), in order; one model call gets at most ``max_rows``."""
-        tokens, inverse = self._model.tokenize(texts)
-        vectors = np.empty((len(tokens), self.dim), dtype=np.float32)
-        for batch in self._model.run(tokens, max_rows=max_rows):
+    def embed_array(
+        self,
+        texts: list[str],
+        *,
+        use: Use = "passage",
+        task_id: int | str | None = None,
+        max_rows: int | None = None,
+    ) -> npt.NDArray[np.floating]:
+        """Embed texts as one matrix (texts, dim), in order; one model call gets at most ``max_rows``."""
+        self.load()
+        task = self._task if task_id is None else self._task_number(task_id)
+        tokens, inverse = self.text_model.tokenize(add_prompt(self._prompt(use, task), texts))
+        vectors = np.empty((len(tokens), self.dim), dtype=self._dtype)
+        for batch in self.text_model.run(tokens, max_rows=max_rows, inputs=self._task_input(task, use)):
             started = perf_counter()
-            pooled = pool(batch.values, batch.mask, self.card.pooling, normalize=self.card.normalize)
-            if pooled.shape[1] != self.dim:
-                raise ModelFilesError(f"{self.card.model} gives {pooled.shape[1]} numbers, its card says {self.dim}")
-            vectors[batch.rows] = pooled
+            vectors[batch.rows] = self._vectors(batch.values, batch.mask)
             self.stats.model_seconds += perf_counter() - started
         return vectors if len(tokens) == len(inverse) else vectors[inverse]
 
-    def token_count(self, texts: str | Iterable[str], batch_size: int = 1024) -> int:
-        """Count the tokens the model would get for these texts, after truncation, special tokens included."""
-        return sum(int(self.tokenizer.encode(some).offsets[-1]) for some in take_lists(texts, batch_size))
+    def token_count(self, texts: Texts) -> int:
+        """Count the tokens the model would get, after truncation, special tokens included, prompts not."""
+        return self.text_model.token_count(texts)
 
-    def _embed_lazily(self, documents: str | Iterable[str], batch_size: int) -> Iterator[Vector]:
-        for some in take_lists(documents, max(batch_size, READ_AHEAD)):
-            yield from self.embed_matrix(some, max_rows=batch_size)
+    def _vectors(self, output: npt.NDArray[Any], mask: npt.NDArray[np.bool_]) -> npt.NDArray[Any]:
+        card = self.card
+        if self._cut is None:
+            return pool(output, mask, card.pooling, normalize=card.normalize)
+        whole = pool(output, mask, card.pooling, normalize=False)
+        return cut_dimensions(whole, self._cut, layer_norm=bool(card.options.get("layer_norm_before_cut")))
+
+    def _prompt(self, use: Use, task: int | None) -> str:
+        tasks = self.card.options.get("tasks", {})
+        if task is not None and task not in (tasks.get(QUERY_TASK), tasks.get(PASSAGE_TASK)):
+            # The cards' prompts are for retrieval.
+            return ""
+        return self._prompts.get(use, "")
+
+    def _task_number(self, task: int | str) -> int:
+        tasks: dict[str, int] = self.card.options.get("tasks", {})
+        if not tasks:
+            raise ValueError(f"model {self.card.model} has no tasks: leave task_id out")
+        number = tasks.get(task) if isinstance(task, str) else task
+        if number is None or number not in tasks.values():
+            known = ", ".join(f"{name} ({number})" for name, number in tasks.items())
+            raise ValueError(f"model {self.card.model} has no task {task!r}; it has {known}")
+        return int(number)
+
+    def _task_input(self, task: int | None, use: Use) -> dict[str, npt.NDArray[Any]]:
+        tasks = self.card.options.get("tasks")
+        if not tasks:
+            return {}
+        default = tasks[PASSAGE_TASK if use == "passage" else QUERY_TASK]
+        return {"task_id": np.array(default if task is None else task, dtype=np.int64)}
 
 
-def _fingerprint(card: ModelCard, folder: Path, max_length: int) -> str:
-    facts = {
-        "files": files_digest(folder, model_files(card, folder)),
-        "max_length": max_length,
-        "model_file": card.model_file,
-        "normalize": card.normalize,
-        "output": card.output,
-        "pooling": card.pooling,
-    }
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+def _given(**facts: Any) -> dict[str, Any]:
+    """Facts that are not empty: what a model does not use leaves its fingerprint alone."""
+    return {name: value for name, value in facts.items() if value}
+
+
+def _checked_cut(card: ModelCard, dim: int | None) -> int | None:
+    if dim is None or dim == card.dim:
+        return None
+    if dim in card.matryoshka:
+        return dim
+    sizes = sorted(card.matryoshka)
+    if not sizes:
+        raise ValueError(f"the vectors of {card.model} cannot be cut: its card names no smaller dimension than its own")
+    known = f"{sizes[0]} to {sizes[-1]}" if len(sizes) > 10 else ", ".join(map(str, sizes))
+    raise ValueError(f"dim {dim} is not one of the sizes that {card.model} can be cut to: {known}")

@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from embedders.errors import FleetembedError, ModelFilesError
+from embedders.safetensors_file import read_safetensors
 
 if TYPE_CHECKING:
     import onnx
@@ -94,12 +95,8 @@ class _Weights:
                 digest = hashlib.sha256(content).hexdigest()
             if digest != sha256.lower():
                 raise ModelFilesError(f"{path} has sha256 {digest}, expected {sha256}: fetch the file again")
-        try:
-            from safetensors.numpy import load_file
-        except ImportError as error:
-            raise _missing_extra("safetensors") from error
         renamed = {}
-        for name, tensor in load_file(str(path)).items():
+        for name, tensor in read_safetensors(path).items():
             new = name.removeprefix("bert.").replace("LayerNorm.gamma", "LayerNorm.weight")
             renamed[new.replace("LayerNorm.beta", "LayerNorm.bias")] = tensor
         return cls(renamed, path)

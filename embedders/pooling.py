@@ -14,6 +14,8 @@ Floats = npt.NDArray[Any]
 Mask = npt.NDArray[np.bool_]
 
 SMALLEST_NORM = 1e-12
+# PyTorch's default.
+LAYER_NORM_EPSILON = 1e-5
 
 
 def pool(output: Floats, mask: Mask, pooling: Pooling, *, normalize: bool) -> Floats:
@@ -34,6 +36,19 @@ def pool(output: Floats, mask: Mask, pooling: Pooling, *, normalize: bool) -> Fl
     else:
         pooled = last_token(output, mask)
     return (l2_normalize(pooled) if normalize else pooled).astype(output.dtype, copy=False)
+
+
+def cut_dimensions(vectors: Floats, dim: int, *, layer_norm: bool = False) -> npt.NDArray[np.float32]:
+    """Keep the first ``dim`` numbers of Matryoshka vectors (rows, more), scaled to unit length.
+
+    Kusupati et al., "Matryoshka Representation Learning" (2022). ``layer_norm`` first shifts and scales each whole
+    vector to mean 0 and variance 1, as the card of nomic-embed-text-v1.5 asks.
+    """
+    vectors = vectors.astype(np.float32, copy=False)
+    if layer_norm:
+        centred = vectors - vectors.mean(axis=1, keepdims=True)
+        vectors = centred / np.sqrt(np.mean(centred**2, axis=1, keepdims=True) + LAYER_NORM_EPSILON)
+    return l2_normalize(vectors[:, :dim])
 
 
 def masked_mean(tokens: Floats, mask: Mask) -> npt.NDArray[np.float32]:

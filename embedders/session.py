@@ -107,6 +107,11 @@ class OnnxSession:
         shape = next(node.shape for node in self._session.get_outputs() if node.name == name)
         return shape[-1] if shape and isinstance(shape[-1], int) else None
 
+    def describe_outputs(self) -> str:
+        """Names and shapes of the graph's outputs, for a message."""
+        nodes = self._session.get_outputs()
+        return ", ".join(f"{node.name} {tuple(node.shape)}".replace("'", "") for node in nodes)
+
     def run(self, output: str, feed: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[Any]:
         """Compute one output; of ``feed``, only what the graph takes is fed."""
         known = {name: array for name, array in feed.items() if name in self.inputs}

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -16,10 +18,17 @@ import pyarrow as pa
 
 from embedders.base import EmbedStats, Texts
 from embedders.batching import default_token_budget, token_budget_batches
-from embedders.session import OnnxSession, SessionSettings
-from embedders.tokenization import TextTokenizer, TokenizedTexts, refuse_invalid
+from embedders.catalog import ModelCard
+from embedders.errors import ModelFilesError
+from embedders.hub import files_digest, model_files
+from embedders.model_place import ModelPlace, Runtime
+from embedders.session import OnnxSession
+from embedders.tokenization import TextTokenizer, TokenizedTexts, load_tokenizer, refuse_invalid
 
 logger = logging.getLogger(__name__)
+
+NO_EXTRA_INPUTS: Mapping[str, npt.NDArray[Any]] = {}
+PROBE = "a"
 
 
 @dataclass(frozen=True)
@@ -27,7 +36,7 @@ class BatchOutput:
     """What the graph gave for one batch.
 
     ``rows`` (rows,) are positions among the texts given, ``values`` the graph's output, rows first, ``ids`` (int64)
-    and ``mask`` (bool, True at real tokens) are (rows, tokens) as they were fed.
+    and ``mask`` (bool, True at a text's own tokens) are (rows, tokens) as they were fed.
     """
 
     rows: npt.NDArray[np.intp]
@@ -37,32 +46,100 @@ class BatchOutput:
 
 
 class TextModel:
-    """A loaded model folder. ``stats`` counts what went through it."""
+    """A card's tokenizer and graph, each loaded when first used. ``stats`` counts what went through it.
+
+    The files are looked up at once. ``max_length`` replaces the limit in the tokenizer's files, ``reserved`` tokens of
+    which stay free for markers; ``width`` pads every batch to the limit, for graphs that pool the last position.
+    Raises ModelNotFoundError or ModelFilesError.
+    """
 
     def __init__(
         self,
-        folder: Path,
-        model_file: str,
+        card: ModelCard,
+        place: ModelPlace,
+        runtime: Runtime,
         *,
-        output: int | str = 0,
-        tokenizer: TextTokenizer,
-        settings: SessionSettings,
-        token_budget: int | None = None,
-        stats: EmbedStats | None = None,
+        max_length: int | None = None,
+        reserved: int = 0,
+        fixed_width: bool = False,
     ) -> None:
-        self.tokenizer = tokenizer
-        self.session = OnnxSession(folder / model_file, settings)
-        self.output = self.session.output_name(output)
-        self.token_budget = token_budget or default_token_budget(
-            threads=settings.effective_threads, on_gpu=self.session.on_gpu
-        )
-        self.stats = stats or EmbedStats()
-        _warn_of_positions(folder, tokenizer.max_length)
+        if max_length is not None and max_length < 1:
+            raise ValueError(f"max_length must be 1 or more, got {max_length}; None takes the model's own")
+        self.card = card
+        self.folder = place.folder(card)
+        self.stats = EmbedStats()
+        self.settings = runtime.session_settings()
+        self._own_files = card.custom or place.specific_model_path is not None
+        self._budget = runtime.token_budget
+        self._max_length, self._reserved, self._fixed_width = max_length, reserved, fixed_width
 
-    @property
-    def output_width(self) -> int | None:
-        """Size of the output's last axis, None where the graph leaves it open."""
-        return self.session.output_width(self.output)
+    @cached_property
+    def tokenizer(self) -> TextTokenizer:
+        """The model's tokenizer with the limit in force."""
+        tokenizer = load_tokenizer(self.folder, max_length=self._max_length, reserved=self._reserved)
+        _warn_of_positions(self.folder, tokenizer.max_length + self._reserved)
+        return tokenizer
+
+    @cached_property
+    def session(self) -> OnnxSession:
+        """The loaded graph."""
+        return OnnxSession(self.folder / self.card.model_file, self.settings)
+
+    @cached_property
+    def output(self) -> str:
+        """Name of the graph's output in use; raises ModelFilesError where the graph has none of that name."""
+        return self.session.output_name(self.card.output)
+
+    @cached_property
+    def token_budget(self) -> int:
+        """Tokens, padding included, of one model call."""
+        if self._budget is not None:
+            return self._budget
+        return default_token_budget(threads=self.settings.effective_threads, on_gpu=self.session.on_gpu)
+
+    @cached_property
+    def dim(self) -> int:
+        """Numbers in a vector of the graph's: the card's, or for files of the user's own what the graph says.
+
+        Raises ModelFilesError where the two differ, or neither says it.
+        """
+        if not self._own_files and self.card.dim is not None:
+            return self.card.dim
+        width = self.session.output_width(self.output) or self.probe().values.shape[-1]
+        if self.card.custom and self.card.dim not in (None, width):
+            raise ModelFilesError(
+                f"{self.card.model}: the graph's output {self.output!r} gives {width} numbers, and dim says "
+                f"{self.card.dim}; {self._outputs()}"
+            )
+        return int(width)
+
+    def check_output(self, ranks: tuple[int, ...], meaning: str) -> None:
+        """Load the graph, run it once, and raise ModelFilesError unless its output has one of these ranks.
+
+        ``meaning`` tells what the family does with the output: "pooling 'mean' needs (texts, tokens, dim)".
+        """
+        values = self.probe().values
+        if values.ndim not in ranks:
+            raise ModelFilesError(
+                f"{self.card.model}: the output {self.output!r} has shape {values.shape} for one text, and {meaning}; "
+                f"{self._outputs()}"
+            )
+        if not self._own_files and self.card.dim is not None and values.shape[-1] != self.card.dim:
+            raise ModelFilesError(
+                f"{self.card.model}: the graph gives {values.shape[-1]} numbers, the catalog says {self.card.dim}"
+            )
+
+    def probe(self) -> BatchOutput:
+        """Run the graph on one short text, uncounted; raises ModelFilesError where it fails."""
+        tokens = self.tokenizer.encode([PROBE])
+        padded = tokens.padded(np.zeros(1, np.intp))
+        feed = {"input_ids": padded.ids, "attention_mask": padded.real.astype(np.int64)}
+        feed |= {name: np.zeros(shape, np.int64) for name, shape in self._other_inputs(padded.ids.shape).items()}
+        try:
+            values = self.session.run(self.output, feed)
+        except Exception as error:
+            raise ModelFilesError(f"{self.card.model}: the graph cannot embed a text: {error}") from error
+        return BatchOutput(np.zeros(1, np.intp), values, padded.ids, padded.real)
 
     def tokenize(self, texts: list[str]) -> tuple[TokenizedTexts, npt.NDArray[np.intp]]:
         """Tokenize texts, identical ones once.
@@ -79,23 +156,61 @@ class TextModel:
             refuse_invalid(texts)
             raise
         inverse = np.array(own, dtype=np.intp)
-        self.stats.rows += len(texts)
-        self.stats.truncated += int(tokens.truncated[inverse].sum())
-        self.stats.tokenize_seconds += perf_counter() - started
+        self.count(tokens, inverse, perf_counter() - started)
         return tokens, inverse
 
-    def run(self, tokens: TokenizedTexts, *, max_rows: int | None = None) -> Iterator[BatchOutput]:
-        """Run the graph batch by batch, as the caller asks for them; longest texts first."""
-        for rows in token_budget_batches(tokens.lengths, self.token_budget, max_rows=max_rows):
+    def count(self, tokens: TokenizedTexts, inverse: npt.NDArray[np.intp], seconds: float) -> None:
+        """Add tokenized texts to the counters."""
+        self.stats.rows += len(inverse)
+        self.stats.truncated += int(tokens.truncated[inverse].sum())
+        self.stats.tokenize_seconds += seconds
+
+    def run(
+        self,
+        tokens: TokenizedTexts,
+        *,
+        max_rows: int | None = None,
+        inputs: Mapping[str, npt.NDArray[Any]] = NO_EXTRA_INPUTS,
+    ) -> Iterator[BatchOutput]:
+        """Run the graph batch by batch, as the caller asks for them; longest texts first.
+
+        ``inputs`` are fed with every batch beside the tokens. Where the tokens have no types, zeros are fed:
+        embedding models see one segment.
+        """
+        width = self.tokenizer.max_length if self._fixed_width else 0
+        for rows in token_budget_batches(np.maximum(tokens.lengths, width), self.token_budget, max_rows=max_rows):
             started = perf_counter()
-            ids, mask = tokens.padded(rows)
-            # The tokenizer's own token types are not fed: embedding models see one segment, all zeros.
-            feed = {"input_ids": ids, "attention_mask": mask.astype(np.int64), "token_type_ids": np.zeros_like(ids)}
+            padded = tokens.padded(rows, width=width)
+            types = np.zeros_like(padded.ids) if padded.types is None else padded.types
+            mask = padded.attended.astype(np.int64)
+            feed = {"input_ids": padded.ids, "attention_mask": mask, "token_type_ids": types, **inputs}
             values = self.session.run(self.output, feed)
-            self.stats.tokens += int(mask.sum())
-            self.stats.padded_tokens += mask.size
+            self.stats.tokens += int(padded.real.sum())
+            self.stats.padded_tokens += padded.real.size
             self.stats.model_seconds += perf_counter() - started
-            yield BatchOutput(rows, values, ids, mask)
+            yield BatchOutput(rows, values, padded.ids, padded.real)
+
+    def token_count(self, texts: Texts) -> int:
+        """Count the tokens the model would get, after truncation, special tokens included."""
+        return int(self.tokenizer.encode(text_list(texts)).offsets[-1])
+
+    def fingerprint(self, **facts: Any) -> str:
+        """Hex sha256 over files, tokenizer, length, output and the family's further ``facts``."""
+        own = {
+            "files": files_digest(self.folder, model_files(self.card, self.folder)),
+            "max_length": self.tokenizer.max_length,
+            "model_file": self.card.model_file,
+            "output": self.card.output,
+        }
+        return hashlib.sha256(json.dumps({**own, **facts}, sort_keys=True).encode()).hexdigest()
+
+    def _other_inputs(self, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+        """Shapes of the inputs beside ids and mask: token types are as large as the ids, a task is a scalar."""
+        known = {"token_type_ids": shape, "task_id": ()}
+        return {name: known[name] for name in known if name in self.session.inputs}
+
+    def _outputs(self) -> str:
+        return f"the graph's outputs are {self.session.describe_outputs()}"
 
 
 def _warn_of_positions(folder: Path, max_length: int) -> None:

@@ -37,19 +37,24 @@ class Padding:
     token_id: int
     side: Side
     multiple_of: int | None = None
+    type_id: int = 0
 
 
 @dataclass(frozen=True)
 class TokenizedTexts:
     """Token ids of many texts, end to end: text r owns ``ids[offsets[r]:offsets[r + 1]]``, special tokens included.
 
-    ``ids`` and ``offsets`` are int64; ``truncated`` (texts,) tells which texts lost tokens.
+    ``ids`` and ``offsets`` are int64; ``truncated`` (texts,) tells which texts lost tokens. ``types`` (int64, as long
+    as ``ids``) are the token types of text pairs. ``attended`` (bool, as long as ``ids``) is False at tokens that the
+    model is to give vectors for without looking at them, as a ColBERT query's mask tokens; None: it looks at all.
     """
 
     ids: npt.NDArray[np.int64]
     offsets: npt.NDArray[np.int64]
     truncated: npt.NDArray[np.bool_]
     padding: Padding
+    types: npt.NDArray[np.int64] | None = None
+    attended: npt.NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         return len(self.truncated)
@@ -59,35 +64,85 @@ class TokenizedTexts:
         """Tokens of each text, (texts,)."""
         return np.diff(self.offsets)
 
-    def padded(self, rows: npt.NDArray[np.intp]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-        """Ids and mask of some texts as matrices (rows, longest of them), int64 and bool."""
+    def places(self, rows: npt.NDArray[np.intp]) -> npt.NDArray[np.int64]:
+        """Positions in ``ids`` of all tokens of some texts, text after text."""
+        return ranges(self.offsets[rows], self.offsets[rows + 1])
+
+    def padded(self, rows: npt.NDArray[np.intp], *, width: int = 0) -> PaddedTokens:
+        """Put some texts' tokens side by side, filled up to the longest of them, or to ``width`` if that is more."""
         lengths = self.offsets[rows + 1] - self.offsets[rows]
-        width = int(lengths.max(initial=0))
+        width = max(width, int(lengths.max(initial=0)))
         if self.padding.multiple_of:
             width += -width % self.padding.multiple_of
         columns = np.arange(width) - (width - lengths[:, None] if self.padding.side == "left" else 0)
-        mask = (columns >= 0) & (columns < lengths[:, None])
-        ids = np.full(mask.shape, self.padding.token_id, dtype=np.int64)
-        ids[mask] = self.ids[(self.offsets[rows, None] + columns)[mask]]
-        return ids, mask
+        real = (columns >= 0) & (columns < lengths[:, None])
+        places = (self.offsets[rows, None] + columns)[real]
+
+        def matrix(flat: npt.NDArray[Any] | None, filler: int | bool) -> npt.NDArray[Any] | None:
+            if flat is None:
+                return None
+            filled = np.full(real.shape, filler, dtype=flat.dtype)
+            filled[real] = flat[places]
+            return filled
+
+        ids = matrix(self.ids, self.padding.token_id)
+        assert ids is not None
+        attended = matrix(self.attended, False)
+        return PaddedTokens(ids, real, real if attended is None else attended, matrix(self.types, self.padding.type_id))
+
+
+@dataclass(frozen=True)
+class PaddedTokens:
+    """Tokens of one batch as (rows, width) matrices.
+
+    ``ids`` int64, ``real`` bool (False at padding), ``attended`` bool (the attention mask), ``types`` int64 or None
+    where the tokens have none.
+    """
+
+    ids: npt.NDArray[np.int64]
+    real: npt.NDArray[np.bool_]
+    attended: npt.NDArray[np.bool_]
+    types: npt.NDArray[np.int64] | None
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How a tokenizer cuts and completes texts.
+
+    ``max_length`` counts special tokens; ``side`` is where tokens are dropped. Without ``special_tokens`` none are
+    added.
+    """
+
+    max_length: int
+    side: Side = "right"
+    special_tokens: bool = True
 
 
 class TextTokenizer:
-    """A model's tokenizer, truncating as its files say or at ``max_length`` tokens, special ones included."""
+    """A loaded tokenizer with its limits and padding; see ``load_tokenizer``."""
 
-    def __init__(self, folder: Path, *, max_length: int | None = None) -> None:
-        settings = _read_json(folder / "tokenizer_config.json")
-        self.tokenizer = _load(folder)
-        limit = _files_max_length(settings, folder) if max_length is None else max_length
-        self.max_length = _checked_max_length(limit, self.tokenizer.num_special_tokens_to_add(False))
-        serialized = (self.tokenizer.truncation or {}).get("direction")
-        self.truncation_side: Side = settings.get("truncation_side") or serialized or "right"
-        self.tokenizer.enable_truncation(self.max_length, direction=self.truncation_side)
-        _add_special_tokens(self.tokenizer, folder)
-        self.padding = _padding(self.tokenizer, settings, folder)
+    def __init__(self, tokenizer: Tokenizer, limits: Limits, padding: Padding) -> None:
+        self.tokenizer = tokenizer
+        self.limits, self.padding = limits, padding
+        special = tokenizer.num_special_tokens_to_add(False) if limits.special_tokens else 0
+        if limits.max_length <= special:
+            raise ValueError(
+                f"max_length is {limits.max_length}, but each text takes {special} special tokens and at least 1 more"
+            )
+        tokenizer.enable_truncation(limits.max_length, direction=limits.side)
         # Rows of one batch are padded together once their batch is known.
-        self.tokenizer.no_padding()
+        tokenizer.no_padding()
         self._warned = False
+
+    @property
+    def max_length(self) -> int:
+        """Tokens a text has at most, special ones included."""
+        return self.limits.max_length
+
+    @property
+    def vocabulary_size(self) -> int:
+        """Number of token ids, added tokens included."""
+        return 1 + max(self.tokenizer.get_vocab(with_added_tokens=True).values())
 
     @property
     def special_tokens(self) -> dict[str, int]:
@@ -104,15 +159,48 @@ class TextTokenizer:
         """
         if not all(isinstance(text, str) for text in texts):
             refuse_invalid(texts)
-        encodings = self._encode_cut(texts)
+        return self._flatten(self._encode_cut(texts))
+
+    def encode_pairs(self, pairs: Sequence[tuple[str, str]]) -> TokenizedTexts:
+        """Tokenize pairs of texts in one call, each pair as one row with token types.
+
+        Too long pairs lose tokens of the longer text first. Raises ValueError naming the pair that is not two texts.
+        """
+        for row, pair in enumerate(pairs):
+            if not (isinstance(pair, (tuple, list)) and len(pair) == 2 and all(isinstance(text, str) for text in pair)):
+                raise ValueError(f"pair {row} must be a (query, document) tuple of two str, got {_shown(pair)}")
+        cut = [(self._cut_safely(query), self._cut_safely(document)) for query, document in pairs]
+        try:
+            return self._flatten(self.tokenizer.encode_batch_fast(cut), pairs=True)
+        except TypeError:
+            for row, pair in enumerate(pairs):
+                refuse_invalid(pair, name=f"of pair {row}")
+            raise
+
+    def _flatten(self, encodings: list[Encoding], *, pairs: bool = False) -> TokenizedTexts:
         lengths = np.fromiter(map(len, encodings), dtype=np.int64, count=len(encodings))
         truncated = np.zeros(len(encodings), dtype=np.bool_)
         for row in np.flatnonzero(lengths >= self.max_length):
             truncated[row] = _surplus(encodings[row]) > 0
-        self._warn_of(int(truncated.sum()), len(texts))
+        self._warn_of(int(truncated.sum()), len(encodings))
         offsets = np.concatenate(([0], np.cumsum(lengths, dtype=np.int64)))
-        ids = chain.from_iterable(encoding.ids for encoding in encodings)
-        return TokenizedTexts(np.fromiter(ids, np.int64, count=int(offsets[-1])), offsets, truncated, self.padding)
+        size = int(offsets[-1])
+        ids = np.fromiter(chain.from_iterable(encoding.ids for encoding in encodings), np.int64, count=size)
+        types = None
+        if pairs:
+            types = np.fromiter(chain.from_iterable(encoding.type_ids for encoding in encodings), np.int64, count=size)
+        return TokenizedTexts(ids, offsets, truncated, self.padding, types)
+
+    def _cut_safely(self, text: str) -> str:
+        """Cut a very long text so that it still has more tokens than the limit, for any way to truncate a pair."""
+        limit = max(SMALLEST_CUT, self.max_length * CHARACTERS_A_TOKEN)
+        while len(text) > limit:
+            cut = _cut(text, limit, self.limits.side)
+            encoding = self.tokenizer.encode(cut)
+            if len(encoding) + _surplus(encoding) > self.max_length + CUT_MARGIN:
+                return cut
+            limit *= CUT_GROWTH
+        return text
 
     def _encode_cut(self, texts: Sequence[str]) -> list[Encoding]:
         limit = max(SMALLEST_CUT, self.max_length * CHARACTERS_A_TOKEN)
@@ -127,9 +215,11 @@ class TextTokenizer:
 
     def _encode_batch(self, texts: Sequence[str], limit: int) -> list[Encoding]:
         try:
-            cut = [text if len(text) <= limit else _cut(text, limit, self.truncation_side) for text in texts]
+            cut = [text if len(text) <= limit else _cut(text, limit, self.limits.side) for text in texts]
             # Without offsets into the text, a quarter faster.
-            encodings: list[Encoding] = self.tokenizer.encode_batch_fast(cut)
+            encodings: list[Encoding] = self.tokenizer.encode_batch_fast(
+                cut, add_special_tokens=self.limits.special_tokens
+            )
         except TypeError:
             refuse_invalid(texts)
             raise
@@ -145,6 +235,15 @@ class TextTokenizer:
                 rows,
                 self.max_length,
             )
+
+
+def ranges(starts: npt.NDArray[np.int64], stops: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """The numbers of [start, stop) for each pair, one range after the other, int64."""
+    lengths = stops - starts
+    ends = np.cumsum(lengths)
+    total = int(ends[-1]) if len(ends) else 0
+    numbers: npt.NDArray[np.int64] = np.arange(total) + np.repeat(starts - (ends - lengths), lengths)
+    return numbers
 
 
 def _surplus(encoding: Encoding) -> int:
@@ -163,21 +262,43 @@ def _cut(text: str, limit: int, side: Side) -> str:
     return head[:blank] if blank > limit // 2 else head
 
 
-def refuse_invalid(texts: Sequence[Any]) -> None:
+def refuse_invalid(texts: Sequence[Any], name: str = "of the batch") -> None:
     """Raise ValueError naming the first item that is not a str or that UTF-8 cannot hold."""
     for row, text in enumerate(texts):
         if not isinstance(text, str):
-            raise ValueError(f"text {row} of the batch is {type(text).__name__}, not str: drop or fill such rows")
+            raise ValueError(f"text {row} {name} is {type(text).__name__}, not str: drop or fill such rows")
         try:
             text.encode("utf-8")
         except UnicodeEncodeError as error:
             raise ValueError(
-                f"text {row} of the batch has a lone surrogate U+{ord(text[error.start]):04X} at character "
+                f"text {row} {name} has a lone surrogate U+{ord(text[error.start]):04X} at character "
                 f"{error.start}, which is not valid Unicode; decode its source with errors='replace'"
             ) from None
 
 
-def _load(folder: Path) -> Tokenizer:
+def _shown(pair: Any) -> str:
+    kinds = [type(text).__name__ for text in pair] if isinstance(pair, (tuple, list)) else []
+    return f"{type(pair).__name__} of {', '.join(kinds[:3]) or 'nothing'}" if kinds else type(pair).__name__
+
+
+def load_tokenizer(folder: Path, *, max_length: int | None = None, reserved: int = 0) -> TextTokenizer:
+    """Load a model's tokenizer, truncating as its files say or at ``max_length`` tokens.
+
+    ``reserved`` tokens of that limit are left free for markers that are put in later. Raises ModelFilesError for
+    files that are missing or unusable, ValueError for a ``max_length`` that leaves no room for a token.
+    """
+    settings = _read_json(folder / "tokenizer_config.json")
+    tokenizer = read_tokenizer(folder)
+    limit = (_files_max_length(settings, folder) if max_length is None else max_length) - reserved
+    serialized = (tokenizer.truncation or {}).get("direction")
+    side: Side = settings.get("truncation_side") or serialized or "right"
+    # First, since the pad token may be one of them.
+    _add_special_tokens(tokenizer, folder)
+    return TextTokenizer(tokenizer, Limits(limit, side), _padding(tokenizer, settings, folder))
+
+
+def read_tokenizer(folder: Path) -> Tokenizer:
+    """Read a folder's tokenizer.json; raises ModelFilesError where it is missing or unreadable."""
     path = folder / "tokenizer.json"
     if not path.is_file():
         raise ModelFilesError(f"{path} is missing: the model's folder is incomplete")
@@ -212,14 +333,6 @@ def _files_max_length(settings: dict[str, Any], folder: Path) -> int:
     return min(limits)
 
 
-def _checked_max_length(max_length: int, special: int) -> int:
-    if max_length <= special:
-        raise ValueError(
-            f"max_length is {max_length}, but each text takes {special} special tokens and at least 1 more"
-        )
-    return max_length
-
-
 def _add_special_tokens(tokenizer: Tokenizer, folder: Path) -> None:
     for token in _flat(_read_json(folder / "special_tokens_map.json", required=False).values()):
         if isinstance(token, str):
@@ -248,4 +361,4 @@ def _padding(tokenizer: Tokenizer, settings: dict[str, Any], folder: Path) -> Pa
     if token_id is None:
         raise ModelFilesError(f"{folder}: the pad token {token!r} has no id in the vocabulary")
     side: Side = settings.get("padding_side") or serialized.get("direction") or "right"
-    return Padding(int(token_id), side, serialized.get("pad_to_multiple_of"))
+    return Padding(int(token_id), side, serialized.get("pad_to_multiple_of"), int(serialized.get("pad_type_id") or 0))

@@ -1,5 +1,25 @@
 """Model facts: one JSON file a family, read as ModelCards."""
 
-from embedders.catalog.catalog import ModelCard, Pooling, describe, families, find_card, load_cards
+from embedders.catalog.catalog import (
+    ModelCard,
+    Pooling,
+    add_card,
+    describe,
+    families,
+    find_card,
+    list_cards,
+    load_cards,
+)
+from embedders.catalog.custom import custom_card
 
-__all__ = ["ModelCard", "Pooling", "describe", "families", "find_card", "load_cards"]
+__all__ = [
+    "ModelCard",
+    "Pooling",
+    "add_card",
+    "custom_card",
+    "describe",
+    "families",
+    "find_card",
+    "list_cards",
+    "load_cards",
+]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import cache
@@ -13,13 +14,25 @@ from embedders.errors import ModelNotFoundError
 
 Pooling = Literal["cls", "mean", "last_token", "none"]
 
+# Marks of licences that forbid commercial use: Creative Commons' NC, and names that say so.
+NONCOMMERCIAL = ("-nc", "noncommercial", "non-commercial")
+
+# Cards that users add in this process, by lower-case name.
+_custom_cards: dict[str, ModelCard] = {}
+
 
 @dataclass(frozen=True)
 class ModelCard:
     """Facts of one model.
 
-    ``output`` names the graph output that is pooled, by position or by name. ``max_tokens`` is what the model's
-    authors claim; the limit in force is the one of the tokenizer's files. ``url_sha256`` is the archive's digest.
+    ``output`` names the graph output that is used, by position or by name. ``max_tokens`` is what the model's
+    authors claim; the limit in force is the one of the tokenizer's files. ``url_sha256`` is the archive's digest,
+    ``path`` a local folder.
+
+    ``prompts`` are what the model's card puts before a ``query`` and a ``passage``. ``matryoshka`` lists the smaller
+    dimensions that vectors may be cut to. ``varies_with_batch`` marks graphs that quantize activations as they run:
+    their scale is taken over the whole batch, so that a vector depends a little on its neighbours. ``options`` are
+    facts that only the model's family knows. ``custom`` cards are made by users.
     """
 
     model: str
@@ -30,6 +43,7 @@ class ModelCard:
     hf: str | None = None
     url: str | None = None
     url_sha256: str | None = None
+    path: str | None = None
     additional_files: tuple[str, ...] = ()
     size_gb: float = 0.0
     dim: int | None = None
@@ -39,7 +53,16 @@ class ModelCard:
     max_tokens: int | None = None
     languages: tuple[str, ...] = ()
     requires_idf: bool = False
-    options: dict[str, Any] = field(default_factory=dict, hash=False)
+    prompts: Mapping[str, str] = field(default_factory=dict, hash=False)
+    matryoshka: tuple[int, ...] = ()
+    varies_with_batch: bool = False
+    custom: bool = False
+    options: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+    @property
+    def commercial_use(self) -> bool:
+        """Whether the licence allows commercial use, as far as its name tells."""
+        return not any(mark in self.license.lower() for mark in NONCOMMERCIAL)
 
 
 @cache
@@ -55,12 +78,29 @@ def families() -> tuple[str, ...]:
     return tuple(sorted(name.removesuffix(".json") for name in names if name.endswith(".json")))
 
 
+def list_cards(*names: str) -> list[ModelCard]:
+    """Cards of some families, those that users added last."""
+    own = [card for family in names for card in load_cards(family)]
+    return own + [card for card in _custom_cards.values() if card.family in names]
+
+
+def add_card(card: ModelCard) -> None:
+    """Add a user's own card for this process.
+
+    Raises ValueError where a model of that name, in any letter case, is there already.
+    """
+    taken = next((known.model for known in list_cards(*families()) if known.model.lower() == card.model.lower()), None)
+    if taken is not None:
+        raise ValueError(f"a model named {taken!r} is there already; choose another name for yours")
+    _custom_cards[card.model.lower()] = card
+
+
 def find_card(model: str, *, among: tuple[str, ...] | None = None) -> ModelCard:
     """Look a model up by name, whatever its letter case.
 
     Raises ModelNotFoundError, with the nearest names, when no family (of ``among``, if given) has it.
     """
-    cards = [card for family in among or families() for card in load_cards(family)]
+    cards = list_cards(*(among or families()))
     wanted = model.lower()
     for card in cards:
         if card.model.lower() == wanted:
@@ -73,12 +113,13 @@ def find_card(model: str, *, among: tuple[str, ...] | None = None) -> ModelCard:
 def describe(card: ModelCard) -> dict[str, Any]:
     """Tell a card's facts under the names that fastembed's ``list_supported_models`` gives them, and our further ones.
 
-    Dense models have ``dim`` and ``tasks``, sparse ones ``requires_idf`` and ``vocab_size``.
+    Models with vectors of a fixed size have ``dim`` and ``tasks``, sparse ones ``requires_idf`` and ``vocab_size``.
     """
-    if card.dim is None:
-        own = {"requires_idf": card.requires_idf or None, "vocab_size": card.options.get("vocab_size")}
-    else:
+    own: dict[str, Any] = {}
+    if card.dim is not None:
         own = {"dim": card.dim, "tasks": card.options.get("tasks", {})}
+    elif "vocab_size" in card.options:
+        own = {"requires_idf": card.requires_idf or None, "vocab_size": card.options["vocab_size"]}
     return {
         "model": card.model,
         "sources": {"hf": card.hf, "url": card.url},
@@ -89,6 +130,11 @@ def describe(card: ModelCard) -> dict[str, Any]:
         "additional_files": list(card.additional_files),
         "max_tokens": card.max_tokens,
         "languages": list(card.languages),
+        "family": card.family,
+        "prompts": dict(card.prompts),
+        "matryoshka": list(card.matryoshka),
+        "commercial_use": card.commercial_use,
+        "batch_invariant": not card.varies_with_batch,
         **own,
     }
 
@@ -104,4 +150,7 @@ def _nearest(wanted: str, models: list[str]) -> list[str]:
 
 def _card(family: str, row: dict[str, Any]) -> ModelCard:
     lists = {key: tuple(value) for key, value in row.items() if key in ("additional_files", "languages")}
-    return ModelCard(family=family, **{**row, **lists})
+    sizes = row.get("matryoshka", ())
+    if isinstance(sizes, dict):
+        sizes = range(sizes["from"], row["dim"])
+    return ModelCard(family=family, **{**row, **lists, "matryoshka": tuple(sizes)})

@@ -30,7 +30,7 @@ from py_rust_stemmers import SnowballStemmer
 from embedders.arrow import SPARSE_TYPE, sparse_array
 from embedders.base import EmbedStats, Texts, VectorSpec
 from embedders.catalog import ModelCard
-from embedders.sparse.family import ModelPlace, Runtime
+from embedders.model_place import ModelPlace, Runtime
 from embedders.sparse.stopwords import load_stopwords, words_digest
 from embedders.sparse.terms import DROPPED, Stemmer, TermIds, stem_function
 from embedders.sparse.words import Words, slices, split_words, text_column
@@ -198,9 +198,15 @@ class Weighting:
 
     def document(self, counts: TermCounts) -> npt.NDArray[np.float32]:
         """Weight of each of the texts' terms, float32."""
-        saturation = self.k * (1 - self.b + self.b * counts.lengths / self.avg_len)
-        weights = counts.frequencies * (self.k + 1) / (counts.frequencies + saturation[counts.rows])
-        return weights.astype(np.float32)
+        return self.frequency_part(counts.frequencies, counts.lengths[counts.rows]).astype(np.float32)
+
+    def frequency_part(
+        self, frequencies: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.float64]:
+        """Weight of terms that stand so often in texts of so many words, float64."""
+        saturation = self.k * (1 - self.b + self.b * lengths / self.avg_len)
+        weights: npt.NDArray[np.float64] = frequencies * (self.k + 1) / (frequencies + saturation)
+        return weights
 
 
 def _query_weights(counts: TermCounts) -> npt.NDArray[np.float32]:

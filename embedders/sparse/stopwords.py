@@ -14,7 +14,7 @@ from pathlib import Path
 from embedders.catalog import ModelCard
 from embedders.errors import ModelFilesError, ModelNotFoundError
 from embedders.hub import resolve_model
-from embedders.sparse.family import ModelPlace
+from embedders.model_place import ModelPlace
 
 
 def load_stopwords(card: ModelCard, language: str, place: ModelPlace) -> frozenset[str]:

@@ -1,0 +1,110 @@
+"""What the public classes share: they find a model by its name and hand everything on to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+import pyarrow as pa
+
+from embedders.base import EmbedStats, Texts, VectorSpec
+from embedders.batching import take_lists
+from embedders.catalog import ModelCard, add_card, custom_card, describe, find_card, list_cards
+from embedders.factory import make_model
+from embedders.session import Cuda, Provider
+
+Item = TypeVar("Item")
+
+# Texts read, tokenized and sorted together: enough that neighbours by length hardly differ.
+READ_AHEAD = 1024
+
+
+class ModelFacade:
+    """A model by its name in the catalog, kept in ``model``.
+
+    ``options`` are the fields of `embedders.model_place.ModelPlace` and `embedders.model_place.Runtime`
+    (``specific_model_path``, ``local_files_only``, ``token_budget``, ``session_options``, ``provider_options``, ...),
+    and the options of the model's family. Raises ModelNotFoundError (a ValueError) for a name that is in no catalog,
+    ModelFilesError, DeviceError, and TypeError for an option that the model does not take.
+    """
+
+    FAMILIES: ClassVar[tuple[str, ...]]
+    DEFAULT_MODEL: ClassVar[str | None] = None
+
+    def __init__(
+        self,
+        model_name: str | None = None,
+        cache_dir: str | Path | None = None,
+        threads: int | None = None,
+        providers: Sequence[Provider] | None = None,
+        cuda: Cuda = "auto",
+        device_ids: Sequence[int] | None = None,
+        lazy_load: bool = False,
+        **options: Any,
+    ) -> None:
+        name = model_name or self.DEFAULT_MODEL
+        if name is None:
+            raise TypeError(f"{type(self).__name__} needs a model_name; list_supported_models() tells which there are")
+        self.card = find_card(name, among=self.FAMILIES)
+        shared = {"cache_dir": cache_dir, "threads": threads, "providers": providers, "cuda": cuda}
+        arguments = {**shared, "device_ids": device_ids, "lazy_load": lazy_load, **options}
+        self.model: Any = make_model(self.card, arguments)
+
+    @property
+    def model_name(self) -> str:
+        """The model's name in the catalog."""
+        return self.card.model
+
+    @classmethod
+    def list_supported_models(cls) -> list[dict[str, Any]]:
+        """Facts of every model this class takes, in the catalog's order, added ones last."""
+        return [describe(card) for card in list_cards(*cls.FAMILIES)]
+
+    @property
+    def stats(self) -> EmbedStats:
+        """Counters since the model was made."""
+        stats: EmbedStats = self.model.stats
+        return stats
+
+    @property
+    def providers(self) -> list[str]:
+        """ONNX Runtime's execution providers in use, first choice first; none for a model without a network."""
+        text_model = getattr(self.model, "text_model", None)
+        return [] if text_model is None else list(text_model.session.providers)
+
+    @classmethod
+    def _add(cls, family: str, model: str, sources: Any, **facts: Any) -> ModelCard:
+        card = custom_card(family, model=model, sources=sources, **facts)
+        add_card(card)
+        return card
+
+
+class EmbeddingFacade(ModelFacade):
+    """A model that embeds texts; meets `embedders.base.Embedder`."""
+
+    @property
+    def spec(self) -> VectorSpec:
+        """Kind, type and dimension of the column."""
+        spec: VectorSpec = self.model.spec
+        return spec
+
+    @property
+    def fingerprint(self) -> str:
+        """Hex sha256 over everything that changes a vector."""
+        return str(self.model.fingerprint)
+
+    def embed_arrow(self, texts: Texts) -> pa.Array:
+        """Embed documents as a column of ``spec.arrow_type``, one entry a text, in order.
+
+        Raises an error naming the first text that is not a str of valid Unicode.
+        """
+        return self.model.embed_arrow(texts)
+
+    def embed_queries_arrow(self, texts: Texts) -> pa.Array:
+        """Embed queries as a column of ``spec.arrow_type``, with the query side of the model."""
+        return self.model.embed_queries_arrow(texts)
+
+    def token_count(self, texts: str | Iterable[str], batch_size: int = 1024) -> int:
+        """Count the tokens the model would get for these texts."""
+        return sum(int(self.model.token_count(some)) for some in take_lists(texts, batch_size))

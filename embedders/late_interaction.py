@@ -1,0 +1,308 @@
+"""Late interaction models (ColBERT and its kin): a vector for every token of a text.
+
+Khattab and Zaharia, "ColBERT" (2020); Santhanam et al., "ColBERTv2" (2022). A marker token tells documents from
+queries. A query may be filled up with mask tokens, whose vectors count too ("query augmentation"). Of a document, the
+vectors of punctuation are left out, and the others scaled to unit length. What a model does is in its card's options:
+
+| option | meaning | unless given |
+| --- | --- | --- |
+| query_marker, document_marker | token ids put behind the first token | no markers |
+| reserved_tokens | places of the token limit kept free for the marker | 1 with markers |
+| query_length | queries are filled up to so many tokens, the marker not counted | not filled up |
+| mask_token | what they are filled up with | [MASK] |
+| attend_to_masks | whether the other tokens see the filling | false |
+| skip_punctuation | whether punctuation of documents is left out | true with markers |
+| normalize, normalize_queries | whether vectors are scaled to unit length | true, false |
+"""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from functools import cached_property
+from itertools import pairwise
+from time import perf_counter
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from embedders.arrow import multivector_array, multivector_type
+from embedders.base import EmbedStats, Texts, VectorSpec
+from embedders.catalog import ModelCard
+from embedders.errors import ModelFilesError
+from embedders.model_place import ModelPlace, Runtime
+from embedders.pooling import l2_normalize
+from embedders.prompts import Use
+from embedders.text_model import BatchOutput, TextModel, text_list
+from embedders.tokenization import TokenizedTexts, ranges
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Options of a card; see the table at the top of this module."""
+
+    query_marker: int | None = None
+    document_marker: int | None = None
+    reserved_tokens: int | None = None
+    query_length: int | None = None
+    mask_token: str = "[MASK]"
+    attend_to_masks: bool = False
+    skip_punctuation: bool | None = None
+    normalize: bool = True
+    normalize_queries: bool = False
+
+    @classmethod
+    def of(cls, card: ModelCard) -> Recipe:
+        """Read a card's options; raises ValueError for one that there is not."""
+        known = [field.name for field in fields(cls)]
+        for name in card.options:
+            if name not in known:
+                raise ValueError(
+                    f"model {card.model}: late interaction has no option {name!r}; it has {', '.join(known)}"
+                )
+        return cls(**card.options)
+
+    @property
+    def marked(self) -> bool:
+        """Whether the model knows documents from queries by a marker."""
+        return self.document_marker is not None
+
+    @property
+    def reserved(self) -> int:
+        """Places of the token limit kept free for the marker."""
+        return int(self.marked) if self.reserved_tokens is None else self.reserved_tokens
+
+    @property
+    def skips_punctuation(self) -> bool:
+        """Whether punctuation of documents is left out."""
+        return self.marked if self.skip_punctuation is None else self.skip_punctuation
+
+
+@dataclass(frozen=True)
+class TokenVectors:
+    """Vectors of many texts, end to end: text r owns ``vectors[offsets[r]:offsets[r + 1]]``.
+
+    ``vectors`` is (tokens, dim) float32 or float16, ``offsets`` (texts + 1,) int64.
+    """
+
+    vectors: npt.NDArray[np.floating]
+    offsets: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __iter__(self) -> Iterator[npt.NDArray[np.floating]]:
+        bounds = self.offsets.tolist()
+        return (self.vectors[start:stop] for start, stop in pairwise(bounds))
+
+
+class LateInteraction:
+    """A late interaction model; meets `embedders.base.Embedder`.
+
+    ``max_length`` replaces the limit in the tokenizer's files, the marker included. ``dtype`` "float16" halves the
+    vectors. Raises ModelNotFoundError, ModelFilesError, DeviceError, or ValueError for options that cannot be.
+    """
+
+    def __init__(
+        self,
+        card: ModelCard,
+        place: ModelPlace,
+        runtime: Runtime,
+        *,
+        max_length: int | None = None,
+        dtype: Literal["float32", "float16"] = "float32",
+    ) -> None:
+        if dtype not in ("float32", "float16"):
+            raise ValueError(f"dtype must be float32 or float16, got {dtype!r}")
+        self.card = card
+        self.recipe = Recipe.of(card)
+        self._dtype = np.dtype(dtype)
+        self.text_model = TextModel(card, place, runtime, max_length=max_length, reserved=self.recipe.reserved)
+        if not runtime.lazy_load:
+            self.load()
+
+    def load(self) -> None:
+        """Load tokenizer and graph now rather than at the first text, and check what the graph gives."""
+        _ = self._checked
+
+    @cached_property
+    def _checked(self) -> bool:
+        self.text_model.check_output((3,), "late interaction takes token vectors of (texts, tokens, dim)")
+        if self.recipe.query_length is not None:
+            _ = self._mask_id
+        return self.dim > 0
+
+    @property
+    def stats(self) -> EmbedStats:
+        """Counters since the model was made."""
+        return self.text_model.stats
+
+    @property
+    def dim(self) -> int:
+        """Numbers in a token's vector."""
+        return self.text_model.dim
+
+    @property
+    def spec(self) -> VectorSpec:
+        """Multivectors; compared by cosine, or by dot product where the model does not scale them."""
+        distance: Literal["cosine", "dot"] = "cosine" if self.recipe.normalize else "dot"
+        kind = multivector_type(self.dim, self._dtype)
+        return VectorSpec(kind="multivector", arrow_type=kind, dim=self.dim, distance=distance)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hex sha256 over everything that changes a document's vectors; see Embedder."""
+        recipe = self.recipe
+        return self.text_model.fingerprint(
+            family="late_interaction",
+            marker=recipe.document_marker,
+            skip_punctuation=recipe.skips_punctuation,
+            normalize=recipe.normalize,
+            dtype=self._dtype.name,
+        )
+
+    def embed_arrow(self, texts: Texts) -> pa.Array:
+        """Embed documents as a column of list<fixed_size_list<float32 or float16>[dim]>, one entry a text, in order.
+
+        Raises ValueError naming the first text that is not a str of valid Unicode.
+        """
+        return self._column(texts, "passage")
+
+    def embed_queries_arrow(self, texts: Texts) -> pa.Array:
+        """Embed queries: with their marker, filled up with mask tokens where the model was trained so."""
+        return self._column(texts, "query")
+
+    def embed_tokens(self, texts: list[str], *, use: Use = "passage", max_rows: int | None = None) -> TokenVectors:
+        """Embed texts as one matrix of token vectors with offsets; one model call gets at most ``max_rows`` texts."""
+        vectors, inverse = self._embed_distinct(texts, use, max_rows)
+        if len(vectors) == len(inverse):
+            return vectors
+        return TokenVectors(*take_rows(vectors.vectors, vectors.offsets, inverse))
+
+    def token_count(self, texts: Texts, *, is_doc: bool = True, include_extension: bool = False) -> int:
+        """Count the texts' tokens after truncation, special ones included.
+
+        ``include_extension`` counts the markers, and for queries (``is_doc`` False) the mask tokens as well.
+        """
+        lengths = self.text_model.tokenizer.encode(text_list(texts)).lengths
+        if include_extension and not is_doc:
+            lengths = np.maximum(lengths, self.recipe.query_length or 0)
+        return int(lengths.sum()) + (len(lengths) if include_extension and self.recipe.marked else 0)
+
+    def _column(self, texts: Texts, use: Use) -> pa.Array:
+        vectors, inverse = self._embed_distinct(text_list(texts), use, None)
+        column = multivector_array(vectors.offsets, vectors.vectors)
+        return column if len(vectors) == len(inverse) else column.take(pa.array(inverse))
+
+    def _embed_distinct(
+        self, texts: list[str], use: Use, max_rows: int | None
+    ) -> tuple[TokenVectors, npt.NDArray[np.intp]]:
+        self.load()
+        plain, inverse = self.text_model.tokenize(texts)
+        tokens = self._marked(plain, use)
+        kept = self._kept(tokens, use)
+        # Which tokens are kept hangs on their ids alone: the vectors' places are known before any is there.
+        offsets = np.concatenate(([0], np.cumsum(kept)))[tokens.offsets]
+        vectors = np.empty((int(offsets[-1]), self.dim), dtype=self._dtype)
+        normalize = self.recipe.normalize if use == "passage" else self.recipe.normalize_queries
+        for batch in self.text_model.run(tokens, max_rows=max_rows):
+            started = perf_counter()
+            store_kept(batch, tokens, kept, offsets, vectors, normalize=normalize)
+            self.stats.model_seconds += perf_counter() - started
+        return TokenVectors(vectors, offsets), inverse
+
+    def _marked(self, tokens: TokenizedTexts, use: Use) -> TokenizedTexts:
+        recipe = self.recipe
+        if use == "query" and recipe.query_length is not None:
+            tokens = fill_up(tokens, recipe.query_length, self._mask_id, attended=recipe.attend_to_masks)
+        marker = recipe.query_marker if use == "query" else recipe.document_marker
+        return tokens if marker is None else insert_marker(tokens, marker)
+
+    def _kept(self, tokens: TokenizedTexts, use: Use) -> npt.NDArray[np.bool_]:
+        """Which tokens' vectors are given out."""
+        if use == "query" or not self.recipe.skips_punctuation:
+            return np.ones(len(tokens.ids), dtype=np.bool_)
+        kept: npt.NDArray[np.bool_] = ~np.isin(tokens.ids, self._skipped_ids)
+        return kept
+
+    @cached_property
+    def _skipped_ids(self) -> npt.NDArray[np.int64]:
+        """The first token of each ASCII punctuation mark, and the padding token where it is no real token's."""
+        tokenizer = self.text_model.tokenizer
+        encode = tokenizer.tokenizer.encode
+        marks = {encode(mark, add_special_tokens=False).ids[0] for mark in string.punctuation}
+        padding = () if self.recipe.normalize_queries else (tokenizer.padding.token_id,)
+        return np.array(sorted({*marks, *padding}), dtype=np.int64)
+
+    @cached_property
+    def _mask_id(self) -> int:
+        number = self.text_model.tokenizer.tokenizer.token_to_id(self.recipe.mask_token)
+        if number is None:
+            raise ModelFilesError(
+                f"{self.card.model}: the tokenizer has no {self.recipe.mask_token!r}, which queries are filled with; "
+                "set mask_token, or query_length to null"
+            )
+        return int(number)
+
+
+def insert_marker(tokens: TokenizedTexts, marker: int) -> TokenizedTexts:
+    """Put a marker token behind each text's first token."""
+    places = tokens.offsets[:-1] + np.minimum(1, tokens.lengths)
+    attended = None if tokens.attended is None else np.insert(tokens.attended, places, True)
+    offsets = tokens.offsets + np.arange(len(tokens.offsets))
+    return TokenizedTexts(
+        np.insert(tokens.ids, places, marker), offsets, tokens.truncated, tokens.padding, attended=attended
+    )
+
+
+def fill_up(tokens: TokenizedTexts, length: int, token: int, *, attended: bool) -> TokenizedTexts:
+    """Fill texts that are shorter up to ``length`` tokens."""
+    missing = np.maximum(length - tokens.lengths, 0)
+    places = np.repeat(tokens.offsets[1:], missing)
+    seen = np.insert(np.ones(len(tokens.ids), dtype=np.bool_), places, attended)
+    offsets = tokens.offsets + np.concatenate(([0], np.cumsum(missing)))
+    return TokenizedTexts(
+        np.insert(tokens.ids, places, token), offsets, tokens.truncated, tokens.padding, attended=seen
+    )
+
+
+def store_kept(
+    output: BatchOutput,
+    tokens: TokenizedTexts,
+    kept: npt.NDArray[np.bool_],
+    offsets: npt.NDArray[np.int64],
+    vectors: npt.NDArray[np.floating],
+    *,
+    normalize: bool,
+) -> None:
+    """Copy the kept tokens' vectors of a batch to their places: text r's go to ``vectors[offsets[r]:]``, in order.
+
+    ``kept`` is as long as ``tokens.ids``. ``normalize`` scales each to unit length.
+    """
+    places = tokens.places(output.rows)
+    chosen = kept[places]
+    source = output.values[output.mask][chosen] if not (output.mask.all() and chosen.all()) else _flat(output.values)
+    if normalize:
+        source = l2_normalize(source)
+    lengths = offsets[output.rows + 1] - offsets[output.rows]
+    start = 0
+    # A slice a text: half the time of one indexed assignment, since texts' vectors lie together.
+    for row, length in zip(output.rows.tolist(), lengths.tolist(), strict=True):
+        first = offsets[row]
+        vectors[first : first + length] = source[start : start + length]
+        start += length
+
+
+def _flat(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    return values.reshape(-1, values.shape[-1])
+
+
+def take_rows(
+    vectors: npt.NDArray[np.floating], offsets: npt.NDArray[np.int64], rows: npt.NDArray[np.intp]
+) -> tuple[npt.NDArray[np.floating], npt.NDArray[np.int64]]:
+    """Vectors and offsets of some texts, in the order of ``rows``, which may name one twice."""
+    starts, stops = offsets[rows], offsets[rows + 1]
+    return vectors[ranges(starts, stops)], np.concatenate(([0], np.cumsum(stops - starts)))

@@ -1,0 +1,110 @@
+"""OpenSearch neural sparse models: documents by the model, queries by a table, without inference.
+
+Weight of an entry in a document: log(1 + log(1 + max(logit, 0))), the logit being the greatest over the text's tokens
+(Shen et al., "Exploring l0 Sparsification for Inference-free Sparse Retrievers", 2025). A query's tokens weigh what
+``idf.json`` says. Special tokens count in neither. The table's weights are learned: the index must not add its own idf.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from embedders.arrow import SPARSE_TYPE, sparse_array
+from embedders.base import EmbedStats, Texts, VectorSpec
+from embedders.catalog import ModelCard
+from embedders.errors import ModelFilesError
+from embedders.model_place import ModelPlace, Runtime
+from embedders.sparse.vocabulary_weights import embed_by_vocabulary
+from embedders.text_model import TextModel, text_list
+
+IDF_FILE = "idf.json"
+
+
+class NeuralSparse:
+    """An inference-free sparse model; meets `embedders.base.Embedder`.
+
+    ``max_length`` replaces the limit in the tokenizer's files. Queries need neither graph nor session. Raises
+    ModelNotFoundError, ModelFilesError or DeviceError.
+    """
+
+    def __init__(self, card: ModelCard, place: ModelPlace, runtime: Runtime, *, max_length: int | None = None) -> None:
+        self.card = card
+        self.text_model = TextModel(card, place, runtime, max_length=max_length)
+        if not runtime.lazy_load:
+            self.load()
+
+    def load(self) -> None:
+        """Load tokenizer, table and graph now rather than at the first text, and check what the graph gives."""
+        _ = self._checked
+
+    @cached_property
+    def _checked(self) -> bool:
+        self.text_model.check_output((3,), "neural sparse models take logits of (texts, tokens, vocabulary)")
+        return len(self._idf) > 0
+
+    @property
+    def stats(self) -> EmbedStats:
+        """Counters since the model was made."""
+        return self.text_model.stats
+
+    @property
+    def spec(self) -> VectorSpec:
+        """Sparse vectors compared by dot product."""
+        return VectorSpec(kind="sparse", arrow_type=SPARSE_TYPE, distance="dot", idf=self.card.requires_idf)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hex sha256 over everything that changes a vector; see Embedder."""
+        return self.text_model.fingerprint(family="neural_sparse")
+
+    def embed_arrow(self, texts: Texts) -> pa.Array:
+        """Embed documents as a column of SPARSE_TYPE: token ids, ascending, and float32 weights.
+
+        Raises ValueError naming the first text that is not a str of valid Unicode.
+        """
+        self.load()
+        return embed_by_vocabulary(self.text_model, text_list(texts), _log_twice, self._special_ids)
+
+    def embed_queries_arrow(self, texts: Texts) -> pa.Array:
+        """Embed queries by the table of weights: each distinct token once; one that the table lacks weighs nothing."""
+        tokens = self.text_model.tokenizer.encode(text_list(texts))
+        rows = np.repeat(np.arange(len(tokens)), tokens.lengths)
+        weights = self._idf[tokens.ids]
+        kept = weights != 0
+        # Text and token in one number: sorted, and each once.
+        keys = np.unique((rows[kept] << 32) | tokens.ids[kept])
+        offsets = np.searchsorted(keys >> 32, np.arange(len(tokens) + 1))
+        ids = keys & 0xFFFFFFFF
+        return sparse_array(offsets, ids, self._idf[ids])
+
+    def token_count(self, texts: Texts) -> int:
+        """Count the tokens the model would get, after truncation, special tokens included."""
+        return self.text_model.token_count(texts)
+
+    @cached_property
+    def _special_ids(self) -> npt.NDArray[np.int64]:
+        return np.array(sorted(self.text_model.tokenizer.special_tokens.values()), dtype=np.int64)
+
+    @cached_property
+    def _idf(self) -> npt.NDArray[np.float32]:
+        """Weight of each token id in a query; 0 for special tokens and those the table lacks."""
+        path = self.text_model.folder / IDF_FILE
+        try:
+            table = json.loads(path.read_text(encoding="utf-8"))
+            vocabulary = self.text_model.tokenizer.tokenizer.get_vocab(with_added_tokens=True)
+            known = {vocabulary[token]: float(idf) for token, idf in table.items() if token in vocabulary}
+        except (OSError, ValueError, TypeError, AttributeError) as error:
+            raise ModelFilesError(f"{path} is not a JSON object of query weights by token: {error}") from None
+        weights = np.zeros(self.text_model.tokenizer.vocabulary_size, dtype=np.float32)
+        weights[list(known)] = list(known.values())
+        weights[self._special_ids] = 0
+        return weights
+
+
+def _log_twice(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    return np.log1p(np.log1p(values))

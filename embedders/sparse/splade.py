@@ -1,0 +1,72 @@
+"""SPLADE++: a masked language model's logits as weights of the vocabulary's entries.
+
+Weight of an entry: the maximum over a text's tokens of log(1 + max(logit, 0)) (Formal et al., "From Distillation to
+Hard Negative Sampling: Making Sparse Neural IR Models More Effective", 2022). Queries are embedded as documents are.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+import pyarrow as pa
+
+from embedders.arrow import SPARSE_TYPE
+from embedders.base import EmbedStats, Texts, VectorSpec
+from embedders.catalog import ModelCard
+from embedders.model_place import ModelPlace, Runtime
+from embedders.sparse.vocabulary_weights import embed_by_vocabulary
+from embedders.text_model import TextModel, text_list
+
+
+class Splade:
+    """A SPLADE model; meets `embedders.base.Embedder`. ``max_length`` replaces the limit in the tokenizer's files.
+
+    Raises ModelNotFoundError, ModelFilesError or DeviceError.
+    """
+
+    def __init__(self, card: ModelCard, place: ModelPlace, runtime: Runtime, *, max_length: int | None = None) -> None:
+        self.card = card
+        self.text_model = TextModel(card, place, runtime, max_length=max_length)
+        if not runtime.lazy_load:
+            self.load()
+
+    def load(self) -> None:
+        """Load tokenizer and graph now rather than at the first text, and check what the graph gives."""
+        _ = self._checked
+
+    @cached_property
+    def _checked(self) -> bool:
+        self.text_model.check_output((3,), "SPLADE takes logits of (texts, tokens, vocabulary)")
+        return True
+
+    @property
+    def stats(self) -> EmbedStats:
+        """Counters since the model was made."""
+        return self.text_model.stats
+
+    @property
+    def spec(self) -> VectorSpec:
+        """Sparse vectors compared by dot product."""
+        return VectorSpec(kind="sparse", arrow_type=SPARSE_TYPE, distance="dot", idf=self.card.requires_idf)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hex sha256 over everything that changes a vector; see Embedder."""
+        return self.text_model.fingerprint(family="splade")
+
+    def embed_arrow(self, texts: Texts) -> pa.Array:
+        """Embed documents as a column of SPARSE_TYPE: token ids, ascending, and float32 weights.
+
+        Raises ValueError naming the first text that is not a str of valid Unicode.
+        """
+        self.load()
+        return embed_by_vocabulary(self.text_model, text_list(texts), np.log1p)
+
+    def embed_queries_arrow(self, texts: Texts) -> pa.Array:
+        """Same as ``embed_arrow``."""
+        return self.embed_arrow(texts)
+
+    def token_count(self, texts: Texts) -> int:
+        """Count the tokens the model would get, after truncation, special tokens included."""
+        return self.text_model.token_count(texts)

@@ -1,0 +1,65 @@
+"""From logits over the vocabulary to sparse vectors: what SPLADE and OpenSearch's neural sparse models share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from embedders.arrow import SPARSE_TYPE, sparse_array
+from embedders.text_model import BatchOutput, TextModel
+
+Weigh = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
+NO_TOKENS: npt.NDArray[np.int64] = np.zeros(0, np.int64)
+
+
+def max_over_tokens(output: BatchOutput) -> npt.NDArray[np.float32]:
+    """Greatest logit of each vocabulary entry over a text's own tokens, at least 0; (rows, vocabulary) float32.
+
+    ``output.values`` (rows, tokens, vocabulary) is overwritten at padding. The weights of SPLADE grow with the logit,
+    so that the maximum may be taken first: the logarithms then see one row a text instead of one a token.
+    """
+    values: npt.NDArray[Any] = output.values
+    padding = ~output.mask
+    if padding.any():
+        values[padding] = 0
+    greatest: npt.NDArray[np.float32] = values.max(axis=1).astype(np.float32, copy=False)
+    np.maximum(greatest, 0, out=greatest)
+    return greatest
+
+
+def embed_by_vocabulary(
+    model: TextModel, texts: list[str], weigh: Weigh, zeroed: npt.NDArray[np.int64] = NO_TOKENS
+) -> pa.Array:
+    """Embed texts as a column of SPARSE_TYPE, indices (token ids) ascending.
+
+    ``weigh`` turns greatest logits into weights, in place if it likes; ids in ``zeroed`` get none.
+    """
+    tokens, inverse = model.tokenize(texts)
+    found: list[tuple[npt.NDArray[np.intp], npt.NDArray[np.int64], npt.NDArray[np.float32]]] = []
+    for batch in model.run(tokens):
+        started = perf_counter()
+        greatest = max_over_tokens(batch)
+        greatest[:, zeroed] = 0
+        rows, indices = np.nonzero(greatest)
+        found.append((batch.rows[rows], indices, weigh(greatest[rows, indices])))
+        model.stats.model_seconds += perf_counter() - started
+    column = _in_order(found, len(tokens))
+    return column if len(tokens) == len(inverse) else column.take(pa.array(inverse))
+
+
+def _in_order(
+    found: Iterable[tuple[npt.NDArray[np.intp], npt.NDArray[np.int64], npt.NDArray[np.float32]]], size: int
+) -> pa.Array:
+    """Put batches' entries (row, index, weight) into the order of the rows; a row's entries come together."""
+    parts = list(found)
+    if not parts:
+        return pa.array([], type=SPARSE_TYPE)
+    rows, indices, weights = (np.concatenate(column) for column in zip(*parts, strict=True))
+    order = np.argsort(rows, kind="stable")
+    offsets = np.concatenate(([0], np.cumsum(np.bincount(rows, minlength=size))))
+    return sparse_array(offsets, indices[order], weights[order])

@@ -1,0 +1,181 @@
+"""Static text models (model2vec, potion): the average of the tokens' vectors, no network.
+
+Tulkens and van Dongen, "Model2Vec" (2024). Each token id has a row of the matrix ``embeddings``, directly or through
+``mapping`` (token id -> row), and perhaps a weight. The vector of a text is the weighted sum of its tokens' rows,
+scaled to unit length, which is the direction of their mean. Unknown tokens do not count.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from embedders.arrow import dense_array, dense_type
+from embedders.base import EmbedStats, Texts, VectorSpec
+from embedders.catalog import ModelCard
+from embedders.errors import ModelFilesError
+from embedders.hub import files_digest
+from embedders.model_place import ModelPlace, Runtime
+from embedders.pooling import l2_normalize
+from embedders.prompts import Use
+from embedders.safetensors_file import read_safetensors
+from embedders.text_model import text_list
+from embedders.tokenization import Limits, Padding, TextTokenizer, read_tokenizer
+
+TOKENIZER_FILE = "tokenizer.json"
+# Model2vec's own limit.
+DEFAULT_MAX_LENGTH = 512
+# Rows gathered at a time: 16 MB of float32 at 256 dimensions, so that temporaries stay small and cache-friendly.
+TOKENS_AT_ONCE = 1 << 14
+
+
+@dataclass(frozen=True)
+class _Table:
+    """Tensors of a static model: ``rows`` (rows, dim) float32, ``mapping`` and ``weights`` (token ids,) or None."""
+
+    rows: npt.NDArray[np.float32]
+    mapping: npt.NDArray[np.int64] | None
+    weights: npt.NDArray[np.float32] | None
+
+    @classmethod
+    def load(cls, path: Path) -> _Table:
+        tensors = read_safetensors(path)
+        if "embeddings" not in tensors or tensors["embeddings"].ndim != 2:
+            raise ModelFilesError(f"{path} has no matrix 'embeddings'; it holds {', '.join(tensors) or 'nothing'}")
+        mapping, weights = tensors.get("mapping"), tensors.get("weights")
+        return cls(
+            tensors["embeddings"].astype(np.float32, copy=False),
+            None if mapping is None else mapping.astype(np.int64, copy=False),
+            None if weights is None else weights.astype(np.float32, copy=False),
+        )
+
+    def sums(self, ids: npt.NDArray[np.int64], offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        """Weighted sum of each text's rows, (texts, dim); text r owns ``ids[offsets[r]:offsets[r + 1]]``."""
+        total = np.zeros((len(offsets) - 1, self.rows.shape[1]), dtype=np.float32)
+        start = 0
+        while start < len(total):
+            stop = max(start + 1, int(np.searchsorted(offsets, offsets[start] + TOKENS_AT_ONCE, side="right")) - 1)
+            self._add(total[start:stop], ids[offsets[start] : offsets[stop]], np.diff(offsets[start : stop + 1]))
+            start = stop
+        return total
+
+    def _add(self, total: npt.NDArray[np.float32], ids: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]) -> None:
+        if not len(ids):
+            return
+        rows = ids if self.mapping is None else self.mapping[ids]
+        vectors = self.rows.take(rows, axis=0)
+        if self.weights is not None:
+            vectors *= self.weights[ids, None]
+        filled = np.flatnonzero(lengths)
+        # Empty texts have no segment of their own: reduceat would give them their neighbour's first row.
+        starts = np.concatenate(([0], np.cumsum(lengths[filled])[:-1]))
+        total[filled] = np.add.reduceat(vectors, starts, axis=0)
+
+
+class StaticModel:
+    """A static model; meets `embedders.base.Embedder`. ``max_length`` is in tokens, 512 unless given.
+
+    Of the runtime only ``lazy_load`` counts. Raises ModelNotFoundError or ModelFilesError.
+    """
+
+    def __init__(self, card: ModelCard, place: ModelPlace, runtime: Runtime, *, max_length: int | None = None) -> None:
+        self.card = card
+        self.folder = place.folder(card)
+        self.stats = EmbedStats()
+        self._max_length = DEFAULT_MAX_LENGTH if max_length is None else max_length
+        self._own_files = card.custom or place.specific_model_path is not None
+        if not runtime.lazy_load:
+            _ = self._table, self.tokenizer
+
+    @cached_property
+    def tokenizer(self) -> TextTokenizer:
+        """The model's tokenizer: no special tokens, no padding."""
+        limits = Limits(self._max_length, special_tokens=False)
+        return TextTokenizer(read_tokenizer(self.folder), limits, Padding(0, "right"))
+
+    @cached_property
+    def _table(self) -> _Table:
+        table = _Table.load(self.folder / self.card.model_file)
+        width = table.rows.shape[1]
+        if self.card.dim not in (None, width) and (self.card.custom or not self._own_files):
+            raise ModelFilesError(f"{self.card.model}: its vectors have {width} numbers, its card says {self.card.dim}")
+        return table
+
+    @cached_property
+    def _unknown(self) -> int | None:
+        """Id of the tokenizer's unknown token, None where it has none."""
+        model = json.loads((self.folder / TOKENIZER_FILE).read_text(encoding="utf-8"))["model"]
+        if model.get("type") == "Unigram":
+            unknown: int | None = model.get("unk_id")
+            return unknown
+        token = model.get("unk_token")
+        return self.tokenizer.tokenizer.token_to_id(token) if token else None
+
+    @property
+    def dim(self) -> int:
+        """Numbers in a vector."""
+        if not self._own_files and self.card.dim is not None:
+            return self.card.dim
+        return int(self._table.rows.shape[1])
+
+    @property
+    def spec(self) -> VectorSpec:
+        """Dense float32 vectors, compared by cosine."""
+        return VectorSpec(kind="dense", arrow_type=dense_type(self.dim), dim=self.dim)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hex sha256 over everything that changes a vector; see Embedder."""
+        facts = {
+            "files": files_digest(self.folder, [self.card.model_file, TOKENIZER_FILE]),
+            "max_length": self._max_length,
+            "normalize": self.card.normalize,
+        }
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+    def embed_arrow(self, texts: Texts) -> pa.Array:
+        """Embed documents as a column of fixed_size_list<float32>[dim]; a text without known tokens is all zeros."""
+        return dense_array(self.embed_array(text_list(texts)))
+
+    def embed_queries_arrow(self, texts: Texts) -> pa.Array:
+        """Same as ``embed_arrow``."""
+        return self.embed_arrow(texts)
+
+    def embed_array(
+        self, texts: list[str], *, use: Use = "passage", max_rows: int | None = None
+    ) -> npt.NDArray[np.float32]:
+        """Embed texts as one matrix (texts, dim), in order; ``use`` and ``max_rows`` make no difference here."""
+        started = perf_counter()
+        tokens = self.tokenizer.encode(texts)
+        tokenized = perf_counter()
+        ids, offsets = tokens.ids, tokens.offsets
+        if self._unknown is not None:
+            known = ids != self._unknown
+            kept = np.concatenate(([0], np.cumsum(known)))
+            ids, offsets = ids[known], kept[offsets]
+        sums = self._table.sums(ids, offsets)
+        vectors = l2_normalize(sums) if self.card.normalize else sums / np.maximum(np.diff(offsets)[:, None], 1)
+        count = int(tokens.offsets[-1])
+        self.stats.add(
+            EmbedStats(
+                rows=len(texts),
+                tokens=count,
+                padded_tokens=count,
+                truncated=int(tokens.truncated.sum()),
+                tokenize_seconds=tokenized - started,
+                model_seconds=perf_counter() - tokenized,
+            )
+        )
+        return vectors.astype(np.float32, copy=False)
+
+    def token_count(self, texts: Texts) -> int:
+        """Count the texts' tokens after truncation, unknown ones included."""
+        return int(self.tokenizer.encode(text_list(texts)).offsets[-1])
