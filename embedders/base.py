@@ -67,6 +67,12 @@ class Embedder(Protocol):
     def fingerprint(self) -> str:
         """Hex sha256 over everything that changes a vector: model files, tokenizer, pooling, length, options."""
 
+    def load(self) -> None:
+        """Load everything now rather than at the first text; raises ModelFilesError for files that do not fit."""
+
+    def token_count(self, texts: Texts) -> int:
+        """Sum of the texts' tokens."""
+
     def embed_arrow(self, texts: Texts) -> pa.Array:
         """Embed documents; the column has ``spec.arrow_type``, one entry a text, in order.
 

@@ -32,6 +32,8 @@ from tenacity import (
 from embedders.errors import FleetembedError
 
 T = TypeVar("T")
+# Told of a download as it goes: the file's name, bytes there, and bytes in all where they are known.
+Progress = Callable[[str, int, int | None], None]
 
 CHUNK_BYTES = 1 << 20
 MAX_BACKOFF_SECONDS = 30.0
@@ -135,8 +137,9 @@ def shown_url(url: str | httpx.URL) -> str:
 class Fetcher:
     """HTTP GETs of one model's download; the total time limit starts when it is made. A context manager."""
 
-    def __init__(self, timeouts: Timeouts):
+    def __init__(self, timeouts: Timeouts, progress: Progress | None = None):
         self.timeouts = timeouts
+        self._progress = progress
         self._deadline = time.monotonic() + timeouts.total
         # Lengths and ranges must count the file's own bytes, so no compression on the way.
         self._client = httpx.Client(
@@ -181,6 +184,8 @@ class Fetcher:
                 with target.open("ab" if _continues(response, target) else "wb") as file:
                     for chunk in self._chunks(response):
                         file.write(chunk)
+                        if self._progress is not None:
+                            self._progress(target.name, file.tell(), expected.size)
                         if expected.size is not None and file.tell() > expected.size:
                             raise DownloadError(f"{shown_url(url)} sends more than the expected {expected.size} bytes")
             if expected.size is not None and target.stat().st_size < expected.size:

@@ -73,6 +73,10 @@ class ModelFacade:
         text_model = getattr(self.model, "text_model", None)
         return [] if text_model is None else list(text_model.session.providers)
 
+    def load(self) -> None:
+        """Load everything now rather than at the first text."""
+        self.model.load()
+
     @classmethod
     def _add(cls, family: str, model: str, sources: Any, **facts: Any) -> ModelCard:
         card = custom_card(family, model=model, sources=sources, **facts)

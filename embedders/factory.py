@@ -55,14 +55,19 @@ def make_embedder(model: str | ModelCard, **arguments: Any) -> Embedder:
     ``arguments`` are the fields of ModelPlace and Runtime, and the options of the model's family. Raises
     ModelNotFoundError for a model that no catalog has or that does not embed, TypeError for an unknown argument.
     """
-    card = model if isinstance(model, ModelCard) else find_card(model, among=embedding_families())
+    card = model if isinstance(model, ModelCard) else find_card(model)
+    refuse_reranker(card)
+    embedder: Embedder = make_model(card, arguments)
+    return embedder
+
+
+def refuse_reranker(card: ModelCard) -> None:
+    """Raise ModelNotFoundError for a card whose model embeds nothing."""
     if not FAMILIES[card.family].embeds:
         raise ModelNotFoundError(
             f"model {card.model!r} is a reranker: it scores pairs of query and document and embeds nothing; use it as "
             "embedders.TextCrossEncoder"
         )
-    embedder: Embedder = make_model(card, arguments)
-    return embedder
 
 
 def make_model(card: ModelCard, arguments: Mapping[str, Any]) -> Any:
@@ -87,11 +92,6 @@ def family_options(family: str) -> tuple[str, ...]:
     """Names of the options that a family has of its own."""
     parameters = inspect.signature(FAMILIES[family].load_class()).parameters.values()
     return tuple(item.name for item in parameters if item.kind is inspect.Parameter.KEYWORD_ONLY)
-
-
-def embedding_families() -> tuple[str, ...]:
-    """Families whose models a job can use; a reranker's name is found too, so that it can be told what it is."""
-    return tuple(FAMILIES)
 
 
 def is_heavy(card: ModelCard) -> bool:

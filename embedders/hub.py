@@ -6,22 +6,21 @@ as real files in one flat folder (ONNX Runtime refuses external data behind link
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from huggingface_hub import constants, get_token, try_to_load_from_cache
 
 from embedders.archive import extract_archive
 from embedders.catalog import ModelCard
-from embedders.download import DownloadError, Expected, Fetcher, Timeouts, shown_url
+from embedders.download import DownloadError, Expected, Fetcher, Progress, Timeouts, shown_url
 from embedders.errors import FleetembedError, ModelFilesError, ModelNotFoundError
-from embedders.model_cache import Slot, Wanted, cache_root, files_digest, link_or_copy
+from embedders.model_cache import Slot, Wanted, archive_slot, cache_root, files_digest, hub_slot, link_or_copy
 from embedders.model_folder import local_folder, model_files, shown_contents, wanted_files
 
 __all__ = ["Timeouts", "files_digest", "model_files", "resolve_model", "verify_model"]
@@ -42,6 +41,7 @@ class _Task:
     offline: str | None
     timeouts: Timeouts
     verify: bool
+    progress: Progress | None = None
 
     def gaps(self, slot: Slot) -> dict[str, str]:
         return slot.gaps(self.wanted, verify=self.verify)
@@ -59,11 +59,13 @@ def resolve_model(
     specific_model_path: str | Path | None = None,
     local_files_only: bool = False,
     timeouts: Timeouts | None = None,
+    progress: Progress | None = None,
 ) -> Path:
     """Folder with the card's ``model_file``, ``additional_files`` and, where the source has them, tokenizer files.
 
     ``specific_model_path`` is a local folder and ends the search. ``local_files_only``, or HF_HUB_OFFLINE in the
-    environment, forbids the network. Files whose size is not the recorded one are fetched again.
+    environment, forbids the network. Files whose size is not the recorded one are fetched again. ``progress`` is told
+    of what is downloaded, as it comes.
 
     Raises ModelNotFoundError when no place has the model, naming each with its reason, and ModelFilesError when
     the local folder is incomplete, or the cached files are damaged and the network is forbidden.
@@ -72,7 +74,7 @@ def resolve_model(
     if specific_model_path is not None:
         patience = (timeouts or Timeouts.from_env()).total
         return local_folder(card, Path(specific_model_path).expanduser(), root, patience)
-    return _resolve(_task(card, root, local_files_only, timeouts, verify=False))
+    return _resolve(replace(_task(card, root, local_files_only, timeouts, verify=False), progress=progress))
 
 
 def verify_model(
@@ -117,11 +119,9 @@ def _resolve(task: _Task) -> Path:
 def _sources(task: _Task) -> list[tuple[Slot, Callable[[_Task, Slot, Path], None]]]:
     sources: list[tuple[Slot, Callable[[_Task, Slot, Path], None]]] = []
     if task.card.hf:
-        sources.append((Slot(task.root, task.card.hf.replace("/", "--")), _fill_from_hub))
+        sources.append((hub_slot(task.root, task.card.hf), _fill_from_hub))
     if task.card.url:
-        name = PurePosixPath(urlsplit(task.card.url).path).name.split(".")[0]
-        digest = hashlib.sha256(task.card.url.encode()).hexdigest()[:16]
-        sources.append((Slot(task.root, f"url--{name}--{digest}"), _fill_from_archive))
+        sources.append((archive_slot(task.root, task.card.url), _fill_from_archive))
     return sources
 
 
@@ -132,7 +132,7 @@ def _fill_from_hub(task: _Task, slot: Slot, stage: Path) -> None:
     if not gaps or task.offline:
         return
     endpoint, headers = (os.environ.get("HF_ENDPOINT") or constants.ENDPOINT).rstrip("/"), _authorization()
-    with Fetcher(task.timeouts) as fetcher:
+    with Fetcher(task.timeouts, task.progress) as fetcher:
         found = _listing(task, slot, fetcher, endpoint, headers)
         if found is None:
             return
@@ -235,7 +235,7 @@ def _fill_from_archive(task: _Task, slot: Slot, stage: Path) -> None:
     assert task.card.url
     if task.offline:
         return
-    with Fetcher(task.timeouts) as fetcher:
+    with Fetcher(task.timeouts, task.progress) as fetcher:
         logger.info("model %s: downloading %s", task.card.model, shown_url(task.card.url))
         archive = stage / "archive.tar.gz"
         fetcher.file(task.card.url, archive, Expected(sha256=task.card.url_sha256), {})
@@ -265,7 +265,10 @@ def _failure(task: _Task, slots: list[Slot], tried: list[tuple[Slot, str]]) -> F
     for slot in slots:
         revision = slot.manifest().revision
         pinned = f" (from revision {revision}; delete the folder to take the current one)" if revision else ""
-        lines += [f"cache {slot.path}: {name} {why}{pinned}" for name, why in task.faults(slot).items()]
+        reasons: dict[str, list[str]] = {}
+        for name, why in task.faults(slot).items():
+            reasons.setdefault(why, []).append(name)
+        lines += [f"cache {slot.path}: {_listed(names)} {why}{pinned}" for why, names in reasons.items()]
     lines += [f"{_source_name(task.card, slot)}: {why}" for slot, why in tried]
     if not slots:
         lines.append("its card names neither a Hugging Face repository nor a URL")
@@ -280,6 +283,10 @@ def _failure(task: _Task, slots: list[Slot], tried: list[tuple[Slot, str]]) -> F
         "The cache folder is set by cache_dir or FLEETEMBED_CACHE_DIR."
     )
     return ModelFilesError(message) if damaged and task.offline else ModelNotFoundError(message)
+
+
+def _listed(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"each of {', '.join(names)}"
 
 
 def _source_name(card: ModelCard, slot: Slot) -> str:

@@ -23,7 +23,7 @@ from dataclasses import dataclass, fields
 from functools import cached_property
 from itertools import pairwise
 from time import perf_counter
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -34,7 +34,7 @@ from embedders.base import EmbedStats, Texts, VectorSpec
 from embedders.catalog import ModelCard
 from embedders.errors import ModelFilesError
 from embedders.model_place import ModelPlace, Runtime
-from embedders.pooling import l2_normalize
+from embedders.pooling import SMALLEST_NORM
 from embedders.prompts import Use
 from embedders.text_model import BatchOutput, TextModel, text_list
 from embedders.tokenization import TokenizedTexts, ranges
@@ -205,12 +205,13 @@ class LateInteraction:
         tokens = self._marked(plain, use)
         kept = self._kept(tokens, use)
         # Which tokens are kept hangs on their ids alone: the vectors' places are known before any is there.
-        offsets = np.concatenate(([0], np.cumsum(kept)))[tokens.offsets]
+        ends = np.cumsum(kept)
+        offsets, targets = np.concatenate(([0], ends))[tokens.offsets], np.where(kept, ends - 1, -1)
         vectors = np.empty((int(offsets[-1]), self.dim), dtype=self._dtype)
         normalize = self.recipe.normalize if use == "passage" else self.recipe.normalize_queries
         for batch in self.text_model.run(tokens, max_rows=max_rows):
             started = perf_counter()
-            store_kept(batch, tokens, kept, offsets, vectors, normalize=normalize)
+            store_kept(batch, tokens, targets, vectors, normalize=normalize)
             self.stats.model_seconds += perf_counter() - started
         return TokenVectors(vectors, offsets), inverse
 
@@ -272,32 +273,28 @@ def fill_up(tokens: TokenizedTexts, length: int, token: int, *, attended: bool) 
 def store_kept(
     output: BatchOutput,
     tokens: TokenizedTexts,
-    kept: npt.NDArray[np.bool_],
-    offsets: npt.NDArray[np.int64],
+    targets: npt.NDArray[np.int64],
     vectors: npt.NDArray[np.floating],
     *,
     normalize: bool,
 ) -> None:
-    """Copy the kept tokens' vectors of a batch to their places: text r's go to ``vectors[offsets[r]:]``, in order.
+    """Copy the kept tokens' vectors of a batch to their places in ``vectors``, scaled to unit length if wanted.
 
-    ``kept`` is as long as ``tokens.ids``. ``normalize`` scales each to unit length.
+    ``targets`` is as long as ``tokens.ids``: the row of ``vectors`` that a token's vector goes to, or -1.
     """
-    places = tokens.places(output.rows)
-    chosen = kept[places]
-    source = output.values[output.mask][chosen] if not (output.mask.all() and chosen.all()) else _flat(output.values)
+    at = targets[tokens.places(output.rows)]
+    source = output.values.reshape(-1, output.values.shape[2])
+    if len(at) < len(source):
+        source = source.take(np.flatnonzero(output.mask), axis=0)
+    kept = at >= 0
+    if not kept.all():
+        at, source = at[kept], source[kept]
     if normalize:
-        source = l2_normalize(source)
-    lengths = offsets[output.rows + 1] - offsets[output.rows]
-    start = 0
-    # A slice a text: half the time of one indexed assignment, since texts' vectors lie together.
-    for row, length in zip(output.rows.tolist(), lengths.tolist(), strict=True):
-        first = offsets[row]
-        vectors[first : first + length] = source[start : start + length]
-        start += length
-
-
-def _flat(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    return values.reshape(-1, values.shape[-1])
+        source = source.astype(np.float32, copy=False)
+        # Half the time of np.linalg.norm, which squares into a copy first.
+        norms = np.sqrt(np.einsum("ij,ij->i", source, source))
+        source = source * (1 / np.maximum(norms, SMALLEST_NORM))[:, None]
+    vectors[at] = source
 
 
 def take_rows(

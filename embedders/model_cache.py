@@ -15,8 +15,9 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import urlsplit
 
 from filelock import FileLock, Timeout
 
@@ -184,6 +185,17 @@ def files_digest(folder: str | Path, files: Iterable[str]) -> str:
             memory.parent.mkdir(parents=True, exist_ok=True)
             _write_json(memory, {**known, **settled})
     return digest.hexdigest()
+
+
+def hub_slot(root: Path, repo: str) -> Slot:
+    """The slot of a repository on the hub."""
+    return Slot(root, repo.replace("/", "--"))
+
+
+def archive_slot(root: Path, url: str) -> Slot:
+    """The slot of an archive at a URL."""
+    name = PurePosixPath(urlsplit(url).path).name.split(".")[0]
+    return Slot(root, f"url--{name}--{_short_hash(url)}")
 
 
 def local_slot(root: Path, folder: Path) -> Slot:

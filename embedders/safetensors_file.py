@@ -32,7 +32,7 @@ MAX_HEADER_BYTES = 100 << 20
 
 
 def read_safetensors(path: Path) -> dict[str, npt.NDArray[Any]]:
-    """Map the tensors of a file by name, read-only; bfloat16 ones are widened to float32.
+    """Map the tensors of a file by name; bfloat16 ones are widened to float32.
 
     Raises ModelFilesError for a file that is missing, cut short or not safetensors.
     """
@@ -57,7 +57,10 @@ def _tensor(body: npt.NDArray[np.uint8], dtype: str, shape: list[int], data_offs
     kind = np.dtype(DTYPES[dtype])
     if not 0 <= start <= stop <= len(body) or stop - start != kind.itemsize * math.prod(shape):
         raise ValueError(f"a tensor of shape {shape} and type {dtype} is said to lie at {start} to {stop}")
-    tensor = body[start:stop].view(kind).reshape(shape)
+    tensor = np.asarray(body[start:stop]).view(kind).reshape(shape)
+    if not tensor.flags.aligned:
+        # Half the speed of indexing hangs on it; writers pad the header so that this is rare.
+        tensor = tensor.copy()
     return widen_bfloat16(tensor) if dtype == "BF16" else tensor
 
 

@@ -33,8 +33,9 @@ from embedders.tokenization import Limits, Padding, TextTokenizer, read_tokenize
 TOKENIZER_FILE = "tokenizer.json"
 # Model2vec's own limit.
 DEFAULT_MAX_LENGTH = 512
-# Rows gathered at a time: 16 MB of float32 at 256 dimensions, so that temporaries stay small and cache-friendly.
-TOKENS_AT_ONCE = 1 << 14
+# Texts of so many tokens share a matrix product. Seconds for 4,000 docstrings on one core, 256 dimensions: 0.05 at
+# 8,192 tokens, 0.07 at 16,384, 0.12 at 65,536.
+TOKENS_AT_ONCE = 1 << 13
 
 
 @dataclass(frozen=True)
@@ -68,16 +69,12 @@ class _Table:
         return total
 
     def _add(self, total: npt.NDArray[np.float32], ids: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]) -> None:
-        if not len(ids):
-            return
-        rows = ids if self.mapping is None else self.mapping[ids]
-        vectors = self.rows.take(rows, axis=0)
-        if self.weights is not None:
-            vectors *= self.weights[ids, None]
-        filled = np.flatnonzero(lengths)
-        # Empty texts have no segment of their own: reduceat would give them their neighbour's first row.
-        starts = np.concatenate(([0], np.cumsum(lengths[filled])[:-1]))
-        total[filled] = np.add.reduceat(vectors, starts, axis=0)
+        """Add up some texts' rows by one matrix product: how often (texts, distinct rows) times the distinct rows."""
+        rows, numbers = np.unique(ids if self.mapping is None else self.mapping[ids], return_inverse=True)
+        texts = np.repeat(np.arange(len(lengths)), lengths)
+        weights = None if self.weights is None else self.weights[ids]
+        counts = np.bincount(texts * len(rows) + numbers, weights=weights, minlength=len(lengths) * len(rows))
+        np.matmul(counts.reshape(len(lengths), -1).astype(np.float32), self.rows.take(rows, axis=0), out=total)
 
 
 class StaticModel:
@@ -93,7 +90,11 @@ class StaticModel:
         self._max_length = DEFAULT_MAX_LENGTH if max_length is None else max_length
         self._own_files = card.custom or place.specific_model_path is not None
         if not runtime.lazy_load:
-            _ = self._table, self.tokenizer
+            self.load()
+
+    def load(self) -> None:
+        """Load tokenizer and table now rather than at the first text."""
+        _ = self._table, self.tokenizer
 
     @cached_property
     def tokenizer(self) -> TextTokenizer:

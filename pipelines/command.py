@@ -44,6 +44,8 @@ def show_plan(plan: JobPlan, console: Console) -> None:
     for name, facts in plan.models.items():
         models.add_row(name, facts["model"], facts["kind"], str(facts["dim"] or ""), facts["fingerprint"][:12])
     console.print(models)
+    for notice in plan.notices:
+        console.print(Text(notice, style="yellow"), soft_wrap=True)
     for sink in plan.sinks:
         there = f"it holds {sink['points']:,} points" if sink.get("exists") else "it will be created"
         console.print(Text(f"would write to {sink['type']} {sink['place']}; {there}"), soft_wrap=True)

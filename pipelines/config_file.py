@@ -111,7 +111,10 @@ def _check_references(node: Any, where: str, key: str = "") -> None:
 
 def _explain(error: ErrorDetails) -> str:
     """Say one of pydantic's findings in one line, the key first."""
-    where = ".".join(str(part) for part in error["loc"] if part not in ("qdrant", "parquet")) or "job"
+    where = (
+        ".".join(str(part) for part in error["loc"] if part not in ("qdrant", "parquet") and str(part)[:1] != "<")
+        or "job"
+    )
     kind = error["type"]
     if kind == "extra_forbidden":
         known = _fields_at(error["loc"][:-1])

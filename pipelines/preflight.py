@@ -46,7 +46,7 @@ def place_stages(config: JobConfig, cluster: Cluster) -> dict[str, Placement]:
 
     Raises PreflightError when the pools would leave no CPU for readers, or ask for GPUs that are not there.
     """
-    heavy = [embedding for embedding in config.embeddings if is_heavy(embedding.model)]
+    heavy = [embedding for embedding in config.embeddings if is_heavy(embedding.card)]
     placements = {}
     for embedding in config.embeddings:
         wanted = config.compute.stages.get(embedding.name, StageConfig())

@@ -45,6 +45,7 @@ class RunReport:
     tokens: int = 0
     padding_waste: float = 0.0
     models: dict[str, dict[str, Any]] = field(default_factory=dict)
+    notices: list[str] = field(default_factory=list)
     stages: dict[str, Figures] = field(default_factory=dict)
     sinks: list[dict[str, Any]] = field(default_factory=list)
     dead_letters: str | None = None
@@ -120,6 +121,7 @@ class RunReport:
             for name, figures in self.stages.items()
             if figures.get("truncated")
         ]
+        parts += [Text(notice, style="yellow") for notice in self.notices]
         if counts["dead"]:
             parts.append(Text(f"{counts['dead']:,} dead letters in {self.dead_letters}:", style="yellow"))
             parts += [Text(f"  {sample}") for sample in self.dead_samples]

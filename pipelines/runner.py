@@ -20,8 +20,8 @@ import pyarrow as pa
 from rich.console import Console
 
 from embedders.base import Embedder
-from embedders.catalog import find_card
-from embedders.errors import FleetembedError, ModelNotFoundError
+from embedders.errors import FleetembedError, ModelFilesError, ModelNotFoundError
+from embedders.factory import refuse_reranker
 from pipelines.chunking import chunk_table, load_tokenizer
 from pipelines.config import EmbeddingConfig, JobConfig, fingerprint
 from pipelines.config_file import load_config
@@ -53,6 +53,7 @@ class JobPlan:
     bytes: int
     fingerprint: str
     models: dict[str, dict[str, Any]]
+    notices: list[str]
     sinks: list[dict[str, Any]]
 
 
@@ -88,6 +89,7 @@ class EmbeddingPipeline:
             bytes=sum(split.bytes for split in source.splits),
             fingerprint=facts.fingerprint,
             models=self._models(facts),
+            notices=self._notices(),
             sinks=[
                 {"type": config.type, "place": config.place, **sink.check(facts)}
                 for config, sink in zip(self.config.sink, sinks, strict=True)
@@ -139,31 +141,51 @@ class EmbeddingPipeline:
             corpus=self.config.corpus,
             fingerprint=fingerprint(prints, chunking, tokenizer),
             vectors={name: embedder.spec for name, embedder in embedders.items()},
-            models={embedding.name: embedding.model for embedding in self.config.embeddings},
+            models={embedding.name: embedding.model_name for embedding in self.config.embeddings},
             fingerprints=prints,
             chunked=self.config.chunking is not None,
         )
 
     def _models(self, facts: JobFacts) -> dict[str, dict[str, Any]]:
+        cards = {embedding.name: embedding.card for embedding in self.config.embeddings}
         return {
             name: {
                 "model": facts.models[name],
                 "kind": spec.kind,
                 "dim": spec.dim,
+                "license": cards[name].license,
                 "fingerprint": facts.fingerprints[name],
             }
             for name, spec in facts.vectors.items()
         }
 
+    def _notices(self) -> list[str]:
+        """What a user should know about the models: licences that forbid commercial use, vectors that vary."""
+        found = []
+        for embedding in self.config.embeddings:
+            card = embedding.card
+            if not card.commercial_use:
+                found.append(f"{card.model} is licensed {card.license}: its vectors are not for commercial use")
+            if card.varies_with_batch:
+                found.append(
+                    f"{card.model} is quantized as it runs: its vectors vary a little with what is embedded beside"
+                )
+        return found
+
 
 def _checked_embedder(key: str, embedding: EmbeddingConfig) -> Embedder:
     """Make an embedder; what the configuration has wrong about it is a ConfigError with the key."""
     try:
-        find_card(embedding.model)
-    except ModelNotFoundError as error:
+        card = embedding.card
+        refuse_reranker(card)
+    except (ModelNotFoundError, ModelFilesError) as error:
         raise ConfigError(f"{key}.model: {error}") from None
     try:
         embedder = build_embedder(embedding)
+        if card.custom:
+            # What is wrong about it shows when the graph is loaded: here, rather than in a worker.
+            embedder.load()
+            embedder = build_embedder(embedding)
         # Some options are only looked at when the tokenizer is.
         _ = embedder.fingerprint
         return embedder
@@ -216,6 +238,7 @@ class _Run:
         source = plan_source(self._config.source)
         self._report.fingerprint = facts.fingerprint
         self._report.models = self._pipeline._models(facts)
+        self._report.notices = self._pipeline._notices()
         for sink in self._sinks:
             sink.check(facts)
 

@@ -17,6 +17,7 @@ from embedders.base import Embedder
 from pipelines.config import JobConfig, QdrantSinkConfig
 from pipelines.errors import ConfigError, SinkError
 from pipelines.sinks.qdrant_client_factory import open_client
+from pipelines.sinks.qdrant_points import vector_lists
 from pipelines.sinks.qdrant_retry import call
 from pipelines.stages import build_embedder
 
@@ -111,10 +112,8 @@ class Searcher:
         return call(request, what=f"searching {self._sink.place}", seconds=SECONDS_OF_PATIENCE)
 
     def _encode(self, name: str, query: str) -> Any:
-        vector = self._embedders[name].embed_queries_arrow([query])[0]
-        if pa.types.is_struct(vector.type):
-            return models.SparseVector(**vector.as_py())
-        return vector.as_py()
+        column = self._embedders[name].embed_queries_arrow([query])
+        return vector_lists(pa.chunked_array([column]), self._embedders[name].spec)[0]
 
 
 def _is_unicode(text: str) -> bool:

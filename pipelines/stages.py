@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from embedders.base import Embedder
 from embedders.errors import FleetembedError
-from embedders.factory import make_embedder
+from embedders.factory import family_options, make_embedder
 from pipelines.chunking import chunk_table, load_tokenizer
 from pipelines.config import EmbeddingConfig, JobConfig
 from pipelines.preflight import Placement
@@ -43,12 +43,16 @@ def build_embedder(embedding: EmbeddingConfig, placement: Placement | None = Non
         "lazy_load": True,
         **embedding.options,
     }
-    optional: dict[str, Any] = {"max_length": embedding.max_length}
+    card = embedding.card
+    optional: dict[str, Any] = {name: getattr(embedding, name) for name in ("max_length", "dim", "dtype")}
+    if embedding.prompts != "auto" or "prompts" in family_options(card.family):
+        prompts = embedding.prompts
+        arguments["prompts"] = prompts if isinstance(prompts, str) else prompts.model_dump()
     if placement is not None:
         optional |= {"threads": placement.threads, "token_budget": placement.token_budget}
         arguments["cuda"] = placement.gpus > 0
     arguments |= {name: value for name, value in optional.items() if value is not None}
-    return make_embedder(embedding.model, **arguments)
+    return make_embedder(card, **arguments)
 
 
 def read_rows(batch: pa.Table, *, config: JobConfig, add: AddFigures) -> Iterator[pa.Table]:
@@ -174,13 +178,20 @@ def _embed_or_split(
 
 
 def _not_finite(column: pa.Array) -> list[int]:
-    if not pa.types.is_fixed_size_list(column.type) or not len(column):
-        return []
-    # `.values` keeps the cells of null rows, so that rows stay aligned.
-    cells = column.values.slice(column.offset * column.type.list_size, len(column) * column.type.list_size)
-    matrix = cells.to_numpy(zero_copy_only=False).reshape(len(column), -1)
-    valid = column.is_valid().to_numpy(zero_copy_only=False)
-    return [int(row) for row in np.flatnonzero(valid & ~np.isfinite(matrix).all(axis=1))]
+    """Rows whose vectors hold NaN or infinity, whatever the kind of the vectors."""
+    valid = np.flatnonzero(column.is_valid().to_numpy(zero_copy_only=False))
+    numbers = column.drop_null()
+    if pa.types.is_struct(numbers.type):
+        numbers = pc.struct_field(numbers, "values")
+    levels = []
+    while isinstance(numbers, pa.ListArray | pa.FixedSizeListArray):
+        levels.append(pc.list_value_length(numbers).to_numpy(zero_copy_only=False))
+        numbers = numbers.flatten()
+    broken = np.flatnonzero(~np.isfinite(numbers.to_numpy(zero_copy_only=False)))
+    # From the numbers outwards to the rows they belong to.
+    for lengths in reversed(levels):
+        broken = np.unique(np.searchsorted(np.cumsum(lengths), broken, side="right"))
+    return [int(row) for row in valid[broken]]
 
 
 def document_shares(table: pa.Table) -> npt.NDArray[np.float64]:

@@ -86,6 +86,9 @@ class Bm25:
         facts = ["bm25", float(k), float(b), float(avg_len), token_max_length, words_digest(listed), stems]
         self._fingerprint = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
+    def load(self) -> None:
+        """Do nothing: all was read when the object was made."""
+
     @property
     def spec(self) -> VectorSpec:
         """Sparse vectors compared by dot product, with the idf modifier."""

@@ -1,0 +1,96 @@
+"""The catalog of models, and the cache of their files: ``python jobs/models.py list``.
+
+    list                 a table of all models, or of some families
+    show MODEL           all that the catalog knows of one model, and what the cache holds of it
+    download MODEL...    fill the cache, for a machine without internet (copy its folder there)
+    verify [MODEL...]    compare the cached files with the sha256 recorded at their download
+
+Exit codes: 0 all well, 1 a model is missing or damaged, 2 bad usage.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from embedders.catalog import families, find_card, list_cards
+from pipelines.command import exit_code
+from pipelines.models_command import download_models, show_model, show_models, verify_models
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
+errors = Console(stderr=True)
+CacheDir = Annotated[
+    Path | None, typer.Option("--cache-dir", help="The cache; else FLEETEMBED_CACHE_DIR or ~/.cache/fleetembed.")
+]
+
+
+@app.callback()
+def main() -> None:
+    """Look at the catalog of models and at the cache of their files."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+
+
+@app.command("list")
+def list_models(
+    family: Annotated[list[str] | None, typer.Option("--family", help="Only this family; may be repeated.")] = None,
+    cache_dir: CacheDir = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Print a table of the models: family, dimension, tokens, size, licence."""
+    unknown = sorted(set(family or ()) - set(families()))
+    if unknown:
+        errors.print(f"no family {unknown[0]!r}; there are {', '.join(families())}", style="red", markup=False)
+        raise typer.Exit(2)
+    show_models(list_cards(*(family or families())), cache_dir, Console(), as_json=as_json)
+
+
+@app.command()
+def show(
+    model: Annotated[str, typer.Argument(help="The model's name.")],
+    cache_dir: CacheDir = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Print all that the catalog knows of one model, and what the cache holds of it."""
+    raise typer.Exit(exit_code(lambda: show_model(find_card(model), cache_dir, Console(), as_json=as_json), errors))
+
+
+@app.command()
+def download(
+    models: Annotated[list[str] | None, typer.Argument(help="Names of models.")] = None,
+    cache_dir: CacheDir = None,
+    every: Annotated[bool, typer.Option("--all", help="Every model of the catalog (some 40 GB).")] = False,
+) -> None:
+    """Fill the cache with models' files; what is there already is not fetched again."""
+    if bool(models) == every:
+        errors.print("name some models, or give --all", style="red")
+        raise typer.Exit(2)
+
+    def act() -> int:
+        cards = list_cards(*families()) if every else [find_card(model) for model in models or ()]
+        return download_models(cards, cache_dir, Console())
+
+    raise typer.Exit(exit_code(act, errors))
+
+
+@app.command()
+def verify(
+    models: Annotated[list[str] | None, typer.Argument(help="Names of models; all that the cache holds.")] = None,
+    cache_dir: CacheDir = None,
+    repair: Annotated[bool, typer.Option("--repair", help="Fetch damaged files again.")] = False,
+) -> None:
+    """Compare every cached file with the sha256 recorded at its download."""
+
+    def act() -> int:
+        cards = [find_card(model) for model in models] if models else list_cards(*families())
+        return verify_models(cards, cache_dir, Console(), repair=repair, named=bool(models))
+
+    raise typer.Exit(exit_code(act, errors))
+
+
+if __name__ == "__main__":
+    app()
