@@ -15,6 +15,7 @@ from embedders.base import EmbedStats
 from embedders.catalog import ModelCard
 from embedders.facade import READ_AHEAD, ModelFacade
 from embedders.model_place import ModelPlace, Runtime
+from embedders.pair_tokenization import encode_pairs
 from embedders.text_model import TextModel
 
 Pair = tuple[str, str]
@@ -54,7 +55,7 @@ class CrossEncoder:
         """
         self.load()
         started = perf_counter()
-        tokens = self.text_model.tokenizer.encode_pairs(pairs)
+        tokens = encode_pairs(self.text_model.tokenizer, pairs)
         self.text_model.count(tokens, np.arange(len(pairs)), perf_counter() - started)
         scores = np.empty(len(pairs), dtype=np.float32)
         for batch in self.text_model.run(tokens, max_rows=max_rows):
@@ -63,7 +64,7 @@ class CrossEncoder:
 
     def token_count(self, pairs: Sequence[Pair]) -> int:
         """Count the tokens the model would get for these pairs, after truncation, special tokens included."""
-        return int(self.text_model.tokenizer.encode_pairs(pairs).offsets[-1])
+        return int(encode_pairs(self.text_model.tokenizer, pairs).offsets[-1])
 
 
 class TextCrossEncoder(ModelFacade):

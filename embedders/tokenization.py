@@ -159,73 +159,27 @@ class TextTokenizer:
         """
         if not all(isinstance(text, str) for text in texts):
             refuse_invalid(texts)
-        return self._flatten(self._encode_cut(texts))
+        tokens, _ = self._flatten(self._encode_cut(texts, special_tokens=self.limits.special_tokens))
+        self.warn_of(int(tokens.truncated.sum()), len(texts))
+        return tokens
 
-    def encode_pairs(self, pairs: Sequence[tuple[str, str]]) -> TokenizedTexts:
-        """Tokenize pairs of texts in one call, each pair as one row with token types.
+    def encode_sides(self, texts: Sequence[str]) -> tuple[TokenizedTexts, npt.NDArray[np.int64]]:
+        """Tokenize texts that are to become parts of pairs: without special tokens, uncounted as truncated.
 
-        Too long pairs lose tokens of the longer text first. Raises ValueError naming the pair that is not two texts.
+        Returns the tokens, cut at the limit, and how many there were before (texts,), which for a very long text is
+        some number above the limit. Raises ValueError as ``encode`` does.
         """
-        for row, pair in enumerate(pairs):
-            if not (isinstance(pair, (tuple, list)) and len(pair) == 2 and all(isinstance(text, str) for text in pair)):
-                raise ValueError(f"pair {row} must be a (query, document) tuple of two str, got {_shown(pair)}")
-        cut = [(self._cut_safely(query), self._cut_safely(document)) for query, document in pairs]
-        try:
-            return self._flatten(self.tokenizer.encode_batch_fast(cut), pairs=True)
-        except TypeError:
-            for row, pair in enumerate(pairs):
-                refuse_invalid(pair, name=f"of pair {row}")
-            raise
-
-    def _flatten(self, encodings: list[Encoding], *, pairs: bool = False) -> TokenizedTexts:
-        lengths = np.fromiter(map(len, encodings), dtype=np.int64, count=len(encodings))
-        truncated = np.zeros(len(encodings), dtype=np.bool_)
-        for row in np.flatnonzero(lengths >= self.max_length):
-            truncated[row] = _surplus(encodings[row]) > 0
-        self._warn_of(int(truncated.sum()), len(encodings))
-        offsets = np.concatenate(([0], np.cumsum(lengths, dtype=np.int64)))
-        size = int(offsets[-1])
-        ids = np.fromiter(chain.from_iterable(encoding.ids for encoding in encodings), np.int64, count=size)
-        types = None
-        if pairs:
-            types = np.fromiter(chain.from_iterable(encoding.type_ids for encoding in encodings), np.int64, count=size)
-        return TokenizedTexts(ids, offsets, truncated, self.padding, types)
-
-    def _cut_safely(self, text: str) -> str:
-        """Cut a very long text so that it still has more tokens than the limit, for any way to truncate a pair."""
-        limit = max(SMALLEST_CUT, self.max_length * CHARACTERS_A_TOKEN)
-        while len(text) > limit:
-            cut = _cut(text, limit, self.limits.side)
-            encoding = self.tokenizer.encode(cut)
-            if len(encoding) + _surplus(encoding) > self.max_length + CUT_MARGIN:
-                return cut
-            limit *= CUT_GROWTH
-        return text
-
-    def _encode_cut(self, texts: Sequence[str]) -> list[Encoding]:
-        limit = max(SMALLEST_CUT, self.max_length * CHARACTERS_A_TOKEN)
-        encodings = self._encode_batch(texts, limit)
-        while pending := [
-            row for row, text in enumerate(texts) if len(text) > limit and _surplus(encodings[row]) < CUT_MARGIN
-        ]:
-            limit *= CUT_GROWTH
-            for row, encoding in zip(pending, self._encode_batch([texts[row] for row in pending], limit), strict=True):
-                encodings[row] = encoding
-        return encodings
-
-    def _encode_batch(self, texts: Sequence[str], limit: int) -> list[Encoding]:
-        try:
-            cut = [text if len(text) <= limit else _cut(text, limit, self.limits.side) for text in texts]
-            # Without offsets into the text, a quarter faster.
-            encodings: list[Encoding] = self.tokenizer.encode_batch_fast(
-                cut, add_special_tokens=self.limits.special_tokens
-            )
-        except TypeError:
+        if not all(isinstance(text, str) for text in texts):
             refuse_invalid(texts)
-            raise
-        return encodings
+        return self._flatten(self._encode_cut(texts, special_tokens=False))
 
-    def _warn_of(self, truncated: int, rows: int) -> None:
+    def count(self, text: str) -> int:
+        """Count a text's tokens as if there were no limit, special tokens left out."""
+        encoding = self.tokenizer.encode(text, add_special_tokens=False)
+        return len(encoding) + _surplus(encoding)
+
+    def warn_of(self, truncated: int, rows: int) -> None:
+        """Log, once, that texts were truncated."""
         if truncated and not self._warned:
             self._warned = True
             logger.warning(
@@ -235,6 +189,38 @@ class TextTokenizer:
                 rows,
                 self.max_length,
             )
+
+    def _flatten(self, encodings: list[Encoding]) -> tuple[TokenizedTexts, npt.NDArray[np.int64]]:
+        """Tokens of encodings end to end, and how many each had before truncation."""
+        lengths = np.fromiter(map(len, encodings), dtype=np.int64, count=len(encodings))
+        totals = lengths.copy()
+        for row in np.flatnonzero(lengths >= self.max_length):
+            totals[row] += _surplus(encodings[row])
+        offsets = np.concatenate(([0], np.cumsum(lengths, dtype=np.int64)))
+        ids = np.fromiter(chain.from_iterable(encoding.ids for encoding in encodings), np.int64, count=int(offsets[-1]))
+        return TokenizedTexts(ids, offsets, totals > lengths, self.padding), totals
+
+    def _encode_cut(self, texts: Sequence[str], *, special_tokens: bool) -> list[Encoding]:
+        limit = max(SMALLEST_CUT, self.max_length * CHARACTERS_A_TOKEN)
+        encodings = self._encode_batch(texts, limit, special_tokens)
+        while pending := [
+            row for row, text in enumerate(texts) if len(text) > limit and _surplus(encodings[row]) < CUT_MARGIN
+        ]:
+            limit *= CUT_GROWTH
+            longer = self._encode_batch([texts[row] for row in pending], limit, special_tokens)
+            for row, encoding in zip(pending, longer, strict=True):
+                encodings[row] = encoding
+        return encodings
+
+    def _encode_batch(self, texts: Sequence[str], limit: int, special_tokens: bool) -> list[Encoding]:
+        try:
+            cut = [text if len(text) <= limit else _cut(text, limit, self.limits.side) for text in texts]
+            # Without offsets into the text, a quarter faster.
+            encodings: list[Encoding] = self.tokenizer.encode_batch_fast(cut, add_special_tokens=special_tokens)
+        except TypeError:
+            refuse_invalid(texts)
+            raise
+        return encodings
 
 
 def ranges(starts: npt.NDArray[np.int64], stops: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -274,11 +260,6 @@ def refuse_invalid(texts: Sequence[Any], name: str = "of the batch") -> None:
                 f"text {row} {name} has a lone surrogate U+{ord(text[error.start]):04X} at character "
                 f"{error.start}, which is not valid Unicode; decode its source with errors='replace'"
             ) from None
-
-
-def _shown(pair: Any) -> str:
-    kinds = [type(text).__name__ for text in pair] if isinstance(pair, (tuple, list)) else []
-    return f"{type(pair).__name__} of {', '.join(kinds[:3]) or 'nothing'}" if kinds else type(pair).__name__
 
 
 def load_tokenizer(folder: Path, *, max_length: int | None = None, reserved: int = 0) -> TextTokenizer:

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from types import FrameType
@@ -53,8 +53,8 @@ class JobPlan:
     bytes: int
     fingerprint: str
     models: dict[str, dict[str, Any]]
-    notices: list[str]
     sinks: list[dict[str, Any]]
+    notices: list[str] = field(default_factory=list)
 
 
 class EmbeddingPipeline:

@@ -9,6 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from embedders.model_cache import cache_root
+
+# Where tests marked ``hub`` look for models.
+USER_CACHE = cache_root()
+
 # Nothing a test does may read or fill the user's own cache of models; child processes inherit this.
 os.environ["FLEETEMBED_CACHE_DIR"] = tempfile.mkdtemp(prefix="fleetembed-tests-")
 

@@ -197,5 +197,4 @@ def group_means(
     places = counted.tokens[ranges(starts, stops)] + np.repeat(shifts, lengths)
     flat = output.values.reshape(-1, output.values.shape[2])
     sums = segment_sums(flat, places, np.concatenate(([0], np.cumsum(lengths))))
-    means: npt.NDArray[np.float32] = sums / lengths[:, None].astype(np.float32)
-    return means
+    return np.asarray(sums / lengths[:, None], dtype=np.float32)

@@ -10,6 +10,7 @@ import json
 import shutil
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -46,7 +47,7 @@ def colbert_folder() -> Path:
     """MiniLM's token vectors, projected at random to 128 numbers; no token types, as ColBERT's graphs have none."""
     folder = _exported("colbert", packaged_minilm(), "last_hidden_state")
     projection = np.random.default_rng(0).normal(size=(HIDDEN, COLBERT_DIM)).astype(np.float32)
-    shape = ["batch", "sequence", COLBERT_DIM]
+    shape: list[str | int] = ["batch", "sequence", COLBERT_DIM]
     _add_head(folder, [("MatMul", ["last_hidden_state", "head"])], projection, shape, token_types=False)
     return folder
 
@@ -119,7 +120,7 @@ def _add_head(
         [numpy_helper.from_array(head, "head"), numpy_helper.from_array(np.array(0, np.int64), "zero")]
     )
     for kind, inputs in nodes:
-        attributes = {"axis": 1} if kind == "Gather" else {}
+        attributes: dict[str, Any] = {"axis": 1} if kind == "Gather" else {}
         graph.node.append(helper.make_node(kind, inputs, [f"{kind}_head"], **attributes))
     if not token_types:
         kept = [node for node in graph.input if node.name != "token_type_ids"]

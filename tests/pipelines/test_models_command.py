@@ -1,0 +1,124 @@
+"""jobs/models.py, as a shell user sees it, against a hub on this machine."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+from huggingface_hub import constants
+from typer.testing import CliRunner
+
+from embedders import TextEmbedding
+from embedders.catalog import families, list_cards
+from tests.conftest import ROOT
+from tests.hub_server import Fault, HubServer
+from tests.model_fixtures import write_synthetic_model
+
+MODEL = "BAAI/bge-small-en"
+REPO = "Qdrant/bge-small-en"
+Run = Callable[..., Result]
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """The files of a synthetic model of that name."""
+    folder = write_synthetic_model(tmp_path_factory.mktemp("bge"), model_file="model_optimized.onnx", dim=384)
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.fixture
+def hub(files: dict[str, bytes]) -> Iterator[HubServer]:
+    with HubServer() as running:
+        running.add_repo(REPO, files)
+        yield running
+
+
+@pytest.fixture
+def run(tmp_path: Path, hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Call the command in this process: a process a test would spend its seconds on imports."""
+    spec = spec_from_file_location("models_job", ROOT / "jobs" / "models.py")
+    assert spec is not None and spec.loader is not None
+    script = module_from_spec(spec)
+    spec.loader.exec_module(script)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hf"))
+    monkeypatch.setenv("HF_ENDPOINT", hub.url)
+    monkeypatch.setenv("FLEETEMBED_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("FLEETEMBED_DOWNLOAD_BACKOFF", "0.01")
+    monkeypatch.setenv("FLEETEMBED_DOWNLOAD_ATTEMPTS", "2")
+    return lambda *arguments: CliRunner().invoke(script.app, list(arguments))
+
+
+def test_list_prints_every_model_of_the_catalog(run: Run) -> None:
+    listed = run("list")
+    assert listed.exit_code == 0
+    for card in list_cards(*families()):
+        assert any(line.startswith(f"{card.model} ") and card.license in line for line in listed.stdout.splitlines())
+    assert f"{len(list_cards(*families()))} models, " in listed.stdout
+
+
+def test_list_of_a_family_as_json(run: Run) -> None:
+    rows = json.loads(run("list", "--family", "rerank", "--json").stdout)
+    assert [row["model"] for row in rows] == [card.model for card in list_cards("rerank")]
+    refused = run("list", "--family", "rank")
+    assert (refused.exit_code, "no family 'rank'; there are bm25" in refused.stderr) == (2, True)
+
+
+def test_downloaded_synthetic_model_is_shown_verified_and_works_offline(run: Run, tmp_path: Path) -> None:
+    assert "not cached" in run("show", MODEL).stdout
+    done = run("download", MODEL)
+    assert done.exit_code == 0, done.stderr
+    assert f"{MODEL}: " in done.stdout and str(tmp_path / "cache") in done.stdout.replace("\n", "")
+    assert "model_optimized.onnx" in run("show", MODEL).stdout
+    verified = run("verify")
+    assert (verified.exit_code, verified.stdout) == (0, f"{MODEL}: cached 5 files\n")
+    model = TextEmbedding(MODEL, cache_dir=tmp_path / "cache", local_files_only=True, cuda=False)
+    assert next(iter(model.embed("hello"))).shape == (384,)
+
+
+def test_a_damaged_file_is_found_by_its_hash_and_mended(run: Run, tmp_path: Path, files: dict[str, bytes]) -> None:
+    run("download", MODEL)
+    damaged = tmp_path / "cache" / REPO.replace("/", "--") / "tokenizer.json"
+    damaged.write_bytes(files["tokenizer.json"][:-1] + b" ")
+    found = run("verify", MODEL)
+    assert found.exit_code == 1
+    assert "tokenizer.json no longer has the sha256" in found.stdout and "--repair" in found.stdout
+    assert run("verify", MODEL, "--repair").exit_code == 0
+    assert damaged.read_bytes() == files["tokenizer.json"]
+
+
+def test_a_download_that_fails_is_told_and_the_others_go_on(run: Run, hub: HubServer) -> None:
+    hub.faults["model_optimized.onnx"] = [Fault("status", times=None, status=404)]
+    failed = run("download", "BAAI/bge-small-en-v1.5", MODEL)
+    assert failed.exit_code == 1
+    assert "2 of 2 models could not be downloaded" in failed.stdout
+
+
+def test_verify_of_a_model_that_is_not_there_says_so(run: Run) -> None:
+    assert run("verify").stdout == "the cache holds no model of the catalog\n"
+    named = run("verify", MODEL)
+    assert (named.exit_code, named.stdout.splitlines()[0]) == (1, f"{MODEL}: not cached 0 files")
+
+
+@pytest.mark.parametrize("arguments", [("download",), ("download", MODEL, "--all")])
+def test_download_wants_names_or_all(run: Run, arguments: tuple[str, ...]) -> None:
+    refused = run(*arguments)
+    assert (refused.exit_code, refused.stderr) == (2, "name some models, or give --all\n")
+
+
+def test_an_unknown_model_gets_the_nearest_names(run: Run) -> None:
+    refused = run("show", "bge-smal-en")
+    assert refused.exit_code == 1
+    assert "Did you mean BAAI/bge-small-en" in refused.stderr
+
+
+def test_the_script_ends_with_one_message_and_no_traceback() -> None:
+    command = [sys.executable, str(ROOT / "jobs" / "models.py"), "show", "no such model"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("model 'no such model' is not in the catalog.")
