@@ -11,17 +11,18 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from embedders.arrow import dense_array, dense_type
-from embedders.base import EmbedStats, Texts, VectorSpec
+from embedders.base import Texts, VectorSpec
 from embedders.catalog import ModelCard
 from embedders.model_place import ModelPlace, Runtime
+from embedders.network_model import NetworkModel
 from embedders.pooling import cut_dimensions, pool
 from embedders.prompts import Prompts, Use, add_prompt, choose_prompts
-from embedders.text_model import TextModel, text_list
+from embedders.text_model import text_list
 
 QUERY_TASK, PASSAGE_TASK = "retrieval.query", "retrieval.passage"
 
 
-class DenseModel:
+class DenseModel(NetworkModel):
     """Tokenizer and graph of a catalog model, its pooling and normalization; meets `embedders.base.Embedder`.
 
     ``max_length`` replaces the limit in the tokenizer's files. ``dim`` cuts vectors to one of the card's Matryoshka
@@ -49,26 +50,15 @@ class DenseModel:
         self._prompts = choose_prompts(card, prompts)
         self._task = None if task_id is None else self._task_number(task_id)
         fixed_width = bool(card.options.get("fixed_width"))
-        self.text_model = TextModel(card, place, runtime, max_length=max_length, fixed_width=fixed_width)
         self._cut = _checked_cut(card, dim)
-        if not runtime.lazy_load:
-            self.load()
+        super().__init__(card, place, runtime, max_length=max_length, fixed_width=fixed_width)
 
-    def load(self) -> None:
-        """Load tokenizer and graph now rather than at the first text, and check what the graph gives."""
-        _ = self._checked
-
-    @cached_property
-    def _checked(self) -> bool:
+    def check(self) -> None:
+        """Load tokenizer and graph."""
         ranks = {"none": (2,), "cls": (2, 3)}.get(self.card.pooling, (3,))
         takes = " or ".join("(texts, tokens, dim)" if rank == 3 else "(texts, dim)" for rank in ranks)
         self.text_model.check_output(ranks, f"pooling {self.card.pooling!r} takes {takes}")
-        return self.dim > 0
-
-    @property
-    def stats(self) -> EmbedStats:
-        """Counters since the model was made."""
-        return self.text_model.stats
+        _ = self.dim
 
     @cached_property
     def dim(self) -> int:
@@ -128,10 +118,6 @@ class DenseModel:
             vectors[batch.rows] = self._vectors(batch.values, batch.mask)
             self.stats.model_seconds += perf_counter() - started
         return vectors if len(tokens) == len(inverse) else vectors[inverse]
-
-    def token_count(self, texts: Texts) -> int:
-        """Count the tokens the model would get, after truncation, special tokens included, prompts not."""
-        return self.text_model.token_count(texts)
 
     def _vectors(self, output: npt.NDArray[Any], mask: npt.NDArray[np.bool_]) -> npt.NDArray[Any]:
         card = self.card

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from embedders.base import EmbedStats, Texts, VectorSpec
 from embedders.batching import take_lists
-from embedders.catalog import ModelCard, add_card, custom_card, describe, find_card, list_cards
+from embedders.catalog import add_card, custom_card, describe, find_card, list_cards
 from embedders.factory import make_model
 from embedders.session import Cuda, Provider
 
@@ -78,10 +78,25 @@ class ModelFacade:
         self.model.load()
 
     @classmethod
-    def _add(cls, family: str, model: str, sources: Any, **facts: Any) -> ModelCard:
-        card = custom_card(family, model=model, sources=sources, **facts)
-        add_card(card)
-        return card
+    def _add(
+        cls,
+        family: str,
+        model: str,
+        sources: Any,
+        *,
+        size_in_gb: float = 0.0,
+        additional_files: Sequence[str] | None = None,
+        output_name: str | None = None,
+        **facts: Any,
+    ) -> None:
+        """Add a custom card, from the names that fastembed gives its facts and those of ModelCard's fields."""
+        output = 0 if output_name is None else output_name
+        files = tuple(additional_files or ())
+        add_card(
+            custom_card(
+                family, model=model, sources=sources, size_gb=size_in_gb, additional_files=files, output=output, **facts
+            )
+        )
 
 
 class EmbeddingFacade(ModelFacade):
@@ -112,3 +127,22 @@ class EmbeddingFacade(ModelFacade):
     def token_count(self, texts: str | Iterable[str], batch_size: int = 1024) -> int:
         """Count the tokens the model would get for these texts."""
         return sum(int(self.model.token_count(some)) for some in take_lists(texts, batch_size))
+
+
+class SizedFacade(EmbeddingFacade):
+    """A model whose vectors, or token vectors, all have one size."""
+
+    @property
+    def dim(self) -> int:
+        """Numbers in a vector: the catalog's, or the graph's own for files given by ``specific_model_path``."""
+        return int(self.model.dim)
+
+    @property
+    def embedding_size(self) -> int:
+        """Same as ``dim``."""
+        return self.dim
+
+    @classmethod
+    def get_embedding_size(cls, model_name: str) -> int:
+        """Numbers in a vector of a catalog model; raises ModelNotFoundError."""
+        return int(find_card(model_name, among=cls.FAMILIES).dim or 0)

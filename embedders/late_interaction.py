@@ -30,13 +30,14 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from embedders.arrow import multivector_array, multivector_type
-from embedders.base import EmbedStats, Texts, VectorSpec
+from embedders.base import Texts, VectorSpec
 from embedders.catalog import ModelCard
 from embedders.errors import ModelFilesError
 from embedders.model_place import ModelPlace, Runtime
+from embedders.network_model import NetworkModel
 from embedders.pooling import SMALLEST_NORM
 from embedders.prompts import Use
-from embedders.text_model import BatchOutput, TextModel, text_list
+from embedders.text_model import BatchOutput, text_list
 from embedders.tokenization import TokenizedTexts, ranges
 
 
@@ -99,7 +100,7 @@ class TokenVectors:
         return (self.vectors[start:stop] for start, stop in pairwise(bounds))
 
 
-class LateInteraction:
+class LateInteraction(NetworkModel):
     """A late interaction model; meets `embedders.base.Embedder`.
 
     ``max_length`` replaces the limit in the tokenizer's files, the marker included. ``dtype`` "float16" halves the
@@ -120,25 +121,14 @@ class LateInteraction:
         self.card = card
         self.recipe = Recipe.of(card)
         self._dtype = np.dtype(dtype)
-        self.text_model = TextModel(card, place, runtime, max_length=max_length, reserved=self.recipe.reserved)
-        if not runtime.lazy_load:
-            self.load()
+        super().__init__(card, place, runtime, max_length=max_length, reserved=self.recipe.reserved)
 
-    def load(self) -> None:
-        """Load tokenizer and graph now rather than at the first text, and check what the graph gives."""
-        _ = self._checked
-
-    @cached_property
-    def _checked(self) -> bool:
+    def check(self) -> None:
+        """Load tokenizer and graph."""
         self.text_model.check_output((3,), "late interaction takes token vectors of (texts, tokens, dim)")
+        _ = self.dim
         if self.recipe.query_length is not None:
             _ = self._mask_id
-        return self.dim > 0
-
-    @property
-    def stats(self) -> EmbedStats:
-        """Counters since the model was made."""
-        return self.text_model.stats
 
     @property
     def dim(self) -> int:

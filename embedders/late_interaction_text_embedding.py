@@ -2,43 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from embedders.batching import take_lists
-from embedders.catalog import find_card
-from embedders.facade import READ_AHEAD, EmbeddingFacade
+from embedders.facade import READ_AHEAD, SizedFacade
 from embedders.late_interaction import TokenVectors
 from embedders.prompts import Use
 
 Matrix = npt.NDArray[np.floating]
 
 
-class LateInteractionTextEmbedding(EmbeddingFacade):
+class LateInteractionTextEmbedding(SizedFacade):
     """A late interaction model by its name: a (tokens, dim) matrix a text.
 
     Options beside the shared ones: ``max_length`` and ``dtype`` of `embedders.late_interaction.LateInteraction`.
     """
 
     FAMILIES = ("late_interaction",)
-
-    @property
-    def dim(self) -> int:
-        """Numbers in a token's vector."""
-        return int(self.model.dim)
-
-    @property
-    def embedding_size(self) -> int:
-        """Same as ``dim``."""
-        return self.dim
-
-    @classmethod
-    def get_embedding_size(cls, model_name: str) -> int:
-        """Numbers in a token's vector of a catalog model; raises ModelNotFoundError."""
-        return int(find_card(model_name, among=cls.FAMILIES).dim or 0)
 
     @classmethod
     def add_custom_model(
@@ -47,32 +31,18 @@ class LateInteractionTextEmbedding(EmbeddingFacade):
         sources: Any,
         dim: int,
         model_file: str = "onnx/model.onnx",
-        description: str = "",
-        license: str = "",
-        size_in_gb: float = 0.0,
-        additional_files: Sequence[str] | None = None,
-        output_name: str | None = None,
-        **options: Any,
+        options: Mapping[str, Any] | None = None,
+        **facts: Any,
     ) -> None:
         """Add a model of one's own for this process, under a name of its own.
 
-        ``sources`` is a local folder, {"hf": repository}, or anything with attributes ``hf`` and ``url``; ``options``
-        are those in the table of `embedders.late_interaction` (``query_marker``, ``query_length``, ...). Raises
-        ValueError for a name that is taken.
+        ``options`` are those in the table of `embedders.late_interaction` (``query_marker``, ``query_length``, ...).
+        ``sources`` is a local folder, {"hf": repository}, or anything with attributes ``hf`` and ``url``. ``facts`` are
+        ``description``, ``license``, ``size_in_gb``, ``additional_files``, ``output_name`` (the graph's first output
+        unless given). Raises ValueError for a name that is taken.
         """
-        cls._add(
-            "late_interaction",
-            model,
-            sources,
-            dim=dim,
-            model_file=model_file,
-            description=description,
-            license=license,
-            size_gb=size_in_gb,
-            additional_files=tuple(additional_files or ()),
-            output=0 if output_name is None else output_name,
-            options=options,
-        )
+        options = dict(options or {})
+        cls._add("late_interaction", model, sources, dim=dim, model_file=model_file, options=options, **facts)
 
     def embed(self, documents: str | Iterable[str], batch_size: int = 256) -> Iterator[Matrix]:
         """Yield a (tokens, dim) matrix a document, in order.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from functools import cached_property
 from itertools import islice
 from time import perf_counter
 from typing import Any, cast
@@ -11,41 +10,27 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from embedders.base import EmbedStats
 from embedders.catalog import ModelCard
 from embedders.facade import READ_AHEAD, ModelFacade
 from embedders.model_place import ModelPlace, Runtime
+from embedders.network_model import NetworkModel
 from embedders.pair_tokenization import encode_pairs
-from embedders.text_model import TextModel
 
 Pair = tuple[str, str]
 
 
-class CrossEncoder:
+class CrossEncoder(NetworkModel):
     """Tokenizer and graph of a reranker. ``max_length`` replaces the limit in the tokenizer's files.
 
     Raises ModelNotFoundError, ModelFilesError or DeviceError.
     """
 
     def __init__(self, card: ModelCard, place: ModelPlace, runtime: Runtime, *, max_length: int | None = None) -> None:
-        self.card = card
-        self.text_model = TextModel(card, place, runtime, max_length=max_length)
-        if not runtime.lazy_load:
-            self.load()
+        super().__init__(card, place, runtime, max_length=max_length)
 
-    def load(self) -> None:
-        """Load tokenizer and graph now rather than at the first pair, and check what the graph gives."""
-        _ = self._checked
-
-    @cached_property
-    def _checked(self) -> bool:
+    def check(self) -> None:
+        """Load tokenizer and graph."""
         self.text_model.check_output((2,), "a reranker takes scores of (pairs, 1)")
-        return True
-
-    @property
-    def stats(self) -> EmbedStats:
-        """Counters since the model was made; rows are pairs."""
-        return self.text_model.stats
 
     def scores(self, pairs: Sequence[Pair], *, max_rows: int | None = None) -> npt.NDArray[np.float32]:
         """Score pairs of query and document: the model's raw logits, (pairs,) float32, in order.
@@ -62,7 +47,7 @@ class CrossEncoder:
             scores[batch.rows] = batch.values[:, 0]
         return scores
 
-    def token_count(self, pairs: Sequence[Pair]) -> int:
+    def pair_token_count(self, pairs: Sequence[Pair]) -> int:
         """Count the tokens the model would get for these pairs, after truncation, special tokens included."""
         return int(encode_pairs(self.text_model.tokenizer, pairs).offsets[-1])
 
@@ -73,33 +58,14 @@ class TextCrossEncoder(ModelFacade):
     FAMILIES = ("rerank",)
 
     @classmethod
-    def add_custom_model(
-        cls,
-        model: str,
-        sources: Any,
-        model_file: str = "onnx/model.onnx",
-        description: str = "",
-        license: str = "",
-        size_in_gb: float = 0.0,
-        additional_files: Sequence[str] | None = None,
-        output_name: str | None = None,
-    ) -> None:
+    def add_custom_model(cls, model: str, sources: Any, model_file: str = "onnx/model.onnx", **facts: Any) -> None:
         """Add a reranker of one's own for this process, under a name of its own.
 
-        ``sources`` is a local folder, {"hf": repository}, or anything with attributes ``hf`` and ``url``. The graph
-        gives the scores as its first output, or as ``output_name``. Raises ValueError for a name that is taken.
+        ``sources`` is a local folder, {"hf": repository}, or anything with attributes ``hf`` and ``url``. ``facts`` are
+        ``description``, ``license``, ``size_in_gb``, ``additional_files``, ``output_name`` (the graph's first output
+        unless given). Raises ValueError for a name that is taken.
         """
-        cls._add(
-            "rerank",
-            model,
-            sources,
-            model_file=model_file,
-            description=description,
-            license=license,
-            size_gb=size_in_gb,
-            additional_files=tuple(additional_files or ()),
-            output=0 if output_name is None else output_name,
-        )
+        cls._add("rerank", model, sources, model_file=model_file, **facts)
 
     def rerank(self, query: str, documents: Iterable[str], batch_size: int = 64) -> Iterator[float]:
         """Yield the score of each document for a query, in the documents' order.
@@ -117,7 +83,9 @@ class TextCrossEncoder(ModelFacade):
     def token_count(self, pairs: Pair | Iterable[Pair], batch_size: int = 1024) -> int:
         """Count the tokens the model would get for these pairs."""
         source = _one_or_many(pairs)
-        return sum(int(self.model.token_count(some)) for some in iter(lambda: list(islice(source, batch_size)), []))
+        return sum(
+            int(self.model.pair_token_count(some)) for some in iter(lambda: list(islice(source, batch_size)), [])
+        )
 
     def _score_lazily(self, pairs: Iterator[Pair], batch_size: int) -> Iterator[float]:
         while some := list(islice(pairs, max(batch_size, READ_AHEAD))):

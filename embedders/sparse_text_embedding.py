@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal
 
 from embedders.batching import take_lists
@@ -28,35 +28,23 @@ class SparseTextEmbedding(EmbeddingFacade):
         sources: Any,
         family: Literal["splade", "neural_sparse", "bm42", "minicoil"] = "splade",
         model_file: str = "onnx/model.onnx",
-        description: str = "",
-        license: str = "",
-        size_in_gb: float = 0.0,
-        additional_files: Sequence[str] | None = None,
-        output_name: str | None = None,
         requires_idf: bool | None = None,
         options: Mapping[str, Any] | None = None,
+        **facts: Any,
     ) -> None:
         """Add a model of one's own for this process: its graph, and which ``family`` turns that into weights.
 
-        ``sources`` is a local folder, {"hf": repository}, or anything with attributes ``hf`` and ``url``. The graph
-        gives, by ``output_name`` or as its first output, logits over the vocabulary (splade, neural_sparse), attention
-        (bm42) or token vectors (minicoil). Raises ValueError for a name that is taken or a family that there is not.
+        The graph gives logits over the vocabulary (splade, neural_sparse), attention (bm42) or token vectors
+        (minicoil). ``sources`` is a local folder, {"hf": repository}, or anything with attributes ``hf`` and ``url``.
+        ``facts`` are ``description``, ``license``, ``size_in_gb``, ``additional_files``, ``output_name`` (the graph's
+        first output unless given). ``requires_idf`` asks the store for idf, as BM42 and miniCOIL need. Raises
+        ValueError for a name that is taken or a family that there is not.
         """
         if family not in CUSTOM_FAMILIES:
             raise ValueError(f"family must be splade, neural_sparse, bm42 or minicoil, got {family!r}")
-        cls._add(
-            family,
-            model,
-            sources,
-            model_file=model_file,
-            description=description,
-            license=license,
-            size_gb=size_in_gb,
-            additional_files=tuple(additional_files or ()),
-            output=0 if output_name is None else output_name,
-            requires_idf=family in ("bm42", "minicoil") if requires_idf is None else requires_idf,
-            options=dict(options or {}),
-        )
+        idf = family in ("bm42", "minicoil") if requires_idf is None else requires_idf
+        known: dict[str, Any] = {"model_file": model_file, "requires_idf": idf, "options": dict(options or {})}
+        cls._add(family, model, sources, **known, **facts)
 
     def embed(self, documents: str | Iterable[str], batch_size: int = READ_AHEAD) -> Iterator[SparseEmbedding]:
         """Embed documents, or one, in order; reads ``batch_size`` of them ahead.

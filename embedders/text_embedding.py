@@ -9,16 +9,15 @@ import numpy as np
 import numpy.typing as npt
 
 from embedders.batching import take_lists
-from embedders.catalog import find_card
 from embedders.catalog.custom import pooling_name
 from embedders.dense import PASSAGE_TASK, QUERY_TASK
-from embedders.facade import READ_AHEAD, EmbeddingFacade
+from embedders.facade import READ_AHEAD, SizedFacade
 from embedders.prompts import Use
 
 Vector = npt.NDArray[np.floating]
 
 
-class TextEmbedding(EmbeddingFacade):
+class TextEmbedding(SizedFacade):
     """A dense text model by its name: one vector a text.
 
     Options beside the shared ones: ``max_length``, ``dim``, ``prompts``, ``task_id`` and ``dtype`` of
@@ -27,21 +26,6 @@ class TextEmbedding(EmbeddingFacade):
 
     FAMILIES = ("dense", "static")
     DEFAULT_MODEL = "BAAI/bge-small-en-v1.5"
-
-    @property
-    def dim(self) -> int:
-        """Numbers in a vector: the catalog's, or the graph's own for files given by ``specific_model_path``."""
-        return int(self.model.dim)
-
-    @property
-    def embedding_size(self) -> int:
-        """Same as ``dim``."""
-        return self.dim
-
-    @classmethod
-    def get_embedding_size(cls, model_name: str) -> int:
-        """Numbers in a vector of a catalog model; raises ModelNotFoundError."""
-        return int(find_card(model_name, among=cls.FAMILIES).dim or 0)
 
     @classmethod
     def add_custom_model(
@@ -52,34 +36,19 @@ class TextEmbedding(EmbeddingFacade):
         sources: Any,
         dim: int,
         model_file: str = "onnx/model.onnx",
-        description: str = "",
-        license: str = "",
-        size_in_gb: float = 0.0,
-        additional_files: Sequence[str] | None = None,
-        output_name: str | None = None,
         **facts: Any,
     ) -> None:
         """Add a model of one's own for this process, under a name of its own.
 
-        ``pooling`` is "cls", "mean", "last_token" or "none" (fastembed's PoolingType works too), ``sources`` a local
-        folder, {"hf": repository}, or anything with attributes ``hf`` and ``url``. ``facts`` are further fields of
-        ModelCard, such as ``prompts`` and ``matryoshka``. Pooling, dimension and output are checked against the graph
+        ``pooling`` is "cls", "mean", "last_token" or "none" (fastembed's PoolingType works too). ``sources`` is a local
+        folder, {"hf": repository}, or anything with attributes ``hf`` and ``url``. ``facts`` are ``description``,
+        ``license``, ``size_in_gb``, ``additional_files``, ``output_name`` (the graph's first output unless given) and
+        further fields of ModelCard, such as ``prompts`` and ``matryoshka``. Pooling, dimension and output are checked
         when the model is loaded. Raises ValueError for a name that is taken or a value that cannot be.
         """
+        pool = pooling_name(pooling)
         cls._add(
-            "dense",
-            model,
-            sources,
-            pooling=pooling_name(pooling),
-            normalize=normalization,
-            dim=dim,
-            model_file=model_file,
-            description=description,
-            license=license,
-            size_gb=size_in_gb,
-            additional_files=tuple(additional_files or ()),
-            output=0 if output_name is None else output_name,
-            **facts,
+            "dense", model, sources, pooling=pool, normalize=normalization, dim=dim, model_file=model_file, **facts
         )
 
     def embed(

@@ -17,18 +17,19 @@ import pyarrow as pa
 from py_rust_stemmers import SnowballStemmer
 
 from embedders.arrow import SPARSE_TYPE, sparse_array
-from embedders.base import EmbedStats, Texts, VectorSpec
+from embedders.base import Texts, VectorSpec
 from embedders.catalog import ModelCard
 from embedders.model_place import ModelPlace, Runtime
+from embedders.network_model import NetworkModel
 from embedders.sparse.terms import DROPPED, term_id
 from embedders.sparse.wordpieces import PieceWords, WordMemo, WordPieces, read_stopwords
-from embedders.text_model import BatchOutput, TextModel, text_list
+from embedders.text_model import BatchOutput, text_list
 from embedders.tokenization import TokenizedTexts
 
 DEFAULT_LANGUAGE = "english"
 
 
-class Bm42:
+class Bm42(NetworkModel):
     """A BM42 model; meets `embedders.base.Embedder`.
 
     ``alpha`` flattens the weights. ``max_length`` replaces the limit in the tokenizer's files. Queries need neither
@@ -46,25 +47,13 @@ class Bm42:
     ) -> None:
         if not alpha > 0:
             raise ValueError(f"alpha must be more than 0, got {alpha}")
-        self.card = card
         self._alpha = float(alpha)
-        self.text_model = TextModel(card, place, runtime, max_length=max_length)
-        if not runtime.lazy_load:
-            self.load()
+        super().__init__(card, place, runtime, max_length=max_length)
 
-    def load(self) -> None:
-        """Load tokenizer, stop words and graph now rather than at the first text, and check what the graph gives."""
-        _ = self._checked, self._terms
-
-    @cached_property
-    def _checked(self) -> bool:
+    def check(self) -> None:
+        """Load tokenizer, stop words and graph."""
         self.text_model.check_output((4,), "BM42 takes attention of (texts, heads, tokens, tokens)")
-        return True
-
-    @property
-    def stats(self) -> EmbedStats:
-        """Counters since the model was made."""
-        return self.text_model.stats
+        _ = self._terms
 
     @property
     def spec(self) -> VectorSpec:
@@ -102,10 +91,6 @@ class Bm42:
         terms = self._term_ids(words)
         keys = np.unique(_keys(words.rows, terms)[terms != DROPPED])
         return _column(keys, np.ones(len(keys), np.float32), len(tokens))
-
-    def token_count(self, texts: Texts) -> int:
-        """Count the tokens the model would get, after truncation, special tokens included."""
-        return self.text_model.token_count(texts)
 
     def _weigh(self, words: PieceWords, attention: npt.NDArray[np.float32], size: int) -> pa.Array:
         terms = self._term_ids(words)

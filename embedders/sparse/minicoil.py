@@ -16,15 +16,16 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from embedders.arrow import SPARSE_TYPE, sparse_array
-from embedders.base import EmbedStats, Texts, VectorSpec
+from embedders.base import Texts, VectorSpec
 from embedders.catalog import ModelCard
 from embedders.errors import ModelFilesError
 from embedders.model_place import ModelPlace, Runtime
+from embedders.network_model import NetworkModel
 from embedders.segments import segment_sums
 from embedders.sparse.bm25 import Weighting
 from embedders.sparse.minicoil_words import LOW_BITS, Counted, Lexicon, Meaning
 from embedders.sparse.wordpieces import WordMemo, WordPieces, read_stopwords
-from embedders.text_model import BatchOutput, TextModel, text_list
+from embedders.text_model import BatchOutput, text_list
 from embedders.tokenization import TokenizedTexts, ranges
 
 VECTORS_FILE = "minicoil.triplet.model.npy"
@@ -34,7 +35,7 @@ BUCKET = 32_000
 SMALLEST_NORM = 1e-8
 
 
-class MiniCoil:
+class MiniCoil(NetworkModel):
     """A miniCOIL model; meets `embedders.base.Embedder`.
 
     ``k``, ``b`` and ``avg_len`` are those of BM25 (`embedders.sparse.bm25.Weighting`). ``max_length`` replaces the
@@ -53,18 +54,11 @@ class MiniCoil:
         avg_len: float = 150.0,
         max_length: int | None = None,
     ) -> None:
-        self.card = card
         self._weighting = Weighting(k, b, avg_len)
-        self.text_model = TextModel(card, place, runtime, max_length=max_length)
-        if not runtime.lazy_load:
-            self.load()
+        super().__init__(card, place, runtime, max_length=max_length)
 
-    def load(self) -> None:
-        """Load everything now rather than at the first text, and check that the files belong together."""
-        _ = self._checked
-
-    @cached_property
-    def _checked(self) -> bool:
+    def check(self) -> None:
+        """Load everything, and see that the files belong together."""
         self.text_model.check_output((3,), "miniCOIL takes token vectors of (texts, tokens, dim)")
         words, width, _ = self._matrices.shape
         given = self.text_model.probe().values.shape[-1]
@@ -73,12 +67,6 @@ class MiniCoil:
                 f"{self.text_model.folder / VECTORS_FILE} has {words} matrices of {width} rows, the vocabulary has "
                 f"{self._lexicon.size} words and the graph gives {given} numbers a token: they do not belong together"
             )
-        return True
-
-    @property
-    def stats(self) -> EmbedStats:
-        """Counters since the model was made."""
-        return self.text_model.stats
 
     @property
     def spec(self) -> VectorSpec:
@@ -103,10 +91,6 @@ class MiniCoil:
     def embed_queries_arrow(self, texts: Texts) -> pa.Array:
         """Embed queries: as documents, without the term frequencies."""
         return self._embed(text_list(texts), weighted=False)
-
-    def token_count(self, texts: Texts) -> int:
-        """Count the tokens the model would get, after truncation, special tokens included."""
-        return self.text_model.token_count(texts)
 
     def _embed(self, texts: list[str], *, weighted: bool) -> pa.Array:
         self.load()

@@ -15,17 +15,18 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from embedders.arrow import SPARSE_TYPE, sparse_array
-from embedders.base import EmbedStats, Texts, VectorSpec
+from embedders.base import Texts, VectorSpec
 from embedders.catalog import ModelCard
 from embedders.errors import ModelFilesError
 from embedders.model_place import ModelPlace, Runtime
+from embedders.network_model import NetworkModel
 from embedders.sparse.vocabulary_weights import embed_by_vocabulary
-from embedders.text_model import TextModel, text_list
+from embedders.text_model import text_list
 
 IDF_FILE = "idf.json"
 
 
-class NeuralSparse:
+class NeuralSparse(NetworkModel):
     """An inference-free sparse model; meets `embedders.base.Embedder`.
 
     ``max_length`` replaces the limit in the tokenizer's files. Queries need neither graph nor session. Raises
@@ -33,24 +34,12 @@ class NeuralSparse:
     """
 
     def __init__(self, card: ModelCard, place: ModelPlace, runtime: Runtime, *, max_length: int | None = None) -> None:
-        self.card = card
-        self.text_model = TextModel(card, place, runtime, max_length=max_length)
-        if not runtime.lazy_load:
-            self.load()
+        super().__init__(card, place, runtime, max_length=max_length)
 
-    def load(self) -> None:
-        """Load tokenizer, table and graph now rather than at the first text, and check what the graph gives."""
-        _ = self._checked
-
-    @cached_property
-    def _checked(self) -> bool:
+    def check(self) -> None:
+        """Load tokenizer, table and graph."""
         self.text_model.check_output((3,), "neural sparse models take logits of (texts, tokens, vocabulary)")
-        return len(self._idf) > 0
-
-    @property
-    def stats(self) -> EmbedStats:
-        """Counters since the model was made."""
-        return self.text_model.stats
+        _ = self._idf
 
     @property
     def spec(self) -> VectorSpec:
@@ -81,10 +70,6 @@ class NeuralSparse:
         offsets = np.searchsorted(keys >> 32, np.arange(len(tokens) + 1))
         ids = keys & 0xFFFFFFFF
         return sparse_array(offsets, ids, self._idf[ids])
-
-    def token_count(self, texts: Texts) -> int:
-        """Count the tokens the model would get, after truncation, special tokens included."""
-        return self.text_model.token_count(texts)
 
     @cached_property
     def _special_ids(self) -> npt.NDArray[np.int64]:

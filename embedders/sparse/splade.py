@@ -12,38 +12,26 @@ import numpy as np
 import pyarrow as pa
 
 from embedders.arrow import SPARSE_TYPE
-from embedders.base import EmbedStats, Texts, VectorSpec
+from embedders.base import Texts, VectorSpec
 from embedders.catalog import ModelCard
 from embedders.model_place import ModelPlace, Runtime
+from embedders.network_model import NetworkModel
 from embedders.sparse.vocabulary_weights import embed_by_vocabulary
-from embedders.text_model import TextModel, text_list
+from embedders.text_model import text_list
 
 
-class Splade:
+class Splade(NetworkModel):
     """A SPLADE model; meets `embedders.base.Embedder`. ``max_length`` replaces the limit in the tokenizer's files.
 
     Raises ModelNotFoundError, ModelFilesError or DeviceError.
     """
 
     def __init__(self, card: ModelCard, place: ModelPlace, runtime: Runtime, *, max_length: int | None = None) -> None:
-        self.card = card
-        self.text_model = TextModel(card, place, runtime, max_length=max_length)
-        if not runtime.lazy_load:
-            self.load()
+        super().__init__(card, place, runtime, max_length=max_length)
 
-    def load(self) -> None:
-        """Load tokenizer and graph now rather than at the first text, and check what the graph gives."""
-        _ = self._checked
-
-    @cached_property
-    def _checked(self) -> bool:
+    def check(self) -> None:
+        """Load tokenizer and graph."""
         self.text_model.check_output((3,), "SPLADE takes logits of (texts, tokens, vocabulary)")
-        return True
-
-    @property
-    def stats(self) -> EmbedStats:
-        """Counters since the model was made."""
-        return self.text_model.stats
 
     @property
     def spec(self) -> VectorSpec:
@@ -66,7 +54,3 @@ class Splade:
     def embed_queries_arrow(self, texts: Texts) -> pa.Array:
         """Same as ``embed_arrow``."""
         return self.embed_arrow(texts)
-
-    def token_count(self, texts: Texts) -> int:
-        """Count the tokens the model would get, after truncation, special tokens included."""
-        return self.text_model.token_count(texts)

@@ -1,0 +1,45 @@
+"""What the families that run a graph share: a TextModel, loading it once with a check, counters, token counts."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+from embedders.base import EmbedStats, Texts
+from embedders.catalog import ModelCard
+from embedders.model_place import ModelPlace, Runtime
+from embedders.text_model import TextModel
+
+
+class NetworkModel(ABC):
+    """Tokenizer and graph of a card, in ``text_model``; ``limits`` are that one's further arguments.
+
+    The files are looked up when it is made; unless ``lazy_load``, all is loaded then, so that a class sets its own
+    attributes first. Raises ModelNotFoundError, ModelFilesError or DeviceError.
+    """
+
+    def __init__(self, card: ModelCard, place: ModelPlace, runtime: Runtime, **limits: Any) -> None:
+        self.card = card
+        self.text_model = TextModel(card, place, runtime, **limits)
+        self._loaded = False
+        if not runtime.lazy_load:
+            self.load()
+
+    def load(self) -> None:
+        """Load everything now rather than at the first text; raises ModelFilesError where files do not fit."""
+        if not self._loaded:
+            self.check()
+            self._loaded = True
+
+    @abstractmethod
+    def check(self) -> None:
+        """Load what the family needs, and see that the graph gives what the family takes."""
+
+    @property
+    def stats(self) -> EmbedStats:
+        """Counters since the model was made."""
+        return self.text_model.stats
+
+    def token_count(self, texts: Texts) -> int:
+        """Count the tokens the model would get, after truncation, special tokens included, prompts not."""
+        return self.text_model.token_count(texts)
