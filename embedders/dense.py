@@ -31,6 +31,8 @@ class DenseModel(NetworkModel):
     the vectors. Raises ModelNotFoundError, ModelFilesError, DeviceError, or ValueError for options the model lacks.
     """
 
+    CARD_OPTIONS = ("tasks", "fixed_width", "layer_norm_before_cut")
+
     def __init__(
         self,
         card: ModelCard,

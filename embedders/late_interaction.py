@@ -34,7 +34,7 @@ from embedders.base import Texts, VectorSpec
 from embedders.catalog import ModelCard
 from embedders.errors import ModelFilesError
 from embedders.model_place import ModelPlace, Runtime
-from embedders.network_model import NetworkModel
+from embedders.network_model import NetworkModel, refuse_unknown_options
 from embedders.pooling import SMALLEST_NORM
 from embedders.prompts import Use
 from embedders.text_model import BatchOutput, text_list
@@ -58,12 +58,7 @@ class Recipe:
     @classmethod
     def of(cls, card: ModelCard) -> Recipe:
         """Read a card's options; raises ValueError for one that there is not."""
-        known = [field.name for field in fields(cls)]
-        for name in card.options:
-            if name not in known:
-                raise ValueError(
-                    f"model {card.model}: late interaction has no option {name!r}; it has {', '.join(known)}"
-                )
+        refuse_unknown_options(card, RECIPE_OPTIONS)
         return cls(**card.options)
 
     @property
@@ -80,6 +75,9 @@ class Recipe:
     def skips_punctuation(self) -> bool:
         """Whether punctuation of documents is left out."""
         return self.marked if self.skip_punctuation is None else self.skip_punctuation
+
+
+RECIPE_OPTIONS = tuple(field.name for field in fields(Recipe))
 
 
 @dataclass(frozen=True)
@@ -106,6 +104,8 @@ class LateInteraction(NetworkModel):
     ``max_length`` replaces the limit in the tokenizer's files, the marker included. ``dtype`` "float16" halves the
     vectors. Raises ModelNotFoundError, ModelFilesError, DeviceError, or ValueError for options that cannot be.
     """
+
+    CARD_OPTIONS = RECIPE_OPTIONS
 
     def __init__(
         self,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from collections.abc import Collection
+from typing import Any, ClassVar
 
 from embedders.base import EmbedStats, Texts
 from embedders.catalog import ModelCard
@@ -15,10 +16,15 @@ class NetworkModel(ABC):
     """Tokenizer and graph of a card, in ``text_model``; ``limits`` are that one's further arguments.
 
     The files are looked up when it is made; unless ``lazy_load``, all is loaded then, so that a class sets its own
-    attributes first. Raises ModelNotFoundError, ModelFilesError or DeviceError.
+    attributes first. Raises ModelNotFoundError, ModelFilesError, DeviceError, or ValueError for an option of the card
+    that the family does not know.
     """
 
+    # Names that the family knows in its cards' options.
+    CARD_OPTIONS: ClassVar[tuple[str, ...]] = ("vocab_size",)
+
     def __init__(self, card: ModelCard, place: ModelPlace, runtime: Runtime, **limits: Any) -> None:
+        refuse_unknown_options(card, self.CARD_OPTIONS)
         self.card = card
         self.text_model = TextModel(card, place, runtime, **limits)
         self._loaded = False
@@ -43,3 +49,10 @@ class NetworkModel(ABC):
     def token_count(self, texts: Texts) -> int:
         """Count the tokens the model would get, after truncation, special tokens included, prompts not."""
         return self.text_model.token_count(texts)
+
+
+def refuse_unknown_options(card: ModelCard, known: Collection[str]) -> None:
+    """Raise ValueError naming an option of the card that its family does not know."""
+    for name in card.options:
+        if name not in known:
+            raise ValueError(f"model {card.model}: {card.family} has no option {name!r}; it has {', '.join(known)}")

@@ -36,6 +36,8 @@ class Bm42(NetworkModel):
     graph nor session. Raises ModelNotFoundError, ModelFilesError or DeviceError.
     """
 
+    CARD_OPTIONS = ("vocab_size", "language")
+
     def __init__(
         self,
         card: ModelCard,

@@ -43,6 +43,8 @@ class MiniCoil(NetworkModel):
     out of range.
     """
 
+    CARD_OPTIONS = ("vocab_size", "language")
+
     def __init__(
         self,
         card: ModelCard,

@@ -110,8 +110,9 @@ class Counted:
         merged = twin_of >= 0
         counts = counts + np.bincount(twin_of[merged], minlength=len(keys))
         stems, stem_counts = np.unique((rows[~merged] << 32) | ids[~merged], return_counts=True)
-        lengths = np.bincount(keys >> 32, weights=counts, minlength=size)
-        lengths += np.bincount(stems >> 32, weights=stem_counts, minlength=size)
+        lengths = np.bincount(keys >> 32, weights=counts, minlength=size) + np.bincount(
+            stems >> 32, weights=stem_counts, minlength=size
+        )
         by_group = known[np.argsort(group_of, kind="stable")]
         pieces = np.bincount(group_of, weights=words.lengths[known], minlength=len(keys)).astype(np.int64)
         return cls(

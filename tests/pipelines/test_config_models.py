@@ -73,7 +73,7 @@ def test_synthetic_model_of_ones_own_embeds_as_its_card_says(synthetic: Path, tm
         ({"dim": 25}, "gives 24 numbers, and dim says 25"),
         ({"output": "pooler"}, "has no output 'pooler'; its outputs are last_hidden_state"),
         ({"model_file": "other.onnx"}, "lacks other.onnx; it holds config.json, model.onnx"),
-        ({"family": "late_interaction", "options": {"marker": 1}}, "late interaction has no option 'marker'"),
+        ({"family": "late_interaction", "options": {"marker": 1}}, "late_interaction has no option 'marker'"),
         ({"family": "bm42"}, "BM42 takes attention of (texts, heads, tokens, tokens)"),
     ],
 )
