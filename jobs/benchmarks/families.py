@@ -19,8 +19,8 @@ from embedders import LateInteractionTextEmbedding, SparseTextEmbedding, TextCro
 from embedders.text_model import BatchOutput
 
 FAMILIES = ("splade", "colbert", "bm42", "minicoil", "reranker", "static")
-# fastembed holds the logits of a whole batch several times over: 256 texts of 128 tokens would take some 20 GB.
-SPLADE_DOCUMENTS = 64
+# fastembed holds the outputs of a whole batch several times over: 256 texts would take it some 20 GB.
+DOCUMENTS = {"splade": 64, "bm42": 128}
 EQUAL_TEXTS = 128
 QUERIES = ("how do I read a file line by line", "parse a JSON string", "threads", "what is a context manager for")
 
@@ -137,8 +137,7 @@ def _contest(name: str, threads: int) -> Contest:
     model, folder = models[name][0], models[name][1]()
     ours = SparseTextEmbedding(model, specific_model_path=folder, **settings)
     theirs = Reference(model, specific_model_path=str(folder), **settings)
-    documents = SPLADE_DOCUMENTS if name == "splade" else None
-    return Contest(name, ours, theirs, ours.embed_arrow, lambda texts: drain(theirs.embed(texts)), documents)
+    return Contest(name, ours, theirs, ours.embed_arrow, lambda texts: drain(theirs.embed(texts)), DOCUMENTS.get(name))
 
 
 def _colbert(settings: dict[str, Any]) -> Contest:

@@ -10,9 +10,9 @@ import onnxruntime as ort
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from embedders.dense import TextEmbedding
 from embedders.errors import ModelFilesError
 from embedders.export import export_bert
+from embedders.text_embedding import TextEmbedding
 from tests.model_fixtures import MINILM, write_synthetic_checkpoint
 
 Tensors = dict[str, Any]

@@ -13,7 +13,7 @@ from fastembed import SparseTextEmbedding as ReferenceFacade
 from embedders.catalog import find_card
 from embedders.errors import ModelNotFoundError
 from embedders.sparse.sparse_embedding import SparseEmbedding, from_arrow
-from embedders.sparse.text import SparseTextEmbedding
+from embedders.sparse_text_embedding import SparseTextEmbedding
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +97,9 @@ def test_arguments_of_networks_change_nothing_for_bm25(embedder: SparseTextEmbed
 def test_unknown_models_and_options_are_refused_with_what_there_is(stopword_folder: Path) -> None:
     with pytest.raises(ModelNotFoundError, match=r"Did you mean Qdrant/bm25"):
         SparseTextEmbedding("Qdrant/bm26")
-    with pytest.raises(TypeError, match=r"no option 'lang'; its options are k, b, avg_len, language"):
+    with pytest.raises(TypeError, match=r"takes no 'xyz'; it takes k, b, avg_len, language"):
+        SparseTextEmbedding("Qdrant/bm25", specific_model_path=stopword_folder, xyz=1)
+    with pytest.raises(TypeError, match=r"takes no 'lang'; did you mean 'language'"):
         SparseTextEmbedding("Qdrant/bm25", specific_model_path=stopword_folder, lang="english")
 
 

@@ -16,7 +16,7 @@ from py_rust_stemmers import SnowballStemmer
 from embedders.arrow import SPARSE_TYPE
 from embedders.sparse.sparse_embedding import SparseEmbedding
 from embedders.sparse.terms import term_id
-from embedders.sparse.text import SparseTextEmbedding
+from embedders.sparse_text_embedding import SparseTextEmbedding
 
 TRICKY = [
     "",
