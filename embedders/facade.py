@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import pyarrow as pa
 
 from embedders.base import EmbedStats, Texts, VectorSpec
-from embedders.batching import take_lists
 from embedders.catalog import add_card, custom_card, describe, find_card, list_cards
 from embedders.factory import make_model
 from embedders.session import Cuda, Provider
@@ -100,7 +99,7 @@ class ModelFacade:
 
 
 class EmbeddingFacade(ModelFacade):
-    """A model that embeds texts; meets `embedders.base.Embedder`."""
+    """A model that embeds."""
 
     @property
     def spec(self) -> VectorSpec:
@@ -123,10 +122,6 @@ class EmbeddingFacade(ModelFacade):
     def embed_queries_arrow(self, texts: Texts) -> pa.Array:
         """Embed queries as a column of ``spec.arrow_type``, with the query side of the model."""
         return self.model.embed_queries_arrow(texts)
-
-    def token_count(self, texts: str | Iterable[str], batch_size: int = 1024) -> int:
-        """Count the tokens the model would get for these texts."""
-        return sum(int(self.model.token_count(some)) for some in take_lists(texts, batch_size))
 
 
 class SizedFacade(EmbeddingFacade):

@@ -62,3 +62,7 @@ class SparseTextEmbedding(EmbeddingFacade):
         """Embed queries, or one, with the query side of the model."""
         for batch in take_lists(query, batch_size):
             yield from from_arrow(self.embed_queries_arrow(batch))
+
+    def token_count(self, texts: str | Iterable[str], batch_size: int = 1024) -> int:
+        """Count the tokens the model would get for these texts."""
+        return sum(int(self.model.token_count(some)) for some in take_lists(texts, batch_size))

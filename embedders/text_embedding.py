@@ -76,6 +76,10 @@ class TextEmbedding(SizedFacade):
         matrix: npt.NDArray[np.floating] = self.model.embed_array(list(texts))
         return matrix
 
+    def token_count(self, texts: str | Iterable[str], batch_size: int = 1024) -> int:
+        """Count the tokens the model would get for these texts."""
+        return sum(int(self.model.token_count(some)) for some in take_lists(texts, batch_size))
+
     def _task(self, name: str) -> str | None:
         return name if self.card.options.get("tasks") else None
 
