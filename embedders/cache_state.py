@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from embedders.catalog import ModelCard
-from embedders.model_cache import FileFacts, Slot, Wanted, archive_slot, cache_root, hub_slot
+from embedders.model_cache import MANIFEST, FileFacts, Slot, Wanted, archive_slot, cache_root, hub_slot
 from embedders.model_folder import wanted_files
 
 
@@ -28,11 +28,11 @@ class CacheState:
     @property
     def status(self) -> Literal["cached", "damaged", "incomplete", "not cached"]:
         """In a word: damaged where a recorded file is not as recorded, incomplete where one was never there."""
-        if not self.files:
+        if not self.files and not self.problems:
             return "not cached"
         if not self.problems:
             return "cached"
-        return "damaged" if self.problems.keys() & self.files.keys() else "incomplete"
+        return "damaged" if self.problems.keys() & {*self.files, MANIFEST} else "incomplete"
 
 
 def cache_state(card: ModelCard, cache_dir: str | Path | None = None, *, verify: bool = False) -> CacheState:
@@ -50,6 +50,8 @@ def _slots(card: ModelCard, root: Path) -> list[Slot]:
 
 def _state(slot: Slot, wanted: Wanted, verify: bool) -> CacheState:
     manifest = slot.manifest()
+    if not manifest.files and (slot.path / MANIFEST).exists():
+        return CacheState(slot.path, problems={MANIFEST: "cannot be read: it records the files' sha256"})
     # Two models may share a repository, and so a slot: only this one's files count.
     names = {*wanted.required, *wanted.optional}
     files = {name: facts for name, facts in manifest.files.items() if name in names}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 from time import perf_counter
 from typing import Any, Literal
@@ -13,12 +14,15 @@ import pyarrow as pa
 from embedders.arrow import dense_array, dense_type
 from embedders.base import Texts, VectorSpec
 from embedders.catalog import ModelCard
+from embedders.errors import ModelFilesError
 from embedders.model_place import ModelPlace, Runtime
 from embedders.network_model import NetworkModel
 from embedders.pooling import cut_dimensions, pool
 from embedders.prompts import Prompts, Use, add_prompt, choose_prompts
-from embedders.text_model import text_list
+from embedders.text_model import PROBES, text_list
 
+# Tokens a prompt must leave: special ones, and some text.
+PROMPT_MARGIN = 4
 QUERY_TASK, PASSAGE_TASK = "retrieval.query", "retrieval.passage"
 
 
@@ -48,6 +52,7 @@ class DenseModel(NetworkModel):
         if dtype not in ("float32", "float16"):
             raise ValueError(f"dtype must be float32 or float16, got {dtype!r}")
         self.card = card
+        self._tasks = _checked_tasks(card)
         self._dtype = np.dtype(dtype)
         self._prompts = choose_prompts(card, prompts)
         self._task = None if task_id is None else self._task_number(task_id)
@@ -60,7 +65,22 @@ class DenseModel(NetworkModel):
         ranks = {"none": (2,), "cls": (2, 3)}.get(self.card.pooling, (3,))
         takes = " or ".join("(texts, tokens, dim)" if rank == 3 else "(texts, dim)" for rank in ranks)
         self.text_model.check_output(ranks, f"pooling {self.card.pooling!r} takes {takes}")
-        _ = self.dim
+        if self.dim > self.text_model.dim:
+            raise ModelFilesError(
+                f"{self.card.model}: dim is {self.dim}, and the graph gives {self.text_model.dim} numbers"
+            )
+        for use, prompt in self._prompts.items():
+            room = self.text_model.tokenizer.max_length - self.text_model.tokenizer.count(prompt)
+            if room < PROMPT_MARGIN:
+                raise ValueError(
+                    f"model {self.card.model}: the prompt for a {use} leaves {max(room, 0)} of "
+                    f"{self.text_model.tokenizer.max_length} tokens for the text; shorten it or raise max_length"
+                )
+
+    def rehearse(self) -> None:
+        """Embed texts as documents and as queries."""
+        self.embed_arrow(PROBES)
+        self.embed_queries_arrow(PROBES)
 
     @cached_property
     def dim(self) -> int:
@@ -97,7 +117,7 @@ class DenseModel(NetworkModel):
 
     def embed_queries_arrow(self, texts: Texts) -> pa.Array:
         """Embed queries: with the query's prompt, and the query task unless another than the passages' was chosen."""
-        tasks = self.card.options.get("tasks", {})
+        tasks = self._tasks
         retrieval = self._task in (None, tasks.get(PASSAGE_TASK))
         task = tasks.get(QUERY_TASK) if retrieval else self._task
         return dense_array(self.embed_array(text_list(texts), use="query", task_id=task))
@@ -129,14 +149,14 @@ class DenseModel(NetworkModel):
         return cut_dimensions(whole, self._cut, layer_norm=bool(card.options.get("layer_norm_before_cut")))
 
     def _prompt(self, use: Use, task: int | None) -> str:
-        tasks = self.card.options.get("tasks", {})
+        tasks = self._tasks
         if task is not None and task not in (tasks.get(QUERY_TASK), tasks.get(PASSAGE_TASK)):
             # The cards' prompts are for retrieval.
             return ""
         return self._prompts.get(use, "")
 
     def _task_number(self, task: int | str) -> int:
-        tasks: dict[str, int] = self.card.options.get("tasks", {})
+        tasks = self._tasks
         if not tasks:
             raise ValueError(f"model {self.card.model} has no tasks: leave task_id out")
         number = tasks.get(task) if isinstance(task, str) else task
@@ -146,11 +166,22 @@ class DenseModel(NetworkModel):
         return int(number)
 
     def _task_input(self, task: int | None, use: Use) -> dict[str, npt.NDArray[Any]]:
-        tasks = self.card.options.get("tasks")
+        tasks = self._tasks
         if not tasks:
             return {}
         default = tasks[PASSAGE_TASK if use == "passage" else QUERY_TASK]
         return {"task_id": np.array(default if task is None else task, dtype=np.int64)}
+
+
+def _checked_tasks(card: ModelCard) -> Mapping[str, int]:
+    tasks = card.options.get("tasks", {})
+    numbered = isinstance(tasks, Mapping) and all(type(number) is int for number in tasks.values())
+    if not numbered or (tasks and not {QUERY_TASK, PASSAGE_TASK} <= tasks.keys()):
+        raise ValueError(
+            f"model {card.model}: the option tasks must give numbers to names, {QUERY_TASK!r} and {PASSAGE_TASK!r} "
+            f"among them, got {tasks!r}"
+        )
+    return dict(tasks)
 
 
 def _given(**facts: Any) -> dict[str, Any]:

@@ -37,7 +37,7 @@ from embedders.model_place import ModelPlace, Runtime
 from embedders.network_model import NetworkModel, refuse_unknown_options
 from embedders.pooling import SMALLEST_NORM
 from embedders.prompts import Use
-from embedders.text_model import BatchOutput, text_list
+from embedders.text_model import PROBES, BatchOutput, text_list
 from embedders.tokenization import TokenizedTexts, ranges
 
 
@@ -59,6 +59,10 @@ class Recipe:
     def of(cls, card: ModelCard) -> Recipe:
         """Read a card's options; raises ValueError for one that there is not."""
         refuse_unknown_options(card, RECIPE_OPTIONS)
+        for name, value in card.options.items():
+            wanted = {int: "a whole number of 0 or more", bool: "true or false", str: "a str"}[_kind_of(name)]
+            if value is not None and (type(value) is not _kind_of(name) or (type(value) is int and value < 0)):
+                raise ValueError(f"model {card.model}: the option {name} must be {wanted}, got {value!r}")
         return cls(**card.options)
 
     @property
@@ -129,6 +133,11 @@ class LateInteraction(NetworkModel):
         _ = self.dim
         if self.recipe.query_length is not None:
             _ = self._mask_id
+
+    def rehearse(self) -> None:
+        """Embed texts as documents and as queries."""
+        self.embed_arrow(PROBES)
+        self.embed_queries_arrow(PROBES)
 
     @property
     def dim(self) -> int:
@@ -237,6 +246,13 @@ class LateInteraction(NetworkModel):
                 "set mask_token, or query_length to null"
             )
         return int(number)
+
+
+def _kind_of(option: str) -> type:
+    """Type of a recipe's option, None apart."""
+    if option == "mask_token":
+        return str
+    return int if option in ("query_marker", "document_marker", "reserved_tokens", "query_length") else bool
 
 
 def insert_marker(tokens: TokenizedTexts, marker: int) -> TokenizedTexts:

@@ -12,6 +12,7 @@ from embedders.batching import take_lists
 from embedders.facade import READ_AHEAD, SizedFacade
 from embedders.late_interaction import TokenVectors
 from embedders.prompts import Use
+from embedders.text_model import text_list
 
 Matrix = npt.NDArray[np.floating]
 
@@ -30,7 +31,7 @@ class LateInteractionTextEmbedding(SizedFacade):
         model: str,
         sources: Any,
         dim: int,
-        model_file: str = "onnx/model.onnx",
+        model_file: str | None = None,
         options: Mapping[str, Any] | None = None,
         **facts: Any,
     ) -> None:
@@ -62,7 +63,7 @@ class LateInteractionTextEmbedding(SizedFacade):
 
     def embed_tokens(self, texts: Sequence[str]) -> TokenVectors:
         """Embed documents as one matrix of token vectors with offsets."""
-        vectors: TokenVectors = self.model.embed_tokens(list(texts))
+        vectors: TokenVectors = self.model.embed_tokens(text_list(texts))
         return vectors
 
     def token_count(

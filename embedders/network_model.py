@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection
+from threading import Lock, get_ident
 from typing import Any, ClassVar
 
 from embedders.base import EmbedStats, Texts
 from embedders.catalog import ModelCard
+from embedders.errors import FleetembedError, ModelFilesError
 from embedders.model_place import ModelPlace, Runtime
 from embedders.text_model import TextModel
+
+# One for all models: a lock of their own would keep them from being pickled.
+_LOADING = Lock()
 
 
 class NetworkModel(ABC):
@@ -28,18 +33,45 @@ class NetworkModel(ABC):
         self.card = card
         self.text_model = TextModel(card, place, runtime, **limits)
         self._loaded = False
+        self._rehearsing: int | None = None
         if not runtime.lazy_load:
             self.load()
 
     def load(self) -> None:
         """Load everything now rather than at the first text; raises ModelFilesError where files do not fit."""
-        if not self._loaded:
-            self.check()
-            self._loaded = True
+        if self._loaded or self._rehearsing == get_ident():
+            return
+        with _LOADING:
+            if not self._loaded:
+                self._rehearsing = get_ident()
+                try:
+                    self.check()
+                    self._rehearse()
+                    self._loaded = True
+                finally:
+                    self._rehearsing = None
+
+    def _rehearse(self) -> None:
+        """Embed two texts, uncounted: what a graph, a table or an option does not stand shows here, not in a row."""
+        counted, self.text_model.stats = self.text_model.stats, EmbedStats()
+        try:
+            self.rehearse()
+        except FleetembedError:
+            raise
+        except Exception as error:
+            raise ModelFilesError(
+                f"{self.card.model} cannot embed a text with these files and options: {error}"
+            ) from error
+        finally:
+            self.text_model.stats = counted
 
     @abstractmethod
     def check(self) -> None:
         """Load what the family needs, and see that the graph gives what the family takes."""
+
+    @abstractmethod
+    def rehearse(self) -> None:
+        """Do with PROBES what the model is for, both sides."""
 
     @property
     def stats(self) -> EmbedStats:
@@ -55,4 +87,5 @@ def refuse_unknown_options(card: ModelCard, known: Collection[str]) -> None:
     """Raise ValueError naming an option of the card that its family does not know."""
     for name in card.options:
         if name not in known:
-            raise ValueError(f"model {card.model}: {card.family} has no option {name!r}; it has {', '.join(known)}")
+            has = f"it has {', '.join(known)}" if known else "it has none"
+            raise ValueError(f"model {card.model}: {card.family} has no option {name!r}; {has}")

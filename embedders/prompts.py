@@ -25,7 +25,18 @@ def choose_prompts(card: ModelCard, prompts: Prompts) -> Mapping[str, str]:
     for use, text in prompts.items():
         if use not in get_args(Use) or not isinstance(text, str):
             raise ValueError(f"prompts must give str for query and passage, got {use!r}: {text!r}")
+        if not is_unicode(text):
+            raise ValueError(f"the prompt for a {use} has a lone surrogate, which is not valid Unicode: {text!r}")
     return prompts
+
+
+def is_unicode(text: str) -> bool:
+    """Whether UTF-8 can hold a text; it cannot hold half of a surrogate pair."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def add_prompt(prompt: str, texts: list[str]) -> list[str]:

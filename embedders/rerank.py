@@ -15,6 +15,7 @@ from embedders.facade import READ_AHEAD, ModelFacade
 from embedders.model_place import ModelPlace, Runtime
 from embedders.network_model import NetworkModel
 from embedders.pair_tokenization import encode_pairs
+from embedders.text_model import PROBES
 
 Pair = tuple[str, str]
 
@@ -31,6 +32,10 @@ class CrossEncoder(NetworkModel):
     def check(self) -> None:
         """Load tokenizer and graph."""
         self.text_model.check_output((2,), "a reranker takes scores of (pairs, 1)")
+
+    def rehearse(self) -> None:
+        """Score two pairs."""
+        self.scores(list(zip(PROBES, reversed(PROBES), strict=True)))
 
     def scores(self, pairs: Sequence[Pair], *, max_rows: int | None = None) -> npt.NDArray[np.float32]:
         """Score pairs of query and document: the model's raw logits, (pairs,) float32, in order.
@@ -58,7 +63,7 @@ class TextCrossEncoder(ModelFacade):
     FAMILIES = ("rerank",)
 
     @classmethod
-    def add_custom_model(cls, model: str, sources: Any, model_file: str = "onnx/model.onnx", **facts: Any) -> None:
+    def add_custom_model(cls, model: str, sources: Any, model_file: str | None = None, **facts: Any) -> None:
         """Add a reranker of one's own for this process, under a name of its own.
 
         ``sources`` is a local folder, {"hf": repository}, or anything with attributes ``hf`` and ``url``. ``facts`` are
@@ -72,7 +77,8 @@ class TextCrossEncoder(ModelFacade):
 
         ``documents`` may be endless: at most max(batch_size, 1,024) are read ahead.
         """
-        return self.rerank_pairs(((query, document) for document in documents), batch_size)
+        many = [documents] if isinstance(documents, str) else documents
+        return self.rerank_pairs(((query, document) for document in many), batch_size)
 
     def rerank_pairs(self, pairs: Pair | Iterable[Pair], batch_size: int = 64) -> Iterator[float]:
         """Yield the score of each (query, document) pair, or of one, in order."""

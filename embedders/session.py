@@ -105,7 +105,7 @@ class OnnxSession:
     def output_name(self, output: int | str) -> str:
         """Name of an output given by position or name; raises ModelFilesError when the graph has no such output."""
         names: list[str] = [node.name for node in self._session.get_outputs()]
-        if isinstance(output, int) and output < len(names):
+        if isinstance(output, int) and 0 <= output < len(names):
             return names[output]
         if output in names:
             return str(output)

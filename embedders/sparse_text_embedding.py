@@ -27,7 +27,7 @@ class SparseTextEmbedding(EmbeddingFacade):
         model: str,
         sources: Any,
         family: Literal["splade", "neural_sparse", "bm42", "minicoil"] = "splade",
-        model_file: str = "onnx/model.onnx",
+        model_file: str | None = None,
         requires_idf: bool | None = None,
         options: Mapping[str, Any] | None = None,
         **facts: Any,

@@ -24,6 +24,7 @@ from embedders.catalog import ModelCard
 from embedders.errors import ModelFilesError
 from embedders.hub import files_digest
 from embedders.model_place import ModelPlace, Runtime
+from embedders.network_model import refuse_unknown_options
 from embedders.pooling import l2_normalize
 from embedders.prompts import Use
 from embedders.safetensors_file import read_safetensors
@@ -54,6 +55,11 @@ class _Table:
         if "embeddings" not in tensors or tensors["embeddings"].ndim != 2:
             raise ModelFilesError(f"{path} has no matrix 'embeddings'; it holds {', '.join(tensors) or 'nothing'}")
         mapping, weights = tensors.get("mapping"), tensors.get("weights")
+        rows, ids = len(tensors["embeddings"]), len(tensors["embeddings"] if mapping is None else mapping)
+        if mapping is not None and len(mapping) and not 0 <= mapping.min() <= mapping.max() < rows:
+            raise ModelFilesError(f"{path} maps tokens to rows that its {rows} embeddings do not have")
+        if not tensors["embeddings"].shape[1] or (weights is not None and len(weights) < ids):
+            raise ModelFilesError(f"{path} has embeddings of size 0, or fewer weights than token ids")
         return cls(
             tensors["embeddings"].astype(np.float32, copy=False),
             None if mapping is None else mapping.astype(np.int64, copy=False),
@@ -87,6 +93,7 @@ class StaticModel:
     """
 
     def __init__(self, card: ModelCard, place: ModelPlace, runtime: Runtime, *, max_length: int | None = None) -> None:
+        refuse_unknown_options(card, ())
         self.card = card
         self.folder = place.folder(card)
         self.stats = EmbedStats()
@@ -97,7 +104,7 @@ class StaticModel:
 
     def load(self) -> None:
         """Load tokenizer and table now rather than at the first text."""
-        _ = self._table, self.tokenizer
+        _ = self._table
 
     @cached_property
     def tokenizer(self) -> TextTokenizer:
@@ -111,6 +118,12 @@ class StaticModel:
         width = table.rows.shape[1]
         if self.card.dim not in (None, width) and (self.card.custom or not self._own_files):
             raise ModelFilesError(f"{self.card.model}: its vectors have {width} numbers, its card says {self.card.dim}")
+        ids = len(table.rows) if table.mapping is None else len(table.mapping)
+        if self._own_files and ids < self.tokenizer.vocabulary_size:
+            raise ModelFilesError(
+                f"{self.card.model}: the table has {ids} token ids, the tokenizer "
+                f"{self.tokenizer.vocabulary_size}: they do not belong together"
+            )
         return table
 
     @cached_property

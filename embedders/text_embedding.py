@@ -13,6 +13,7 @@ from embedders.catalog.custom import pooling_name
 from embedders.dense import PASSAGE_TASK, QUERY_TASK
 from embedders.facade import READ_AHEAD, SizedFacade
 from embedders.prompts import Use
+from embedders.text_model import text_list
 
 Vector = npt.NDArray[np.floating]
 
@@ -35,7 +36,7 @@ class TextEmbedding(SizedFacade):
         normalization: bool,
         sources: Any,
         dim: int,
-        model_file: str = "onnx/model.onnx",
+        model_file: str | None = None,
         **facts: Any,
     ) -> None:
         """Add a model of one's own for this process, under a name of its own.
@@ -73,7 +74,7 @@ class TextEmbedding(SizedFacade):
 
     def embed_array(self, texts: Sequence[str]) -> npt.NDArray[np.floating]:
         """Embed documents as one matrix (texts, dim), in order."""
-        matrix: npt.NDArray[np.floating] = self.model.embed_array(list(texts))
+        matrix: npt.NDArray[np.floating] = self.model.embed_array(text_list(texts))
         return matrix
 
     def token_count(self, texts: str | Iterable[str], batch_size: int = 1024) -> int:

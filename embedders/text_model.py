@@ -28,7 +28,8 @@ from embedders.tokenization import TextTokenizer, TokenizedTexts, load_tokenizer
 logger = logging.getLogger(__name__)
 
 NO_EXTRA_INPUTS: Mapping[str, npt.NDArray[Any]] = {}
-PROBE = "a"
+# Of different lengths: a graph that takes one text at a time, or mixes them up, shows.
+PROBES = ("a", "a a a")
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,8 @@ class TextModel:
     ) -> None:
         if max_length is not None and max_length < 1:
             raise ValueError(f"max_length must be 1 or more, got {max_length}; None takes the model's own")
+        if fixed_width and card.max_tokens is not None and (max_length or 0) > card.max_tokens:
+            raise ValueError(f"{card.model} has {card.max_tokens} positions, and max_length is {max_length}")
         self.card = card
         self.folder = place.folder(card)
         self.stats = EmbedStats()
@@ -114,15 +117,20 @@ class TextModel:
         return int(width)
 
     def check_output(self, ranks: tuple[int, ...], meaning: str) -> None:
-        """Load the graph, run it once, and raise ModelFilesError unless its output has one of these ranks.
+        """Load the graph, run it on two texts, and raise ModelFilesError unless its output has one of these ranks.
 
         ``meaning`` tells what the family does with the output: "pooling 'mean' needs (texts, tokens, dim)".
         """
-        values = self.probe().values
-        if values.ndim not in ranks:
+        probed = self.probe()
+        values, tokens = probed.values, probed.ids.shape[1]
+        fits = values.ndim in ranks and len(values) == len(PROBES)
+        # Of a rank of 3 the second axis is the tokens', of 4 the third and fourth are.
+        if fits and values.ndim > 2:
+            fits = values.shape[values.ndim - 2] == tokens
+        if not fits:
             raise ModelFilesError(
-                f"{self.card.model}: the output {self.output!r} has shape {values.shape} for one text, and {meaning}; "
-                f"{self._outputs()}"
+                f"{self.card.model}: for {len(PROBES)} texts of {tokens} tokens the output {self.output!r} has shape "
+                f"{values.shape}, and {meaning}; {self._outputs()}"
             )
         if not self._own_files and self.card.dim is not None and values.shape[-1] != self.card.dim:
             raise ModelFilesError(
@@ -130,16 +138,17 @@ class TextModel:
             )
 
     def probe(self) -> BatchOutput:
-        """Run the graph on one short text, uncounted; raises ModelFilesError where it fails."""
-        tokens = self.tokenizer.encode([PROBE])
-        padded = tokens.padded(np.zeros(1, np.intp))
+        """Run the graph on some short texts, uncounted; raises ModelFilesError where it fails."""
+        tokens = self.tokenizer.encode(PROBES)
+        rows = np.arange(len(PROBES))
+        padded = tokens.padded(rows, width=self.tokenizer.max_length if self._fixed_width else 0)
         feed = {"input_ids": padded.ids, "attention_mask": padded.real.astype(np.int64)}
         feed |= {name: np.zeros(shape, np.int64) for name, shape in self._other_inputs(padded.ids.shape).items()}
         try:
             values = self.session.run(self.output, feed)
         except Exception as error:
-            raise ModelFilesError(f"{self.card.model}: the graph cannot embed a text: {error}") from error
-        return BatchOutput(np.zeros(1, np.intp), values, padded.ids, padded.real)
+            raise ModelFilesError(f"{self.card.model}: the graph cannot embed texts: {error}") from error
+        return BatchOutput(rows, values, padded.ids, padded.real)
 
     def tokenize(self, texts: list[str]) -> tuple[TokenizedTexts, npt.NDArray[np.intp]]:
         """Tokenize texts, identical ones once.
@@ -227,7 +236,9 @@ def _warn_of_positions(folder: Path, max_length: int) -> None:
 
 
 def text_list(texts: Texts) -> list[str]:
-    """Texts of any kind an embedder takes, as a list."""
+    """Texts of any kind an embedder takes, as a list; raises TypeError for a single str, whose items are letters."""
+    if isinstance(texts, str):
+        raise TypeError("texts must be a sequence of str, not one str; wrap it in a list")
     if isinstance(texts, (pa.Array, pa.ChunkedArray)):
         return list(texts.to_pylist())
     return list(texts)

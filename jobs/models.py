@@ -24,8 +24,19 @@ from pipelines.models_command import download_models, show_model, show_models, v
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
 errors = Console(stderr=True)
 CacheDir = Annotated[
-    Path | None, typer.Option("--cache-dir", help="The cache; else FLEETEMBED_CACHE_DIR or ~/.cache/fleetembed.")
+    Path | None,
+    typer.Option(
+        "--cache-dir",
+        callback=lambda path: _folder(path),
+        help="The cache; else FLEETEMBED_CACHE_DIR or ~/.cache/fleetembed.",
+    ),
 ]
+
+
+def _folder(cache_dir: Path | None) -> Path | None:
+    if cache_dir is not None and cache_dir.exists() and not cache_dir.is_dir():
+        raise typer.BadParameter(f"{cache_dir} is a file, not a folder")
+    return cache_dir
 
 
 @app.callback()

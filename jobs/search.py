@@ -22,7 +22,8 @@ def search(
     query: Annotated[str, typer.Argument(help="What to look for.")],
     config: Annotated[Path, typer.Option("--config", "-c", help="The job's YAML file.")],
     using: Annotated[
-        list[str] | None, typer.Option("--using", help="An embedding's name; several are fused. Default: all.")
+        list[str] | None,
+        typer.Option("--using", help="An embedding's name; several (a,b) are fused. Default: all."),
     ] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="Hits to print.")] = 5,
     as_json: Annotated[bool, typer.Option("--json", help="Print hits as JSON.")] = False,
@@ -32,7 +33,7 @@ def search(
 
     def act() -> None:
         with Searcher(load_config(config, overrides or [])) as searcher:
-            hits = searcher.search(query, using or (), limit)
+            hits = searcher.search(query, [name for names in using or () for name in names.split(",")], limit)
         if as_json:
             print(json.dumps([asdict(hit) for hit in hits], ensure_ascii=False, indent=2))
         else:

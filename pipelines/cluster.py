@@ -7,7 +7,7 @@ import os
 import socket
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -166,6 +166,7 @@ class RemoteTally:
     """Adds figures to a Tally that runs as an actor, without waiting for it."""
 
     def __init__(self) -> None:
+        self._last: dict[str, Figures] = {}
         self._actor: Any = ray.remote(num_cpus=0)(Tally).remote()
 
     def __call__(self, stage: str, figures: Figures) -> None:
@@ -173,9 +174,11 @@ class RemoteTally:
         self._actor.add.remote(stage, figures)
 
     def read(self) -> dict[str, Figures]:
-        """Fetch the sums by stage."""
-        sums: dict[str, Figures] = ray.get(self._actor.read.remote())
-        return sums
+        """Fetch the sums by stage; the last ones known where the counter is gone."""
+        # Where memory ran short and Ray ended the counter, figures are missing, and no documents.
+        with suppress(ray.exceptions.RayError):
+            self._last = ray.get(self._actor.read.remote())
+        return self._last
 
 
 def on_tasks(

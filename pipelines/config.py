@@ -105,10 +105,22 @@ class PromptsConfig(Section):
     passage: str = ""
 
 
+# Keys of a model of one's own that only some families know.
+OWN_KEYS = {
+    "pooling": ("dense",),
+    "prompts": ("dense",),
+    "matryoshka": ("dense",),
+    "normalize": ("dense", "static"),
+    "dim": ("dense", "static", "late_interaction"),
+    "output": ("dense", "splade", "neural_sparse", "bm42", "minicoil", "late_interaction"),
+    "requires_idf": ("splade", "neural_sparse", "bm42", "minicoil"),
+}
+
+
 class CustomModelConfig(Section):
     """A model that no catalog has: the files in a folder or a Hub repository, and what to do with its output."""
 
-    name: str | None = Field(None, min_length=1, description="What to call it; left out: the folder's or repository's")
+    name: NonEmpty | None = Field(None, description="What to call it; left out: the folder's or repository's")
     family: Literal["dense", "static", "splade", "neural_sparse", "bm42", "minicoil", "late_interaction"] = "dense"
     path: NonEmpty | None = Field(None, description="Local folder with the model's files")
     hf: NonEmpty | None = Field(None, description="Repository on the Hugging Face hub")
@@ -130,6 +142,9 @@ class CustomModelConfig(Section):
     def _is_whole(self) -> CustomModelConfig:
         if (self.path is None) == (self.hf is None):
             raise ValueError("give exactly one of path (a folder) and hf (a repository)")
+        for name in self.model_fields_set & OWN_KEYS.keys():
+            if self.family not in OWN_KEYS[name]:
+                raise ValueError(f"{name} means nothing for a {self.family} model; leave it out")
         if self.family == "dense" and self.pooling is None:
             raise ValueError("pooling is needed: cls, mean, last_token, or none where the graph pools itself")
         return self

@@ -18,6 +18,7 @@ from embedders.cache_state import CacheState, cache_state
 from embedders.catalog import ModelCard, describe
 from embedders.errors import FleetembedError
 from embedders.hub import resolve_model, verify_model
+from embedders.model_cache import cache_root
 
 OK, FAULTY = 0, 1
 COLORS = {"cached": "green", "damaged": "red", "incomplete": "yellow", "not cached": "dim"}
@@ -115,7 +116,9 @@ def verify_models(
     if amiss and not repair:
         console.print("--repair fetches what is damaged or missing", style="dim")
     if not checked:
-        console.print("the cache holds no model of the catalog", style="dim")
+        console.print(
+            Text(f"the cache {cache_root(cache_dir)} holds no model of the catalog", style="dim"), soft_wrap=True
+        )
     return FAULTY if amiss else OK
 
 

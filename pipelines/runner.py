@@ -178,19 +178,25 @@ def _checked_embedder(key: str, embedding: EmbeddingConfig) -> Embedder:
     try:
         card = embedding.card
         refuse_reranker(card)
-    except (ModelNotFoundError, ModelFilesError) as error:
-        raise ConfigError(f"{key}.model: {error}") from None
+    except (ModelNotFoundError, ModelFilesError, TypeError, ValueError) as error:
+        folder = isinstance(embedding.model, str) and Path(embedding.model).expanduser().is_dir()
+        hint = f" It is a folder: write model: {{path: {embedding.model}, pooling: ...}}." if folder else ""
+        raise ConfigError(f"{key}.model: {error}{hint}") from None
     try:
         embedder = build_embedder(embedding)
         if card.custom:
             # What is wrong about it shows when the graph is loaded: here, rather than in a worker.
-            embedder.load()
+            try:
+                embedder.load()
+            except ModelFilesError as error:
+                raise ConfigError(f"{key}.model: {error}") from None
             embedder = build_embedder(embedding)
         # Some options are only looked at when the tokenizer is.
         _ = embedder.fingerprint
         return embedder
     except FleetembedError as error:
-        raise type(error)(str(error).replace("specific_model_path", f"{key}.path")) from None
+        place = f"{key}.model.path" if card.custom else f"{key}.path"
+        raise type(error)(str(error).replace("specific_model_path", place)) from None
     except (TypeError, ValueError, OverflowError) as error:
         raise ConfigError(f"{key}: {error}") from None
 
@@ -323,7 +329,7 @@ class _Run:
         errors, dead = self._config.errors, self._report.rows["dead"]
         seen = self._report.settled
         if dead > errors.max_rate * seen and (at_end or seen >= errors.min_rows):
-            first = f" The first: {self._report.dead_samples[0]}" if self._report.dead_samples else ""
+            first = f" The first: {self._report.dead_samples[0].rstrip('.')}." if self._report.dead_samples else ""
             raise TooManyErrorsError(
                 f"{dead:,} of {seen:,} rows went to dead letters ({self._config.dead_letters}), more than "
                 f"errors.max_rate {errors.max_rate:g} allows.{first} What was written stays; mend the rows, or raise "

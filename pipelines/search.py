@@ -14,6 +14,7 @@ from qdrant_client import QdrantClient, models
 from rich.console import Console
 
 from embedders.base import Embedder
+from embedders.prompts import is_unicode
 from pipelines.config import JobConfig, QdrantSinkConfig
 from pipelines.errors import ConfigError, SinkError
 from pipelines.sinks.qdrant_client_factory import open_client
@@ -81,7 +82,7 @@ class Searcher:
         for name in names:
             if name not in self._embedders:
                 raise ConfigError(f"{name!r} is no embedding of this job; it has {', '.join(self._embedders)}")
-        if not _is_unicode(query):
+        if not is_unicode(query):
             raise ConfigError("the query is not valid text: write it in UTF-8")
         vectors = {name: self._encode(name, query) for name in names}
         if len(names) == 1:
@@ -114,14 +115,6 @@ class Searcher:
     def _encode(self, name: str, query: str) -> Any:
         column = self._embedders[name].embed_queries_arrow([query])
         return vector_lists(pa.chunked_array([column]), self._embedders[name].spec)[0]
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def show_hits(hits: Sequence[Hit], console: Console) -> None:

@@ -45,8 +45,9 @@ def build_embedder(embedding: EmbeddingConfig, placement: Placement | None = Non
     }
     card = embedding.card
     optional: dict[str, Any] = {name: getattr(embedding, name) for name in ("max_length", "dim", "dtype")}
-    if embedding.prompts != "auto" or "prompts" in family_options(card.family):
-        prompts = embedding.prompts
+    prompts = embedding.prompts
+    known = "prompts" in family_options(card.family) and "prompts" not in embedding.options
+    if known or not isinstance(prompts, str):
         arguments["prompts"] = prompts if isinstance(prompts, str) else prompts.model_dump()
     if placement is not None:
         optional |= {"threads": placement.threads, "token_budget": placement.token_budget}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, get_args
@@ -37,7 +37,30 @@ def custom_card(
         folder = places.get("path")
         model_file = DEFAULT_MODEL_FILE if folder is None else find_model_file(Path(folder).expanduser())
     about = {"description": "", "license": license, **facts}
+    _check_types(model, about)
     return ModelCard(model=model, family=family, model_file=model_file, custom=True, **places, **about)
+
+
+def _check_types(model: str, facts: Mapping[str, Any]) -> None:
+    """Refuse facts that would only fail where they are used: in a list of all models, or for every row."""
+    wanted: dict[str, tuple[str, Callable[[Any], bool]]] = {
+        "dim": ("a whole number above 0", lambda value: value is None or (type(value) is int and value > 0)),
+        "prompts": (
+            "{query: ..., passage: ...}",
+            lambda value: isinstance(value, Mapping) and _all(value.values(), str),
+        ),
+        "matryoshka": ("whole numbers", lambda value: isinstance(value, (tuple, list)) and _all(value, int)),
+        "options": ("a mapping", lambda value: isinstance(value, Mapping)),
+        "additional_files": ("file names", lambda value: isinstance(value, (tuple, list)) and _all(value, str)),
+        "output": ("a name, or a position from 0", lambda value: isinstance(value, str) or value >= 0),
+    }
+    for name, (kind, fits) in wanted.items():
+        if name in facts and not fits(facts[name]):
+            raise ValueError(f"model {model!r}: {name} must be {kind}, got {facts[name]!r}")
+
+
+def _all(values: Iterable[Any], kind: type) -> bool:
+    return all(type(value) is kind for value in values)
 
 
 def pooling_name(pooling: Any) -> str:
@@ -64,7 +87,7 @@ def find_model_file(folder: Path) -> str:
 
 
 def _places(sources: Any) -> dict[str, str]:
-    if isinstance(sources, (str, Path)):
+    if isinstance(sources, (str, Path)) and str(sources).strip():
         return {"path": str(sources)}
     if isinstance(sources, Mapping):
         given = dict(sources)

@@ -23,7 +23,7 @@ from embedders.model_place import ModelPlace, Runtime
 from embedders.network_model import NetworkModel
 from embedders.sparse.terms import DROPPED, term_id
 from embedders.sparse.wordpieces import PieceWords, WordMemo, WordPieces, read_stopwords
-from embedders.text_model import BatchOutput, text_list
+from embedders.text_model import PROBES, BatchOutput, text_list
 from embedders.tokenization import TokenizedTexts
 
 DEFAULT_LANGUAGE = "english"
@@ -56,6 +56,11 @@ class Bm42(NetworkModel):
         """Load tokenizer, stop words and graph."""
         self.text_model.check_output((4,), "BM42 takes attention of (texts, heads, tokens, tokens)")
         _ = self._terms
+
+    def rehearse(self) -> None:
+        """Embed texts as documents and as queries."""
+        self.embed_arrow(PROBES)
+        self.embed_queries_arrow(PROBES)
 
     @property
     def spec(self) -> VectorSpec:

@@ -25,7 +25,7 @@ from embedders.segments import segment_sums
 from embedders.sparse.bm25 import Weighting
 from embedders.sparse.minicoil_words import LOW_BITS, Counted, Lexicon, Meaning
 from embedders.sparse.wordpieces import WordMemo, WordPieces, read_stopwords
-from embedders.text_model import BatchOutput, text_list
+from embedders.text_model import PROBES, BatchOutput, text_list
 from embedders.tokenization import TokenizedTexts, ranges
 
 VECTORS_FILE = "minicoil.triplet.model.npy"
@@ -69,6 +69,11 @@ class MiniCoil(NetworkModel):
                 f"{self.text_model.folder / VECTORS_FILE} has {words} matrices of {width} rows, the vocabulary has "
                 f"{self._lexicon.size} words and the graph gives {given} numbers a token: they do not belong together"
             )
+
+    def rehearse(self) -> None:
+        """Embed texts as documents and as queries."""
+        self.embed_arrow(PROBES)
+        self.embed_queries_arrow(PROBES)
 
     @property
     def spec(self) -> VectorSpec:
@@ -159,10 +164,12 @@ class MiniCoil(NetworkModel):
         path = self.text_model.folder / VECTORS_FILE
         try:
             matrices: npt.NDArray[np.float32] = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, EOFError) as error:
             raise ModelFilesError(f"{path} is not an array of word matrices: {error}") from None
-        if matrices.ndim != 3:
-            raise ModelFilesError(f"{path} has shape {matrices.shape}, not (words, hidden, dimensions)")
+        if matrices.ndim != 3 or not matrices.size or matrices.dtype.kind != "f":
+            raise ModelFilesError(
+                f"{path} holds {matrices.dtype} of shape {matrices.shape}, not floats of (words, hidden, dimensions)"
+            )
         # The map without its class, whose indexing takes longer.
         return np.asarray(matrices)
 

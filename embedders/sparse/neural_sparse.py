@@ -20,8 +20,8 @@ from embedders.catalog import ModelCard
 from embedders.errors import ModelFilesError
 from embedders.model_place import ModelPlace, Runtime
 from embedders.network_model import NetworkModel
-from embedders.sparse.vocabulary_weights import embed_by_vocabulary
-from embedders.text_model import text_list
+from embedders.sparse.vocabulary_weights import check_logits, embed_by_vocabulary
+from embedders.text_model import PROBES, text_list
 
 IDF_FILE = "idf.json"
 
@@ -38,8 +38,13 @@ class NeuralSparse(NetworkModel):
 
     def check(self) -> None:
         """Load tokenizer, table and graph."""
-        self.text_model.check_output((3,), "neural sparse models take logits of (texts, tokens, vocabulary)")
         _ = self._idf
+        check_logits(self.text_model, "neural sparse")
+
+    def rehearse(self) -> None:
+        """Embed texts as documents and as queries."""
+        self.embed_arrow(PROBES)
+        self.embed_queries_arrow(PROBES)
 
     @property
     def spec(self) -> VectorSpec:
@@ -85,6 +90,8 @@ class NeuralSparse(NetworkModel):
             known = {vocabulary[token]: float(idf) for token, idf in table.items() if token in vocabulary}
         except (OSError, ValueError, TypeError, AttributeError) as error:
             raise ModelFilesError(f"{path} is not a JSON object of query weights by token: {error}") from None
+        if not np.isfinite(list(known.values())).all():
+            raise ModelFilesError(f"{path} gives weights that are not finite")
         weights = np.zeros(self.text_model.tokenizer.vocabulary_size, dtype=np.float32)
         weights[list(known)] = list(known.values())
         weights[self._special_ids] = 0

@@ -16,8 +16,8 @@ from embedders.base import Texts, VectorSpec
 from embedders.catalog import ModelCard
 from embedders.model_place import ModelPlace, Runtime
 from embedders.network_model import NetworkModel
-from embedders.sparse.vocabulary_weights import embed_by_vocabulary
-from embedders.text_model import text_list
+from embedders.sparse.vocabulary_weights import check_logits, embed_by_vocabulary
+from embedders.text_model import PROBES, text_list
 
 
 class Splade(NetworkModel):
@@ -31,7 +31,12 @@ class Splade(NetworkModel):
 
     def check(self) -> None:
         """Load tokenizer and graph."""
-        self.text_model.check_output((3,), "SPLADE takes logits of (texts, tokens, vocabulary)")
+        check_logits(self.text_model, "SPLADE")
+
+    def rehearse(self) -> None:
+        """Embed texts as documents and as queries."""
+        self.embed_arrow(PROBES)
+        self.embed_queries_arrow(PROBES)
 
     @property
     def spec(self) -> VectorSpec:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from embedders.arrow import SPARSE_TYPE, sparse_array
+from embedders.errors import ModelFilesError
 from embedders.text_model import BatchOutput, TextModel
 
 Weigh = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
@@ -30,6 +31,17 @@ def max_over_tokens(output: BatchOutput) -> npt.NDArray[np.float32]:
     greatest: npt.NDArray[np.float32] = values.max(axis=1).astype(np.float32, copy=False)
     np.maximum(greatest, 0, out=greatest)
     return greatest
+
+
+def check_logits(model: TextModel, family: str) -> None:
+    """See that the graph gives a logit for each entry of the tokenizer's vocabulary; raises ModelFilesError."""
+    model.check_output((3,), f"{family} takes logits of (texts, tokens, vocabulary)")
+    width, size = model.probe().values.shape[2], model.tokenizer.vocabulary_size
+    if width < size:
+        raise ModelFilesError(
+            f"{model.card.model}: the graph gives {width} logits a token, and the tokenizer has {size} entries: they "
+            "do not belong together"
+        )
 
 
 def embed_by_vocabulary(

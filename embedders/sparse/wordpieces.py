@@ -14,6 +14,7 @@ from typing import Generic, TypeVar
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+from tokenizers import models
 
 from embedders.errors import ModelFilesError
 from embedders.tokenization import TextTokenizer, TokenizedTexts
@@ -55,6 +56,10 @@ class WordPieces:
 
     def __init__(self, tokenizer: TextTokenizer, *, skip_special: bool) -> None:
         model = tokenizer.tokenizer.model
+        if not isinstance(model, models.WordPiece):
+            raise ModelFilesError(
+                f"words are put together from the pieces of a WordPiece tokenizer; this one is {type(model).__name__}"
+            )
         prefix: str = getattr(model, "continuing_subword_prefix", None) or DEFAULT_PREFIX
         size = tokenizer.vocabulary_size
         self._pieces = [""] * size

@@ -121,7 +121,7 @@ def test_batch_size_below_one_is_refused_at_once(make: Make) -> None:
 
 def test_a_graph_that_gives_one_vector_a_text_is_refused(tmp_path: Path) -> None:
     build_network(tmp_path, Plan(pooled, XLM_INPUTS), model_file=find_card(COLBERT).model_file)
-    with pytest.raises(ModelFilesError, match=r"shape \(1, 16\).*late interaction takes token vectors"):
+    with pytest.raises(ModelFilesError, match=r"shape \(2, 16\).*late interaction takes token vectors"):
         LateInteractionTextEmbedding(COLBERT, specific_model_path=tmp_path, cuda=False)
 
 

@@ -118,5 +118,5 @@ def test_a_reranker_is_no_embedder(folder: Path) -> None:
 
 def test_a_graph_that_gives_token_vectors_is_refused(tmp_path: Path) -> None:
     build_network(tmp_path, model_file=find_card(NAME).model_file)
-    with pytest.raises(ModelFilesError, match=r"shape \(1, 3, 16\).*a reranker takes scores"):
+    with pytest.raises(ModelFilesError, match=r"shape \(2, 5, 16\).*a reranker takes scores"):
         TextCrossEncoder(NAME, specific_model_path=tmp_path, cuda=False)

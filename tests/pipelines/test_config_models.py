@@ -40,6 +40,7 @@ def synthetic(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ({"model": {"path": "x", "poling": "mean"}}, "embeddings.0.model.poling: unknown key; did you mean 'pooling'?"),
         ({"model": {"path": "x"}}, "embeddings.0.model: pooling is needed"),
         ({"model": {"path": "x", "hf": "a/b", "pooling": "cls"}}, "exactly one of path (a folder) and hf"),
+        ({"model": {"path": "x", "family": "splade", "dim": 7}}, "dim means nothing for a splade model; leave it out"),
         ({"model": {"path": "x", "pooling": "max"}}, "embeddings.0.model.pooling: input should be 'cls', 'mean'"),
         ({"model": {"path": "x", "pooling": "cls"}, "path": "y"}, "write it inside of model"),
         ({"model": E5, "prompts": "on"}, "embeddings.0.prompts: input should be 'auto' or 'none' (got 'on')"),
@@ -81,7 +82,8 @@ def test_a_synthetic_model_that_does_not_fit_is_refused_before_ray_starts(
     synthetic: Path, change: dict[str, Any], message: str, tmp_path: Path
 ) -> None:
     (tmp_path / "in.jsonl").write_text('{"text": "a"}\n')
-    model = {"path": str(synthetic), "pooling": "mean", **change}
+    pooling = {} if "family" in change else {"pooling": "mean"}
+    model = {"path": str(synthetic), **pooling, **change}
     pipeline = EmbeddingPipeline.from_config(job({"name": "e", "model": model}, path=str(tmp_path / "in.jsonl")))
     with pytest.raises(ValueError, match=r"embeddings\.0|my-model") as refused:
         pipeline.plan()

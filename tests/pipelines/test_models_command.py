@@ -100,7 +100,7 @@ def test_a_download_that_fails_is_told_and_the_others_go_on(run: Run, hub: HubSe
 
 
 def test_verify_of_a_model_that_is_not_there_says_so(run: Run) -> None:
-    assert run("verify").stdout == "the cache holds no model of the catalog\n"
+    assert run("verify").stdout.endswith("holds no model of the catalog\n")
     named = run("verify", MODEL)
     assert (named.exit_code, named.stdout.splitlines()[0]) == (1, f"{MODEL}: not cached 0 files")
 

@@ -36,5 +36,5 @@ def test_a_graph_that_gives_one_vector_a_text_is_refused(tmp_path: Path) -> None
     from tests.synthetic_models import Plan
 
     build_network(tmp_path, Plan(pooled), model_file="model.onnx")
-    with pytest.raises(ModelFilesError, match=r"shape \(1, 16\).*SPLADE takes logits.*text_embeds \(batch, 16\)"):
+    with pytest.raises(ModelFilesError, match=r"shape \(2, 16\).*SPLADE takes logits.*text_embeds \(batch, 16\)"):
         SparseTextEmbedding(NAME, specific_model_path=tmp_path)
