@@ -84,7 +84,7 @@ class EmbeddingPipeline:
         facts = self._facts()
         sinks = [make_sink(sink) for sink in self.config.sink]
         return JobPlan(
-            files=len({split.path for split in source.splits}),
+            files=source.files,
             skipped_files=source.skipped_files,
             bytes=sum(split.bytes for split in source.splits),
             fingerprint=facts.fingerprint,
