@@ -6,12 +6,14 @@ import hashlib
 import json
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 
 from embedders.catalog import ModelCard, custom_card, find_card
+from embedders.errors import FleetembedError
 from pipelines.errors import ConfigError
 from pipelines.filesystem import without_credentials
 
@@ -33,6 +35,8 @@ RESERVED_COLUMNS = frozenset(
     )
 )
 
+# Families of models that embed images, alone or besides texts.
+IMAGE_FAMILIES = frozenset(("image", "multimodal"))
 
 # A path that is empty would mean the folder the job is started in.
 NonEmpty = Annotated[str, Field(min_length=1, pattern=r"^[^\x00]+$")]
@@ -382,6 +386,15 @@ class JobConfig(Section):
         if len(set(places)) < len(places):
             raise ValueError("sink: the same place is named twice")
         return self
+
+    @property
+    def takes_images(self) -> bool:
+        """Whether any embedding is of images; a model that no catalog has is told of elsewhere."""
+        families = set()
+        for embedding in self.embeddings:
+            with suppress(FleetembedError):
+                families.add(embedding.card.family)
+        return not IMAGE_FAMILIES.isdisjoint(families)
 
     @property
     def dead_letters(self) -> str:

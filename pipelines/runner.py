@@ -80,7 +80,7 @@ class EmbeddingPipeline:
 
         Raises SourceError, ModelNotFoundError or SinkError where ``run`` would.
         """
-        source = plan_source(self.config.source)
+        source = plan_source(self.config.source, images=self.config.takes_images)
         facts = self._facts()
         sinks = [make_sink(sink) for sink in self.config.sink]
         return JobPlan(
@@ -118,7 +118,7 @@ class EmbeddingPipeline:
         chunking = self.config.chunking
         tokenizer = load_tokenizer(chunking.tokenizer) if chunking else None
         missing = n
-        for split in plan_source(self.config.source).splits:
+        for split in plan_source(self.config.source, images=self.config.takes_images).splits:
             for table in read_split(split, self.config.source, block_rows=n):
                 chunks = chunk_table(table, chunking, tokenizer)
                 yield chunks
@@ -235,7 +235,7 @@ class _Run:
         return report
 
     def _embed_all(self, facts: JobFacts) -> None:
-        source = plan_source(self._config.source)
+        source = plan_source(self._config.source, images=self._config.takes_images)
         self._report.fingerprint = facts.fingerprint
         self._report.models = self._pipeline._models(facts)
         self._report.notices = self._pipeline._notices()

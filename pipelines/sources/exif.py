@@ -14,6 +14,8 @@ MAX_CHARACTERS = 200
 MAX_ITEMS = 16
 # Directories of further tags, which the first one points to.
 _FURTHER = (ExifTags.IFD.Exif, ExifTags.IFD.Interop)
+# What a UserComment in ASCII begins with.
+_ASCII_COMMENT = b"ASCII\0\0\0"
 _POINTERS = frozenset((*_FURTHER, ExifTags.IFD.GPSInfo))
 
 
@@ -39,10 +41,10 @@ def _read(data: bytes) -> dict[str, Any]:
         if image.format == "PNG" and not {"exif", "Raw profile type exif"} & image.info.keys():
             return {}
         exif = image.getexif()
-    found = _named(exif.items(), ExifTags.TAGS)
-    for directory in _FURTHER:
-        found |= _named(_directory(exif, directory), ExifTags.TAGS)
-    place = _named(_directory(exif, ExifTags.IFD.GPSInfo), ExifTags.GPSTAGS)
+        found = _named(exif.items(), ExifTags.TAGS)
+        for directory in _FURTHER:
+            found |= _named(_directory(exif, directory), ExifTags.TAGS)
+        place = _named(_directory(exif, ExifTags.IFD.GPSInfo), ExifTags.GPSTAGS)
     return found | ({"GPSInfo": place} if place else {})
 
 
@@ -61,10 +63,11 @@ def _named(tags: Iterable[tuple[int, Any]], names: dict[int, str]) -> dict[str, 
 def _plain(value: Any) -> Any:
     """Give a value a JSON form; None where it has none."""
     if isinstance(value, bytes):
-        value = value.rstrip(b"\0").decode("ascii", errors="ignore") if value.rstrip(b"\0").isascii() else None
+        text = value.removeprefix(_ASCII_COMMENT).rstrip(b"\0")
+        value = text.decode("ascii") if text.isascii() and b"\0" not in text else None
     if isinstance(value, str):
-        text = value.partition("\0")[0].strip()
-        return text[:MAX_CHARACTERS] if text.isprintable() and text else None
+        shown = value.partition("\0")[0].strip()
+        return shown[:MAX_CHARACTERS] if shown.isprintable() and shown else None
     if isinstance(value, bool | int):
         return int(value)
     if isinstance(value, tuple | list):

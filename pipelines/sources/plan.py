@@ -50,11 +50,11 @@ def plan_source(config: SourceConfig, *, images: bool = True) -> SourcePlan:
     twice = {name for name, count in Counter(split.name for split in whole).items() if count > 1}
     named = [replace(split, name=split.path) if split.name in twice else split for split in whole]
     splits = [piece for split, footer in zip(named, footers, strict=True) for piece in _cut(split, footer)]
-    splits += _grouped(pictures)
+    splits += group_images(pictures)
     return SourcePlan(tuple(splits if config.limit is None else _limited(splits, config, config.limit)), skipped)
 
 
-def _grouped(files: Iterable[ImageFile]) -> Iterator[Split]:
+def group_images(files: Iterable[ImageFile]) -> Iterator[Split]:
     """Put neighbouring image files together: a million of them are not a million splits."""
     group: list[ImageFile] = []
     size = 0

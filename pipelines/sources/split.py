@@ -64,6 +64,10 @@ class Split:
     max_rows: int | None = None
     files: tuple[ImageFile, ...] = ()
 
+    def holds_images(self, column: str | None) -> bool:
+        """Whether rows of this split may have images; ``column`` is the one that ``source.image`` names."""
+        return self.format in ("image", "webdataset") or (column is not None and self.format != "text")
+
     def origin(self, position: int | None) -> str:
         """Say where a record is: ``docs.jsonl:17``, ``docs.parquet:row 17``, ``a.tar:sample 17`` or the file's name.
 

@@ -82,9 +82,11 @@ def tar_members(chunks: Iterable[bytes]) -> Iterator[Member]:
     name: str | None = None
     size: int | None = None
     while header := stream.read(BLOCK):
-        if header.count(0) == BLOCK:
-            ended = True
+        if not header.strip(b"\0"):
+            ended = ended or len(header) == BLOCK
             continue
+        if len(header) < BLOCK:
+            raise EOFError("the archive ends within a header")
         ended = False
         info = _parse(header, stream.at - BLOCK)
         if info.type in (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE):
