@@ -19,7 +19,7 @@ from embedders.errors import ModelNotFoundError
 from embedders.hub import resolve_model
 from pipelines.config import ChunkingConfig
 from pipelines.errors import ConfigError
-from pipelines.schema import CHUNK_SCHEMA, SOURCE_SCHEMA, is_dead
+from pipelines.schema import CHUNK_SCHEMA, IMAGE_COLUMN, SOURCE_SCHEMA, is_dead
 
 Span = tuple[int, int]
 
@@ -69,8 +69,8 @@ def chunk_table(table: pa.Table, config: ChunkingConfig | None, tokenizer: Token
 
     A chunk's text is the document's from ``chunk_start`` to ``chunk_end``, without spaces around it. Chunks of a
     document hold all of its characters but spaces, and have at most ``max_tokens`` tokens when tokenized alone; only
-    a single character that has more by itself stays whole. An empty document, or one of spaces, is one chunk as it
-    is, and a dead row stays one row.
+    a single character that has more by itself stays whole. An empty document, one of spaces or one without text is one
+    chunk as it is, and a dead row stays one row. A document's image goes with its first chunk.
     """
     texts: list[str | None] = table["text"].to_pylist()
     spans: list[list[Span]] = [[(0, len(text or ""))] for text in texts]
@@ -90,8 +90,13 @@ def _chunk_rows(table: pa.Table, texts: list[str | None], spans: list[list[Span]
     pieces = [
         None if (text := texts[row]) is None else text[start:end] for row, (start, end) in zip(rows, flat, strict=True)
     ]
+    # Once for a document: a hundred chunks are not to carry a hundred copies.
+    images = pa.array(np.where(numbers == 0, rows, -1), mask=numbers > 0)
     columns = {
-        **{name: table[name].take(pa.array(rows)) for name in SOURCE_SCHEMA.names if name != "text"},
+        **{
+            name: table[name].take(pa.array(rows)) for name in SOURCE_SCHEMA.names if name not in ("text", IMAGE_COLUMN)
+        },
+        IMAGE_COLUMN: table[IMAGE_COLUMN].take(images),
         "text": pa.array(pieces, pa.large_string()),
         "chunk_no": pa.array(numbers.astype(np.int32)),
         "chunk_start": pa.array(flat[:, 0]),

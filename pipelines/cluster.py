@@ -31,6 +31,8 @@ _DEATHS = (
 SECONDS_TO_ANSWER = 10.0
 # Logical CPUs of a local Ray: below that, actors and readers have no room beside each other.
 MIN_LOCAL_CPUS = 4
+# Ray cuts only what is half as large again.
+IMAGE_BLOCK_BYTES = 40 << 20
 
 
 @contextmanager
@@ -122,6 +124,11 @@ def configure(compute: ComputeConfig) -> None:
     context.print_on_execution_start = False
     # Ray prints a stage's failure with its traceback; the job tells it in a sentence.
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
+
+
+def limit_image_blocks(dataset: Dataset) -> None:
+    """Let the blocks of a dataset, and of those made from it, be no larger than 60 MB, or one image of more."""
+    dataset.context.target_max_block_size = IMAGE_BLOCK_BYTES
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import pyarrow as pa
 import ray
 from ray.data import Dataset
 
-from pipelines.cluster import on_actors, on_tasks
+from pipelines.cluster import limit_image_blocks, on_actors, on_tasks
 from pipelines.config import JobConfig, SourceConfig
 from pipelines.preflight import READ_CPUS, SUPPORT_CPUS, Placement
 from pipelines.sinks.base import Sink
@@ -58,6 +58,19 @@ def scan(splits: Sequence[Split], source: SourceConfig) -> Read:
     return Read(duplicates.splits, sum(found.rows for found in scans), duplicates)
 
 
+def read_dataset(config: JobConfig, read: Read, add: AddFigures) -> Dataset:
+    """Read the splits, lazily, into blocks of at most ``compute.block_rows`` rows; with images, also of 60 MB."""
+    tasks = [
+        pickle.dumps([(read.splits[number], read.duplicates.of_split(number)) for number in group])
+        for group in group_splits(read.splits)
+    ]
+    source = ray.data.from_arrow([pa.table({"task": [task]}) for task in tasks])
+    if any(split.holds_images(config.source.image) for split in read.splits):
+        limit_image_blocks(source)
+    rows = on_tasks(source, read_rows, {"config": config, "add": add}, cpus=READ_CPUS)
+    return rows.repartition(target_num_rows_per_block=config.compute.block_rows)
+
+
 def build_dataset(
     config: JobConfig,
     read: Read,
@@ -68,13 +81,7 @@ def build_dataset(
 ) -> Dataset:
     """Chain the stages lazily; each block that comes out is the receipt of a block that the sinks acknowledged."""
     compute = config.compute
-    tasks = [
-        pickle.dumps([(read.splits[number], read.duplicates.of_split(number)) for number in group])
-        for group in group_splits(read.splits)
-    ]
-    source = ray.data.from_arrow([pa.table({"task": [task]}) for task in tasks])
-    rows = on_tasks(source, read_rows, {"config": config, "add": add}, cpus=READ_CPUS)
-    rows = rows.repartition(target_num_rows_per_block=compute.block_rows)
+    rows = read_dataset(config, read, add)
     lookers = max(1, max(placement.workers for placement in placements.values()) // 2)
     rows = on_tasks(rows, skip_held, {"sinks": sinks, "add": add}, cpus=SUPPORT_CPUS, at_once=lookers)
     for embedding in config.embeddings:

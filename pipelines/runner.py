@@ -80,11 +80,11 @@ class EmbeddingPipeline:
 
         Raises SourceError, ModelNotFoundError or SinkError where ``run`` would.
         """
-        source = plan_source(self.config.source)
+        source = plan_source(self.config.source, images=self.config.takes_images)
         facts = self._facts()
         sinks = [make_sink(sink) for sink in self.config.sink]
         return JobPlan(
-            files=len({split.path for split in source.splits}),
+            files=source.files,
             skipped_files=source.skipped_files,
             bytes=sum(split.bytes for split in source.splits),
             fingerprint=facts.fingerprint,
@@ -118,7 +118,7 @@ class EmbeddingPipeline:
         chunking = self.config.chunking
         tokenizer = load_tokenizer(chunking.tokenizer) if chunking else None
         missing = n
-        for split in plan_source(self.config.source).splits:
+        for split in plan_source(self.config.source, images=self.config.takes_images).splits:
             for table in read_split(split, self.config.source, block_rows=n):
                 chunks = chunk_table(table, chunking, tokenizer)
                 yield chunks
@@ -241,7 +241,7 @@ class _Run:
         return report
 
     def _embed_all(self, facts: JobFacts) -> None:
-        source = plan_source(self._config.source)
+        source = plan_source(self._config.source, images=self._config.takes_images)
         self._report.fingerprint = facts.fingerprint
         self._report.models = self._pipeline._models(facts)
         self._report.notices = self._pipeline._notices()

@@ -9,6 +9,7 @@ import re
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -18,12 +19,17 @@ import xxhash
 
 ERROR_TYPE = pa.struct([("stage", pa.string()), ("type", pa.string()), ("message", pa.string())])
 
-# What every source yields. `payload` is a JSON object; `origin` says where a row was read ("docs.jsonl:17").
+# Encoded bytes of a row's image, as they were read. No embedding's column can have such a name.
+IMAGE_COLUMN = "_image"
+
+# What every source yields. `payload` is a JSON object; `origin` says where a row was read ("docs.jsonl:17"). Text and
+# image are null where a live row has none; it has one of them at least. A dead row has no image.
 SOURCE_SCHEMA = pa.schema(
     [
         ("document_id", pa.string()),
         ("text", pa.large_string()),
         ("payload", pa.large_string()),
+        (IMAGE_COLUMN, pa.large_binary()),
         ("origin", pa.string()),
         ("error", ERROR_TYPE),
     ]
@@ -42,6 +48,8 @@ CHUNK_SCHEMA = pa.schema(
 
 # `id` is the point id: a UUID, or an unsigned integer in decimal.
 IDENTIFIED_SCHEMA = pa.schema([*CHUNK_SCHEMA, ("id", pa.string()), ("content_hash", pa.string())])
+
+Buffer: TypeAlias = bytes | pa.Buffer
 
 NAMESPACE = uuid.UUID("6f1c1f5e-3f0e-5b52-9a39-6a2f4c0c5d11")
 # Only the form Qdrant gives back: two spellings of one UUID are two documents, and must not meet in one point.
@@ -106,16 +114,17 @@ def point_id(corpus: str, document_id: str, chunk_no: int, *, chunked: bool) -> 
     return str(uuid.uuid5(NAMESPACE, f"{corpus}/{document_id}/{chunk_no}"))
 
 
-def content_hashes(texts: Iterable[str | None], payloads: Iterable[str | None]) -> list[str]:
-    """Hash what a point is made from, text and payload: a row whose hash is unchanged is not embedded again."""
-    return [
-        xxhash.xxh3_128_hexdigest(f"{len(text or '')}:{text or ''}{payload or ''}".encode(errors="surrogatepass"))
-        for text, payload in zip(texts, payloads, strict=True)
-    ]
+def content_hash(text: str | None, payload: str | None, image: Buffer | None = None) -> str:
+    """Hash what a point is made from: a row whose hash is unchanged is not embedded again."""
+    # Without an image a hash begins with a digit, so that the two kinds never meet.
+    picture = "" if image is None else f"image:{xxhash.xxh3_128_hexdigest(image)}:"
+    content = f"{picture}{len(text or '')}:{text or ''}{payload or ''}"
+    digest: str = xxhash.xxh3_128_hexdigest(content.encode(errors="surrogatepass"))
+    return digest
 
 
 def identify(table: pa.Table, corpus: str, *, chunked: bool) -> pa.Table:
-    """Add ``id`` and ``content_hash`` to rows of CHUNK_SCHEMA; dead rows get nulls."""
+    """Add ``id`` and ``content_hash`` (of text, payload and image) to rows of CHUNK_SCHEMA; dead rows get nulls."""
     dead = is_dead(table)
     names = zip(table["document_id"].to_pylist(), table["chunk_no"].to_pylist(), dead, strict=True)
     ids = [None if gone else point_id(corpus, name, chunk, chunked=chunked) for name, chunk, gone in names]
@@ -124,7 +133,12 @@ def identify(table: pa.Table, corpus: str, *, chunked: bool) -> pa.Table:
         # A chunk that only moved must be written again, and one more or less tells the sink to look for stale ones.
         spans = zip(*(table[name].to_pylist() for name in ("chunk_start", "chunk_end", "chunk_count")), strict=True)
         payloads = [f"{payload}{span}" for payload, span in zip(payloads, spans, strict=True)]
-    hashes = content_hashes(table["text"].to_pylist(), payloads)
+    texts = table["text"].to_pylist()
+    # Buffers, because to make Python bytes of images would copy them.
+    images = (
+        [image.as_buffer() for image in table[IMAGE_COLUMN]] if table[IMAGE_COLUMN].null_count < len(dead) else None
+    )
+    hashes = [content_hash(*content) for content in zip(texts, payloads, images or [None] * len(texts), strict=True)]
     hash_column = pc.if_else(pa.array(dead), pa.scalar(None, pa.string()), pa.array(hashes, pa.string()))
     return table.append_column("id", pa.array(ids, pa.string())).append_column("content_hash", hash_column)
 

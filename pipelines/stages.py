@@ -22,7 +22,7 @@ from embedders.factory import family_options, make_embedder
 from pipelines.chunking import chunk_table, load_tokenizer
 from pipelines.config import EmbeddingConfig, JobConfig
 from pipelines.preflight import Placement
-from pipelines.schema import RowError, add_errors, identify, is_dead, set_column
+from pipelines.schema import IMAGE_COLUMN, RowError, add_errors, identify, is_dead, set_column
 from pipelines.sinks.base import Sink
 from pipelines.sinks.dead_letters import write_dead
 from pipelines.sources import read_split
@@ -32,6 +32,7 @@ RECEIPT_SCHEMA = pa.schema(
     [("documents", pa.float64()), ("written", pa.int64()), ("dead", pa.int64()), ("samples", pa.list_(pa.string()))]
 )
 SAMPLES_A_BLOCK = 3
+SAMPLE_COLUMNS = ["document_id", "origin", "error"]
 
 
 def build_embedder(embedding: EmbeddingConfig, placement: Placement | None = None) -> Embedder:
@@ -86,7 +87,7 @@ def skip_held(table: pa.Table, *, sinks: Sequence[Sink], add: AddFigures) -> pa.
     keep = np.ones(table.num_rows, dtype=bool)
     keep[live] = ~held
     figures = {"rows": int(held.sum()), "seconds": time.perf_counter() - started}
-    add("skip", {**figures, "documents": float(document_shares(table.filter(~keep)).sum())})
+    add("skip", {**figures, "documents": float(document_shares(table.select(["chunk_count"]).filter(~keep)).sum())})
     return table.filter(keep)
 
 
@@ -114,8 +115,9 @@ class EmbedStage:
 def write_rows(table: pa.Table, *, sinks: Sequence[Sink], dead_letters: str, run_id: str, add: AddFigures) -> pa.Table:
     """Write live rows to every sink and dead ones to the dead letters; returns a receipt of what was acknowledged.
 
-    A row that one sink rejects is dead, and not offered to the sinks after it.
+    A row that one sink rejects is dead, and not offered to the sinks after it. Images are kept nowhere.
     """
+    table = table.drop_columns([IMAGE_COLUMN])
     for sink in sinks:
         started = time.perf_counter()
         live = np.flatnonzero(~is_dead(table))
@@ -130,7 +132,7 @@ def write_rows(table: pa.Table, *, sinks: Sequence[Sink], dead_letters: str, run
         "documents": float(document_shares(table).sum()),
         "written": table.num_rows - dead.num_rows,
         "dead": dead.num_rows,
-        "samples": [_describe(row) for row in dead.slice(0, SAMPLES_A_BLOCK).to_pylist()],
+        "samples": [_describe(row) for row in dead.slice(0, SAMPLES_A_BLOCK).select(SAMPLE_COLUMNS).to_pylist()],
     }
     return pa.Table.from_pylist([receipt], schema=RECEIPT_SCHEMA)
 

@@ -1,4 +1,4 @@
-"""Rows that could not be embedded or written, kept as Parquet with their text and the reason."""
+"""Rows that could not be embedded or written, kept as Parquet with their text and the reason, but without images."""
 
 from __future__ import annotations
 

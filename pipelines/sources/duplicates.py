@@ -14,7 +14,7 @@ from pipelines.config import SourceConfig
 from pipelines.sources.lines import count_lines
 from pipelines.sources.parquet import ids_alone_decide, parquet_records
 from pipelines.sources.read import READ_ERRORS, Repeats, read_records
-from pipelines.sources.rows import Fields, blocks, parse_id
+from pipelines.sources.rows import Fields, blocks, parse_id, parse_rows
 from pipelines.sources.split import Record, Split
 
 SCAN_ROWS = 1024
@@ -41,11 +41,13 @@ class SplitScan:
 def scan_split(split: Split, config: SourceConfig) -> SplitScan:
     """Count a split's rows and hash their ids.
 
-    Text files are not opened, and of a Parquet file only the ids are read where its footer tells that no other
+    Files of one document, text or image, are not opened, nor are images that rows refer to; one that will turn out
+    not to be readable counts as live. Of a Parquet file only the ids are read where its footer tells that no other
     column can make a row dead; else this takes as long as reading. Never raises for data.
     """
-    if split.format == "text":
-        return SplitScan(split, 1, 0, None, _keys([split.name]), np.zeros(1, np.uint64))
+    if split.format in ("text", "image"):
+        names = [file.name for file in split.files[: split.max_rows]] if split.files else [split.name]
+        return SplitScan(split, len(names), 0, None, _keys(names), np.arange(len(names), dtype=np.uint64))
     fields = Fields.of(split, config)
     scan = _scan_ids(split, fields) or _scan_rows(split, config, fields)
     if split.stop is None or split.format != "jsonl":
@@ -56,12 +58,12 @@ def scan_split(split: Split, config: SourceConfig) -> SplitScan:
 def _scan_rows(split: Split, config: SourceConfig, fields: Fields) -> SplitScan:
     rows = characters = 0
     keys, positions = [np.zeros(0, np.uint64)], [np.zeros(0, np.uint64)]
-    for block in blocks(read_records(split, config), fields, SCAN_ROWS):
-        alive = [row for row, error in enumerate(block.errors) if error is None]
-        rows += len(block.ids)
-        characters += sum(len(block.texts[row] or "") for row in alive)
-        keys.append(_keys([block.ids[row] or "" for row in alive]))
-        positions.append(np.array([block.positions[row] for row in alive], dtype=np.uint64))
+    for block in blocks(parse_rows(read_records(split, config), fields), SCAN_ROWS):
+        alive = [row for row in block if row.error is None]
+        rows += len(block)
+        characters += sum(len(row.text or "") for row in alive)
+        keys.append(_keys([row.id or "" for row in alive]))
+        positions.append(np.array([row.position for row in alive], dtype=np.uint64))
     key_array = np.concatenate(keys)
     return SplitScan(split, rows, rows - len(key_array), characters, key_array, np.concatenate(positions))
 
@@ -72,7 +74,7 @@ def _scan_ids(split: Split, fields: Fields) -> SplitScan | None:
         return None
     ids: list[str] = []
     try:
-        if not ids_alone_decide(split, fields.id, fields.text, fields.payload):
+        if not ids_alone_decide(split, fields.id, fields.text, fields.payload, fields.image):
             return None
         for record in islice(parquet_records(split, {fields.id}), split.max_rows):
             name = _plain_id(record, fields.id)

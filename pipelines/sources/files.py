@@ -37,9 +37,14 @@ class FoundFile:
 
 
 @lru_cache(maxsize=64)
+def opened(root: str) -> tuple[fs.FileSystem, str]:
+    """Open the file system of a path or URL, once a process, and say where in it that is."""
+    return open_filesystem(root)
+
+
 def filesystem_of(root: str) -> fs.FileSystem:
     """Open the file system of a path or URL; once a process."""
-    return open_filesystem(root)[0]
+    return opened(root)[0]
 
 
 def find_files(path: str) -> list[FoundFile]:

@@ -96,29 +96,48 @@ def _python_value(scalar: pa.Scalar) -> Any:
         return Undecodable(str(error))
 
 
-def ids_alone_decide(split: Split, id_column: str, text_column: str, payload: Collection[str] | None) -> bool:
-    """Tell from the footer whether no row of the split can be dead but for its id.
+def ids_alone_decide(
+    split: Split, id_column: str, text_column: str, payload: Collection[str] | None, image_column: str | None = None
+) -> bool:
+    """Tell from the footer whether no row of the split can be dead but for its id, or an image that is unusable.
 
     So it is where ids and texts are strings (ids may be integers) without nulls, and payload columns are of kinds
-    and ranges that have a JSON form. Then ids can be compared without reading texts.
+    and ranges that have a JSON form. Where there is a column of images, these must have no nulls, and texts may.
+    Then ids can be compared without reading texts and images.
     """
     with _open(split) as file:
         schema, metadata = file.schema_arrow, file.metadata
         kinds = {field.name: _kind(field.type) for field in schema}
-        if kinds.get(id_column) not in ("string", "integer") or kinds.get(text_column) != "string":
+        if kinds.get(id_column) not in ("string", "integer"):
             return False
-        others = {name for name in kinds if payload is None or name in payload} - {id_column, text_column}
-        if any(kinds[name] is None for name in others):
+        if kinds.get(text_column, None if image_column is None else "string") != "string":
+            return False
+        whole = text_column if image_column is None else _image_leaf(schema, image_column)
+        others = {name for name in kinds if payload is None or name in payload}
+        others -= {id_column, text_column, image_column or ""}
+        if whole is None or any(kinds[name] is None for name in others):
             return False
         ranged = [name for name in others if kinds[name] == "ranged"]
         for group in range(split.start, metadata.num_row_groups if split.stop is None else split.stop):
             chunks = [metadata.row_group(group).column(at) for at in range(metadata.num_columns)]
             statistics = {chunk.path_in_schema: chunk.statistics for chunk in chunks}
-            if any(_nulls(statistics.get(name)) != 0 for name in (id_column, text_column)):
+            if any(_nulls(statistics.get(name)) != 0 for name in (id_column, whole)):
                 return False
             if not all(_has_range(statistics.get(name)) for name in ranged):
                 return False
     return True
+
+
+def _image_leaf(schema: pa.Schema, column: str) -> str | None:
+    """Name the column of values in which an image column has its nulls; None where it is of no kind for images."""
+    if column not in schema.names:
+        return None
+    kind = schema.field(column).type
+    if pa.types.is_struct(kind):
+        names = [field.name for field in kind]
+        return f"{column}.bytes" if "bytes" in names and pa.types.is_binary(kind.field("bytes").type) else None
+    tests = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_string, pa.types.is_large_string)
+    return column if any(test(kind) for test in tests) else None
 
 
 def _kind(column: pa.DataType) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from difflib import get_close_matches
@@ -13,65 +13,67 @@ from pipelines.config import SourceConfig
 from pipelines.errors import SourceError
 from pipelines.filesystem import without_credentials
 from pipelines.sources.files import FoundFile, find_files
+from pipelines.sources.formats import COMPRESSIONS, ENDINGS, format_of
 from pipelines.sources.parquet import Footer, read_footer
 from pipelines.sources.read import READ_ERRORS, read_records
-from pipelines.sources.split import Format, SourcePlan, Split
+from pipelines.sources.split import Format, ImageFile, SourcePlan, Split
 from pipelines.sources.text_formats import csv_columns
 
 SPLIT_BYTES = 64 << 20
+IMAGES_A_SPLIT = 500
 FOOTER_THREADS = 16
 # So many lines of each JSONL file are looked at for a column that no line before had.
 SAMPLE_LINES = 1000
 SHOWN_COLUMNS = 30
-COMPRESSIONS = (".gz", ".bz2", ".zst")
-ENDINGS: dict[str, Format] = {
-    ".parquet": "parquet",
-    ".pq": "parquet",
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".jsonlines": "jsonl",
-    ".json": "jsonl",
-    ".csv": "csv",
-    ".tsv": "csv",
-    ".txt": "text",
-    ".text": "text",
-    ".md": "text",
-    ".markdown": "text",
-    ".rst": "text",
-}
+# Formats whose rows have the columns that a configuration names.
+TABLES = ("parquet", "jsonl", "csv")
 
 
-def plan_source(config: SourceConfig) -> SourcePlan:
+def plan_source(config: SourceConfig, *, images: bool = True) -> SourcePlan:
     """Expand the source's paths and cut the files into splits of about 64 MB, in an order that never changes.
 
-    Files whose ending tells nothing are passed over and counted where ``format`` is auto; below a folder, so are
-    those of another format than ``format``. With ``limit``, splits
-    past it are left out; files that do not tell their number of rows are read for that.
+    Where ``format`` is auto, files whose ending tells nothing are passed over and counted; below a folder or glob, so
+    are image files where ``images`` is False (nothing of the job takes images) or ``source.image`` names a column
+    (they are what rows refer to). Below a folder, files of another format than ``format`` are, too. With ``limit``,
+    splits past it are left out; files that do not tell their number of rows are read for that.
 
-    Raises SourceError where a path has no file, two text files would have one id, or a column that the
+    Raises SourceError where a path has no file, two text or image files would have one id, or a column that the
     configuration names is in no file (JSONL: in none of the first 1,000 lines of any).
     """
-    files, skipped = _choose_files(config)
-    whole = [_whole(file, kind) for file, kind in files]
-    _check_names(whole)
+    files, skipped = _choose_files(config, images=images and config.image is None)
+    pictures = [ImageFile(file.root, file.path, file.name, file.bytes) for file, kind in files if kind == "image"]
+    whole = [_whole(file, kind) for file, kind in files if kind != "image"]
+    _check_names([*pictures, *(split for split in whole if split.format == "text")])
     with ThreadPoolExecutor(FOOTER_THREADS) as pool:
         footers = list(pool.map(_footer, whole))
-    _check_columns(config, whole, footers)
+    _check_columns(config, whole, footers, pictures)
     twice = {name for name, count in Counter(split.name for split in whole).items() if count > 1}
     named = [replace(split, name=split.path) if split.name in twice else split for split in whole]
     splits = [piece for split, footer in zip(named, footers, strict=True) for piece in _cut(split, footer)]
+    splits += group_images(pictures)
     return SourcePlan(tuple(splits if config.limit is None else _limited(splits, config, config.limit)), skipped)
 
 
-def format_of(name: str) -> Format | None:
-    """Tell a file's format by its ending; None if it is of no known kind. Parquet compresses by itself."""
-    lower = name.lower()
-    bare = next((lower.removesuffix(ending) for ending in COMPRESSIONS if lower.endswith(ending)), lower)
-    kind = next((kind for ending, kind in ENDINGS.items() if bare.endswith(ending)), None)
-    return None if kind == "parquet" and bare != lower else kind
+def group_images(files: Iterable[ImageFile]) -> Iterator[Split]:
+    """Put neighbouring image files together: a million of them are not a million splits."""
+    group: list[ImageFile] = []
+    size = 0
+    for file in files:
+        if group and (size + file.bytes > SPLIT_BYTES or len(group) >= IMAGES_A_SPLIT):
+            yield _image_split(group, size)
+            group, size = [], 0
+        group.append(file)
+        size += file.bytes
+    if group:
+        yield _image_split(group, size)
 
 
-def _choose_files(config: SourceConfig) -> tuple[list[tuple[FoundFile, Format]], int]:
+def _image_split(files: Sequence[ImageFile], size: int) -> Split:
+    first = files[0]
+    return Split(first.root, first.path, first.name, "image", size, rows=len(files), files=tuple(files))
+
+
+def _choose_files(config: SourceConfig, *, images: bool) -> tuple[list[tuple[FoundFile, Format]], int]:
     chosen: dict[tuple[str, str, str], tuple[FoundFile, Format]] = {}
     skipped = set()
     for path in config.paths:
@@ -82,14 +84,15 @@ def _choose_files(config: SourceConfig) -> tuple[list[tuple[FoundFile, Format]],
                 raise SourceError(
                     f"source.path {without_credentials(path)}: its format cannot be told; set source.format"
                 )
-            if kind is None or (known not in (None, kind) and file.by == "folder"):
+            unasked = kind == "image" and config.format == "auto" and not images and file.by != "name"
+            if kind is None or unasked or (known not in (None, kind) and file.by == "folder"):
                 skipped.add(file.place)
             else:
                 chosen.setdefault(file.place, (file, kind))
     if not chosen:
         raise SourceError(
             f"source.path {', '.join(map(without_credentials, config.paths))}: {len(skipped)} files, none of which has "
-            f"an ending that tells its format ({', '.join(ENDINGS)}); set source.format"
+            f"an ending that tells its format ({', '.join(ENDINGS)}) and that this job takes; set source.format"
         )
     return list(chosen.values()), len(skipped - set(chosen))
 
@@ -98,12 +101,12 @@ def _whole(file: FoundFile, kind: Format) -> Split:
     return Split(file.root, file.path, file.name, kind, file.bytes)
 
 
-def _check_names(splits: Iterable[Split]) -> None:
-    texts: dict[str, Split] = {}
-    for split in splits:
-        if split.format == "text" and texts.setdefault(split.name, split) is not split:
+def _check_names(files: Iterable[Split | ImageFile]) -> None:
+    named: dict[str, Split | ImageFile] = {}
+    for file in files:
+        if named.setdefault(file.name, file) is not file:
             raise SourceError(
-                f"source.path: {texts[split.name].path} and {split.path} would both have the id {split.name!r}; "
+                f"source.path: {named[file.name].path} and {file.path} would both have the id {file.name!r}; "
                 "name the folder above both instead"
             )
 
@@ -152,13 +155,21 @@ def _limited(splits: Iterable[Split], config: SourceConfig, limit: int) -> Itera
         yield cut
 
 
-def _check_columns(config: SourceConfig, splits: list[Split], footers: list[Footer | None]) -> None:
+def _check_columns(
+    config: SourceConfig, splits: list[Split], footers: list[Footer | None], pictures: Sequence[ImageFile]
+) -> None:
     """See to it that each column of the configuration is in some file; reads no further than it must."""
     wanted = dict.fromkeys(config.payload, "payload") if config.payload != "all" else {}
+    # Read from the images themselves.
+    if config.exif:
+        wanted.pop("exif", None)
     wanted |= {config.id: "id"} if config.id is not None else {}
-    if any(split.format != "text" for split in splits):
-        wanted |= {config.text: "text"}
-    there: dict[str, None] = {}
+    if any(split.format in TABLES for split in splits):
+        wanted |= {config.image: "image"} if config.image is not None else {}
+        # Where images are, the default name of the text's column need be no column.
+        if config.image is None or config.text != type(config).model_fields["text"].default:
+            wanted |= {config.text: "text"}
+    there: dict[str, None] = {"path": None} if pictures else {}
     for split, footer in zip(splits, footers, strict=True):
         if wanted.keys() <= there.keys():
             return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
@@ -14,10 +14,14 @@ import pyarrow as pa
 
 from pipelines.config import SourceConfig
 from pipelines.schema import SOURCE_SCHEMA, RowError, error_array
+from pipelines.sources.exif import read_exif
+from pipelines.sources.image_loader import ImageLoader
 from pipelines.sources.parquet import parquet_records
-from pipelines.sources.rows import Block, Fields, blocks
+from pipelines.sources.read_ahead import fetch_images
+from pipelines.sources.rows import Fields, Row, add_to_payload, blocks, parse_rows
 from pipelines.sources.split import STAGE, Record, Split, unreadable
 from pipelines.sources.text_formats import csv_records, jsonl_records, text_records
+from pipelines.sources.webdataset import webdataset_records
 
 # pyarrow's own errors derive from ArrowException or OSError.
 READ_ERRORS = (OSError, EOFError, zlib.error, csv.Error, UnicodeError, pa.ArrowException)
@@ -34,25 +38,41 @@ class Repeats:
 def read_split(
     split: Split, config: SourceConfig, *, block_rows: int, repeats: Repeats | None = None
 ) -> Iterator[pa.Table]:
-    """Yield a split's rows as tables of SOURCE_SCHEMA with at most ``block_rows`` rows; fewer where texts are long.
+    """Yield a split's rows as tables of SOURCE_SCHEMA with at most ``block_rows`` rows and 64 MB, or one larger row.
 
-    Never raises for data: a row that cannot be used, or repeats an id, has an error; so has the one row, without
-    an id, that stands for an unreadable file or the unreadable rest of one.
+    Images are fetched from where rows refer to. Never raises for data: a row that cannot be used, or repeats an id,
+    has an error; so has the one row, without an id, that stands for an unreadable file or the unreadable rest of one.
     """
     fields = Fields.of(split, config)
-    for block in blocks(read_records(split, config), fields, block_rows):
-        if repeats is not None:
-            _mark_repeats(block, repeats)
-        yield pa.table(
-            [
-                pa.array(block.ids, pa.string()),
-                pa.array(block.texts, pa.large_string()),
-                pa.array(block.payloads, pa.large_string()),
-                pa.array([split.origin(position) for position in block.positions], pa.string()),
-                error_array(block.errors),
-            ],
-            schema=SOURCE_SCHEMA,
-        )
+    rows = _marked(parse_rows(read_records(split, config), fields), repeats)
+    if fields.image is None:
+        yield from (_table(block, split) for block in blocks(rows, block_rows))
+        return
+    with ImageLoader(split, config) as loader:
+        fetched = fetch_images(rows, loader)
+        described = map(_with_exif, fetched) if config.exif else fetched
+        yield from (_table(block, split) for block in blocks(described, block_rows))
+
+
+def _table(block: list[Row], split: Split) -> pa.Table:
+    images = [row.image if row.error is None else None for row in block]
+    return pa.table(
+        [
+            pa.array([row.id for row in block], pa.string()),
+            pa.array([row.text for row in block], pa.large_string()),
+            pa.array([row.payload for row in block], pa.large_string()),
+            pa.array(images, pa.large_binary()),
+            pa.array([split.origin(row.position) for row in block], pa.string()),
+            error_array([row.error for row in block]),
+        ],
+        schema=SOURCE_SCHEMA,
+    )
+
+
+def _with_exif(row: Row) -> Row:
+    if row.image is not None and row.error is None and (found := read_exif(row.image)):
+        row.payload = add_to_payload(row.payload, "exif", found)
+    return row
 
 
 def read_records(split: Split, config: SourceConfig) -> Iterator[Record]:
@@ -76,15 +96,29 @@ def _records(split: Split, config: SourceConfig) -> Iterator[Record]:
         return parquet_records(split, Fields.of(split, config).columns)
     if split.format == "csv":
         return csv_records(split, config.delimiter)
+    if split.format == "webdataset":
+        return webdataset_records(split, config)
+    if split.format == "image":
+        return image_records(split)
     return jsonl_records(split) if split.format == "jsonl" else text_records(split)
 
 
-def _mark_repeats(block: Block, repeats: Repeats) -> None:
-    positions = np.array([-1 if position is None else position for position in block.positions])
-    at = np.searchsorted(repeats.positions, positions)
-    hashed = set(block.hashed)
-    for row in np.flatnonzero(np.isin(positions, repeats.positions)):
-        first = repeats.firsts[at[row]]
-        what = "the content" if row in hashed else f"document id {str(block.ids[row])[:200]!r}"
-        message = f"{what} was already read at {first}; the first is kept"
-        block.errors[row] = block.errors[row] or RowError(STAGE, "DuplicateId", message)
+def image_records(split: Split) -> Iterator[Record]:
+    """Name a split's image files, without opening one: each is a document, whose id is its name."""
+    for position, file in enumerate(split.files):
+        yield position, {"id": file.name, "image": file, "path": file.name}, None
+
+
+def _marked(rows: Iterable[Row], repeats: Repeats | None) -> Iterator[Row]:
+    """Give the rows that repeat an id an error; their images are not fetched then."""
+    if repeats is None:
+        yield from rows
+        return
+    firsts = dict(zip(repeats.positions.tolist(), repeats.firsts, strict=True))
+    for row in rows:
+        first = firsts.get(row.position)
+        if first is not None and row.error is None:
+            what = "the content" if row.hashed else f"document id {str(row.id)[:200]!r}"
+            row.error = RowError(STAGE, "DuplicateId", f"{what} was already read at {first}; the first is kept")
+            row.image = row.reference = None
+        yield row

@@ -1,4 +1,4 @@
-"""Records -> rows of SOURCE_SCHEMA: id, text and payload, or the error that makes a row dead."""
+"""Records -> rows of SOURCE_SCHEMA: id, text, payload and image, or the error that makes a row dead."""
 
 from __future__ import annotations
 
@@ -6,101 +6,143 @@ import json
 import math
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
 from pipelines.config import SourceConfig
-from pipelines.schema import RowError, content_hashes
-from pipelines.sources.split import STAGE, Record, Split, Undecodable
+from pipelines.schema import RowError, content_hash
+from pipelines.sources.image_values import Reference, named_path, parse_image, too_large
+from pipelines.sources.split import STAGE, Oversized, Record, Split, Undecodable
 
-# A block ends here also when it has fewer rows than asked for: long texts must not fill the memory.
+# A block ends here also when it has fewer rows than asked for: long texts and images must not fill the memory.
 BLOCK_CHARACTERS = 16 << 20
+BLOCK_BYTES = 64 << 20
+# Column of a webdataset sample's image.
+MEMBER_IMAGE = "__image__"
+NOTHING = "the row has neither text nor image"
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _MISSING = object()
 
 
 @dataclass(frozen=True)
 class Fields:
-    """Which columns are id (None: made from the content), text, and payload (None: all others)."""
+    """Which columns are id (None: made from the content), text, payload (None: all others) and image, if any."""
 
     id: str | None
     text: str
     payload: frozenset[str] | None
+    image: str | None = None
+    max_image_bytes: int = 0
 
     @classmethod
     def of(cls, split: Split, config: SourceConfig) -> Fields:
-        """Choose the fields of one split; text files have the ones that ``text_records`` gives them."""
+        """Choose the fields of one split; files that are one document have the ones that their reader gives them."""
         payload = None if config.payload == "all" else frozenset(config.payload)
         if split.format == "text":
             return cls("id", "text", payload)
-        return cls(config.id, config.text, payload)
+        if split.format == "image":
+            return cls("id", "text", payload, "image", config.max_image_bytes)
+        image = MEMBER_IMAGE if split.format == "webdataset" else config.image
+        return cls(config.id, config.text, payload, image, config.max_image_bytes)
 
     @property
     def columns(self) -> frozenset[str] | None:
         """All columns to read; None for all there are."""
-        return None if self.payload is None else self.payload | {self.text} | ({self.id} if self.id else set())
+        named = {name for name in (self.id, self.text, self.image) if name is not None}
+        return None if self.payload is None else self.payload | named
 
 
-@dataclass
-class Block:
-    """Rows column by column, with their positions in the split; ``hashed`` are the rows whose id is their content."""
+@dataclass(slots=True)
+class Row:
+    """One row, with its position in the split: what is usable of it, and an error if anything is not.
 
-    positions: list[int | None] = field(default_factory=list)
-    ids: list[str | None] = field(default_factory=list)
-    texts: list[str | None] = field(default_factory=list)
-    payloads: list[str | None] = field(default_factory=list)
-    errors: list[RowError | None] = field(default_factory=list)
-    hashed: list[int] = field(default_factory=list)
+    Of ``image`` (bytes) and ``reference`` (where they are), one at most is not None. ``hashed`` tells that the id is
+    made from the content, of which an image that is elsewhere counts by its path.
+    """
 
-    def name_by_content(self) -> None:
-        """Give each live row without an id the hash of its text and payload."""
-        rows = range(len(self.ids))
-        self.hashed = [row for row in rows if self.ids[row] is None and self.errors[row] is None]
-        texts, payloads = [self.texts[row] for row in self.hashed], [self.payloads[row] for row in self.hashed]
-        for row, name in zip(self.hashed, content_hashes(texts, payloads), strict=True):
-            self.ids[row] = name
+    position: int | None
+    id: str | None = None
+    text: str | None = None
+    payload: str | None = None
+    image: bytes | None = None
+    reference: Reference | None = None
+    error: RowError | None = None
+    hashed: bool = False
+
+    @property
+    def characters(self) -> int:
+        """Length of text and payload."""
+        return len(self.text or "") + len(self.payload or "")
 
 
-def blocks(records: Iterable[Record], fields: Fields, block_rows: int) -> Iterator[Block]:
-    """Parse records and gather them into blocks of at most ``block_rows`` rows."""
-    block, characters = Block(), 0
+def parse_rows(records: Iterable[Record], fields: Fields) -> Iterator[Row]:
+    """Parse records; a live row without an id gets one from its content."""
     for position, values, error in records:
-        name = text = payload = None
-        if values is not None:
-            name, text, payload, error = parse_row(values, fields)
-            characters += len(text or "") + len(payload or "")
-        block.positions.append(position)
-        block.ids.append(name)
-        block.texts.append(text)
-        block.payloads.append(payload)
-        block.errors.append(error)
-        if len(block.ids) >= block_rows or characters >= BLOCK_CHARACTERS:
-            block.name_by_content()
+        if values is None:
+            yield Row(position, error=error)
+            continue
+        row = parse_row(values, fields, position)
+        if row.id is None and row.error is None:
+            where = row.reference.encode() if isinstance(row.reference, str) else None
+            row.id = content_hash(row.text, row.payload, where if row.image is None else row.image)
+            row.hashed = True
+        yield row
+
+
+def blocks(rows: Iterable[Row], block_rows: int) -> Iterator[list[Row]]:
+    """Gather rows into blocks of at most ``block_rows``.
+
+    A block ends with the row that reaches BLOCK_CHARACTERS, and before one that would take it past BLOCK_BYTES.
+    """
+    block: list[Row] = []
+    characters = size = 0
+    for row in rows:
+        row_bytes = row.characters + len(row.image or b"")
+        if block and size + row_bytes > BLOCK_BYTES:
             yield block
-            block, characters = Block(), 0
-    if block.ids:
-        block.name_by_content()
+            block, characters, size = [], 0, 0
+        block.append(row)
+        characters += row.characters
+        size += row_bytes
+        if len(block) >= block_rows or characters >= BLOCK_CHARACTERS:
+            yield block
+            block, characters, size = [], 0, 0
+    if block:
         yield block
 
 
-def parse_row(values: dict[str, Any], fields: Fields) -> tuple[str | None, str | None, str | None, RowError | None]:
-    """Take id, text and payload (a JSON object) out of one row, and the error if one of them is unusable.
+def parse_row(values: dict[str, Any], fields: Fields, position: int | None = None) -> Row:
+    """Take id, text, payload (a JSON object) and image out of one row, and the error if one of them is unusable.
 
-    The id is None where the row has none. What is usable of a row with an error is given all the same; characters
-    that UTF-8 cannot hold are U+FFFD in it.
+    The id is None where the row has none. What is usable of a row with an error is given all the same, but for the
+    image; characters that UTF-8 cannot hold are U+FFFD in it.
     """
     name, id_error = parse_id(values.get(fields.id)) if fields.id is not None else (None, None)
-    text, text_error = _parse_text(values.get(fields.text, _MISSING), fields.text)
+    text, text_error = _parse_text(values.get(fields.text, _MISSING), fields)
+    named = (fields.text, fields.id, fields.image)
     kept = {
         key: value
         for key, value in values.items()
-        if key != fields.text and key != fields.id and (fields.payload is None or key in fields.payload)
+        if key not in named and (fields.payload is None or key in fields.payload)
     }
+    image = reference = image_error = None
+    if fields.image is not None:
+        value = values.get(fields.image)
+        image, reference, image_error = parse_image(value, fields.max_image_bytes)
+        path = named_path(value)
+        if path is not None and (fields.payload is None or fields.image in fields.payload):
+            kept[fields.image] = path
+        if text is None and image is None and reference is None:
+            image_error = image_error or RowError(STAGE, "EmptyRow", NOTHING)
     payload, payload_error = _parse_payload(kept)
-    return name, text, payload, text_error or id_error or payload_error
+    error = text_error or image_error or id_error or payload_error
+    row = Row(position, name, text, payload, error=error)
+    if error is None:
+        row.image, row.reference = image, reference
+    return row
 
 
 def parse_id(value: Any) -> tuple[str | None, RowError | None]:
@@ -114,7 +156,10 @@ def parse_id(value: Any) -> tuple[str | None, RowError | None]:
     return None, RowError(STAGE, "InvalidId", f"the id {_what(value)}, not a string or an integer")
 
 
-def _parse_text(value: Any, column: str) -> tuple[str | None, RowError | None]:
+def _parse_text(value: Any, fields: Fields) -> tuple[str | None, RowError | None]:
+    # Where images are, a text may be missing; CSV has no null but only empty fields.
+    if fields.image is not None and (value is None or value is _MISSING or value == ""):
+        return None, None
     if isinstance(value, bytes):
         try:
             value = value.decode()
@@ -124,7 +169,9 @@ def _parse_text(value: Any, column: str) -> tuple[str | None, RowError | None]:
     if isinstance(value, str):
         return _clean(value, "the text", "InvalidText")
     if value is _MISSING:
-        return None, RowError(STAGE, "InvalidText", f"the row has no column {column!r}")
+        return None, RowError(STAGE, "InvalidText", f"the row has no column {fields.text!r}")
+    if isinstance(value, Oversized):
+        return None, RowError(STAGE, "InvalidText", too_large(value.what, fields.max_image_bytes))
     return None, RowError(
         STAGE, "InvalidText", "text is null" if value is None else f"text {_what(value)}, not a string"
     )
@@ -169,6 +216,11 @@ def _parse_payload(values: dict[str, Any]) -> tuple[str | None, RowError | None]
             good[column] = value
         first_error = first_error or error
     return _to_json(good), first_error
+
+
+def add_to_payload(payload: str | None, key: str, value: dict[str, Any]) -> str:
+    """Put one more key, whose value is JSON already, into a payload."""
+    return _to_json({**json.loads(payload or "{}"), key: value})
 
 
 def _plain(value: Any) -> Any:

@@ -16,7 +16,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from pipelines.chunking import chunk_table, load_tokenizer
 from pipelines.config import ChunkingConfig
 from pipelines.errors import ConfigError
-from pipelines.schema import CHUNK_SCHEMA, SOURCE_SCHEMA, RowError
+from pipelines.schema import CHUNK_SCHEMA, IMAGE_COLUMN, SOURCE_SCHEMA, RowError, set_column
 
 EXAMPLES = settings(max_examples=50, deadline=None)
 
@@ -89,6 +89,18 @@ def chunks_of(text: str, tokenizer: Tokenizer, **values: Any) -> list[str]:
 
 def count(tokenizer: Tokenizer, text: str) -> int:
     return len(tokenizer.encode(text, add_special_tokens=False))
+
+
+def test_an_image_goes_with_the_first_chunk(wordpiece: Tokenizer) -> None:
+    table = source("the fox jumps. " * 20, None, "the fox")
+    table = set_column(table, IMAGE_COLUMN, pa.array([b"one", b"two", None], pa.large_binary()))
+    rows = chunk_table(table, config(max_tokens=8, overlap=0), wordpiece).to_pylist()
+    found = [(row["document_id"], row["chunk_no"], row[IMAGE_COLUMN]) for row in rows if row[IMAGE_COLUMN]]
+    assert found == [("d0", 0, b"one"), ("d1", 0, b"two")]
+    assert len(rows) > 10
+    (bare,) = (row for row in rows if row["document_id"] == "d1")
+    assert (bare["text"], bare["chunk_count"], bare["error"]) == (None, 1, None)
+    assert chunk_table(table, None, None).select(SOURCE_SCHEMA.names).equals(table)
 
 
 WORDS = st.sampled_from(

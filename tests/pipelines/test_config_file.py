@@ -42,6 +42,12 @@ def test_a_minimal_job_gets_documented_defaults() -> None:
         ({"source": {}}, r"source\.path: is missing"),
         ({"source": {"path": ""}}, r"source\.path.*at least 1 character"),
         ({"sink": {"type": "parquet", "path": ""}}, r"sink\.0\.path.*at least 1 character"),
+        ({"source": {"path": "a", "image": "i", "format": "image"}}, "format image has none; leave image out"),
+        ({"source": {"path": "a", "image": "text"}}, r"source: image: the column 'text' is that of text or id"),
+        ({"source": {"path": "a", "image_root": "b"}}, "image_root needs image"),
+        ({"source": {"path": "a", "image": "i", "image_root": "HTTPS://x.test"}}, r"set http\.allow to true"),
+        ({"source": {"path": "a", "http": {"max": 1}}}, r"source\.http\.max: unknown key; did you mean 'max_mb'"),
+        ({"source": {"path": "a", "max_image_mb": 0}}, r"source\.max_image_mb: .*greater than 0"),
         ({"errors": {"max_rate": 7}}, r"errors\.max_rate: .*less than or equal to 1.*got 7"),
         ({"compute": {"stages": {"densse": {}}}}, "'densse' is no embedding of this job"),
         ({"embeddings": [{"name": "text", "model": "m"}]}, "name of a column that every row has"),
@@ -53,6 +59,12 @@ def test_a_minimal_job_gets_documented_defaults() -> None:
 def test_a_wrong_job_is_refused_with_the_key_and_a_suggestion(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         load_config(job(**changes))
+
+
+def test_what_an_embedding_is_called_is_free_of_the_images_column() -> None:
+    model = {"name": "image", "model": "sentence-transformers/all-MiniLM-L6-v2"}
+    config = load_config(job(embeddings=[model, {**model, "name": "other", "model": "unknown"}]))
+    assert config.embeddings[0].name == "image" and not config.takes_images
 
 
 def test_every_wrong_key_is_named_at_once() -> None:

@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 
 from pipelines import cluster
 from pipelines.config import ComputeConfig
+from pipelines.config_file import load_config
 from pipelines.errors import SinkError, WorkerError
-from pipelines.flow import BYTES_A_TASK, SPLITS_A_TASK, group_splits
+from pipelines.flow import BYTES_A_TASK, SPLITS_A_TASK, Read, group_splits, read_dataset
 from pipelines.preflight import Placement
-from pipelines.sources import Split
+from pipelines.sources import Duplicates, Split, plan_source
 
 
 @given(st.lists(st.integers(0, 2 * BYTES_A_TASK), max_size=200))
@@ -74,6 +75,38 @@ def test_a_row_that_kills_its_worker_ends_the_job_with_a_message_instead_of_loop
 def test_a_workers_own_error_arrives_as_itself() -> None:
     with pytest.raises(SinkError, match=r"^the collection is gone$"):
         run(Refuser)
+
+
+class Measure:
+    """Tells how many rows and bytes its blocks have."""
+
+    def __call__(self, table: pa.Table) -> pa.Table:
+        return pa.table({"rows": [table.num_rows], "bytes": [table.nbytes]})
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_local")
+def test_blocks_of_large_images_are_bounded_by_bytes_all_the_way_to_the_models(tmp_path: Path) -> None:
+    for number in range(60):
+        with (tmp_path / f"{number:02}.png").open("wb") as file:
+            file.truncate(3_000_000)
+    lines = "".join(f'{{"image": "{number:02}.png"}}\n' for number in range(60))
+    (tmp_path / "rows.jsonl").write_text(lines)
+    config = load_config(
+        {
+            "source": {"path": str(tmp_path / "rows.jsonl"), "image": "image"},
+            "embeddings": [{"name": "dense", "model": "sentence-transformers/all-MiniLM-L6-v2"}],
+            "sink": {"type": "parquet", "path": str(tmp_path / "out")},
+        }
+    )
+    cluster.configure(config.compute)
+    splits = plan_source(config.source).splits
+    read = Read(splits, 60, Duplicates(splits, {}))
+    rows = read_dataset(config, read, lambda stage, figures: None)
+    measured = cluster.on_actors(rows, Measure, (), Placement(workers=1, cpus=0.1), config.compute).to_pandas()
+    assert measured["rows"].sum() == 60
+    assert measured["bytes"].max() <= 64 << 20
+    assert len(measured) <= 8
 
 
 def test_an_address_without_a_ray_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from pipelines.schema import (
     CHUNK_SCHEMA,
     IDENTIFIED_SCHEMA,
+    IMAGE_COLUMN,
     NAMESPACE,
     RowError,
     add_errors,
-    content_hashes,
+    content_hash,
     identify,
     is_dead,
     keys64,
@@ -66,10 +67,29 @@ def test_chunks_of_a_numbered_document_have_ids_of_their_own() -> None:
     assert len(made) == 3 and "42" not in made
 
 
-@given(st.text(), st.text(), st.text(), st.text())
-def test_content_hashes_tell_text_and_payload_apart(text: str, payload: str, other: str, other_payload: str) -> None:
-    first, second = content_hashes([text, other], [payload, other_payload])
-    assert (first == second) == ((text, payload) == (other, other_payload))
+SHORT = st.text(alphabet="0:ai", max_size=4)
+CONTENTS = st.tuples(SHORT, SHORT, st.none() | st.binary(max_size=2))
+
+
+@given(CONTENTS, CONTENTS)
+def test_content_hashes_tell_text_payload_and_image_apart(
+    one: tuple[str, str, bytes | None], other: tuple[str, str, bytes | None]
+) -> None:
+    assert (content_hash(*one) == content_hash(*other)) == (one == other)
+
+
+def test_content_hashes_of_texts_stay_those_that_sinks_hold() -> None:
+    assert content_hash("a text", '{"n": 1}') == "b8b621d848913ff4f4999f6dfde88c7a"
+    assert content_hash("a text", '{"n": 1}', None) == content_hash("a text", '{"n": 1}')
+
+
+def test_a_row_whose_image_alone_changed_counts_as_changed() -> None:
+    row = {"document_id": "a", "text": "x", "payload": "{}"}
+    table = chunks({**row, IMAGE_COLUMN: b"one"}, {**row, IMAGE_COLUMN: b"two"}, row, {**row, IMAGE_COLUMN: b"one"})
+    one, two, none, again = identify(table, "corpus", chunked=False)["content_hash"].to_pylist()
+    assert len({one, two, none}) == 3 and again == one
+    sliced = identify(table.slice(1), "corpus", chunked=False)["content_hash"].to_pylist()
+    assert sliced == [two, none, one]
 
 
 def test_identify_names_live_rows_and_leaves_dead_ones_nameless() -> None:

@@ -16,7 +16,7 @@ from embedders.base import EmbedStats, Texts, VectorSpec
 from embedders.errors import ModelFilesError
 from pipelines.config import EmbeddingConfig, ParquetSinkConfig
 from pipelines.preflight import Placement
-from pipelines.schema import CHUNK_SCHEMA, RowError, add_errors, identify
+from pipelines.schema import CHUNK_SCHEMA, IMAGE_COLUMN, RowError, add_errors, identify
 from pipelines.sinks import make_sink
 from pipelines.sinks.base import JobFacts
 from pipelines.stages import EmbedStage, document_shares, embed_rows, skip_held, write_rows
@@ -94,7 +94,7 @@ def test_written_rows_are_held_and_dead_rows_are_dead_letters(tmp_path: Path) ->
     sink = make_sink(ParquetSinkConfig(type="parquet", path=str(tmp_path / "out")))
     facts = JobFacts("corpus", "0" * 64, {"dense": SyntheticEmbedder.spec}, {"dense": "m"}, {"dense": "0" * 64})
     sink.open(facts)
-    table = rows(["good", "bad", "fine"])
+    table = rows(["good", "bad", "fine"], **{IMAGE_COLUMN: b"an image"})
     vectors = dense_array(np.ones((3, 2), np.float32))
     table = add_errors(table.append_column("dense", vectors), {1: RowError("dense", "ValueError", "no")})
     figures: dict[str, Figures] = {}
@@ -108,6 +108,9 @@ def test_written_rows_are_held_and_dead_rows_are_dead_letters(tmp_path: Path) ->
     sink.finish(completed=True)
     again = make_sink(ParquetSinkConfig(type="parquet", path=str(tmp_path / "out")))
     again.open(facts)
-    left = skip_held(rows(["good", "bad", "changed"]), sinks=[again], add=figures.__setitem__)
+    assert not [path for path in tmp_path.rglob("*.parquet") if b"an image" in path.read_bytes()]
+    left = skip_held(
+        rows(["good", "bad", "changed"], **{IMAGE_COLUMN: b"an image"}), sinks=[again], add=figures.__setitem__
+    )
     assert left["document_id"].to_pylist() == ["d1", "d2"]
     assert figures["skip"]["rows"] == 1

@@ -7,7 +7,7 @@ import pyarrow.dataset as ds
 import pytest
 
 from pipelines.errors import SinkError
-from pipelines.schema import SOURCE_SCHEMA, RowError, add_errors
+from pipelines.schema import IMAGE_COLUMN, SOURCE_SCHEMA, RowError, add_errors
 from pipelines.sinks.dead_letters import write_dead
 from tests.pipelines.sinks import rows
 
@@ -40,6 +40,16 @@ def test_rows_that_died_before_chunking_have_no_chunk_number(tmp_path: Path) -> 
     assert write_dead(str(tmp_path), "run1", table) == 1
     (letter,) = ds.dataset(tmp_path).to_table().to_pylist()
     assert (letter["origin"], letter["chunk_no"]) == ("a.jsonl:7", None)
+
+
+def test_images_are_not_kept(tmp_path: Path) -> None:
+    row = {"document_id": "a.png", "payload": '{"path": "a.png"}', IMAGE_COLUMN: b"an image", "origin": "a.png"}
+    table = add_errors(pa.Table.from_pylist([row], schema=SOURCE_SCHEMA), {0: RowError("image", "Damaged", "cut off")})
+    assert write_dead(str(tmp_path), "run1", table) == 1
+    (file,) = tmp_path.glob("*.parquet")
+    assert b"an image" not in file.read_bytes() and IMAGE_COLUMN not in ds.dataset(tmp_path).schema.names
+    (letter,) = ds.dataset(tmp_path).to_table().to_pylist()
+    assert (letter["origin"], letter["payload"], letter["text"]) == ("a.png", '{"path": "a.png"}', None)
 
 
 def test_without_dead_rows_nothing_is_written(tmp_path: Path) -> None:

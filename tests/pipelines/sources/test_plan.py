@@ -20,7 +20,7 @@ from tests.pipelines.sources.reading import (
 
 
 def test_a_folder_is_read_with_all_below_it_in_the_order_of_names(tmp_path: Path) -> None:
-    for name in ("b.txt", "a/z.md", "a/y.rst", "_SUCCESS.txt", ".hidden/x.txt", "a/_temporary/x.txt", "c.bin", "d.png"):
+    for name in ("b.txt", "a/z.md", "a/y.rst", "_SUCCESS.txt", ".hidden/x.txt", "a/_temporary/x.txt", "c.bin", "d.svg"):
         file = tmp_path / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(name)

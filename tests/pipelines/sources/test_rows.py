@@ -24,6 +24,7 @@ def test_a_row_has_id_text_payload_and_origin(tmp_path: Path) -> None:
         "text": "héllo",
         "payload": '{"a": true, "title": "ü", "z": [1, {"b": null}]}',
         "origin": "a.jsonl:1",
+        "_image": None,
         "error": None,
     }
 
