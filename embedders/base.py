@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 import pyarrow as pa
+
+from embedders.errors import ImageError
 
 Texts: TypeAlias = Sequence[str] | pa.Array | pa.ChunkedArray
 
@@ -85,3 +87,11 @@ class Embedder(Protocol):
 
     def embed_queries_arrow(self, texts: Texts) -> pa.Array:
         """Embed queries, with the query side of the model."""
+
+
+@runtime_checkable
+class TolerantEmbedder(Protocol):
+    """An embedder that goes on past what it cannot read, as models of images do."""
+
+    def embed_arrow_and_errors(self, contents: pa.Array) -> tuple[pa.Array, dict[int, ImageError]]:
+        """Embed documents; returns the column, null at those that cannot be read, and their errors by position."""

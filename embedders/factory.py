@@ -20,12 +20,14 @@ class Family:
     """One family: the class that runs its models, and what the models are.
 
     The class is made as ``place(card, place, runtime, **options)``; its keyword-only parameters are the family's own
-    options. ``network`` tells whether it runs a neural network; ``embeds`` is False for rerankers, which score pairs.
+    options. ``network`` tells whether it runs a neural network; ``embeds`` is False for rerankers, which score pairs;
+    ``images`` is True where documents are images.
     """
 
     location: str
     network: bool = True
     embeds: bool = True
+    images: bool = False
 
     def load_class(self) -> Any:
         """Import the class; families that a process does not use cost it nothing."""
@@ -45,8 +47,8 @@ FAMILIES = {
     "minicoil": Family("embedders.sparse.minicoil:MiniCoil"),
     "late_interaction": Family("embedders.late_interaction:LateInteraction"),
     "rerank": Family("embedders.rerank:CrossEncoder", embeds=False),
-    "image": Family("embedders.image:ImageModel"),
-    "multimodal": Family("embedders.multimodal:MultimodalModel"),
+    "image": Family("embedders.image:ImageModel", images=True),
+    "multimodal": Family("embedders.multimodal:MultimodalModel", images=True),
 }
 
 _SHARED = {field.name: part for part in (ModelPlace, Runtime) for field in fields(part)}

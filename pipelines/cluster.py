@@ -180,6 +180,11 @@ class RemoteTally:
         """Send figures on their way."""
         self._actor.add.remote(stage, figures)
 
+    def begin(self, work: str) -> int:
+        """Note that some work begins; returns how often it did before."""
+        times: int = ray.get(self._actor.begin.remote(work))
+        return times
+
     def read(self) -> dict[str, Figures]:
         """Fetch the sums by stage; the last ones known where the counter is gone."""
         # Where memory ran short and Ray ended the counter, figures are missing, and no documents.

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_val
 
 from embedders.catalog import ModelCard, custom_card, find_card
 from embedders.errors import FleetembedError
+from embedders.factory import FAMILIES
 from pipelines.errors import ConfigError
 from pipelines.filesystem import without_credentials
 
@@ -36,7 +37,6 @@ RESERVED_COLUMNS = frozenset(
 )
 
 # Families of models that embed images, alone or besides texts.
-IMAGE_FAMILIES = frozenset(("image", "multimodal"))
 
 # A path that is empty would mean the folder the job is started in.
 NonEmpty = Annotated[str, Field(min_length=1, pattern=r"^[^\x00]+$")]
@@ -159,12 +159,12 @@ class PromptsConfig(Section):
 
 # Keys of a model of one's own that only some families know.
 OWN_KEYS = {
-    "pooling": ("dense",),
+    "pooling": ("dense", "image"),
     "prompts": ("dense",),
     "matryoshka": ("dense",),
-    "normalize": ("dense", "static"),
-    "dim": ("dense", "static", "late_interaction"),
-    "output": ("dense", "splade", "neural_sparse", "bm42", "minicoil", "late_interaction"),
+    "normalize": ("dense", "static", "image"),
+    "dim": ("dense", "static", "late_interaction", "image"),
+    "output": ("dense", "splade", "neural_sparse", "bm42", "minicoil", "late_interaction", "image"),
     "requires_idf": ("splade", "neural_sparse", "bm42", "minicoil"),
 }
 
@@ -173,7 +173,9 @@ class CustomModelConfig(Section):
     """A model that no catalog has: the files in a folder or a Hub repository, and what to do with its output."""
 
     name: NonEmpty | None = Field(None, description="What to call it; left out: the folder's or repository's")
-    family: Literal["dense", "static", "splade", "neural_sparse", "bm42", "minicoil", "late_interaction"] = "dense"
+    family: Literal["dense", "static", "splade", "neural_sparse", "bm42", "minicoil", "late_interaction", "image"] = (
+        "dense"
+    )
     path: NonEmpty | None = Field(None, description="Local folder with the model's files")
     hf: NonEmpty | None = Field(None, description="Repository on the Hugging Face hub")
     model_file: NonEmpty | None = Field(
@@ -181,7 +183,9 @@ class CustomModelConfig(Section):
     )
     additional_files: list[NonEmpty] = Field(default_factory=list, description="Further files the model needs")
     output: int | str = Field(0, description="Graph output to use, by position or name")
-    pooling: Literal["cls", "mean", "last_token", "none"] | None = Field(None, description="Of a dense model; needed")
+    pooling: Literal["cls", "mean", "last_token", "none"] | None = Field(
+        None, description="Of a dense model, where it is needed, or an image model"
+    )
     normalize: bool = Field(True, description="Whether a dense model's vectors are scaled to unit length")
     dim: int | None = Field(None, ge=1, description="Numbers in a vector; checked against the graph")
     prompts: PromptsConfig | None = Field(None, description="What the model's card wants before texts")
@@ -229,7 +233,13 @@ class EmbeddingConfig(Section):
 
     name: str = Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$", description="Name of the vector or column")
     model: WordOr[str, CustomModelConfig] = Field(description="A catalog model's name, or a model of your own")
+    family: str | None = Field(
+        None, description="image, where a catalog name means a text and an image model (jinaai/jina-clip-v1, siglip2)"
+    )
     path: str | None = Field(None, description="Folder with the catalog model's files, instead of a download")
+    text_path: str | None = Field(
+        None, description="Of an image model: folder with the files of the text model that searches its space"
+    )
     cache_dir: str | None = Field(None, description="Where downloaded models are kept")
     local_files_only: bool = Field(False, description="Never ask the network for a model")
     max_length: int | None = Field(None, ge=1, description="Token limit below the model's own")
@@ -260,7 +270,21 @@ class EmbeddingConfig(Section):
     @property
     def card(self) -> ModelCard:
         """The model's card; raises ModelNotFoundError for a name that no catalog has."""
-        return find_card(self.model) if isinstance(self.model, str) else self.model.card()
+        if not isinstance(self.model, str):
+            return self.model.card()
+        return find_card(self.model, among=None if self.family is None else (self.family,))
+
+    @property
+    def images(self) -> bool:
+        """Whether it embeds the rows' images, not their texts; raises as ``card`` does."""
+        return FAMILIES[self.card.family].images
+
+    @field_validator("family")
+    @classmethod
+    def _family_is_known(cls, family: str | None) -> str | None:
+        if family is not None and family not in FAMILIES:
+            raise ValueError(f"there is no family {family!r}; there are {', '.join(FAMILIES)}")
+        return family
 
     @field_validator("name")
     @classmethod
@@ -405,11 +429,11 @@ class JobConfig(Section):
     @property
     def takes_images(self) -> bool:
         """Whether any embedding is of images; a model that no catalog has is told of elsewhere."""
-        families = set()
         for embedding in self.embeddings:
-            with suppress(FleetembedError):
-                families.add(embedding.card.family)
-        return not IMAGE_FAMILIES.isdisjoint(families)
+            with suppress(FleetembedError, ValueError, TypeError):
+                if embedding.images:
+                    return True
+        return False
 
     @property
     def dead_letters(self) -> str:

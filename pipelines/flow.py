@@ -16,7 +16,7 @@ from pipelines.preflight import READ_CPUS, SUPPORT_CPUS, Placement
 from pipelines.sinks.base import Sink
 from pipelines.sources import Duplicates, Split, SplitScan, find_duplicates, scan_split
 from pipelines.stages import EmbedStage, read_rows, skip_held, write_rows
-from pipelines.tally import AddFigures
+from pipelines.tally import AddFigures, Counter
 
 # One read task takes splits of so many bytes or files together: a million small files are not a million tasks.
 BYTES_A_TASK = 32 << 20
@@ -77,7 +77,7 @@ def build_dataset(
     placements: dict[str, Placement],
     sinks: Sequence[Sink],
     run_id: str,
-    add: AddFigures,
+    add: Counter,
 ) -> Dataset:
     """Chain the stages lazily; each block that comes out is the receipt of a block that the sinks acknowledged."""
     compute = config.compute

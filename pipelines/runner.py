@@ -29,7 +29,7 @@ from pipelines.errors import ConfigError, TooManyErrorsError
 from pipelines.preflight import Placement, place_stages
 from pipelines.progress import ProgressView, choose_view
 from pipelines.report import RunReport
-from pipelines.schema import CHUNK_SCHEMA, identify
+from pipelines.schema import CHUNK_SCHEMA, IMAGE_COLUMN, identify
 from pipelines.sinks import make_sink
 from pipelines.sinks.base import JobFacts, Sink
 from pipelines.sources import SourcePlan, plan_source, read_split
@@ -102,8 +102,9 @@ class EmbeddingPipeline:
         table = pa.concat_tables([CHUNK_SCHEMA.empty_table(), *self._first_rows(n)]).slice(0, n)
         rows = identify(table, config.corpus, chunked=config.chunking is not None)
         for name, embedder in self._load().items():
-            rows = embed_table(embedder, rows, name)
-        frame: pd.DataFrame = rows.to_pandas()
+            images = next(embedding.images for embedding in config.embeddings if embedding.name == name)
+            rows = embed_table(embedder, rows, name, images=images)
+        frame: pd.DataFrame = rows.drop_columns([IMAGE_COLUMN]).to_pandas()
         return frame
 
     def run(self, *, console: Console | None = None) -> RunReport:
@@ -134,6 +135,8 @@ class EmbeddingPipeline:
 
     def _facts(self) -> JobFacts:
         chunking = self.config.chunking
+        if chunking is not None and self.config.takes_images:
+            raise ConfigError("chunking: images are not cut, and this job embeds images; leave chunking out")
         tokenizer = load_tokenizer(chunking.tokenizer).to_str() if chunking else None
         embedders = self._load()
         prints = {name: embedder.fingerprint for name, embedder in embedders.items()}

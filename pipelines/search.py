@@ -14,13 +14,14 @@ from qdrant_client import QdrantClient, models
 from rich.console import Console
 
 from embedders.base import Embedder
+from embedders.errors import ImageError
 from embedders.prompts import is_unicode
 from pipelines.config import JobConfig, QdrantSinkConfig
 from pipelines.errors import ConfigError, SinkError
 from pipelines.sinks.qdrant_client_factory import open_client
 from pipelines.sinks.qdrant_points import vector_lists
 from pipelines.sinks.qdrant_retry import call
-from pipelines.stages import build_embedder
+from pipelines.stages import build_embedder, build_query_encoder
 
 T = TypeVar("T")
 
@@ -57,6 +58,8 @@ class Searcher:
             raise ConfigError("sink: the job has no qdrant sink, so there is no collection to search")
         self._sink = sinks[0]
         self._embedders: dict[str, Embedder] = {e.name: build_embedder(e) for e in config.embeddings}
+        self._encoders = {e.name: build_query_encoder(e) for e in config.embeddings}
+        self._images = [e.name for e in config.embeddings if e.images]
         if self._sink.path is not None and not Path(self._sink.path).expanduser().is_dir():
             raise SinkError(f"there is no folder {self._sink.path} yet; run the job first")
         self._client: QdrantClient = open_client(self._sink)
@@ -72,17 +75,23 @@ class Searcher:
         """The job's embeddings, each of which can be searched alone."""
         return tuple(self._embedders)
 
-    def search(self, query: str, using: str | Sequence[str] = (), limit: int = 5) -> list[Hit]:
-        """Find the nearest points to a query.
+    def search(self, query: str | Path, using: str | Sequence[str] = (), limit: int = 5) -> list[Hit]:
+        """Find the nearest points to a text, or to the image at a Path.
 
-        ``using`` names one embedding, or several whose results are fused by reciprocal rank (all of them when left
-        out). Raises ConfigError for a name that the job does not have.
+        ``using`` names one embedding, or several whose results are fused by reciprocal rank (all that can encode such
+        a query when left out). A text finds images by the text model that shares the image model's space. Raises
+        ConfigError for a name that the job does not have, or that cannot encode the query.
         """
-        names = [using] if isinstance(using, str) else list(using or self._embedders)
+        able = self._images if isinstance(query, Path) else [name for name in self.names if self._encoders[name]]
+        names = [using] if isinstance(using, str) else list(using or able)
         for name in names:
             if name not in self._embedders:
                 raise ConfigError(f"{name!r} is no embedding of this job; it has {', '.join(self._embedders)}")
-        if not is_unicode(query):
+            if name not in able:
+                raise ConfigError(_unable(name, query))
+        if not names:
+            raise ConfigError(_unable(", ".join(self.names), query))
+        if isinstance(query, str) and not is_unicode(query):
             raise ConfigError("the query is not valid text: write it in UTF-8")
         vectors = {name: self._encode(name, query) for name in names}
         if len(names) == 1:
@@ -112,9 +121,24 @@ class Searcher:
     def _ask(self, request: Callable[[], T]) -> T:
         return call(request, what=f"searching {self._sink.place}", seconds=SECONDS_OF_PATIENCE)
 
-    def _encode(self, name: str, query: str) -> Any:
-        column = self._embedders[name].embed_queries_arrow([query])
+    def _encode(self, name: str, query: str | Path) -> Any:
+        if isinstance(query, Path):
+            try:
+                content = pa.array([query.read_bytes()], pa.large_binary())
+                column = self._embedders[name].embed_arrow(content)
+            except (OSError, ImageError) as error:
+                raise ConfigError(f"the image {query} cannot be searched with: {error}") from None
+        else:
+            encoder = self._encoders[name]
+            assert encoder is not None
+            column = encoder.embed_queries_arrow([query])
         return vector_lists(pa.chunked_array([column]), self._embedders[name].spec)[0]
+
+
+def _unable(name: str, query: str | Path) -> str:
+    if isinstance(query, Path):
+        return f"{name} embeds texts: search it with a text, not with an image"
+    return f"the model of {name} has no text model that shares its space: search it with an image"
 
 
 def show_hits(hits: Sequence[Hit], console: Console) -> None:

@@ -15,10 +15,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+import xxhash
 
-from embedders.base import Embedder
+from embedders.base import Embedder, TolerantEmbedder
 from embedders.errors import FleetembedError
 from embedders.factory import family_options, make_embedder
+from embedders.image_isolation import crashing_images
 from pipelines.chunking import chunk_table, load_tokenizer
 from pipelines.config import EmbeddingConfig, JobConfig
 from pipelines.preflight import Placement
@@ -26,7 +28,7 @@ from pipelines.schema import IMAGE_COLUMN, RowError, add_errors, identify, is_de
 from pipelines.sinks.base import Sink
 from pipelines.sinks.dead_letters import write_dead
 from pipelines.sources import read_split
-from pipelines.tally import AddFigures
+from pipelines.tally import AddFigures, Counter
 
 RECEIPT_SCHEMA = pa.schema(
     [("documents", pa.float64()), ("written", pa.int64()), ("dead", pa.int64()), ("samples", pa.list_(pa.string()))]
@@ -55,6 +57,21 @@ def build_embedder(embedding: EmbeddingConfig, placement: Placement | None = Non
         arguments["cuda"] = placement.gpus > 0
     arguments |= {name: value for name, value in optional.items() if value is not None}
     return make_embedder(card, **arguments)
+
+
+def build_query_encoder(embedding: EmbeddingConfig) -> Embedder | None:
+    """Make what encodes text queries for an embedding: its own model, or the text model that shares an image model's
+
+    space; None for an image model that has none.
+    """
+    card = embedding.card
+    if card.family != "image":
+        return build_embedder(embedding)
+    text_model = card.options.get("text_model")
+    if text_model is None:
+        return None
+    places = {"cache_dir": embedding.cache_dir, "local_files_only": embedding.local_files_only}
+    return make_embedder(text_model, family="dense", specific_model_path=embedding.text_path, lazy_load=True, **places)
 
 
 def read_rows(batch: pa.Table, *, config: JobConfig, add: AddFigures) -> Iterator[pa.Table]:
@@ -94,8 +111,9 @@ def skip_held(table: pa.Table, *, sinks: Sequence[Sink], add: AddFigures) -> pa.
 class EmbedStage:
     """Adds one embedding's column; the model is loaded when the first row arrives."""
 
-    def __init__(self, embedding: EmbeddingConfig, placement: Placement, add: AddFigures) -> None:
+    def __init__(self, embedding: EmbeddingConfig, placement: Placement, add: Counter) -> None:
         self._name, self._add = embedding.name, add
+        self._images = embedding.images
         self._embedder = build_embedder(embedding, placement)
 
     def __call__(self, table: pa.Table) -> pa.Table:
@@ -104,12 +122,22 @@ class EmbedStage:
         before = asdict(self._embedder.stats)
         if not is_dead(table).all():
             self._add(self._name, {})
-        table = embed_table(self._embedder, table, self._name)
+        if self._images:
+            table = self._without_crashes(table)
+        table = embed_table(self._embedder, table, self._name, images=self._images)
         counted = {name: value - before[name] for name, value in asdict(self._embedder.stats).items() if name != "rows"}
         self._add(
             self._name, {**counted, "rows": int((~is_dead(table)).sum()), "seconds": time.perf_counter() - started}
         )
         return table
+
+    def _without_crashes(self, table: pa.Table) -> pa.Table:
+        """Find images that crash the decoder, in a block that a worker has died of before."""
+        block = xxhash.xxh3_64_hexdigest("\n".join(map(str, table["id"].to_pylist())).encode())
+        if not self._add.begin(f"{self._name} {block}"):
+            return table
+        crashes = crashing_images(table[IMAGE_COLUMN].to_pylist())
+        return add_errors(table, {row: RowError(self._name, "DecoderCrash", why) for row, why in crashes.items()})
 
 
 def write_rows(table: pa.Table, *, sinks: Sequence[Sink], dead_letters: str, run_id: str, add: AddFigures) -> pa.Table:
@@ -137,26 +165,39 @@ def write_rows(table: pa.Table, *, sinks: Sequence[Sink], dead_letters: str, run
     return pa.Table.from_pylist([receipt], schema=RECEIPT_SCHEMA)
 
 
-def embed_table(embedder: Embedder, table: pa.Table, name: str) -> pa.Table:
-    """Add the column ``name`` with the vectors of the live rows; dead rows, and those that fail, have null there."""
+def embed_table(embedder: Embedder, table: pa.Table, name: str, *, images: bool = False) -> pa.Table:
+    """Add the column ``name`` with the vectors of the live rows; dead rows, and those that fail, have null there.
+
+    ``images`` tells that the model takes the rows' images and not their texts. A row without the one it takes fails.
+    """
     live = np.flatnonzero(~is_dead(table))
-    column, failed = embed_rows(embedder, table["text"].take(live).combine_chunks(), name)
-    errors = {int(live[row]): error for row, error in failed.items()}
+    content = table[IMAGE_COLUMN if images else "text"].take(live).combine_chunks()
+    there = np.flatnonzero(content.is_valid().to_numpy(zero_copy_only=False))
+    column, failed = embed_rows(embedder, content.take(pa.array(there)), name)
+    errors = {int(live[there[row]]): error for row, error in failed.items()}
+    what = "image" if images else "text"
+    lacking = RowError(name, f"No{what.title()}", f"the row has no {what}, which {name} embeds")
+    errors |= {int(row): lacking for row in np.delete(live, there)}
     positions = np.full(table.num_rows, -1)
-    positions[live] = np.arange(len(live))
+    positions[live[there]] = np.arange(len(there))
     positions[list(errors)] = -1
     column = column.take(pa.array(positions, mask=positions < 0))
     return add_errors(set_column(table, name, column), errors)
 
 
-def embed_rows(embedder: Embedder, texts: pa.Array, stage: str) -> tuple[pa.Array, dict[int, RowError]]:
-    """Embed texts so that one that cannot be embedded costs no other: a failing batch is split down to the row.
+def embed_rows(embedder: Embedder, contents: pa.Array, stage: str) -> tuple[pa.Array, dict[int, RowError]]:
+    """Embed texts or images so that one that cannot be embedded costs no other.
 
-    Returns the column (an entry a text, null for those that failed) and the errors by position. Errors of the model
-    itself (its files, its device) are raised: they are no row's fault.
+    A model of images tells the unreadable ones; of texts, a failing batch is split down to the row. Returns the column
+    (an entry a row, null for those that failed) and the errors by position. Errors of the model itself (its files, its
+    device) are raised: they are no row's fault.
     """
-    columns, errors = _embed_or_split(embedder.embed_arrow, embedder.spec.arrow_type, texts, 0, stage)
-    column = pa.concat_arrays(columns) if columns else pa.nulls(0, embedder.spec.arrow_type)
+    if isinstance(embedder, TolerantEmbedder):
+        column, unreadable = embedder.embed_arrow_and_errors(contents)
+        errors = {row: RowError.of(stage, error) for row, error in unreadable.items()}
+    else:
+        columns, errors = _embed_or_split(embedder.embed_arrow, embedder.spec.arrow_type, contents, 0, stage)
+        column = pa.concat_arrays(columns) if columns else pa.nulls(0, embedder.spec.arrow_type)
     broken = [row for row in _not_finite(column) if row not in errors]
     errors |= {row: RowError(stage, "NotFinite", "the model gave a vector with NaN or infinity") for row in broken}
     return column, errors
