@@ -17,3 +17,7 @@ class ModelFilesError(FleetembedError, ValueError):
 
 class DeviceError(FleetembedError, RuntimeError):
     """A device or execution provider was asked for that this machine does not have."""
+
+
+class ImageError(ValueError):
+    """An image cannot be decoded or transformed. It is one row's fault: other images and the model are fine."""

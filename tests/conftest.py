@@ -19,7 +19,7 @@ os.environ["FLEETEMBED_CACHE_DIR"] = tempfile.mkdtemp(prefix="fleetembed-tests-"
 
 ROOT = Path(__file__).resolve().parent.parent
 
-pytest_plugins = ["tests.qdrant_server.fixtures", "tests.model_fixtures"]
+pytest_plugins = ["tests.qdrant_server.fixtures", "tests.model_fixtures", "tests.image_model_fixtures"]
 
 
 @pytest.fixture(scope="session")
