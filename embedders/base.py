@@ -31,7 +31,9 @@ class EmbedStats:
     """Counters of one embedder since it was made; all are plain sums, so that workers' can be added up.
 
     ``tokens`` counts real tokens fed to the model (special ones included), ``padded_tokens`` the cells of the
-    batches they were fed in: ``1 - tokens / padded_tokens`` is the padding waste.
+    batches they were fed in: ``1 - tokens / padded_tokens`` is the padding waste. Models of images count in
+    ``decode_seconds`` and ``transform_seconds`` what turning files into pixels and pixels into the model's input took;
+    several threads work at once, so that the seconds may add up to more than went by.
     """
 
     rows: int = 0
@@ -40,6 +42,8 @@ class EmbedStats:
     truncated: int = 0
     tokenize_seconds: float = 0.0
     model_seconds: float = 0.0
+    decode_seconds: float = 0.0
+    transform_seconds: float = 0.0
 
     def add(self, other: EmbedStats) -> None:
         """Add another embedder's counters to these."""

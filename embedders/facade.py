@@ -70,8 +70,8 @@ class ModelFacade:
     @property
     def providers(self) -> list[str]:
         """ONNX Runtime's execution providers in use, first choice first; none for a model without a network."""
-        text_model = getattr(self.model, "text_model", None)
-        return [] if text_model is None else list(text_model.session.providers)
+        session = getattr(getattr(self.model, "text_model", self.model), "session", None)
+        return [] if session is None else list(session.providers)
 
     def load(self) -> None:
         """Load everything now rather than at the first text."""

@@ -33,7 +33,8 @@ class Family:
         return getattr(import_module(module), name)
 
 
-# A new family adds one line.
+# A new family adds one line. Where two have a model of one name, it is the earlier's unless the family is asked for:
+# jinaai/jina-clip-v1 and google/siglip2-base-patch16-224 embed texts as "dense", images as "image".
 FAMILIES = {
     "dense": Family("embedders.dense:DenseModel"),
     "static": Family("embedders.static:StaticModel", network=False),
@@ -44,18 +45,25 @@ FAMILIES = {
     "minicoil": Family("embedders.sparse.minicoil:MiniCoil"),
     "late_interaction": Family("embedders.late_interaction:LateInteraction"),
     "rerank": Family("embedders.rerank:CrossEncoder", embeds=False),
+    "image": Family("embedders.image:ImageModel"),
+    "multimodal": Family("embedders.multimodal:MultimodalModel"),
 }
 
 _SHARED = {field.name: part for part in (ModelPlace, Runtime) for field in fields(part)}
 
 
-def make_embedder(model: str | ModelCard, **arguments: Any) -> Embedder:
+def make_embedder(model: str | ModelCard, *, family: str | None = None, **arguments: Any) -> Embedder:
     """Make the embedder of a catalog model, or of a card of one's own.
 
-    ``arguments`` are the fields of ModelPlace and Runtime, and the options of the model's family. Raises
-    ModelNotFoundError for a model that no catalog has or that does not embed, TypeError for an unknown argument.
+    ``family`` ("dense", "image", ...) tells which is meant where two families have a model of that name; without it,
+    the first in FAMILIES. ``arguments`` are the fields of ModelPlace and Runtime, and the options of the model's
+    family. Raises ModelNotFoundError for a model that no catalog has or that does not embed, ValueError for a family
+    that there is not, TypeError for an unknown argument.
     """
-    card = model if isinstance(model, ModelCard) else find_card(model)
+    if family is not None and family not in FAMILIES:
+        raise ValueError(f"there is no family {family!r}; there are {', '.join(FAMILIES)}")
+    among = tuple(FAMILIES) if family is None else (family,)
+    card = model if isinstance(model, ModelCard) else find_card(model, among=among)
     refuse_reranker(card)
     embedder: Embedder = make_model(card, arguments)
     return embedder

@@ -42,6 +42,8 @@ ImageSource: TypeAlias = (
     | Mapping[str, Any]
 )
 
+# Part of every fingerprint: to be raised when images are decoded in a way that changes their vectors.
+DECODING = 1
 # Pillow's own limit, above which it warns: a quarter of a GiB at three bytes a pixel.
 MAX_PIXELS = 89_478_485
 # A JPEG is decoded small to no less than so many times the size that is looked at. Least and mean cosine of vectors of

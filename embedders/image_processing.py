@@ -14,7 +14,6 @@ All then scale the grey levels, and subtract a mean and divide by a deviation wh
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from PIL import Image
 from PIL.Image import Resampling
 
 from embedders.errors import ModelFilesError
+from embedders.json_file import read_json_object
 
 CONFIG_FILE = "preprocessor_config.json"
 
@@ -143,15 +143,7 @@ class ImageSettings:
 def load_image_settings(folder: Path) -> ImageSettings:
     """Read the preprocessor_config.json of a model's folder; raises ModelFilesError where it is missing or odd."""
     path = folder / CONFIG_FILE
-    if not path.is_file():
-        raise ModelFilesError(f"{path} is missing: the model's folder is incomplete")
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ModelFilesError(f"{path} is not valid JSON: {error}") from None
-    if not isinstance(config, dict):
-        raise ModelFilesError(f"{path} must hold a JSON object, not {type(config).__name__}")
-    return image_settings(config, str(path))
+    return image_settings(read_json_object(path), str(path))
 
 
 def image_settings(config: Mapping[str, Any], place: str = CONFIG_FILE) -> ImageSettings:

@@ -93,6 +93,15 @@ class OnnxSession:
         """Whether an NVIDIA GPU runs the graph."""
         return self.providers[0] in NVIDIA_PROVIDERS
 
+    @property
+    def first_input(self) -> str:
+        """Name of the graph's first input."""
+        return str(self._session.get_inputs()[0].name)
+
+    def input_shape(self, name: str) -> tuple[int | str | None, ...]:
+        """Shape of an input, with names or None for what the graph leaves open."""
+        return next(tuple(node.shape) for node in self._session.get_inputs() if node.name == name)
+
     def output_name(self, output: int | str) -> str:
         """Name of an output given by position or name; raises ModelFilesError when the graph has no such output."""
         names: list[str] = [node.name for node in self._session.get_outputs()]

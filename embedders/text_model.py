@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -170,12 +170,13 @@ class TextModel:
         tokens: TokenizedTexts,
         *,
         max_rows: int | None = None,
-        inputs: Mapping[str, npt.NDArray[Any]] = NO_EXTRA_INPUTS,
+        counted: bool = True,
+        inputs: Mapping[str, npt.NDArray[Any]] | Callable[[int], Mapping[str, npt.NDArray[Any]]] = NO_EXTRA_INPUTS,
     ) -> Iterator[BatchOutput]:
         """Run the graph batch by batch, as the caller asks for them; longest texts first.
 
-        ``inputs`` are fed with every batch beside the tokens. Where the tokens have no types, zeros are fed:
-        embedding models see one segment.
+        ``inputs`` are fed with every batch beside the tokens, or made for its number of texts. Where the tokens have
+        no types, zeros are fed: embedding models see one segment. ``counted`` adds to the counters.
         """
         width = self.tokenizer.max_length if self._fixed_width else 0
         for rows in token_budget_batches(np.maximum(tokens.lengths, width), self.token_budget, max_rows=max_rows):
@@ -183,11 +184,13 @@ class TextModel:
             padded = tokens.padded(rows, width=width)
             types = np.zeros_like(padded.ids) if padded.types is None else padded.types
             mask = padded.attended.astype(np.int64)
-            feed = {"input_ids": padded.ids, "attention_mask": mask, "token_type_ids": types, **inputs}
+            more = inputs(len(rows)) if callable(inputs) else inputs
+            feed = {"input_ids": padded.ids, "attention_mask": mask, "token_type_ids": types, **more}
             values = self.session.run(self.output, feed)
-            self.stats.tokens += int(padded.real.sum())
-            self.stats.padded_tokens += padded.real.size
-            self.stats.model_seconds += perf_counter() - started
+            if counted:
+                self.stats.tokens += int(padded.real.sum())
+                self.stats.padded_tokens += padded.real.size
+                self.stats.model_seconds += perf_counter() - started
             yield BatchOutput(rows, values, padded.ids, padded.real)
 
     def token_count(self, texts: Texts) -> int:

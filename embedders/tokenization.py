@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 import sys
@@ -17,6 +16,7 @@ import numpy.typing as npt
 from tokenizers import AddedToken, Encoding, Tokenizer
 
 from embedders.errors import ModelFilesError
+from embedders.json_file import read_json_object
 
 logger = logging.getLogger(__name__)
 
@@ -272,7 +272,7 @@ def load_tokenizer(folder: Path, *, max_length: int | None = None, reserved: int
     ``reserved`` tokens of that limit are left free for markers that are put in later. Raises ModelFilesError for
     files that are missing or unusable, ValueError for a ``max_length`` that leaves no room for a token.
     """
-    settings = _read_json(folder / "tokenizer_config.json")
+    settings = read_json_object(folder / "tokenizer_config.json")
     tokenizer = read_tokenizer(folder)
     limit = (_files_max_length(settings, folder) if max_length is None else max_length) - reserved
     serialized = (tokenizer.truncation or {}).get("direction")
@@ -293,20 +293,6 @@ def read_tokenizer(folder: Path) -> Tokenizer:
         raise ModelFilesError(f"{path} is not a tokenizer that the installed tokenizers can read: {error}") from error
 
 
-def _read_json(path: Path, *, required: bool = True) -> dict[str, Any]:
-    if not path.is_file():
-        if required:
-            raise ModelFilesError(f"{path} is missing: the model's folder is incomplete")
-        return {}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ModelFilesError(f"{path} is not valid JSON: {error}") from None
-    if not isinstance(content, dict):
-        raise ModelFilesError(f"{path} must hold a JSON object, not {type(content).__name__}")
-    return content
-
-
 def _files_max_length(settings: dict[str, Any], folder: Path) -> int:
     """The smaller of the limits in tokenizer_config.json; 1e30 and the like mean unknown."""
     values = (settings.get("model_max_length"), settings.get("max_length"))
@@ -319,7 +305,7 @@ def _files_max_length(settings: dict[str, Any], folder: Path) -> int:
 
 
 def _add_special_tokens(tokenizer: Tokenizer, folder: Path) -> None:
-    for token in _flat(_read_json(folder / "special_tokens_map.json", required=False).values()):
+    for token in _flat(read_json_object(folder / "special_tokens_map.json", required=False).values()):
         if isinstance(token, str):
             tokenizer.add_special_tokens([token])
         elif isinstance(token, dict):
@@ -339,7 +325,7 @@ def _padding(tokenizer: Tokenizer, settings: dict[str, Any], folder: Path) -> Pa
         token = token.get("content")
     if token is None:
         raise ModelFilesError(f"{folder}: neither tokenizer.json nor tokenizer_config.json names a pad token")
-    config = _read_json(folder / "config.json", required=False)
+    config = read_json_object(folder / "config.json", required=False)
     token_id = serialized.get("pad_id", config.get("pad_token_id"))
     if token_id is None:
         token_id = tokenizer.token_to_id(token)

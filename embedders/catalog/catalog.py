@@ -114,12 +114,15 @@ def describe(card: ModelCard) -> dict[str, Any]:
     """Tell a card's facts under the names that fastembed's ``list_supported_models`` gives them, and our further ones.
 
     Models with vectors of a fixed size have ``dim`` and ``tasks``, sparse ones ``requires_idf`` and ``vocab_size``.
+    ``text_model`` names, for an image model, the text model of the catalog whose vectors share its space.
     """
     own: dict[str, Any] = {}
     if card.dim is not None:
         own = {"dim": card.dim, "tasks": card.options.get("tasks", {})}
     elif "vocab_size" in card.options:
         own = {"requires_idf": card.requires_idf or None, "vocab_size": card.options["vocab_size"]}
+    if "text_model" in card.options:
+        own["text_model"] = card.options["text_model"]
     return {
         "model": card.model,
         "sources": {"hf": card.hf, "url": card.url},

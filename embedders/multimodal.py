@@ -1,0 +1,303 @@
+"""Late interaction between texts and images: many vectors an image, searched with the vectors of a text's tokens.
+
+Faysse et al., "ColPali" (2024); Teiletche et al., "ModernVBERT" (2025). One graph embeds both. It always takes tokens
+and pixels: with a text goes a blank image, with an image a prompt in which the image's tokens have their places. What a
+model does is in its card's options, see `embedders.multimodal_recipe`.
+
+Vectors are given out as the graph makes them; both models scale them to unit length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+from time import perf_counter
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from embedders.arrow import multivector_array, multivector_type
+from embedders.base import EmbedStats, Texts, VectorSpec
+from embedders.catalog import ModelCard
+from embedders.errors import ImageError, ModelFilesError
+from embedders.image_batches import ImageBatch, ImageBatches, ImageOptions, Images, image_sources
+from embedders.image_decoding import DECODING, MAX_PIXELS, ImageSource
+from embedders.image_processing import load_image_settings
+from embedders.image_transform import PreparedImage
+from embedders.json_file import read_json_object
+from embedders.late_interaction import TokenVectors, store_kept, take_rows
+from embedders.model_place import ModelPlace, Runtime
+from embedders.multimodal_recipe import Recipe, tile_tokens
+from embedders.session import OnnxSession
+from embedders.text_model import BatchOutput, TextModel, text_list
+from embedders.tokenization import TokenizedTexts
+
+PIXELS_INPUT = "pixel_values"
+PROBE_TEXT = "a"
+# Texts that each need a blank image, megabytes of zeros, share a call with at most so many others.
+BLANKS_AT_ONCE = 32
+DEFAULT_TILE_TOKENS, DEFAULT_TILE_SIDE = 64, 512
+
+
+class MultimodalModel:
+    """A late interaction model; has the shape of `embedders.base.Embedder` with images as documents, texts as queries.
+
+    ``max_length`` replaces the token limit in the tokenizer's files. ``dtype`` "float16" halves the vectors. The other
+    options are those of `embedders.image_batches.ImageOptions`; here one batch is computed at a time, by all threads,
+    unless ``batches_at_once`` says otherwise. Raises ModelNotFoundError, ModelFilesError, DeviceError, or ValueError
+    for options that cannot be.
+    """
+
+    def __init__(
+        self,
+        card: ModelCard,
+        place: ModelPlace,
+        runtime: Runtime,
+        *,
+        max_length: int | None = None,
+        dtype: Literal["float32", "float16"] = "float32",
+        max_pixels: int = MAX_PIXELS,
+        reduced_decoding: bool = False,
+        decode_threads: int | None = None,
+        batches_at_once: int = 1,
+        pixel_budget: int | None = None,
+    ) -> None:
+        if dtype not in ("float32", "float16"):
+            raise ValueError(f"dtype must be float32 or float16, got {dtype!r}")
+        self.card = card
+        self.recipe = Recipe.of(card)
+        self._dtype = np.dtype(dtype)
+        self._options = ImageOptions(max_pixels, reduced_decoding, decode_threads, batches_at_once, pixel_budget)
+        self._own_files = card.custom or place.specific_model_path is not None
+        self.text_model = TextModel(card, place, runtime, max_length=max_length)
+        self._ids_by_grid: dict[tuple[int, int], npt.NDArray[np.int64]] = {}
+        if not runtime.lazy_load:
+            self.load()
+
+    def load(self) -> None:
+        """Load tokenizer, settings and graph now, and check what the graph gives for a text: an image takes longer."""
+        _ = self._checked
+
+    @cached_property
+    def _checked(self) -> bool:
+        try:
+            tokens = self._marked(self.text_model.tokenizer.encode(self.recipe.decorated([PROBE_TEXT])))
+            (text,) = self._run_texts(tokens, counted=False)
+            _ = self._batches, self._image_ids(0, 0)
+        except ModelFilesError:
+            raise
+        except Exception as error:
+            raise ModelFilesError(f"{self.card.model}: the graph cannot embed a text: {error}") from error
+        known = self.card.dim if self.card.custom or not self._own_files else None
+        if text.values.ndim != 3 or known not in (None, text.values.shape[2]):
+            raise ModelFilesError(
+                f"{self.card.model}: the output {self._output!r} has shape {text.values.shape} for one text, and "
+                f"(texts, tokens, {known or 'dim'}) is expected; the graph's outputs are "
+                f"{self._session.describe_outputs()}"
+            )
+        self._probed_dim = int(text.values.shape[2])
+        return True
+
+    @property
+    def _session(self) -> OnnxSession:
+        return self.text_model.session
+
+    @property
+    def _output(self) -> str:
+        return self.text_model.output
+
+    @cached_property
+    def _batches(self) -> ImageBatches:
+        return ImageBatches(load_image_settings(self.text_model.folder), self._options, self.stats)
+
+    @property
+    def stats(self) -> EmbedStats:
+        """Counters since the model was made, texts and images together; an image's tokens count too."""
+        return self.text_model.stats
+
+    @property
+    def dim(self) -> int:
+        """Numbers in a vector: the card's, or for files of the user's own what the graph gives."""
+        if not self._own_files and self.card.dim is not None:
+            return self.card.dim
+        self.load()
+        return self._probed_dim
+
+    @property
+    def spec(self) -> VectorSpec:
+        """Multivectors, compared by cosine."""
+        return VectorSpec(kind="multivector", arrow_type=multivector_type(self.dim, self._dtype), dim=self.dim)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hex sha256 over everything that changes an image's vectors; see Embedder."""
+        return self.text_model.fingerprint(
+            family="multimodal",
+            options=dict(self.card.options),
+            decoding=DECODING,
+            reduced_decoding=self._options.reduced_decoding,
+            dtype=self._dtype.name,
+        )
+
+    def embed_arrow(self, images: Images) -> pa.Array:
+        """Embed images as a column of list<fixed_size_list<float32 or float16>[dim]>, one entry an image, in order.
+
+        ``images`` are what `embedders.image.ImageModel` takes. Raises ImageError, a ValueError, naming the first that
+        cannot be read.
+        """
+        return self._column(image_sources(images), tolerant=False)[0]
+
+    def embed_arrow_and_errors(self, images: Images) -> tuple[pa.Array, dict[int, ImageError]]:
+        """Embed images, of which those that cannot be read cost no other anything.
+
+        Returns the column, null at those, and their errors by position.
+        """
+        return self._column(image_sources(images), tolerant=True)
+
+    def embed_queries_arrow(self, texts: Texts) -> pa.Array:
+        """Embed texts to search images with; a column like that of ``embed_arrow``.
+
+        Raises ValueError naming the first text that is not a str of valid Unicode.
+        """
+        vectors, inverse = self._embed_distinct(text_list(texts), None)
+        column = multivector_array(vectors.offsets, vectors.vectors)
+        return column if len(vectors) == len(inverse) else column.take(pa.array(inverse))
+
+    def embed_each(self, images: Iterable[ImageSource], *, max_rows: int | None = None) -> Iterator[npt.NDArray[Any]]:
+        """Yield a (tokens, dim) matrix an image, in order, as they are done; ``images`` may be endless.
+
+        One model call gets at most ``max_rows``. Raises ImageError where an image cannot be read.
+        """
+        for batch in self._run_images(images, max_rows):
+            for row in sorted(batch.values):
+                yield batch.values[row]
+
+    def embed_tokens(self, texts: list[str], *, max_rows: int | None = None) -> TokenVectors:
+        """Embed texts as one matrix of token vectors with offsets; one model call gets at most ``max_rows`` texts.
+
+        Vectors of padding are never among them, so that a text has the same ones whatever it is batched with.
+        """
+        vectors, inverse = self._embed_distinct(texts, max_rows)
+        if len(vectors) == len(inverse):
+            return vectors
+        return TokenVectors(*take_rows(vectors.vectors, vectors.offsets, inverse))
+
+    def token_count(self, texts: Texts, *, include_extension: bool = False) -> int:
+        """Count the texts' tokens after truncation, special ones included.
+
+        ``include_extension`` counts what is put around the texts as well.
+        """
+        plain = text_list(texts)
+        return self.text_model.token_count(self.recipe.decorated(plain) if include_extension else plain)
+
+    def _column(self, images: Iterable[ImageSource], *, tolerant: bool) -> tuple[pa.Array, dict[int, ImageError]]:
+        matrices: list[npt.NDArray[Any]] = []
+        errors: dict[int, ImageError] = {}
+        for batch in self._run_images(images, None, tolerant=tolerant):
+            errors |= batch.errors
+            matrices.extend(batch.values[row] for row in sorted(batch.values))
+        empty = np.empty((0, self.dim), dtype=self._dtype)
+        offsets = np.concatenate(([0], np.cumsum([len(matrix) for matrix in matrices], dtype=np.int64)))
+        column = multivector_array(offsets, np.concatenate([empty, *matrices]))
+        if not errors:
+            return column, {}
+        failed = np.zeros(len(matrices) + len(errors), dtype=np.bool_)
+        failed[list(errors)] = True
+        return column.take(pa.array(np.cumsum(~failed) - 1, mask=failed)), errors
+
+    def _run_images(
+        self, images: Iterable[ImageSource], max_rows: int | None, *, tolerant: bool = False
+    ) -> Iterator[ImageBatch]:
+        self.load()
+        threads = self.text_model.settings.effective_threads
+        lanes = self._batches.lanes(threads=threads, on_gpu=self._session.on_gpu)
+        for batch in self._batches.run(images, self._compute, lanes, max_rows=max_rows):
+            if batch.errors and not tolerant:
+                raise batch.errors[min(batch.errors)]
+            tokens = sum(len(matrix) for matrix in batch.values.values())
+            self.stats.tokens += tokens
+            self.stats.padded_tokens += tokens
+            yield batch
+
+    def _compute(self, images: Sequence[PreparedImage]) -> list[npt.NDArray[Any]]:
+        """Matrices (tokens, dim) of prepared images that are cut into the same tiles: they need no padding."""
+        grid = images[0].grid
+        if grid not in self._ids_by_grid:
+            self._ids_by_grid[grid] = self._image_ids(*grid)
+        ids = np.tile(self._ids_by_grid[grid], (len(images), 1))
+        pixels = np.stack([image.pixels for image in images])
+        feed: dict[str, npt.NDArray[Any]] = {
+            PIXELS_INPUT: pixels,
+            "input_ids": ids,
+            "attention_mask": np.ones_like(ids),
+        }
+        values = self._session.run(self._output, feed)
+        return list(values.reshape(len(images), -1, values.shape[-1]).astype(self._dtype, copy=False))
+
+    def _image_ids(self, rows: int, columns: int) -> npt.NDArray[np.int64]:
+        """Token ids that go with an image of so many rows and columns of tiles; 0 and 0 for one that is not cut."""
+        recipe = self.recipe
+        if recipe.tile_prompt is None:
+            return np.array([recipe.image_token] * recipe.image_tokens + list(recipe.image_prompt), dtype=np.int64)
+        prompt = recipe.tile_prompt.replace("{image}", tile_tokens(rows, columns, self._tile_length))
+        tokens = self.text_model.tokenizer.encode([prompt])
+        if tokens.truncated.any():
+            raise ModelFilesError(
+                f"{self.card.model}: the tokens of {rows} x {columns} tiles are more than max_length, "
+                f"{self.text_model.tokenizer.max_length}; raise it"
+            )
+        return tokens.ids
+
+    @cached_property
+    def _tile_length(self) -> int:
+        """Tokens of one tile."""
+        config = read_json_object(self.text_model.folder / "processor_config.json")
+        return _whole_number(config, "image_seq_len", DEFAULT_TILE_TOKENS, self.card)
+
+    @cached_property
+    def _blank(self) -> npt.NDArray[np.float32]:
+        """Zeros that go with texts; the first axis is for images."""
+        if self.recipe.blank_image:
+            return np.zeros((1, *self.recipe.blank_image), dtype=np.float32)
+        config = read_json_object(self.text_model.folder / "config.json")
+        side = _whole_number(config.get("vision_config", {}), "image_size", DEFAULT_TILE_SIDE, self.card)
+        return np.zeros((1, 1, 3, side, side), dtype=np.float32)
+
+    def _blanks(self, texts: int) -> Mapping[str, npt.NDArray[Any]]:
+        # A tile goes with a whole batch: the graph drops blank ones, and only needs one to be there.
+        count = texts if self.recipe.blank_image else 1
+        return {PIXELS_INPUT: np.repeat(self._blank, count, axis=0)}
+
+    def _embed_distinct(self, texts: list[str], max_rows: int | None) -> tuple[TokenVectors, npt.NDArray[np.intp]]:
+        self.load()
+        tokens, inverse = self.text_model.tokenize(self.recipe.decorated(texts))
+        tokens = self._marked(tokens)
+        places = np.arange(len(tokens.ids))
+        vectors = np.empty((len(tokens.ids), self.dim), dtype=self._dtype)
+        for batch in self._run_texts(tokens, max_rows):
+            started = perf_counter()
+            store_kept(batch, tokens, places, vectors, normalize=False)
+            self.stats.model_seconds += perf_counter() - started
+        return TokenVectors(vectors, tokens.offsets), inverse
+
+    def _run_texts(
+        self, tokens: TokenizedTexts, max_rows: int | None = None, *, counted: bool = True
+    ) -> Iterator[BatchOutput]:
+        most = BLANKS_AT_ONCE if self.recipe.blank_image else None
+        limits = [limit for limit in (max_rows, most) if limit is not None]
+        yield from self.text_model.run(tokens, max_rows=min(limits, default=None), inputs=self._blanks, counted=counted)
+
+    def _marked(self, tokens: TokenizedTexts) -> TokenizedTexts:
+        """Put the ids of ``query_start`` in the place of each text's first ones."""
+        for place, token in enumerate(self.recipe.query_start):
+            tokens.ids[tokens.offsets[:-1][tokens.lengths > place] + place] = token
+        return tokens
+
+
+def _whole_number(config: Any, name: str, default: int, card: ModelCard) -> int:
+    value = config.get(name, default) if isinstance(config, Mapping) else None
+    if type(value) is not int or value < 1:
+        raise ModelFilesError(f"{card.model}: {name} must be a whole number from 1 on, not {value!r}")
+    return value
