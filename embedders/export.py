@@ -110,12 +110,13 @@ class _Weights:
         return self.tensors[name].astype(np.float32, copy=False)
 
 
-def _missing_extra(package: str) -> FleetembedError:
+def missing_extra(package: str) -> FleetembedError:
+    """The error for a package that only exporting needs."""
     return FleetembedError(f'exporting a checkpoint needs the package {package}: pip install "fleetembed[dev]"')
 
 
 @dataclass
-class _Graph:
+class OnnxGraph:
     """Nodes and constants of a graph that is being written."""
 
     nodes: list[onnx.NodeProto] = field(default_factory=list)
@@ -155,7 +156,7 @@ class _Bert:
 
     config: Mapping[str, Any]
     weights: _Weights
-    graph: _Graph
+    graph: OnnxGraph
 
     @property
     def heads(self) -> int:
@@ -248,12 +249,12 @@ def _build(config: Mapping[str, Any], weights: _Weights, outputs: tuple[str, ...
     try:
         from onnx import TensorProto, checker, helper
     except ImportError as error:
-        raise _missing_extra("onnx") from error
+        raise missing_extra("onnx") from error
     shapes = _output_shapes(config, weights)
     unknown = [name for name in outputs if name not in shapes]
     if unknown or not outputs:
         raise ModelFilesError(f"{weights.path} cannot give outputs {unknown}; choose among {', '.join(shapes)}")
-    bert = _Bert(config, weights, _Graph())
+    bert = _Bert(config, weights, OnnxGraph())
     hidden = bert.encoder()
     if "logits" in outputs:
         bert.logits(hidden)

