@@ -11,10 +11,11 @@ import typer
 from benchmarks.bm25 import bm25
 from benchmarks.dense import budget, dense
 from benchmarks.families import families
+from benchmarks.images import images
 from benchmarks.pipeline import memory, pipeline
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-for command in (dense, budget, bm25, families, pipeline, memory):
+for command in (dense, budget, bm25, families, images, pipeline, memory):
     app.command()(command)
 
 
