@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -54,35 +54,27 @@ class ImageEmbedding(ModelFacade):
         pooling: Any = "none",
         normalization: bool = True,
         model_file: str = "onnx/model.onnx",
-        description: str = "",
-        license: str = "",
-        size_in_gb: float = 0.0,
-        additional_files: Sequence[str] | None = None,
-        output_name: str | None = None,
         text_model: str | None = None,
+        **facts: Any,
     ) -> None:
         """Add a model of one's own for this process, under a name of its own.
 
         Its folder holds the graph, whose first input is fed (images, 3, height, width), and preprocessor_config.json.
-        ``pooling`` is "none" (the output is the vector), "cls" or "mean" over the output's second axis; ``sources`` is
-        a local folder, {"hf": repository}, or anything with attributes ``hf`` and ``url``; ``text_model`` names the
-        text model that shares its space. Raises ValueError for a name that is taken or a value that cannot be.
+        ``sources`` is a local folder, {"hf": repository}, or anything with attributes ``hf`` and ``url``. ``pooling``
+        is "none" (the output is the vector), "cls" or "mean" over the output's second axis. ``text_model`` names the
+        text model that shares its space. ``facts`` are ``description``, ``license``, ``size_in_gb``,
+        ``additional_files``, ``output_name`` (the graph's first output unless given) and further fields of ModelCard.
+        Pooling, dimension and output are checked when the model is loaded. Raises ValueError for a name that is taken
+        or a value that cannot be.
         """
-        cls._add(
-            "image",
-            model,
-            sources,
-            pooling=pooling_name(pooling),
-            normalize=normalization,
-            dim=dim,
-            model_file=model_file,
-            description=description,
-            license=license,
-            size_gb=size_in_gb,
-            additional_files=tuple(additional_files or ()),
-            output=0 if output_name is None else output_name,
-            options={} if text_model is None else {"text_model": text_model},
-        )
+        options = {} if text_model is None else {"text_model": text_model}
+        about: dict[str, Any] = {
+            "pooling": pooling_name(pooling),
+            "normalize": normalization,
+            "dim": dim,
+            "model_file": model_file,
+        }
+        cls._add("image", model, sources, options=options, **about, **facts)
 
     @property
     def spec(self) -> VectorSpec:
