@@ -24,10 +24,13 @@ from embedders.image_decoding import DECODING, MAX_PIXELS, ImageSource
 from embedders.image_processing import load_image_settings
 from embedders.image_transform import PreparedImage
 from embedders.model_place import ModelPlace, Runtime
+from embedders.network_model import refuse_unknown_options
 from embedders.pooling import l2_normalize
 from embedders.session import OnnxSession
 
 POOLINGS = ("none", "cls", "mean")
+# ``text_model`` names the text model that shares the space; nothing here needs it.
+CARD_OPTIONS = ("text_model",)
 PROBE = Image.new("RGB", (64, 64), (127, 127, 127))
 
 
@@ -55,6 +58,7 @@ class ImageModel:
     ) -> None:
         if dtype not in ("float32", "float16"):
             raise ValueError(f"dtype must be float32 or float16, got {dtype!r}")
+        refuse_unknown_options(card, CARD_OPTIONS)
         if card.pooling not in POOLINGS:
             raise ValueError(f"model {card.model}: images can be pooled by {', '.join(POOLINGS)}, not {card.pooling!r}")
         self.card = card

@@ -2,7 +2,8 @@
 
 On a CPU each thread takes a batch from file to vector and runs the graph with one thread of its own. That gave 107
 images a second on two cores (EfficientNet-Lite0, JPEGs of 200 to 3,000 pixels), where decoding ahead of one graph that
-had both cores gave 100: small operators share out badly. On a GPU one batch is computed at a time, and the threads make
+had both cores gave 100: small operators share out badly. It is also why nothing waits: whichever of decoder, transform
+and model takes longest, every core has work. On a GPU one batch is computed at a time, and the threads make
 the next ones ready. Either way few images are in memory: those that threads are at, and some batches of results.
 """
 
@@ -49,12 +50,12 @@ BATCHES_AHEAD = 2
 class ImageOptions:
     """How images are read and batched; the options that all models of images share.
 
-    ``max_pixels`` refuses larger images before they are decoded. ``reduced_decoding`` decodes JPEGs at a fraction of
-    their size where the model looks at a much smaller one, and shrinks in two steps: faster, vectors differ a little.
-    ``decode_threads`` (None: the model's own ``threads`` on a CPU, up to 16 on a GPU) read images;
-    ``batches_at_once`` of them may be in the model (None: on a CPU all of them, with one thread each; 1 computes a
-    batch with all of the threads, which gives a single image's vector soonest). ``pixel_budget`` is what one model call
-    may hold in pixels.
+    ``max_pixels`` refuses larger images before they are decoded; each thread holds one, at four bytes a pixel.
+    ``reduced_decoding`` decodes JPEGs at a fraction of their size where the model looks at a much smaller one, and
+    shrinks in two steps: faster, vectors differ a little. ``decode_threads`` (None: the model's own ``threads`` on a
+    CPU, up to 16 on a GPU) read images; ``batches_at_once`` of them may be in the model (None: on a CPU all of them,
+    with one thread each; 1 computes a batch with all of the threads, which gives a single image's vector soonest).
+    ``pixel_budget`` is what one model call may hold in pixels.
     """
 
     max_pixels: int = MAX_PIXELS

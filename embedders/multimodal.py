@@ -19,7 +19,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from embedders.arrow import multivector_array, multivector_type
-from embedders.base import EmbedStats, Texts, VectorSpec
+from embedders.base import Texts, VectorSpec
 from embedders.catalog import ModelCard
 from embedders.errors import ImageError, ModelFilesError
 from embedders.image_batches import ImageBatch, ImageBatches, ImageOptions, Images, image_sources
@@ -29,9 +29,10 @@ from embedders.image_transform import PreparedImage
 from embedders.json_file import read_json_object
 from embedders.late_interaction import TokenVectors, store_kept, take_rows
 from embedders.model_place import ModelPlace, Runtime
-from embedders.multimodal_recipe import Recipe, tile_tokens
+from embedders.multimodal_recipe import RECIPE_OPTIONS, Recipe, tile_tokens
+from embedders.network_model import NetworkModel
 from embedders.session import OnnxSession
-from embedders.text_model import BatchOutput, TextModel, text_list
+from embedders.text_model import BatchOutput, text_list
 from embedders.tokenization import TokenizedTexts
 
 PIXELS_INPUT = "pixel_values"
@@ -41,14 +42,16 @@ BLANKS_AT_ONCE = 32
 DEFAULT_TILE_TOKENS, DEFAULT_TILE_SIDE = 64, 512
 
 
-class MultimodalModel:
+class MultimodalModel(NetworkModel):
     """A late interaction model; has the shape of `embedders.base.Embedder` with images as documents, texts as queries.
 
     ``max_length`` replaces the token limit in the tokenizer's files. ``dtype`` "float16" halves the vectors. The other
     options are those of `embedders.image_batches.ImageOptions`; here one batch is computed at a time, by all threads,
-    unless ``batches_at_once`` says otherwise. Raises ModelNotFoundError, ModelFilesError, DeviceError, or ValueError
-    for options that cannot be.
+    unless ``batches_at_once`` says otherwise. ``stats`` counts texts and images together, and an image's tokens too.
+    Raises ModelNotFoundError, ModelFilesError, DeviceError, or ValueError for options that cannot be.
     """
+
+    CARD_OPTIONS = RECIPE_OPTIONS
 
     def __init__(
         self,
@@ -66,22 +69,15 @@ class MultimodalModel:
     ) -> None:
         if dtype not in ("float32", "float16"):
             raise ValueError(f"dtype must be float32 or float16, got {dtype!r}")
-        self.card = card
         self.recipe = Recipe.of(card)
         self._dtype = np.dtype(dtype)
         self._options = ImageOptions(max_pixels, reduced_decoding, decode_threads, batches_at_once, pixel_budget)
         self._own_files = card.custom or place.specific_model_path is not None
-        self.text_model = TextModel(card, place, runtime, max_length=max_length)
         self._ids_by_grid: dict[tuple[int, int], npt.NDArray[np.int64]] = {}
-        if not runtime.lazy_load:
-            self.load()
+        super().__init__(card, place, runtime, max_length=max_length)
 
-    def load(self) -> None:
-        """Load tokenizer, settings and graph now, and check what the graph gives for a text: an image takes longer."""
-        _ = self._checked
-
-    @cached_property
-    def _checked(self) -> bool:
+    def check(self) -> None:
+        """Load tokenizer, settings and graph, and check what the graph gives for a text: an image takes longer."""
         try:
             tokens = self._marked(self.text_model.tokenizer.encode(self.recipe.decorated([PROBE_TEXT])))
             (text,) = self._run_texts(tokens, counted=False)
@@ -98,7 +94,6 @@ class MultimodalModel:
                 f"{self._session.describe_outputs()}"
             )
         self._probed_dim = int(text.values.shape[2])
-        return True
 
     @property
     def _session(self) -> OnnxSession:
@@ -111,11 +106,6 @@ class MultimodalModel:
     @cached_property
     def _batches(self) -> ImageBatches:
         return ImageBatches(load_image_settings(self.text_model.folder), self._options, self.stats)
-
-    @property
-    def stats(self) -> EmbedStats:
-        """Counters since the model was made, texts and images together; an image's tokens count too."""
-        return self.text_model.stats
 
     @property
     def dim(self) -> int:

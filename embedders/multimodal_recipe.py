@@ -15,6 +15,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from embedders.catalog import ModelCard
+from embedders.network_model import refuse_unknown_options
 
 
 @dataclass(frozen=True)
@@ -33,10 +34,7 @@ class Recipe:
     @classmethod
     def of(cls, card: ModelCard) -> Recipe:
         """Read a card's options; raises ValueError for one that there is not, or where those for images are missing."""
-        known = [field.name for field in fields(cls)]
-        for name in card.options:
-            if name not in known:
-                raise ValueError(f"model {card.model}: multimodal has no option {name!r}; it has {', '.join(known)}")
+        refuse_unknown_options(card, RECIPE_OPTIONS)
         options: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in card.options.items()
         }
@@ -50,6 +48,9 @@ class Recipe:
     def decorated(self, texts: list[str]) -> list[str]:
         """Texts as they are tokenized; what is not a str stays as it is, to be named later by its own place."""
         return [self.query_prefix + text + self.query_suffix if isinstance(text, str) else text for text in texts]
+
+
+RECIPE_OPTIONS = tuple(field.name for field in fields(Recipe))
 
 
 def tile_tokens(rows: int, columns: int, length: int) -> str:

@@ -60,7 +60,8 @@ def test_every_text_model_of_the_reference_list_has_a_card(shared_data: Path) ->
 def test_models_whose_activations_are_quantized_are_marked() -> None:
     cards = [card for family in FAMILIES for card in load_cards(family)]
     marked = {card.model for card in cards if card.varies_with_batch}
-    assert marked == {"nomic-ai/nomic-embed-text-v1.5-Q", "BAAI/bge-reranker-v2-m3-int8"}
+    quantized = {f"nomic-ai/nomic-embed-{kind}-v1.5-Q" for kind in ("text", "vision")}
+    assert marked == {*quantized, "BAAI/bge-reranker-v2-m3-int8"}
     for facade, _ in FACADES:
         for row in facade.list_supported_models():
             assert row["batch_invariant"] is (row["model"] not in marked)
