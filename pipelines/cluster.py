@@ -31,8 +31,6 @@ _DEATHS = (
 SECONDS_TO_ANSWER = 10.0
 # Logical CPUs of a local Ray: below that, actors and readers have no room beside each other.
 MIN_LOCAL_CPUS = 4
-# Ray cuts only what is half as large again.
-IMAGE_BLOCK_BYTES = 40 << 20
 
 
 @contextmanager
@@ -126,11 +124,6 @@ def configure(compute: ComputeConfig) -> None:
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
 
 
-def limit_image_blocks(dataset: Dataset) -> None:
-    """Let the blocks of a dataset, and of those made from it, be no larger than 60 MB, or one image of more."""
-    dataset.context.target_max_block_size = IMAGE_BLOCK_BYTES
-
-
 @contextmanager
 def plain_errors() -> Iterator[None]:
     """Raise a worker's FleetembedError as itself, and what Ray says of dead workers as a WorkerError."""
@@ -208,9 +201,15 @@ def on_tasks(
 
 
 def on_actors(
-    dataset: Dataset, stage: type, arguments: tuple[Any, ...], placement: Placement, compute: ComputeConfig
+    dataset: Dataset,
+    stage: type,
+    arguments: tuple[Any, ...],
+    placement: Placement,
+    compute: ComputeConfig,
+    *,
+    packed: bool = False,
 ) -> Dataset:
-    """Run a stage on a fixed pool of actors, a block at a time.
+    """Run a stage on a fixed pool of actors, a block at a time; ``packed`` tells that a block is one row to Ray.
 
     Restarts and retries are finite: Ray's default is for ever, and a row that kills its process would loop.
     """
@@ -222,7 +221,7 @@ def on_actors(
             stage,
             fn_constructor_args=arguments,
             # With GPUs Ray wants a number; blocks hold compute.block_rows rows, so that this is one block as well.
-            batch_size=compute.block_rows if placement.gpus else None,
+            batch_size=(1 if packed else compute.block_rows) if placement.gpus else None,
             batch_format="pyarrow",
             compute=ActorPoolStrategy(size=placement.workers),
             num_cpus=placement.cpus,

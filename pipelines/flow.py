@@ -5,17 +5,19 @@ from __future__ import annotations
 import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 import ray
 from ray.data import Dataset
 
-from pipelines.cluster import limit_image_blocks, on_actors, on_tasks
+from pipelines.cluster import on_actors, on_tasks
 from pipelines.config import JobConfig, SourceConfig
+from pipelines.packing import PackedStage, packed_call, unpacked_call
 from pipelines.preflight import READ_CPUS, SUPPORT_CPUS, Placement
 from pipelines.sinks.base import Sink
 from pipelines.sources import Duplicates, Split, SplitScan, find_duplicates, scan_split
-from pipelines.stages import EmbedStage, read_rows, skip_held, write_rows
+from pipelines.stages import EmbedStage, read_packed, read_rows, skip_held, write_rows
 from pipelines.tally import AddFigures, Counter
 
 # One read task takes splits of so many bytes or files together: a million small files are not a million tasks.
@@ -58,17 +60,15 @@ def scan(splits: Sequence[Split], source: SourceConfig) -> Read:
     return Read(duplicates.splits, sum(found.rows for found in scans), duplicates)
 
 
-def read_dataset(config: JobConfig, read: Read, add: AddFigures) -> Dataset:
-    """Read the splits, lazily, into blocks of at most ``compute.block_rows`` rows; with images, also of 60 MB."""
+def read_dataset(config: JobConfig, read: Read, add: AddFigures, *, packed: bool) -> Dataset:
+    """Read the splits, lazily, into blocks of at most ``compute.block_rows`` rows; packed, also of about 64 MB."""
     tasks = [
         pickle.dumps([(read.splits[number], read.duplicates.of_split(number)) for number in group])
         for group in group_splits(read.splits)
     ]
     source = ray.data.from_arrow([pa.table({"task": [task]}) for task in tasks])
-    if any(split.holds_images(config.source.image) for split in read.splits):
-        limit_image_blocks(source)
-    rows = on_tasks(source, read_rows, {"config": config, "add": add}, cpus=READ_CPUS)
-    return rows.repartition(target_num_rows_per_block=config.compute.block_rows)
+    rows = on_tasks(source, read_packed if packed else read_rows, {"config": config, "add": add}, cpus=READ_CPUS)
+    return rows.repartition(target_num_rows_per_block=1 if packed else config.compute.block_rows)
 
 
 def build_dataset(
@@ -81,11 +81,17 @@ def build_dataset(
 ) -> Dataset:
     """Chain the stages lazily; each block that comes out is the receipt of a block that the sinks acknowledged."""
     compute = config.compute
-    rows = read_dataset(config, read, add)
+    packed = any(split.holds_images(config.source.image) for split in read.splits)
+    rows = read_dataset(config, read, add, packed=packed)
     lookers = max(1, max(placement.workers for placement in placements.values()) // 2)
-    rows = on_tasks(rows, skip_held, {"sinks": sinks, "add": add}, cpus=SUPPORT_CPUS, at_once=lookers)
+    skip: dict[str, Any] = {"sinks": sinks, "add": add}
+    write: dict[str, Any] = {"sinks": sinks, "dead_letters": config.dead_letters, "run_id": run_id, "add": add}
+    writers = max(sink.workers for sink in sinks)
+    if packed:
+        skip, write = {"stage": skip_held, "arguments": skip}, {"stage": write_rows, "arguments": write}
+    rows = on_tasks(rows, packed_call if packed else skip_held, skip, cpus=SUPPORT_CPUS, at_once=lookers)
     for embedding in config.embeddings:
         placement = placements[embedding.name]
-        rows = on_actors(rows, EmbedStage, (embedding, placement, add), placement, compute)
-    writing = {"sinks": sinks, "dead_letters": config.dead_letters, "run_id": run_id, "add": add}
-    return on_tasks(rows, write_rows, writing, cpus=SUPPORT_CPUS, at_once=max(sink.workers for sink in sinks))
+        stage, arguments = (PackedStage, (EmbedStage,)) if packed else (EmbedStage, ())
+        rows = on_actors(rows, stage, (*arguments, embedding, placement, add), placement, compute, packed=packed)
+    return on_tasks(rows, unpacked_call if packed else write_rows, write, cpus=SUPPORT_CPUS, at_once=writers)

@@ -9,7 +9,7 @@ import re
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -116,9 +116,10 @@ def point_id(corpus: str, document_id: str, chunk_no: int, *, chunked: bool) -> 
 
 def content_hash(text: str | None, payload: str | None, image: Buffer | None = None) -> str:
     """Hash what a point is made from: a row whose hash is unchanged is not embedded again."""
-    # Without an image a hash begins with a digit, so that the two kinds never meet.
-    picture = "" if image is None else f"image:{xxhash.xxh3_128_hexdigest(image)}:"
-    content = f"{picture}{len(text or '')}:{text or ''}{payload or ''}"
+    content = f"{len(text or '')}:{text or ''}{payload or ''}"
+    if image is not None:
+        # What is hashed without an image begins with a digit, so that the two kinds never meet.
+        content = f"image:{xxhash.xxh3_128_hexdigest(image)}:{content}"
     digest: str = xxhash.xxh3_128_hexdigest(content.encode(errors="surrogatepass"))
     return digest
 
@@ -133,12 +134,11 @@ def identify(table: pa.Table, corpus: str, *, chunked: bool) -> pa.Table:
         # A chunk that only moved must be written again, and one more or less tells the sink to look for stale ones.
         spans = zip(*(table[name].to_pylist() for name in ("chunk_start", "chunk_end", "chunk_count")), strict=True)
         payloads = [f"{payload}{span}" for payload, span in zip(payloads, spans, strict=True)]
-    texts = table["text"].to_pylist()
-    # Buffers, because to make Python bytes of images would copy them.
-    images = (
-        [image.as_buffer() for image in table[IMAGE_COLUMN]] if table[IMAGE_COLUMN].null_count < len(dead) else None
-    )
-    hashes = [content_hash(*content) for content in zip(texts, payloads, images or [None] * len(texts), strict=True)]
+    contents: list[list[Any]] = [table["text"].to_pylist(), payloads]
+    if table[IMAGE_COLUMN].null_count < table.num_rows:
+        # Buffers, because to make Python bytes of images would copy them.
+        contents.append([image.as_buffer() for image in table[IMAGE_COLUMN]])
+    hashes = list(map(content_hash, *contents))
     hash_column = pc.if_else(pa.array(dead), pa.scalar(None, pa.string()), pa.array(hashes, pa.string()))
     return table.append_column("id", pa.array(ids, pa.string())).append_column("content_hash", hash_column)
 

@@ -23,6 +23,7 @@ from embedders.factory import family_options, make_embedder
 from embedders.image_isolation import crashing_images
 from pipelines.chunking import chunk_table, load_tokenizer
 from pipelines.config import EmbeddingConfig, JobConfig
+from pipelines.packing import pack, regroup
 from pipelines.preflight import Placement
 from pipelines.schema import IMAGE_COLUMN, RowError, add_errors, identify, is_dead, set_column
 from pipelines.sinks.base import Sink
@@ -90,6 +91,12 @@ def read_rows(batch: pa.Table, *, config: JobConfig, add: AddFigures) -> Iterato
                 add("read", figures)
                 yield rows
                 started = time.perf_counter()
+
+
+def read_packed(batch: pa.Table, *, config: JobConfig, add: AddFigures) -> Iterator[pa.Table]:
+    """Read as ``read_rows`` does, into tables that are packed, and so large that few are needed (see packing.py)."""
+    for table in regroup(read_rows(batch, config=config, add=add), config.compute.block_rows):
+        yield pack(table)
 
 
 def skip_held(table: pa.Table, *, sinks: Sequence[Sink], add: AddFigures) -> pa.Table:

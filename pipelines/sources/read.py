@@ -44,25 +44,26 @@ def read_split(
     has an error; so has the one row, without an id, that stands for an unreadable file or the unreadable rest of one.
     """
     fields = Fields.of(split, config)
-    rows = _marked(parse_rows(read_records(split, config), fields), repeats)
+    rows = parse_rows(read_records(split, config), fields)
+    rows = rows if repeats is None else _marked(rows, repeats)
     if fields.image is None:
-        yield from (_table(block, split) for block in blocks(rows, block_rows))
+        yield from (_table(block, split, has_images=False) for block in blocks(rows, block_rows))
         return
     with ImageLoader(split, config) as loader:
         fetched = fetch_images(rows, loader)
         described = map(_with_exif, fetched) if config.exif else fetched
-        yield from (_table(block, split) for block in blocks(described, block_rows))
+        yield from (_table(block, split, has_images=True) for block in blocks(described, block_rows))
 
 
-def _table(block: list[Row], split: Split) -> pa.Table:
-    images = [row.image if row.error is None else None for row in block]
+def _table(block: list[Row], split: Split, *, has_images: bool) -> pa.Table:
+    images = [row.image if row.error is None else None for row in block] if has_images else [None] * len(block)
     return pa.table(
         [
             pa.array([row.id for row in block], pa.string()),
             pa.array([row.text for row in block], pa.large_string()),
             pa.array([row.payload for row in block], pa.large_string()),
             pa.array(images, pa.large_binary()),
-            pa.array([split.origin(row.position) for row in block], pa.string()),
+            pa.array(split.origins([row.position for row in block]), pa.string()),
             error_array([row.error for row in block]),
         ],
         schema=SOURCE_SCHEMA,
@@ -109,11 +110,8 @@ def image_records(split: Split) -> Iterator[Record]:
         yield position, {"id": file.name, "image": file, "path": file.name}, None
 
 
-def _marked(rows: Iterable[Row], repeats: Repeats | None) -> Iterator[Row]:
+def _marked(rows: Iterable[Row], repeats: Repeats) -> Iterator[Row]:
     """Give the rows that repeat an id an error; their images are not fetched then."""
-    if repeats is None:
-        yield from rows
-        return
     firsts = dict(zip(repeats.positions.tolist(), repeats.firsts, strict=True))
     for row in rows:
         first = firsts.get(row.position)

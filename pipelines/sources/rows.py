@@ -72,11 +72,6 @@ class Row:
     error: RowError | None = None
     hashed: bool = False
 
-    @property
-    def characters(self) -> int:
-        """Length of text and payload."""
-        return len(self.text or "") + len(self.payload or "")
-
 
 def parse_rows(records: Iterable[Record], fields: Fields) -> Iterator[Row]:
     """Parse records; a live row without an id gets one from its content."""
@@ -100,12 +95,13 @@ def blocks(rows: Iterable[Row], block_rows: int) -> Iterator[list[Row]]:
     block: list[Row] = []
     characters = size = 0
     for row in rows:
-        row_bytes = row.characters + len(row.image or b"")
-        if block and size + row_bytes > BLOCK_BYTES:
+        length = len(row.text or "") + len(row.payload or "")
+        row_bytes = length if row.image is None else length + len(row.image)
+        if size + row_bytes > BLOCK_BYTES and block:
             yield block
             block, characters, size = [], 0, 0
         block.append(row)
-        characters += row.characters
+        characters += length
         size += row_bytes
         if len(block) >= block_rows or characters >= BLOCK_CHARACTERS:
             yield block
@@ -122,27 +118,29 @@ def parse_row(values: dict[str, Any], fields: Fields, position: int | None = Non
     """
     name, id_error = parse_id(values.get(fields.id)) if fields.id is not None else (None, None)
     text, text_error = _parse_text(values.get(fields.text, _MISSING), fields)
-    named = (fields.text, fields.id, fields.image)
     kept = {
         key: value
         for key, value in values.items()
-        if key not in named and (fields.payload is None or key in fields.payload)
+        if key != fields.text
+        and key != fields.id
+        and key != fields.image
+        and (fields.payload is None or key in fields.payload)
     }
-    image = reference = image_error = None
-    if fields.image is not None:
-        value = values.get(fields.image)
-        image, reference, image_error = parse_image(value, fields.max_image_bytes)
-        path = named_path(value)
-        if path is not None and (fields.payload is None or fields.image in fields.payload):
-            kept[fields.image] = path
-        if text is None and image is None and reference is None:
-            image_error = image_error or RowError(STAGE, "EmptyRow", NOTHING)
+    if fields.image is None:
+        payload, payload_error = _parse_payload(kept)
+        return Row(position, name, text, payload, None, None, text_error or id_error or payload_error)
+    value = values.get(fields.image)
+    image, reference, image_error = parse_image(value, fields.max_image_bytes)
+    path = named_path(value)
+    if path is not None and (fields.payload is None or fields.image in fields.payload):
+        kept[fields.image] = path
+    if text is None and image is None and reference is None:
+        image_error = image_error or RowError(STAGE, "EmptyRow", NOTHING)
     payload, payload_error = _parse_payload(kept)
     error = text_error or image_error or id_error or payload_error
-    row = Row(position, name, text, payload, error=error)
-    if error is None:
-        row.image, row.reference = image, reference
-    return row
+    return Row(
+        position, name, text, payload, image if error is None else None, reference if error is None else None, error
+    )
 
 
 def parse_id(value: Any) -> tuple[str | None, RowError | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -81,6 +82,13 @@ class Split:
             return f"{self.name}@{self.start}:{1 + position}"
         mark = _MARKS.get(self.format, "")
         return f"{self.name}:{mark}{self.first_row + position}"
+
+    def origins(self, positions: Sequence[int | None]) -> list[str]:
+        """Say where records are, as ``origin`` does."""
+        if self.files or self.format == "text" or self.first_row is None or None in positions:
+            return [self.origin(position) for position in positions]
+        start, first = self.origin(0).removesuffix(str(self.first_row)), self.first_row
+        return [f"{start}{first + (position or 0)}" for position in positions]
 
 
 @dataclass(frozen=True)

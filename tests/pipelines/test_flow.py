@@ -16,6 +16,7 @@ from pipelines.config import ComputeConfig
 from pipelines.config_file import load_config
 from pipelines.errors import SinkError, WorkerError
 from pipelines.flow import BYTES_A_TASK, SPLITS_A_TASK, Read, group_splits, read_dataset
+from pipelines.packing import PackedStage, unpacked_call
 from pipelines.preflight import Placement
 from pipelines.sources import Duplicates, Split, plan_source
 
@@ -102,11 +103,16 @@ def test_blocks_of_large_images_are_bounded_by_bytes_all_the_way_to_the_models(t
     cluster.configure(config.compute)
     splits = plan_source(config.source).splits
     read = Read(splits, 60, Duplicates(splits, {}))
-    rows = read_dataset(config, read, lambda stage, figures: None)
-    measured = cluster.on_actors(rows, Measure, (), Placement(workers=1, cpus=0.1), config.compute).to_pandas()
-    assert measured["rows"].sum() == 60
+    rows = read_dataset(config, read, lambda stage, figures: None, packed=True)
+    stage, placement = (Measure,), Placement(workers=1, cpus=0.1)
+    rows = cluster.on_actors(rows, PackedStage, stage, placement, config.compute, packed=True)
+    measured = cluster.on_tasks(rows, unpacked_call, {"stage": same, "arguments": {}}, cpus=0.1).to_pandas()
+    assert measured["rows"].tolist() == [22, 22, 16]
     assert measured["bytes"].max() <= 64 << 20
-    assert len(measured) <= 8
+
+
+def same(table: pa.Table) -> pa.Table:
+    return table
 
 
 def test_an_address_without_a_ray_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

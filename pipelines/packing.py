@@ -1,0 +1,75 @@
+"""Tables of rows with images on their way through Ray, each packed into a single row.
+
+Ray Data cuts and joins blocks by rows or by bytes, never by both, and joins them by rows alone before a stage on GPUs:
+1,024 photos are gigabytes. A block that is one row to Ray is left as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import pyarrow as pa
+
+BLOCK_BYTES = 64 << 20
+COLUMN = "table"
+
+Stage = Callable[..., pa.Table]
+
+
+def pack(table: pa.Table) -> pa.Table:
+    """Make one row of a table."""
+    stream = pa.BufferOutputStream()
+    with pa.ipc.new_stream(stream, table.schema) as writer:
+        writer.write_table(table)
+    data = stream.getvalue()
+    # By its buffers, because any other way copies the data once more.
+    ends = pa.array([0, data.size], pa.int64()).buffers()[1]
+    return pa.table({COLUMN: pa.Array.from_buffers(pa.large_binary(), 1, [None, ends, data])})
+
+
+def unpack(packed: pa.Table) -> pa.Table:
+    """Undo ``pack``; the columns lie in the packed row's memory."""
+    tables = [pa.ipc.open_stream(row.as_buffer()).read_all() for row in packed[COLUMN]]
+    return pa.concat_tables(tables)
+
+
+def regroup(tables: Iterable[pa.Table], block_rows: int, block_bytes: int = BLOCK_BYTES) -> Iterator[pa.Table]:
+    """Cut and join tables, in order, to at most ``block_rows`` rows and about ``block_bytes``, or one larger table.
+
+    A table is cut only at its rows' limit: those of the sources keep to the one of bytes by themselves.
+    """
+    group: list[pa.Table] = []
+    rows = size = 0
+    for table in tables:
+        for start in range(0, table.num_rows, block_rows):
+            piece = table.slice(start, block_rows)
+            if group and (rows + piece.num_rows > block_rows or size + piece.nbytes > block_bytes):
+                yield pa.concat_tables(group).combine_chunks()
+                group, rows, size = [], 0, 0
+            group.append(piece)
+            rows += piece.num_rows
+            size += piece.nbytes
+    if group:
+        yield pa.concat_tables(group).combine_chunks()
+
+
+def unpacked_call(packed: pa.Table, *, stage: Stage, arguments: dict[str, Any]) -> pa.Table:
+    """Run a stage's function on a packed table."""
+    return stage(unpack(packed), **arguments)
+
+
+def packed_call(packed: pa.Table, *, stage: Stage, arguments: dict[str, Any]) -> pa.Table:
+    """Run a stage's function on a packed table, and pack what comes of it."""
+    return pack(unpacked_call(packed, stage=stage, arguments=arguments))
+
+
+class PackedStage:
+    """A stage's class that works on packed tables."""
+
+    def __init__(self, stage: Callable[..., Callable[[pa.Table], pa.Table]], *arguments: Any) -> None:
+        self._stage = stage(*arguments)
+
+    def __call__(self, packed: pa.Table) -> pa.Table:
+        """Unpack a table, run the stage and pack what comes of it."""
+        return pack(self._stage(unpack(packed)))
