@@ -17,12 +17,16 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from embedders.catalog import families, find_card, list_cards
+from embedders.catalog import ModelCard, families, find_card, list_cards
 from pipelines.command import exit_code
 from pipelines.models_command import download_models, show_model, show_models, verify_models
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
 errors = Console(stderr=True)
+Family = Annotated[
+    str | None,
+    typer.Option("--family", help="The family, where two have a model of that name (jina-clip-v1, siglip2)."),
+]
 CacheDir = Annotated[
     Path | None,
     typer.Option(
@@ -46,6 +50,17 @@ def main() -> None:
     logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
+def _card(model: str, family: str | None) -> ModelCard:
+    return find_card(model, among=None if family is None else (_known(family),))
+
+
+def _known(family: str) -> str:
+    if family not in families():
+        errors.print(f"no family {family!r}; there are {', '.join(families())}", style="red", markup=False)
+        raise typer.Exit(2)
+    return family
+
+
 @app.command("list")
 def list_models(
     family: Annotated[list[str] | None, typer.Option("--family", help="Only this family; may be repeated.")] = None,
@@ -53,26 +68,25 @@ def list_models(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Print a table of the models: family, dimension, tokens, size, licence."""
-    unknown = sorted(set(family or ()) - set(families()))
-    if unknown:
-        errors.print(f"no family {unknown[0]!r}; there are {', '.join(families())}", style="red", markup=False)
-        raise typer.Exit(2)
-    show_models(list_cards(*(family or families())), cache_dir, Console(), as_json=as_json)
+    chosen = [_known(name) for name in family or families()]
+    show_models(list_cards(*chosen), cache_dir, Console(), as_json=as_json)
 
 
 @app.command()
 def show(
     model: Annotated[str, typer.Argument(help="The model's name.")],
+    family: Family = None,
     cache_dir: CacheDir = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Print all that the catalog knows of one model, and what the cache holds of it."""
-    raise typer.Exit(exit_code(lambda: show_model(find_card(model), cache_dir, Console(), as_json=as_json), errors))
+    raise typer.Exit(exit_code(lambda: show_model(_card(model, family), cache_dir, Console(), as_json=as_json), errors))
 
 
 @app.command()
 def download(
     models: Annotated[list[str] | None, typer.Argument(help="Names of models.")] = None,
+    family: Family = None,
     cache_dir: CacheDir = None,
     every: Annotated[bool, typer.Option("--all", help="Every model of the catalog (some 40 GB).")] = False,
 ) -> None:
@@ -82,7 +96,7 @@ def download(
         raise typer.Exit(2)
 
     def act() -> int:
-        cards = list_cards(*families()) if every else [find_card(model) for model in models or ()]
+        cards = list_cards(*families()) if every else [_card(model, family) for model in models or ()]
         return download_models(cards, cache_dir, Console())
 
     raise typer.Exit(exit_code(act, errors))
