@@ -1,5 +1,6 @@
-"""Reads documents from Parquet, JSONL, CSV and text files; what cannot be read becomes a dead row, never an exception.
+"""Reads documents from Parquet, JSONL, CSV, text and image files and tar archives of samples.
 
+What cannot be read becomes a dead row, never an exception. A row's image may be in it, or be named by a path or URL.
 ``plan_source`` cuts the files into splits on the driver, ``scan_split`` and ``find_duplicates`` find ids that come
 more than once, ``read_split`` yields a split's rows as tables of SOURCE_SCHEMA.
 """

@@ -107,7 +107,7 @@ def test_blocks_of_large_images_are_bounded_by_bytes_all_the_way_to_the_models(t
     stage, placement = (Measure,), Placement(workers=1, cpus=0.1)
     rows = cluster.on_actors(rows, PackedStage, stage, placement, config.compute, packed=True)
     measured = cluster.on_tasks(rows, unpacked_call, {"stage": same, "arguments": {}}, cpus=0.1).to_pandas()
-    assert measured["rows"].tolist() == [22, 22, 16]
+    assert sorted(measured["rows"].tolist()) == [16, 22, 22]
     assert measured["bytes"].max() <= 64 << 20
 
 
