@@ -7,59 +7,19 @@ import json
 import os
 import re
 from contextlib import suppress
-from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from embedders.catalog import ModelCard, custom_card, find_card
 from embedders.errors import FleetembedError
-from embedders.factory import FAMILIES
+from pipelines.config_models import EmbeddingConfig
+from pipelines.config_section import NonEmpty, Section
 from pipelines.errors import ConfigError
 from pipelines.filesystem import without_credentials
 
 SECRET_REFERENCE = re.compile(r"^\$\{([A-Za-z_][A-Za-z0-9_]*)\}$")
-RESERVED_COLUMNS = frozenset(
-    (
-        "id",
-        "document_id",
-        "chunk_no",
-        "chunk_start",
-        "chunk_end",
-        "chunk_count",
-        "held",
-        "text",
-        "payload",
-        "content_hash",
-        "origin",
-        "error",
-    )
-)
 
 # Families of models that embed images, alone or besides texts.
-
-# A path that is empty would mean the folder the job is started in.
-NonEmpty = Annotated[str, Field(min_length=1, pattern=r"^[^\x00]+$")]
-
-
-class Section(BaseModel):
-    """Base of every part of a job: immutable, and strict about keys."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
-
-
-def _is_section(value: Any) -> str:
-    return "<section>" if isinstance(value, dict | Section) else "<word>"
-
-
-Word = TypeVar("Word")
-Part = TypeVar("Part", bound=Section)
-# A word, or a section of keys. Without the discriminator, both would complain of what fits neither; the tags in angle
-# brackets are left out of messages.
-WordOr = Annotated[
-    Annotated[Word, Tag("<word>")] | Annotated[Part, Tag("<section>")],
-    Discriminator(_is_section),
-]
 
 
 class HttpConfig(Section):
@@ -148,150 +108,6 @@ class ChunkingConfig(Section):
         if self.overlap > self.max_tokens // 2:
             raise ValueError(f"overlap {self.overlap} is more than half of max_tokens {self.max_tokens}")
         return self
-
-
-class PromptsConfig(Section):
-    """What is put before queries and passages; a use that is left out has no prompt."""
-
-    query: str = ""
-    passage: str = ""
-
-
-# Keys of a model of one's own that only some families know.
-OWN_KEYS = {
-    "pooling": ("dense", "image"),
-    "prompts": ("dense",),
-    "matryoshka": ("dense",),
-    "normalize": ("dense", "static", "image"),
-    "dim": ("dense", "static", "late_interaction", "image"),
-    "output": ("dense", "splade", "neural_sparse", "bm42", "minicoil", "late_interaction", "image"),
-    "requires_idf": ("splade", "neural_sparse", "bm42", "minicoil"),
-}
-
-
-class CustomModelConfig(Section):
-    """A model that no catalog has: the files in a folder or a Hub repository, and what to do with its output."""
-
-    name: NonEmpty | None = Field(None, description="What to call it; left out: the folder's or repository's")
-    family: Literal["dense", "static", "splade", "neural_sparse", "bm42", "minicoil", "late_interaction", "image"] = (
-        "dense"
-    )
-    path: NonEmpty | None = Field(None, description="Local folder with the model's files")
-    hf: NonEmpty | None = Field(None, description="Repository on the Hugging Face hub")
-    model_file: NonEmpty | None = Field(
-        None, description="ONNX file; left out: the folder's only one, or onnx/model.onnx of a repository"
-    )
-    additional_files: list[NonEmpty] = Field(default_factory=list, description="Further files the model needs")
-    output: int | str = Field(0, description="Graph output to use, by position or name")
-    pooling: Literal["cls", "mean", "last_token", "none"] | None = Field(
-        None, description="Of a dense model, where it is needed, or an image model"
-    )
-    normalize: bool = Field(True, description="Whether a dense model's vectors are scaled to unit length")
-    dim: int | None = Field(None, ge=1, description="Numbers in a vector; checked against the graph")
-    prompts: PromptsConfig | None = Field(None, description="What the model's card wants before texts")
-    matryoshka: list[int] = Field(default_factory=list, description="Smaller dimensions that vectors may be cut to")
-    requires_idf: bool | None = Field(None, description="Whether the store is to weigh a sparse model's terms by idf")
-    license: str = ""
-    options: dict[str, Any] = Field(default_factory=dict, description="Facts that the model's family wants to know")
-
-    @model_validator(mode="after")
-    def _is_whole(self) -> CustomModelConfig:
-        if (self.path is None) == (self.hf is None):
-            raise ValueError("give exactly one of path (a folder) and hf (a repository)")
-        for name in self.model_fields_set & OWN_KEYS.keys():
-            if self.family not in OWN_KEYS[name]:
-                raise ValueError(f"{name} means nothing for a {self.family} model; leave it out")
-        if self.family == "dense" and self.pooling is None:
-            raise ValueError("pooling is needed: cls, mean, last_token, or none where the graph pools itself")
-        return self
-
-    def card(self) -> ModelCard:
-        """Make the catalog card of this model; raises ModelFilesError for a folder without one ONNX file."""
-        place = {"path": self.path} if self.path is not None else {"hf": self.hf}
-        default = Path(self.path).expanduser().resolve().name if self.path is not None else self.hf
-        model_file = "model.safetensors" if self.family == "static" and self.model_file is None else self.model_file
-        return custom_card(
-            self.family,
-            model=self.name or default or "custom",
-            sources=place,
-            model_file=model_file,
-            additional_files=tuple(self.additional_files),
-            output=self.output,
-            pooling=self.pooling or "none",
-            normalize=self.normalize,
-            dim=self.dim,
-            prompts={} if self.prompts is None else self.prompts.model_dump(),
-            matryoshka=tuple(self.matryoshka),
-            requires_idf=self.family in ("bm42", "minicoil") if self.requires_idf is None else self.requires_idf,
-            license=self.license,
-            options=self.options,
-        )
-
-
-class EmbeddingConfig(Section):
-    """One embedding of each row: its vector's name and the model that makes it."""
-
-    name: str = Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$", description="Name of the vector or column")
-    model: WordOr[str, CustomModelConfig] = Field(description="A catalog model's name, or a model of your own")
-    family: str | None = Field(
-        None, description="image, where a catalog name means a text and an image model (jinaai/jina-clip-v1, siglip2)"
-    )
-    path: str | None = Field(None, description="Folder with the catalog model's files, instead of a download")
-    text_path: str | None = Field(
-        None, description="Of an image model: folder with the files of the text model that searches its space"
-    )
-    cache_dir: str | None = Field(None, description="Where downloaded models are kept")
-    local_files_only: bool = Field(False, description="Never ask the network for a model")
-    max_length: int | None = Field(None, ge=1, description="Token limit below the model's own")
-    dim: int | None = Field(None, ge=1, description="Cut vectors to this dimension, where the model's card allows it")
-    dtype: Literal["float32", "float16"] | None = Field(None, description="Numbers of dense and token vectors")
-    prompts: WordOr[Literal["auto", "none"], PromptsConfig] = Field(
-        "auto", description="What is put before each text: auto is what the model's card says"
-    )
-    options: dict[str, Any] = Field(default_factory=dict, description="Further arguments of the model's family")
-
-    @field_validator("prompts", mode="before")
-    @classmethod
-    def _off_is_none(cls, prompts: Any) -> Any:
-        # YAML reads a bare "no" or "off" as false, and an empty value as null.
-        return "none" if prompts is False or prompts is None else prompts
-
-    @model_validator(mode="after")
-    def _path_is_the_models(self) -> EmbeddingConfig:
-        if isinstance(self.model, CustomModelConfig) and self.path is not None:
-            raise ValueError("path stands beside a model of your own: write it inside of model")
-        return self
-
-    @property
-    def model_name(self) -> str:
-        """The model's name, for people to read; raises as ``card`` does."""
-        return self.model if isinstance(self.model, str) else self.card.model
-
-    @property
-    def card(self) -> ModelCard:
-        """The model's card; raises ModelNotFoundError for a name that no catalog has."""
-        if not isinstance(self.model, str):
-            return self.model.card()
-        return find_card(self.model, among=None if self.family is None else (self.family,))
-
-    @property
-    def images(self) -> bool:
-        """Whether it embeds the rows' images, not their texts; raises as ``card`` does."""
-        return FAMILIES[self.card.family].images
-
-    @field_validator("family")
-    @classmethod
-    def _family_is_known(cls, family: str | None) -> str | None:
-        if family is not None and family not in FAMILIES:
-            raise ValueError(f"there is no family {family!r}; there are {', '.join(FAMILIES)}")
-        return family
-
-    @field_validator("name")
-    @classmethod
-    def _name_is_free(cls, name: str) -> str:
-        if name in RESERVED_COLUMNS:
-            raise ValueError(f"{name!r} is the name of a column that every row has; choose another")
-        return name
 
 
 class QdrantSinkConfig(Section):

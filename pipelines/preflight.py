@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from embedders.factory import is_heavy
-from pipelines.config import EmbeddingConfig, JobConfig, StageConfig
+from pipelines.config import JobConfig, StageConfig
+from pipelines.config_models import EmbeddingConfig
 from pipelines.errors import PreflightError
 
 # CPUs of a task that reads, and of one that mostly waits for a sink. Whole CPUs for readers, since each task that

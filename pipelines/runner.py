@@ -23,8 +23,9 @@ from embedders.base import Embedder
 from embedders.errors import FleetembedError, ModelFilesError, ModelNotFoundError
 from embedders.factory import refuse_reranker
 from pipelines.chunking import chunk_table, load_tokenizer
-from pipelines.config import EmbeddingConfig, JobConfig, fingerprint
+from pipelines.config import JobConfig, fingerprint
 from pipelines.config_file import load_config
+from pipelines.config_models import EmbeddingConfig
 from pipelines.errors import ConfigError, TooManyErrorsError
 from pipelines.preflight import Placement, place_stages
 from pipelines.progress import ProgressView, choose_view

@@ -22,7 +22,8 @@ from embedders.errors import FleetembedError
 from embedders.factory import family_options, make_embedder
 from embedders.image_isolation import crashing_images
 from pipelines.chunking import chunk_table, load_tokenizer
-from pipelines.config import EmbeddingConfig, JobConfig
+from pipelines.config import JobConfig
+from pipelines.config_models import EmbeddingConfig
 from pipelines.packing import pack, regroup
 from pipelines.preflight import Placement
 from pipelines.schema import IMAGE_COLUMN, RowError, add_errors, identify, is_dead, set_column

@@ -10,8 +10,8 @@ import pytest
 
 from embedders.catalog import find_card
 from pipelines import EmbeddingPipeline
-from pipelines.config import EmbeddingConfig
 from pipelines.config_file import load_config
+from pipelines.config_models import EmbeddingConfig
 from pipelines.errors import ConfigError
 from pipelines.stages import build_embedder
 from tests.model_fixtures import MINILM, write_synthetic_model

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from embedders.arrow import dense_array, dense_type
 from embedders.base import EmbedStats, Texts, VectorSpec
 from embedders.errors import ModelFilesError
-from pipelines.config import EmbeddingConfig, ParquetSinkConfig
+from pipelines.config import ParquetSinkConfig
+from pipelines.config_models import EmbeddingConfig
 from pipelines.preflight import Placement
 from pipelines.schema import CHUNK_SCHEMA, IMAGE_COLUMN, RowError, add_errors, identify
 from pipelines.sinks import make_sink

@@ -1,0 +1,30 @@
+"""What the parts of a job's configuration are made of."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+
+# A path that is empty would mean the folder the job is started in.
+NonEmpty = Annotated[str, Field(min_length=1, pattern=r"^[^\x00]+$")]
+
+
+class Section(BaseModel):
+    """Base of every part of a job: immutable, and strict about keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+def _is_section(value: Any) -> str:
+    return "<section>" if isinstance(value, dict | Section) else "<word>"
+
+
+Word = TypeVar("Word")
+Part = TypeVar("Part", bound=Section)
+# A word, or a section of keys. Without the discriminator, both would complain of what fits neither; the tags in angle
+# brackets are left out of messages.
+WordOr = Annotated[
+    Annotated[Word, Tag("<word>")] | Annotated[Part, Tag("<section>")],
+    Discriminator(_is_section),
+]
