@@ -19,8 +19,6 @@ from pipelines.filesystem import without_credentials
 
 SECRET_REFERENCE = re.compile(r"^\$\{([A-Za-z_][A-Za-z0-9_]*)\}$")
 
-# Families of models that embed images, alone or besides texts.
-
 
 class HttpConfig(Section):
     """How images are fetched that rows name by an http or https URL: only if allowed, and only so much."""
