@@ -32,7 +32,7 @@ from embedders.model_place import ModelPlace, Runtime
 from embedders.multimodal_recipe import RECIPE_OPTIONS, Recipe, tile_tokens
 from embedders.network_model import NetworkModel
 from embedders.session import OnnxSession
-from embedders.text_model import BatchOutput, text_list
+from embedders.text_model import PROBES, BatchOutput, text_list
 from embedders.tokenization import TokenizedTexts
 
 PIXELS_INPUT = "pixel_values"
@@ -106,6 +106,10 @@ class MultimodalModel(NetworkModel):
     @cached_property
     def _batches(self) -> ImageBatches:
         return ImageBatches(load_image_settings(self.text_model.folder), self._options, self.stats)
+
+    def rehearse(self) -> None:
+        """Embed texts, which are the queries; an image would take seconds."""
+        self.embed_queries_arrow(PROBES)
 
     @property
     def dim(self) -> int:
