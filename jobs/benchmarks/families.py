@@ -21,7 +21,8 @@ from embedders.text_model import BatchOutput
 FAMILIES = ("splade", "colbert", "bm42", "minicoil", "reranker", "static")
 # fastembed holds the outputs of a whole batch several times over: 256 texts would take it some 20 GB.
 DOCUMENTS = {"splade": 64, "bm42": 128}
-EQUAL_TEXTS = 128
+# fastembed's default batch.
+EQUAL_TEXTS = 256
 QUERIES = ("how do I read a file line by line", "parse a JSON string", "threads", "what is a context manager for")
 
 
