@@ -16,20 +16,20 @@ import numpy.typing as npt
 import pyarrow as pa
 from py_rust_stemmers import SnowballStemmer
 
-from embedders.arrow import SPARSE_TYPE, sparse_array
-from embedders.base import Texts, VectorSpec
+from embedders.arrow import sparse_array
+from embedders.base import Texts
 from embedders.catalog import ModelCard
 from embedders.model_place import ModelPlace, Runtime
-from embedders.network_model import NetworkModel
+from embedders.sparse.sparse_network import SparseNetwork
 from embedders.sparse.terms import DROPPED, term_id
 from embedders.sparse.wordpieces import PieceWords, WordMemo, WordPieces, read_stopwords
-from embedders.text_model import PROBES, BatchOutput, text_list
+from embedders.text_model import BatchOutput, text_list
 from embedders.tokenization import TokenizedTexts
 
 DEFAULT_LANGUAGE = "english"
 
 
-class Bm42(NetworkModel):
+class Bm42(SparseNetwork):
     """A BM42 model; meets `embedders.base.Embedder`.
 
     ``alpha`` flattens the weights. ``max_length`` replaces the limit in the tokenizer's files. Queries need neither
@@ -56,16 +56,6 @@ class Bm42(NetworkModel):
         """Load tokenizer, stop words and graph."""
         self.text_model.check_output((4,), "BM42 takes attention of (texts, heads, tokens, tokens)")
         _ = self._terms
-
-    def rehearse(self) -> None:
-        """Embed texts as documents and as queries."""
-        self.embed_arrow(PROBES)
-        self.embed_queries_arrow(PROBES)
-
-    @property
-    def spec(self) -> VectorSpec:
-        """Sparse vectors compared by dot product, with the idf modifier."""
-        return VectorSpec(kind="sparse", arrow_type=SPARSE_TYPE, distance="dot", idf=self.card.requires_idf)
 
     @cached_property
     def fingerprint(self) -> str:

@@ -15,17 +15,17 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from embedders.arrow import SPARSE_TYPE, sparse_array
-from embedders.base import Texts, VectorSpec
+from embedders.arrow import sparse_array
+from embedders.base import Texts
 from embedders.catalog import ModelCard
 from embedders.errors import ModelFilesError
 from embedders.model_place import ModelPlace, Runtime
-from embedders.network_model import NetworkModel
 from embedders.segments import segment_sums
 from embedders.sparse.bm25 import Weighting
 from embedders.sparse.minicoil_words import LOW_BITS, Counted, Lexicon, Meaning
+from embedders.sparse.sparse_network import SparseNetwork
 from embedders.sparse.wordpieces import WordMemo, WordPieces, read_stopwords
-from embedders.text_model import PROBES, BatchOutput, text_list
+from embedders.text_model import BatchOutput, text_list
 from embedders.tokenization import TokenizedTexts, ranges
 
 VECTORS_FILE = "minicoil.triplet.model.npy"
@@ -35,7 +35,7 @@ BUCKET = 32_000
 SMALLEST_NORM = 1e-8
 
 
-class MiniCoil(NetworkModel):
+class MiniCoil(SparseNetwork):
     """A miniCOIL model; meets `embedders.base.Embedder`.
 
     ``k``, ``b`` and ``avg_len`` are those of BM25 (`embedders.sparse.bm25.Weighting`). ``max_length`` replaces the
@@ -69,16 +69,6 @@ class MiniCoil(NetworkModel):
                 f"{self.text_model.folder / VECTORS_FILE} has {words} matrices of {width} rows, the vocabulary has "
                 f"{self._lexicon.size} words and the graph gives {given} numbers a token: they do not belong together"
             )
-
-    def rehearse(self) -> None:
-        """Embed texts as documents and as queries."""
-        self.embed_arrow(PROBES)
-        self.embed_queries_arrow(PROBES)
-
-    @property
-    def spec(self) -> VectorSpec:
-        """Sparse vectors compared by dot product, with the idf modifier."""
-        return VectorSpec(kind="sparse", arrow_type=SPARSE_TYPE, distance="dot", idf=self.card.requires_idf)
 
     @cached_property
     def fingerprint(self) -> str:

@@ -14,19 +14,19 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from embedders.arrow import SPARSE_TYPE, sparse_array
-from embedders.base import Texts, VectorSpec
+from embedders.arrow import sparse_array
+from embedders.base import Texts
 from embedders.catalog import ModelCard
 from embedders.errors import ModelFilesError
 from embedders.model_place import ModelPlace, Runtime
-from embedders.network_model import NetworkModel
+from embedders.sparse.sparse_network import SparseNetwork
 from embedders.sparse.vocabulary_weights import check_logits, embed_by_vocabulary
-from embedders.text_model import PROBES, text_list
+from embedders.text_model import text_list
 
 IDF_FILE = "idf.json"
 
 
-class NeuralSparse(NetworkModel):
+class NeuralSparse(SparseNetwork):
     """An inference-free sparse model; meets `embedders.base.Embedder`.
 
     ``max_length`` replaces the limit in the tokenizer's files. Queries need neither graph nor session. Raises
@@ -40,16 +40,6 @@ class NeuralSparse(NetworkModel):
         """Load tokenizer, table and graph."""
         _ = self._idf
         check_logits(self.text_model, "neural sparse")
-
-    def rehearse(self) -> None:
-        """Embed texts as documents and as queries."""
-        self.embed_arrow(PROBES)
-        self.embed_queries_arrow(PROBES)
-
-    @property
-    def spec(self) -> VectorSpec:
-        """Sparse vectors compared by dot product."""
-        return VectorSpec(kind="sparse", arrow_type=SPARSE_TYPE, distance="dot", idf=self.card.requires_idf)
 
     @cached_property
     def fingerprint(self) -> str:

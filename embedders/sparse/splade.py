@@ -11,16 +11,15 @@ from functools import cached_property
 import numpy as np
 import pyarrow as pa
 
-from embedders.arrow import SPARSE_TYPE
-from embedders.base import Texts, VectorSpec
+from embedders.base import Texts
 from embedders.catalog import ModelCard
 from embedders.model_place import ModelPlace, Runtime
-from embedders.network_model import NetworkModel
+from embedders.sparse.sparse_network import SparseNetwork
 from embedders.sparse.vocabulary_weights import check_logits, embed_by_vocabulary
-from embedders.text_model import PROBES, text_list
+from embedders.text_model import text_list
 
 
-class Splade(NetworkModel):
+class Splade(SparseNetwork):
     """A SPLADE model; meets `embedders.base.Embedder`. ``max_length`` replaces the limit in the tokenizer's files.
 
     Raises ModelNotFoundError, ModelFilesError or DeviceError.
@@ -32,16 +31,6 @@ class Splade(NetworkModel):
     def check(self) -> None:
         """Load tokenizer and graph."""
         check_logits(self.text_model, "SPLADE")
-
-    def rehearse(self) -> None:
-        """Embed texts as documents and as queries."""
-        self.embed_arrow(PROBES)
-        self.embed_queries_arrow(PROBES)
-
-    @property
-    def spec(self) -> VectorSpec:
-        """Sparse vectors compared by dot product."""
-        return VectorSpec(kind="sparse", arrow_type=SPARSE_TYPE, distance="dot", idf=self.card.requires_idf)
 
     @cached_property
     def fingerprint(self) -> str:
