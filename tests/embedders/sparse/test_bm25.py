@@ -98,7 +98,7 @@ def test_any_texts_give_fastembeds_vectors(
         {"stemmer": SnowballStemmer("english"), "language": "klingon"},
         {"token_max_length": 5},
     ],
-    ids=str,
+    ids=", ".join,
 )
 def test_options_mean_what_they_mean_to_fastembed(
     make: Callable[..., SparseTextEmbedding], stopword_folder: Path, docstrings: list[str], options: dict[str, object]
