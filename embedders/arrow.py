@@ -41,6 +41,13 @@ def multivector_array(offsets: npt.NDArray[np.integer], vectors: npt.NDArray[np.
     return pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32, copy=False)), dense_array(vectors))
 
 
+def number_type(vectors: pa.DataType) -> pa.DataType:
+    """Arrow type of the numbers in dense vectors or multivectors of this type."""
+    while not pa.types.is_floating(vectors):
+        vectors = vectors.value_type
+    return vectors
+
+
 def sparse_array(
     offsets: npt.NDArray[np.integer],
     indices: npt.NDArray[np.integer],

@@ -37,7 +37,7 @@ def _quickstart(console: Console) -> int:
         console.print(f"collected {count:,} docstrings and help topics into {corpus}")
     code = run_job(CONFIG, (), console)
     if code in (0, 3):
-        with Searcher(config) as searcher:
+        with Searcher.from_config(config) as searcher:
             for query in QUERIES:
                 show_answers(query, searcher, console)
         command = f'.venv/bin/python jobs/search.py --config {CONFIG} "your question"'

@@ -1,11 +1,15 @@
-"""Ask the collection that a job filled: ``python jobs/search.py --config configs/quickstart.yaml "your question"``."""
+"""Search a collection with the models that filled it: ``python jobs/search.py --config job.yaml "your question"``.
+
+``--config job.yaml`` opens the collection of that job; ``--url`` or ``--path`` with ``--collection`` any other, whose
+job wrote down its models there. Exit codes: 0 all well, also where nothing is found; 1 failed; 2 bad usage.
+"""
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -21,37 +25,116 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 @app.command()
 def search(
-    config: Annotated[Path, typer.Option("--config", "-c", help="The job's YAML file.")],
     query: Annotated[str | None, typer.Argument(help="What to look for.")] = None,
+    config: Annotated[Path | None, typer.Option("--config", "-c", help="The job's YAML file.")] = None,
+    collection: Annotated[str | None, typer.Option("--collection", help="A collection, instead of --config.")] = None,
+    url: Annotated[str | None, typer.Option("--url", help="Its server.")] = None,
+    path: Annotated[Path | None, typer.Option("--path", help="Its folder, where it is on no server.")] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option("--model", metavar="VECTOR=MODEL", help="Model of a vector, where the collection names none."),
+    ] = None,
+    model_path: Annotated[
+        list[str] | None,
+        typer.Option("--model-path", metavar="VECTOR=FOLDER", help="Where the files of a vector's model are."),
+    ] = None,
     image: Annotated[Path | None, typer.Option("--image", help="An image to look for, in place of a text.")] = None,
     sheet: Annotated[
         Path | None, typer.Option("--image-sheet", help="Write the images found to this .html or .png file.")
     ] = None,
+    way: Annotated[str | None, typer.Option("--way", help="One of the job's searches, by name.")] = None,
     using: Annotated[
+        list[str] | None, typer.Option("--using", help="A vector's name; several (a,b) are fused. Default: all.")
+    ] = None,
+    fusion: Annotated[str | None, typer.Option("--fusion", help="rrf (the default) or dbsf.")] = None,
+    weights: Annotated[
+        str | None, typer.Option("--weights", metavar="W,W", help="Weights of rrf, in the order of --using.")
+    ] = None,
+    rescore: Annotated[
+        str | None, typer.Option("--rescore", metavar="VECTOR", help="Order the candidates by this vector (MaxSim).")
+    ] = None,
+    candidates: Annotated[int | None, typer.Option("--candidates", help="Candidates a stage passes on.")] = None,
+    rerank: Annotated[
+        str | None, typer.Option("--rerank", metavar="MODEL", help="Order the hits by this cross encoder.")
+    ] = None,
+    rerank_path: Annotated[Path | None, typer.Option("--rerank-path", help="Folder of its files.")] = None,
+    exact: Annotated[bool, typer.Option("--exact", help="Compare with every point, without the index.")] = False,
+    hnsw_ef: Annotated[int | None, typer.Option("--hnsw-ef", help="Size of the index's beam.")] = None,
+    chosen: Annotated[
         list[str] | None,
-        typer.Option("--using", help="An embedding's name; several (a,b) are fused. Default: all."),
+        typer.Option("--filter", metavar="KEY=VALUE", help="Only such points; also !=, <, >=, a|b, or Qdrant's JSON."),
     ] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="Hits to print.")] = 5,
+    offset: Annotated[int, typer.Option("--offset", min=0, help="Hits to leave out at the beginning.")] = 0,
+    payload: Annotated[str | None, typer.Option("--payload", metavar="KEY,KEY", help="Keys to show.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print hits as JSON.")] = False,
-    overrides: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key.")] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the job.")
+    ] = None,
 ) -> None:
-    """Search with the job's own models: one embedding, or several fused by reciprocal rank."""
+    """Search one vector, fuse several, or search in stages, with the models that filled the collection."""
 
     def act() -> None:
-        job = load_config(config, overrides or [])
         if (query is None) == (image is None):
             raise ConfigError("give a text to look for, or --image")
         wanted = image if image is not None else query or ""
-        with Searcher(job) as searcher:
-            hits = searcher.search(wanted, [name for names in using or () for name in names.split(",")], limit)
-        if sheet is not None:
+        job = None if config is None else load_config(config, overrides or [])
+        if sheet is not None and job is None:
+            raise ConfigError("--image-sheet needs --config: the images are read from the job's source")
+        settings: dict[str, Any] = {
+            "fusion": fusion,
+            "weights": _numbers(weights),
+            "rescore": rescore,
+            "candidates": candidates,
+            "rerank": {"model": rerank, "path": rerank_path and str(rerank_path)} if rerank else None,
+            "exact": exact or None,
+            "hnsw_ef": hnsw_ef,
+        }
+        keys = [key for key in (payload or "").split(",") if key]
+        with _open() as searcher:
+            hits = searcher.search(
+                wanted,
+                [name for names in using for name in names.split(",")] if using else None,
+                limit,
+                way=way,
+                offset=offset,
+                chosen=chosen or None,
+                with_payload=["document_id", "chunk_no", *keys] if as_json and keys else True,
+                **{key: value for key, value in settings.items() if value is not None},
+            )
+        if sheet is not None and job is not None:
             write_sheet(sheet, wanted, hits, job.source)
         if as_json:
             print(json.dumps([asdict(hit) for hit in hits], ensure_ascii=False, indent=2))
         else:
-            show_hits(hits, Console())
+            show_hits(hits, Console(), keys=keys)
+
+    def _open() -> Searcher:
+        if (config is None) == (collection is None):
+            raise ConfigError("give the job's --config, or a --collection with --url or --path")
+        if config is not None:
+            return Searcher.from_config(config, overrides or [])
+        models: dict[str, Any] = {name: {"model": value} for name, value in _pairs(model, "--model")}
+        for name, folder in _pairs(model_path, "--model-path"):
+            models.setdefault(name, {})["path"] = folder
+        return Searcher.open(collection or "", url=url, path=path, models=models)
 
     raise typer.Exit(exit_code(act, Console(stderr=True)))
+
+
+def _pairs(options: list[str] | None, name: str) -> list[tuple[str, str]]:
+    """Split ``VECTOR=VALUE``; the name is empty for a collection's unnamed vector."""
+    for option in options or ():
+        if "=" not in option:
+            raise ConfigError(f"{name} {option!r}: write VECTOR=..., with the name of a vector of the collection")
+    return [(vector, value) for vector, _, value in (option.partition("=") for option in options or ())]
+
+
+def _numbers(text: str | None) -> list[float] | None:
+    try:
+        return None if text is None else [float(part) for part in text.split(",")]
+    except ValueError:
+        raise ConfigError(f"--weights {text!r}: write numbers with commas between, as 2,1") from None
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from pydantic import Field, field_validator, model_validator
 
 from embedders.errors import FleetembedError
 from pipelines.config_models import EmbeddingConfig
+from pipelines.config_search import SearchConfig
 from pipelines.config_section import NonEmpty, Section
 from pipelines.errors import ConfigError
 from pipelines.filesystem import without_credentials
@@ -219,6 +220,9 @@ class JobConfig(Section):
     sink: list[SinkConfig] = Field(min_length=1)
     compute: ComputeConfig = ComputeConfig()
     errors: ErrorsConfig = ErrorsConfig()
+    searches: dict[NonEmpty, SearchConfig] = Field(
+        default_factory=dict, description="Ways to search the collection, by name, for jobs/search.py and evaluate.py"
+    )
     report: NonEmpty = Field("run_report.json", description="File of the run's report")
 
     @field_validator("sink", mode="before")
@@ -232,9 +236,20 @@ class JobConfig(Section):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"embeddings: the name {twice[0]!r} is used twice")
+        for embedding in self.embeddings:
+            if embedding.keeps_multivector and embedding.multivector_name in names:
+                raise ValueError(
+                    f"embeddings: {embedding.multivector_name!r} is the name of {embedding.name}'s multivectors; "
+                    "choose another for the embedding of that name"
+                )
         for stage in self.compute.stages:
             if stage not in names:
                 raise ValueError(f"compute.stages: {stage!r} is no embedding of this job ({', '.join(names)})")
+        vectors = [name for embedding in self.embeddings for name in embedding.vector_names]
+        for name, way in self.searches.items():
+            for vector in [*way.using, *([way.rescore] if way.rescore is not None else [])]:
+                if vector not in vectors:
+                    raise ValueError(f"searches.{name}: {vector!r} is no vector of this job ({', '.join(vectors)})")
         places = [json.dumps(sink.model_dump(include={"type", "url", "path", "collection"})) for sink in self.sink]
         if len(set(places)) < len(places):
             raise ValueError("sink: the same place is named twice")

@@ -107,6 +107,28 @@ class CustomModelConfig(Section):
         )
 
 
+class MuveraConfig(Section):
+    """Folds multivectors into single vectors, whose dot product stands for MaxSim (see `embedders.muvera.Muvera`).
+
+    The vector has r_reps * 2^k_sim * dim_proj numbers, 10,240 with the defaults, or ``final_dim``.
+    """
+
+    k_sim: int = Field(5, ge=1, le=16, description="Hyperplanes that divide the space, into 2^k_sim clusters")
+    dim_proj: int = Field(16, ge=1, description="Numbers that a cluster's vector is projected to")
+    r_reps: int = Field(20, ge=1, description="Repetitions with other hyperplanes; more are more exact")
+    seed: int = Field(42, ge=0, description="Seed of the hyperplanes and projections")
+    final_dim: int | None = Field(None, ge=1, description="Numbers of the vector after a last count sketch")
+    keep_multivector: bool = Field(
+        False, description="Keep the multivectors too, as the vector NAME_multivector, to order candidates by MaxSim"
+    )
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The arguments of `Muvera`."""
+        chosen = self.model_dump(exclude={"keep_multivector", "seed"})
+        return {**chosen, "random_seed": self.seed}
+
+
 class EmbeddingConfig(Section):
     """One embedding of each row: its vector's name and the model that makes it."""
 
@@ -126,6 +148,9 @@ class EmbeddingConfig(Section):
     dtype: Literal["float32", "float16"] | None = Field(None, description="Numbers of dense and token vectors")
     prompts: WordOr[Literal["auto", "none"], PromptsConfig] = Field(
         "auto", description="What is put before each text: auto is what the model's card says"
+    )
+    muvera: MuveraConfig | None = Field(
+        None, description="Of a late interaction or multimodal model: fold its multivectors into single vectors"
     )
     options: dict[str, Any] = Field(default_factory=dict, description="Further arguments of the model's family")
 
@@ -152,6 +177,21 @@ class EmbeddingConfig(Section):
         if not isinstance(self.model, str):
             return self.model.card()
         return find_card(self.model, among=None if self.family is None else (self.family,))
+
+    @property
+    def multivector_name(self) -> str:
+        """Name of the multivector beside the vector that it is folded into."""
+        return f"{self.name}_multivector"
+
+    @property
+    def keeps_multivector(self) -> bool:
+        """Whether the multivectors stay beside what MUVERA makes of them."""
+        return self.muvera is not None and self.muvera.keep_multivector
+
+    @property
+    def vector_names(self) -> list[str]:
+        """Names of the vectors it gives each row."""
+        return [self.name, self.multivector_name] if self.keeps_multivector else [self.name]
 
     @property
     def images(self) -> bool:

@@ -19,14 +19,13 @@ import pandas as pd
 import pyarrow as pa
 from rich.console import Console
 
-from embedders.base import Embedder
-from embedders.errors import FleetembedError, ModelFilesError, ModelNotFoundError
-from embedders.factory import refuse_reranker
+from embedders.errors import FleetembedError
 from pipelines.chunking import chunk_table, load_tokenizer
-from pipelines.config import JobConfig, fingerprint
+from pipelines.config import JobConfig
 from pipelines.config_file import load_config
-from pipelines.config_models import EmbeddingConfig
+from pipelines.embedding import RowEmbedder
 from pipelines.errors import ConfigError, TooManyErrorsError
+from pipelines.job_facts import checked_embedder, job_facts, model_facts, notices
 from pipelines.preflight import Placement, place_stages
 from pipelines.progress import ProgressView, choose_view
 from pipelines.report import RunReport
@@ -34,7 +33,6 @@ from pipelines.schema import CHUNK_SCHEMA, IMAGE_COLUMN, identify
 from pipelines.sinks import make_sink
 from pipelines.sinks.base import JobFacts, Sink
 from pipelines.sources import SourcePlan, plan_source, read_split
-from pipelines.stages import build_embedder, embed_table
 from pipelines.tally import STARTED_AT
 
 log = logging.getLogger("fleetembed")
@@ -67,7 +65,7 @@ class EmbeddingPipeline:
 
     def __init__(self, config: JobConfig) -> None:
         self.config = config
-        self._embedders: dict[str, Embedder] = {}
+        self._embedders: list[RowEmbedder] = []
 
     @classmethod
     def from_config(
@@ -89,8 +87,8 @@ class EmbeddingPipeline:
             skipped_files=source.skipped_files,
             bytes=sum(split.bytes for split in source.splits),
             fingerprint=facts.fingerprint,
-            models=self._models(facts),
-            notices=self._notices(),
+            models=model_facts(self.config, facts),
+            notices=notices(self.config),
             sinks=[
                 {"type": config.type, "place": config.place, **sink.check(facts)}
                 for config, sink in zip(self.config.sink, sinks, strict=True)
@@ -102,9 +100,8 @@ class EmbeddingPipeline:
         config = self.config
         table = pa.concat_tables([CHUNK_SCHEMA.empty_table(), *self._first_rows(n)]).slice(0, n)
         rows = identify(table, config.corpus, chunked=config.chunking is not None)
-        for name, embedder in self._load().items():
-            images = next(embedding.images for embedding in config.embeddings if embedding.name == name)
-            rows = embed_table(embedder, rows, name, images=images)
+        for embedder in self._load():
+            rows = embedder.embed(rows)
         frame: pd.DataFrame = rows.drop_columns([IMAGE_COLUMN]).to_pandas()
         return frame
 
@@ -128,81 +125,13 @@ class EmbeddingPipeline:
                 if missing <= 0:
                     return
 
-    def _load(self) -> dict[str, Embedder]:
-        for number, embedding in enumerate(self.config.embeddings):
-            if embedding.name not in self._embedders:
-                self._embedders[embedding.name] = _checked_embedder(f"embeddings.{number}", embedding)
+    def _load(self) -> list[RowEmbedder]:
+        for number, embedding in list(enumerate(self.config.embeddings))[len(self._embedders) :]:
+            self._embedders.append(checked_embedder(f"embeddings.{number}", embedding))
         return self._embedders
 
     def _facts(self) -> JobFacts:
-        chunking = self.config.chunking
-        if chunking is not None and self.config.takes_images:
-            raise ConfigError("chunking: images are not cut, and this job embeds images; leave chunking out")
-        tokenizer = load_tokenizer(chunking.tokenizer).to_str() if chunking else None
-        embedders = self._load()
-        prints = {name: embedder.fingerprint for name, embedder in embedders.items()}
-        return JobFacts(
-            corpus=self.config.corpus,
-            fingerprint=fingerprint(prints, chunking, tokenizer),
-            vectors={name: embedder.spec for name, embedder in embedders.items()},
-            models={embedding.name: embedding.model_name for embedding in self.config.embeddings},
-            fingerprints=prints,
-            chunked=self.config.chunking is not None,
-        )
-
-    def _models(self, facts: JobFacts) -> dict[str, dict[str, Any]]:
-        cards = {embedding.name: embedding.card for embedding in self.config.embeddings}
-        return {
-            name: {
-                "model": facts.models[name],
-                "kind": spec.kind,
-                "dim": spec.dim,
-                "license": cards[name].license,
-                "fingerprint": facts.fingerprints[name],
-            }
-            for name, spec in facts.vectors.items()
-        }
-
-    def _notices(self) -> list[str]:
-        """What a user should know about the models: licences that forbid commercial use, vectors that vary."""
-        found = []
-        for embedding in self.config.embeddings:
-            card = embedding.card
-            if not card.commercial_use:
-                found.append(f"{card.model} is licensed {card.license}: its vectors are not for commercial use")
-            if card.varies_with_batch:
-                found.append(
-                    f"{card.model} is quantized as it runs: its vectors vary a little with what is embedded beside"
-                )
-        return found
-
-
-def _checked_embedder(key: str, embedding: EmbeddingConfig) -> Embedder:
-    """Make an embedder; what the configuration has wrong about it is a ConfigError with the key."""
-    try:
-        card = embedding.card
-        refuse_reranker(card)
-    except (ModelNotFoundError, ModelFilesError, TypeError, ValueError) as error:
-        folder = isinstance(embedding.model, str) and Path(embedding.model).expanduser().is_dir()
-        hint = f" It is a folder: write model: {{path: {embedding.model}, pooling: ...}}." if folder else ""
-        raise ConfigError(f"{key}.model: {error}{hint}") from None
-    try:
-        embedder = build_embedder(embedding)
-        if card.custom:
-            # What is wrong about it shows when the graph is loaded: here, rather than in a worker.
-            try:
-                embedder.load()
-            except ModelFilesError as error:
-                raise ConfigError(f"{key}.model: {error}") from None
-            embedder = build_embedder(embedding)
-        # Some options are only looked at when the tokenizer is.
-        _ = embedder.fingerprint
-        return embedder
-    except FleetembedError as error:
-        place = f"{key}.model.path" if card.custom else f"{key}.path"
-        raise type(error)(str(error).replace("specific_model_path", place)) from None
-    except (TypeError, ValueError, OverflowError) as error:
-        raise ConfigError(f"{key}: {error}") from None
+        return job_facts(self.config, self._load())
 
 
 class _Run:
@@ -247,8 +176,8 @@ class _Run:
     def _embed_all(self, facts: JobFacts) -> None:
         source = plan_source(self._config.source, images=self._config.takes_images)
         self._report.fingerprint = facts.fingerprint
-        self._report.models = self._pipeline._models(facts)
-        self._report.notices = self._pipeline._notices()
+        self._report.models = model_facts(self._config, facts)
+        self._report.notices = notices(self._config)
         for sink in self._sinks:
             sink.check(facts)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pickle
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -17,16 +17,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
 
-from embedders.base import Embedder, TolerantEmbedder
-from embedders.errors import FleetembedError
-from embedders.factory import family_options, make_embedder
 from embedders.image_isolation import crashing_images
 from pipelines.chunking import chunk_table, load_tokenizer
 from pipelines.config import JobConfig
 from pipelines.config_models import EmbeddingConfig
+from pipelines.embedding import RowEmbedder
 from pipelines.packing import pack, regroup
 from pipelines.preflight import Placement
-from pipelines.schema import IMAGE_COLUMN, RowError, add_errors, identify, is_dead, set_column
+from pipelines.schema import IMAGE_COLUMN, RowError, add_errors, identify, is_dead
 from pipelines.sinks.base import Sink
 from pipelines.sinks.dead_letters import write_dead
 from pipelines.sources import read_split
@@ -37,43 +35,6 @@ RECEIPT_SCHEMA = pa.schema(
 )
 SAMPLES_A_BLOCK = 3
 SAMPLE_COLUMNS = ["document_id", "origin", "error"]
-
-
-def build_embedder(embedding: EmbeddingConfig, placement: Placement | None = None) -> Embedder:
-    """Make a job's embedder, not loaded yet; ``placement`` tells threads, device and token budget."""
-    arguments: dict[str, Any] = {
-        "cache_dir": embedding.cache_dir,
-        "specific_model_path": embedding.path,
-        "local_files_only": embedding.local_files_only,
-        "lazy_load": True,
-        **embedding.options,
-    }
-    card = embedding.card
-    optional: dict[str, Any] = {name: getattr(embedding, name) for name in ("max_length", "dim", "dtype")}
-    prompts = embedding.prompts
-    known = "prompts" in family_options(card.family) and "prompts" not in embedding.options
-    if known or not isinstance(prompts, str):
-        arguments["prompts"] = prompts if isinstance(prompts, str) else prompts.model_dump()
-    if placement is not None:
-        optional |= {"threads": placement.threads, "token_budget": placement.token_budget}
-        arguments["cuda"] = placement.gpus > 0
-    arguments |= {name: value for name, value in optional.items() if value is not None}
-    return make_embedder(card, **arguments)
-
-
-def build_query_encoder(embedding: EmbeddingConfig) -> Embedder | None:
-    """Make what encodes text queries for an embedding: its own model, or the text model that shares an image model's
-
-    space; None for an image model that has none.
-    """
-    card = embedding.card
-    if card.family != "image":
-        return build_embedder(embedding)
-    text_model = card.options.get("text_model")
-    if text_model is None:
-        return None
-    places = {"cache_dir": embedding.cache_dir, "local_files_only": embedding.local_files_only}
-    return make_embedder(text_model, family="dense", specific_model_path=embedding.text_path, lazy_load=True, **places)
 
 
 def read_rows(batch: pa.Table, *, config: JobConfig, add: AddFigures) -> Iterator[pa.Table]:
@@ -121,19 +82,19 @@ class EmbedStage:
 
     def __init__(self, embedding: EmbeddingConfig, placement: Placement, add: Counter) -> None:
         self._name, self._add = embedding.name, add
-        self._images = embedding.images
-        self._embedder = build_embedder(embedding, placement)
+        self._embedder = RowEmbedder(embedding, placement)
 
     def __call__(self, table: pa.Table) -> pa.Table:
         """Embed the live rows of one table."""
         started = time.perf_counter()
-        before = asdict(self._embedder.stats)
+        before = asdict(self._embedder.model.stats)
         if not is_dead(table).all():
             self._add(self._name, {})
-        if self._images:
+        if self._embedder.images:
             table = self._without_crashes(table)
-        table = embed_table(self._embedder, table, self._name, images=self._images)
-        counted = {name: value - before[name] for name, value in asdict(self._embedder.stats).items() if name != "rows"}
+        table = self._embedder.embed(table)
+        after = asdict(self._embedder.model.stats)
+        counted = {name: value - before[name] for name, value in after.items() if name != "rows"}
         self._add(
             self._name, {**counted, "rows": int((~is_dead(table)).sum()), "seconds": time.perf_counter() - started}
         )
@@ -171,79 +132,6 @@ def write_rows(table: pa.Table, *, sinks: Sequence[Sink], dead_letters: str, run
         "samples": [_describe(row) for row in dead.slice(0, SAMPLES_A_BLOCK).select(SAMPLE_COLUMNS).to_pylist()],
     }
     return pa.Table.from_pylist([receipt], schema=RECEIPT_SCHEMA)
-
-
-def embed_table(embedder: Embedder, table: pa.Table, name: str, *, images: bool = False) -> pa.Table:
-    """Add the column ``name`` with the vectors of the live rows; dead rows, and those that fail, have null there.
-
-    ``images`` tells that the model takes the rows' images and not their texts. A row without the one it takes fails.
-    """
-    live = np.flatnonzero(~is_dead(table))
-    content = table[IMAGE_COLUMN if images else "text"].take(live).combine_chunks()
-    there = np.flatnonzero(content.is_valid().to_numpy(zero_copy_only=False))
-    column, failed = embed_rows(embedder, content.take(pa.array(there)), name)
-    errors = {int(live[there[row]]): error for row, error in failed.items()}
-    what = "image" if images else "text"
-    lacking = RowError(name, f"No{what.title()}", f"the row has no {what}, which {name} embeds")
-    errors |= {int(row): lacking for row in np.delete(live, there)}
-    positions = np.full(table.num_rows, -1)
-    positions[live[there]] = np.arange(len(there))
-    positions[list(errors)] = -1
-    column = column.take(pa.array(positions, mask=positions < 0))
-    return add_errors(set_column(table, name, column), errors)
-
-
-def embed_rows(embedder: Embedder, contents: pa.Array, stage: str) -> tuple[pa.Array, dict[int, RowError]]:
-    """Embed texts or images so that one that cannot be embedded costs no other.
-
-    A model of images tells the unreadable ones; of texts, a failing batch is split down to the row. Returns the column
-    (an entry a row, null for those that failed) and the errors by position. Errors of the model itself (its files, its
-    device) are raised: they are no row's fault.
-    """
-    if isinstance(embedder, TolerantEmbedder):
-        column, unreadable = embedder.embed_arrow_and_errors(contents)
-        errors = {row: RowError.of(stage, error) for row, error in unreadable.items()}
-    else:
-        columns, errors = _embed_or_split(embedder.embed_arrow, embedder.spec.arrow_type, contents, 0, stage)
-        column = pa.concat_arrays(columns) if columns else pa.nulls(0, embedder.spec.arrow_type)
-    broken = [row for row in _not_finite(column) if row not in errors]
-    errors |= {row: RowError(stage, "NotFinite", "the model gave a vector with NaN or infinity") for row in broken}
-    return column, errors
-
-
-def _embed_or_split(
-    embed: Callable[[pa.Array], pa.Array], kind: pa.DataType, texts: pa.Array, first: int, stage: str
-) -> tuple[list[pa.Array], dict[int, RowError]]:
-    if not len(texts):
-        return [], {}
-    try:
-        return [embed(texts)], {}
-    except FleetembedError:
-        raise
-    except Exception as error:
-        if len(texts) == 1:
-            return [pa.nulls(1, kind)], {first: RowError.of(stage, error)}
-    half = len(texts) // 2
-    left, left_errors = _embed_or_split(embed, kind, texts.slice(0, half), first, stage)
-    right, right_errors = _embed_or_split(embed, kind, texts.slice(half), first + half, stage)
-    return left + right, left_errors | right_errors
-
-
-def _not_finite(column: pa.Array) -> list[int]:
-    """Rows whose vectors hold NaN or infinity, whatever the kind of the vectors."""
-    valid = np.flatnonzero(column.is_valid().to_numpy(zero_copy_only=False))
-    numbers = column.drop_null()
-    if pa.types.is_struct(numbers.type):
-        numbers = pc.struct_field(numbers, "values")
-    levels = []
-    while isinstance(numbers, pa.ListArray | pa.FixedSizeListArray):
-        levels.append(pc.list_value_length(numbers).to_numpy(zero_copy_only=False))
-        numbers = numbers.flatten()
-    broken = np.flatnonzero(~np.isfinite(numbers.to_numpy(zero_copy_only=False)))
-    # From the numbers outwards to the rows they belong to.
-    for lengths in reversed(levels):
-        broken = np.unique(np.searchsorted(np.cumsum(lengths), broken, side="right"))
-    return [int(row) for row in valid[broken]]
 
 
 def document_shares(table: pa.Table) -> npt.NDArray[np.float64]:

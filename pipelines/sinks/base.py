@@ -22,7 +22,8 @@ from pipelines.schema import RowError
 class JobFacts:
     """What a sink needs to know of the job: its name space, vectors and fingerprint.
 
-    ``models`` maps an embedding's name to its model's name, ``fingerprints`` to that embedding's own fingerprint.
+    ``models`` maps a vector's name to its model's name, ``fingerprints`` to its embedding's own fingerprint, and
+    ``embeddings`` to the configuration that a query of this vector is encoded with.
     """
 
     corpus: str
@@ -31,6 +32,7 @@ class JobFacts:
     models: dict[str, str] = field(default_factory=dict)
     fingerprints: dict[str, str] = field(default_factory=dict)
     chunked: bool = False
+    embeddings: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 @dataclass

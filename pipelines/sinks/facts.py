@@ -19,6 +19,7 @@ def describe(job: JobFacts) -> dict[str, Any]:
         "chunked": job.chunked,
         "models": dict(job.models),
         "fingerprints": dict(job.fingerprints),
+        "embeddings": dict(job.embeddings),
         "vectors": vectors,
     }
 

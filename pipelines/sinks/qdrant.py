@@ -21,7 +21,7 @@ from pipelines.filesystem import without_credentials
 from pipelines.schema import RowError
 from pipelines.sinks.base import JobFacts, WriteResult
 from pipelines.sinks.qdrant_client_factory import api_key, open_client
-from pipelines.sinks.qdrant_collection import Collection
+from pipelines.sinks.qdrant_collection import COMPLETE, STATE, Collection
 from pipelines.sinks.qdrant_points import OURS, Points, batches, to_point_id
 from pipelines.sinks.qdrant_retry import NotAppliedError, RequestRefusedError, call
 
@@ -98,6 +98,8 @@ class QdrantSink:
                 info = collection.info()
                 if info is not None and collection.restore_indexing(info, self._deferred) and completed:
                     figures["status"] = collection.wait_until_indexed()
+                if info is not None and completed:
+                    collection.remember({STATE: COMPLETE})
                 return {**figures, "points": collection.count()}
         except SinkError as error:
             if completed:

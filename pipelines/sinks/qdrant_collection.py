@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import pyarrow as pa
 from qdrant_client import QdrantClient, models
 
+from embedders.arrow import number_type
 from embedders.base import VectorSpec
 from pipelines.config import QdrantSinkConfig
 from pipelines.errors import SinkError
@@ -21,6 +22,8 @@ from pipelines.sinks.qdrant_retry import call
 log = logging.getLogger(__name__)
 
 FACTS, DEFERRED = "fleetembed", "fleetembed_deferred_indexing_threshold"
+# Whether what a job set out to write is all there, in the collection's metadata.
+STATE, FILLING, COMPLETE = "fleetembed_state", "filling", "complete"
 DEFAULT_INDEXING_THRESHOLD = 10_000  # kilobytes; the server's own default
 ADMIN_SECONDS = 15.0  # a wrong address shall not cost `retry_seconds`
 INDEX_WAIT_SECONDS = 600.0
@@ -100,7 +103,7 @@ class Collection:
 
         An HNSW graph has the links that filtered search needs only if the index was there when it was built.
         """
-        self.remember({FACTS: describe(job)})
+        self.remember({FACTS: describe(job), STATE: FILLING})
         if self.config.path is not None:
             return  # the embedded engine has no payload indexes
         wanted: dict[str, Any] = {f"{OURS}.fingerprint": "keyword"}
@@ -197,7 +200,7 @@ def dense_params(name: str, job: JobFacts, config: QdrantSinkConfig) -> models.V
         size=spec.dim or 0,
         distance=_DISTANCES[spec.distance],
         on_disk=config.on_disk,
-        datatype=models.Datatype.FLOAT16 if _number(spec) == pa.float16() else None,
+        datatype=models.Datatype.FLOAT16 if number_type(spec.arrow_type) == pa.float16() else None,
         multivector_config=(
             models.MultiVectorConfig(comparator=models.MultiVectorComparator.MAX_SIM) if multi else None
         ),
@@ -256,9 +259,3 @@ def _spec_facts(spec: VectorSpec) -> dict[str, Any]:
     if spec.kind == "sparse":
         return {"kind": "sparse", "modifier": "idf" if spec.idf else None}
     return {"kind": spec.kind, "dim": spec.dim, "distance": spec.distance}
-
-
-def _number(spec: VectorSpec) -> pa.DataType:
-    """Find the type of a vector's numbers."""
-    inner = spec.arrow_type.value_type
-    return inner.value_type if spec.kind == "multivector" else inner

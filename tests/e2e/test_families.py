@@ -12,9 +12,9 @@ from qdrant_client import QdrantClient
 
 from embedders.export import export_bert
 from pipelines.config_file import load_config
+from pipelines.embedding import build_embedder
 from pipelines.report import RunReport
 from pipelines.search import Searcher
-from pipelines.stages import build_embedder
 from tests.e2e.jobs import MINILM, Job, Row
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_local")]
@@ -94,7 +94,7 @@ def test_both_sinks_hold_the_embedders_own_vectors(report: RunReport, job: Job) 
 def test_each_embedding_finds_a_document_by_its_own_words(report: RunReport, job: Job, using: str) -> None:
     texts = [row["text"] for row in pads.dataset(job.folder / "out", format="parquet").to_table().to_pylist()]
     wanted = max(texts, key=lambda text: len(set(text.lower().split())) if len(text) < 400 else 0)
-    with Searcher(load_config(job.config())) as searcher:
+    with Searcher.from_config(job.config()) as searcher:
         assert searcher.search(wanted, using=using, limit=1)[0].payload["text"] == wanted
 
 

@@ -78,7 +78,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory, efficientnet: Path, shared_
 
 def test_an_image_finds_the_crop_of_its_own_scene(photos: dict[str, Any]) -> None:
     images = Path(photos["source"]["path"])
-    with Searcher(load_config(photos)) as searcher:
+    with Searcher.from_config(photos) as searcher:
         for scene in ("china", "flower", "chelsea", "coffee", "rocket", "astronaut"):
             hits = searcher.search(images / f"{scene}.png", limit=2)
             assert [hit.title for hit in hits] == [f"{scene}.png", f"{scene}-crop.jpg"]
@@ -96,7 +96,7 @@ def test_a_text_is_encoded_by_the_synthetic_text_model_that_shares_the_space(
     (embedding,) = photos["embeddings"]
     own = {**embedding["model"], "options": {"text_model": text_model}}
     config = {**photos, "embeddings": [{**embedding, "model": own, "text_path": str(tmp_path)}]}
-    with Searcher(load_config(config)) as searcher:
+    with Searcher.from_config(config) as searcher:
         hits = searcher.search("the river bank", limit=12)
     vectors = {
         row["document_id"]: row["photo"] for row in pads.dataset(photos["sink"][1]["path"]).to_table().to_pylist()
@@ -110,7 +110,7 @@ def test_a_text_is_encoded_by_the_synthetic_text_model_that_shares_the_space(
 def test_a_contact_sheet_shows_the_images_found(photos: dict[str, Any], ending: str, tmp_path: Path) -> None:
     config = load_config(photos)
     query = Path(photos["source"]["path"]) / "flower.png"
-    with Searcher(config) as searcher:
+    with Searcher.from_config(config) as searcher:
         hits = searcher.search(query, limit=6)
     sheet = tmp_path / f"sheet.{ending}"
     write_sheet(sheet, query, hits, config.source)

@@ -12,8 +12,8 @@ from embedders.catalog import find_card
 from pipelines import EmbeddingPipeline
 from pipelines.config_file import load_config
 from pipelines.config_models import EmbeddingConfig
+from pipelines.embedding import build_embedder
 from pipelines.errors import ConfigError
-from pipelines.stages import build_embedder
 from tests.model_fixtures import MINILM, write_synthetic_model
 
 E5 = "intfloat/multilingual-e5-large"

@@ -16,11 +16,12 @@ from embedders.base import EmbedStats, Texts, VectorSpec
 from embedders.errors import ModelFilesError
 from pipelines.config import ParquetSinkConfig
 from pipelines.config_models import EmbeddingConfig
+from pipelines.embedding import embed_rows
 from pipelines.preflight import Placement
 from pipelines.schema import CHUNK_SCHEMA, IMAGE_COLUMN, RowError, add_errors, identify
 from pipelines.sinks import make_sink
 from pipelines.sinks.base import JobFacts
-from pipelines.stages import EmbedStage, document_shares, embed_rows, skip_held, write_rows
+from pipelines.stages import EmbedStage, document_shares, skip_held, write_rows
 from pipelines.tally import Figures, Tally
 
 

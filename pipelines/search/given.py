@@ -1,0 +1,49 @@
+"""What a caller of a search gives, checked: settings, and models for a collection that does not name its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from pipelines.config_models import EmbeddingConfig
+from pipelines.errors import ConfigError
+from pipelines.search.collection import CollectionFacts
+
+Part = TypeVar("Part", bound=BaseModel)
+
+
+def validated(kind: type[Part], given: Mapping[str, Any], where: str) -> Part:
+    """Make a section of settings; raises ConfigError naming each wrong key."""
+    try:
+        return kind.model_validate(given)
+    except ValidationError as wrong:
+        found = [(".".join(str(part) for part in error["loc"]), error) for error in wrong.errors()]
+        said = [f"{key}: {_said(error['msg'])}" if key else _said(error["msg"]) for key, error in found]
+        raise ConfigError(f"{where}: {'; '.join(dict.fromkeys(said))}") from None
+
+
+def with_models(facts: CollectionFacts, models: Mapping[str, str | Mapping[str, Any]]) -> dict[str, EmbeddingConfig]:
+    """Tell how queries of a collection's vectors are encoded: as written down there, changed by what is given.
+
+    ``models`` maps a vector to a catalog model's name, or to keys of an embedding. Raises ConfigError.
+    """
+    chosen = dict(facts.embeddings)
+    for vector, given in models.items():
+        before = facts.embeddings.get(vector)
+        if isinstance(given, str) or before is None:
+            # A name that an embedding cannot have does no harm: it stands in messages only.
+            usable = vector if vector[:1].isalpha() and vector.replace("_", "").replace("-", "").isalnum() else "query"
+            keys = {"name": usable, **({"model": given} if isinstance(given, str) else given)}
+            chosen[vector] = validated(EmbeddingConfig, keys, f"the model of vector {vector!r}")
+            continue
+        changed = validated(
+            EmbeddingConfig, {**before.model_dump(exclude_defaults=True), **given}, f"the model of vector {vector!r}"
+        )
+        chosen |= dict.fromkeys(before.vector_names, changed)
+    return chosen
+
+
+def _said(message: str) -> str:
+    return message.removeprefix("Value error, ")

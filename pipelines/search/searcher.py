@@ -1,0 +1,271 @@
+"""Searches a collection: one vector, several fused, or in stages, with the models that its job used."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar
+
+from qdrant_client import QdrantClient
+
+from embedders.prompts import is_unicode
+from pipelines.config import JobConfig, QdrantSinkConfig
+from pipelines.config_file import load_config
+from pipelines.config_models import EmbeddingConfig
+from pipelines.config_search import RerankConfig, SearchConfig
+from pipelines.errors import ConfigError, SinkError
+from pipelines.search.collection import CollectionFacts, read_facts
+from pipelines.search.encoders import QueryEncoder, shape
+from pipelines.search.filters import Chosen, build_filter
+from pipelines.search.given import validated, with_models
+from pipelines.search.hits import Hit, Payload, with_payload_of
+from pipelines.search.request import build_request
+from pipelines.search.rerank import Reranker
+from pipelines.sinks.qdrant_client_factory import open_client
+from pipelines.sinks.qdrant_retry import RequestRefusedError, call
+
+log = logging.getLogger("fleetembed")
+T = TypeVar("T")
+
+SECONDS_OF_PATIENCE = 15.0
+
+
+class Searcher:
+    """Searches one collection; close it, or use it in ``with``.
+
+    ``Searcher.from_config`` opens the collection of a job, with the models of its configuration; ``Searcher.open`` any
+    collection, with the models that its job wrote down there, or that are given.
+    """
+
+    def __init__(
+        self, sink: QdrantSinkConfig, embeddings: Callable[[CollectionFacts], Mapping[str, EmbeddingConfig]]
+    ) -> None:
+        """Open a collection; ``embeddings`` tells by what it says of itself how queries of each vector are encoded.
+
+        Raises SinkError when the collection is not there, ConfigError when nothing tells how to encode its queries.
+        """
+        self._sink = sink
+        self._rerankers: dict[RerankConfig, Reranker] = {}
+        if sink.path is not None and not Path(sink.path).expanduser().is_dir():
+            raise SinkError(f"there is no folder {sink.path} yet; run the job first")
+        self.client: QdrantClient = open_client(sink)
+        self.ways: Mapping[str, SearchConfig] = {}
+        try:
+            if not self._ask(lambda: self.client.collection_exists(sink.collection)):
+                raise SinkError(f"collection {sink.place} does not exist yet; run the job first{self._others()}")
+            self.facts: CollectionFacts = read_facts(self._ask(lambda: self.client.get_collection(sink.collection)))
+            self._encoders = self._make_encoders(embeddings(self.facts))
+            self._warn_if_half_built()
+        except BaseException:
+            self.close()
+            raise
+
+    @classmethod
+    def from_config(cls, job: str | Path | dict[str, Any] | JobConfig, overrides: Sequence[str] = ()) -> Searcher:
+        """Open the collection of a job's first Qdrant sink; raises ConfigError when the job has none."""
+        config = load_config(job, overrides)
+        sinks = [sink for sink in config.sink if isinstance(sink, QdrantSinkConfig)]
+        if not sinks:
+            raise ConfigError("sink: the job has no qdrant sink, so there is no collection to search")
+        searcher = cls(sinks[0], lambda facts: {name: one for one in config.embeddings for name in one.vector_names})
+        searcher.ways = config.searches
+        return searcher
+
+    @classmethod
+    def open(
+        cls,
+        collection: str,
+        *,
+        url: str | None = None,
+        path: str | Path | None = None,
+        models: Mapping[str, str | dict[str, Any]] | None = None,
+        **connection: Any,
+    ) -> Searcher:
+        """Open a collection on a server (``url``) or in a folder (``path``).
+
+        The job that filled it wrote down its embeddings. ``models`` names others: vector to a catalog model's name, or
+        to keys of an embedding as a job's YAML has them: ``{"path": ...}`` alone says where the model's files are now.
+        ``connection``: further keys of a Qdrant sink, such as ``api_key="${NAME}"``.
+        """
+        place = {"url": url, "path": None if path is None else str(path)}
+        sink = validated(
+            QdrantSinkConfig, {"type": "qdrant", "collection": collection, **place, **connection}, "collection"
+        )
+        return cls(sink, partial(with_models, models=models or {}))
+
+    @property
+    def collection(self) -> str:
+        """The collection's name."""
+        return self._sink.collection
+
+    @property
+    def vectors(self) -> dict[str, Any]:
+        """The collection's vectors by name, each a VectorSpec."""
+        return self.facts.vectors
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The vectors that find candidates: those with an index for which queries can be encoded."""
+        return tuple(name for name in self._encoders if name not in self.facts.rescoring)
+
+    @property
+    def default_vectors(self) -> list[str]:
+        """The vectors that find candidates for a text."""
+        return self._able("")
+
+    def search(
+        self,
+        query: str | Path,
+        using: str | Sequence[str] | None = None,
+        limit: int = 5,
+        *,
+        way: SearchConfig | str | None = None,
+        offset: int = 0,
+        chosen: Chosen = None,
+        with_payload: Payload = True,
+        **settings: Any,
+    ) -> list[Hit]:
+        """Find the nearest points to a text, or to the image at a Path.
+
+        ``using`` names one vector, or several whose results are fused (all that can when left out). ``settings`` are
+        further keys of SearchConfig: ``fusion``, ``weights``, ``rescore``, ``candidates``, ``rerank``, ``exact``,
+        ``hnsw_ef``; ``way`` is a whole SearchConfig, or the name of one of the job's ``searches``. ``chosen`` is a
+        filter: Qdrant's, its JSON, or conditions such as "year>=2020". ``with_payload`` may list the keys wanted.
+        Raises ConfigError for what cannot be asked, SinkError for a server that does not answer.
+        """
+        if isinstance(query, str) and not is_unicode(query):
+            raise ConfigError("the query is not valid text: write it in UTF-8")
+        plan = self.plan(query, using, way, settings)
+        vectors = self.encode(query, [*plan.using, *([plan.rescore] if plan.rescore is not None else [])])
+        if plan.rerank is None:
+            return self.find(vectors, plan, limit=limit, offset=offset, chosen=chosen, with_payload=with_payload)
+        if not isinstance(query, str):
+            raise ConfigError("rerank: a reranker reads texts, and the query is an image")
+        hits = max(limit + offset, plan.rerank.candidates)
+        found = self.rerank(query, self.find(vectors, plan, limit=hits, chosen=chosen), plan)
+        return [with_payload_of(hit, with_payload) for hit in found[offset : offset + limit]]
+
+    def plan(
+        self,
+        query: str | Path,
+        using: str | Sequence[str] | None = None,
+        way: SearchConfig | str | None = None,
+        settings: Mapping[str, Any] | None = None,
+    ) -> SearchConfig:
+        """Complete a way to search: vectors chosen, names checked; raises ConfigError."""
+        if isinstance(way, str):
+            if way not in self.ways:
+                raise ConfigError(f"there is no search {way!r}; the job names {', '.join(self.ways) or 'none'}")
+            way = self.ways[way]
+        own = {} if way is None else way.model_dump(exclude_unset=True)
+        changed = {} if using is None else {"using": [using] if isinstance(using, str) else list(using)}
+        plan = validated(SearchConfig, {**own, **changed, **(settings or {})}, "search")
+        names = plan.using or self._able(query)
+        for name in [*names, *([plan.rescore] if plan.rescore is not None else [])]:
+            self._refuse_unknown(name, query)
+        if not names:
+            raise ConfigError("; ".join(dict.fromkeys(encoder.refusal(query) for encoder in self._encoders.values())))
+        return plan.model_copy(update={"using": names})
+
+    def encode(self, query: str | Path, names: Collection[str]) -> dict[str, Any]:
+        """Encode a query for vectors by name, as Qdrant's models hold them; None where it has no terms or tokens."""
+        encoded: dict[str, Any] = {}
+        for encoder in dict.fromkeys(self._encoders[name] for name in names):
+            mine = [name for name in names if self._encoders[name] is encoder]
+            encoded |= encoder.encode(query, self.facts.vectors, mine)
+        return encoded
+
+    def find(
+        self,
+        vectors: Mapping[str, Any],
+        way: SearchConfig,
+        *,
+        limit: int,
+        offset: int = 0,
+        chosen: Chosen = None,
+        with_payload: Payload = True,
+    ) -> list[Hit]:
+        """Ask the collection with a query's vectors (see ``encode``) in a complete way (see ``plan``)."""
+        if limit < 1 or offset < 0:
+            raise ConfigError(f"limit must be 1 or more and offset 0 or more; got {limit} and {offset}")
+        if self._sink.path is not None:
+            # The embedded engine has no index to go round, and warns of such settings.
+            way = way.model_copy(update={"exact": False, "hnsw_ef": None})
+        asked = build_request(way, vectors, hits=limit + offset, chosen=build_filter(chosen))
+        if asked is None:
+            log.warning("the query has no term that %s knows, so nothing is found", " or ".join(way.using))
+            return []
+        payload = list(with_payload) if not isinstance(with_payload, bool) else with_payload
+        find = partial(self.client.query_points, self.collection, limit=limit, offset=offset, with_payload=payload)
+        found = self._ask(lambda: find(**asked))
+        return [Hit(str(point.id), point.score, point.payload or {}) for point in found.points]
+
+    def rerank(self, query: str, hits: Sequence[Hit], way: SearchConfig) -> list[Hit]:
+        """Order the first hits anew by the way's cross encoder; those behind them keep their order."""
+        if way.rerank is None:
+            return list(hits)
+        if way.rerank not in self._rerankers:
+            self._rerankers[way.rerank] = Reranker(way.rerank)
+        return self._rerankers[way.rerank].order(query, hits)
+
+    def close(self) -> None:
+        """Close the connection; a folder's lock goes with it."""
+        self.client.close()
+
+    def __enter__(self) -> Searcher:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _make_encoders(self, embeddings: Mapping[str, EmbeddingConfig]) -> dict[str, QueryEncoder]:
+        there = self.facts.vectors
+        listed = ", ".join(f"{name or '(unnamed)'}: {shape(spec.arrow_type)}" for name, spec in there.items()) or "none"
+        for name in embeddings:
+            if name not in there:
+                raise ConfigError(f"{self._sink.place} has no vector {name!r}; its vectors are {listed}")
+        if not embeddings:
+            raise ConfigError(
+                f"{self._sink.place} does not say which models made its vectors: other software filled it, or an "
+                "earlier version of this tool. Name them, as --model VECTOR=MODEL, or give --config with the job's "
+                f"configuration; its vectors are {listed}"
+            )
+        made: dict[int, QueryEncoder] = {}
+        for name, embedding in embeddings.items():
+            made.setdefault(id(embedding), QueryEncoder(embedding, self.facts.fingerprints.get(name)))
+        return {name: made[id(embedding)] for name, embedding in embeddings.items()}
+
+    def _able(self, query: str | Path) -> list[str]:
+        return [name for name in self.names if self._encoders[name].takes(query)]
+
+    def _refuse_unknown(self, name: str, query: str | Path) -> None:
+        if name not in self._encoders:
+            known = ", ".join(self._encoders)
+            raise ConfigError(f"{name!r} is no vector whose queries can be encoded; there are {known}")
+        if not self._encoders[name].takes(query):
+            raise ConfigError(self._encoders[name].refusal(query))
+
+    def _warn_if_half_built(self) -> None:
+        if self.facts.complete is False:
+            log.warning(
+                "%s is being filled, or its job was stopped before the end: documents may be missing from what is "
+                "found. Run the job to its end",
+                self._sink.place,
+            )
+        elif not self._ask(lambda: self.client.count(self.collection, exact=False)).count:
+            log.warning("%s is empty: run the job that fills it", self._sink.place)
+
+    def _others(self) -> str:
+        names = sorted(found.name for found in self._ask(self.client.get_collections).collections)
+        return f" (there are {', '.join(names[:10])})" if names else ""
+
+    def _ask(self, request: Callable[[], T]) -> T:
+        try:
+            return call(request, what=f"searching {self._sink.place}", seconds=SECONDS_OF_PATIENCE)
+        except RequestRefusedError as error:
+            raise ConfigError(f"Qdrant refuses this search: {error}") from None

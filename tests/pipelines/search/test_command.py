@@ -1,0 +1,90 @@
+"""jobs/search.py as it is called, and what is shown on the terminal."""
+
+from __future__ import annotations
+
+import io
+import json
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+from pipelines.search import Hit, Searcher, show_answers, show_hits
+from tests.conftest import ROOT
+from tests.pipelines.search.conftest import DOCUMENTS, Collection
+
+
+def command(*arguments: str) -> subprocess.CompletedProcess[str]:
+    called = [sys.executable, str(ROOT / "jobs" / "search.py"), *arguments]
+    return subprocess.run(called, capture_output=True, text=True, timeout=120)
+
+
+@pytest.fixture
+def opened(copied: Collection) -> list[str]:
+    return ["--path", copied.place["path"], "--collection", copied.place["collection"]]
+
+
+def test_a_staged_search_prints_hits_as_json(opened: list[str]) -> None:
+    ways = ["--using", "dense,colbert", "--weights", "1,2", "--rescore", "colbert_multivector", "--filter", "lang=en"]
+    done = command(*opened, "venomous snakes", *ways, "--json", "-n", "2", "--payload", "year,lang")
+    assert done.returncode == 0, done.stderr
+    hits: list[dict[str, Any]] = json.loads(done.stdout)
+    assert [hit["payload"]["document_id"] for hit in hits] == ["cobra", "python"]
+    assert hits[1]["payload"] == {"document_id": "python", "year": 2001, "lang": "en"}
+
+
+def test_a_jobs_configuration_opens_its_collection(copied: Collection, tmp_path: Path) -> None:
+    config = tmp_path / "job.yaml"
+    config.write_text(json.dumps(copied.job))
+    done = command("--config", str(config), "snakes", "--way", "staged", "-n", "1", "--payload", "year")
+    assert done.returncode == 0, done.stderr
+    assert "score" in done.stdout and "year" in done.stdout and "2001" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["x"], "give the job's --config, or a --collection"),
+        (["--collection", "docs", "--path", "/nowhere"], "give a text to look for, or --image"),
+        (["--collection", "docs", "--path", "/nowhere", "x"], "there is no folder /nowhere yet"),
+        (["--collection", "docs", "--path", "/nowhere", "x", "--weights", "a"], "write numbers with commas"),
+        (["--collection", "docs", "--path", "/nowhere", "x", "--model", "dense"], "write VECTOR="),
+    ],
+    ids=range(5),
+)
+def test_a_users_error_is_one_message_and_a_code(arguments: list[str], message: str) -> None:
+    app = runpy.run_path(str(ROOT / "jobs" / "search.py"))["app"]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code in (1, 2) and message in done.output
+
+
+def test_answers_show_each_vector_and_the_text(searcher: Searcher) -> None:
+    console = Console(file=io.StringIO(), width=120)
+    show_answers("large snakes [really]", searcher, console)
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "large snakes [really]" in shown
+    assert all(word in shown for word in ("dense", "bm25", "colbert", "fused", "Pythons are large snakes"))
+
+
+def test_hits_of_long_names_and_odd_payloads_stay_on_one_line_each() -> None:
+    console = Console(file=io.StringIO(), width=60)
+    hits = [
+        Hit("1", 0.5, {"document_id": "d" * 90, "text": "[red]one[/red]\n two " * 40, "tags": ["a"]}),
+        Hit("2", -12.25, {}),
+    ]
+    show_hits(hits, console, keys=["tags"])
+    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert len(lines) == 3 and all(len(line) <= 60 for line in lines)
+    assert '["a"]' in lines[1] and "[red]" in lines[1] and "-12.250" in lines[2]
+    show_hits([], console)
+    assert "nothing found" in console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_every_document_can_be_found(searcher: Searcher) -> None:
+    for row in DOCUMENTS:
+        assert searcher.search(row["text"], limit=1)[0].title == row["id"]

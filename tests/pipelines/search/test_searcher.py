@@ -1,0 +1,282 @@
+"""Searching a collection that tells by itself how its queries are encoded: MiniLM, BM25, folded token vectors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from qdrant_client import QdrantClient, models
+
+from embedders import Muvera, TextEmbedding
+from pipelines.config_search import SearchConfig
+from pipelines.errors import ConfigError, SinkError
+from pipelines.search import Hit, Searcher
+from tests.pipelines.search.conftest import DOCUMENTS, Collection, embeddings_of
+
+WAYS: list[dict[str, Any]] = [
+    {"using": "dense"},
+    {"using": ["dense", "bm25"]},
+    {"using": "colbert", "rescore": "colbert_multivector"},
+]
+
+
+def titles(hits: list[Hit]) -> list[str]:
+    return [hit.title for hit in hits]
+
+
+def test_a_collection_tells_its_vectors_and_which_find_candidates(searcher: Searcher) -> None:
+    kinds = {name: (spec.kind, spec.dim, spec.distance) for name, spec in searcher.vectors.items()}
+    assert kinds == {
+        "dense": ("dense", 384, "cosine"),
+        "bm25": ("sparse", None, "dot"),
+        "colbert": ("dense", 20 * 2**4 * 32, "dot"),
+        "colbert_multivector": ("multivector", 384, "cosine"),
+    }
+    assert searcher.names == ("dense", "bm25", "colbert")
+
+
+@pytest.mark.parametrize(
+    ("query", "using", "best"),
+    [
+        ("reptiles", "dense", "python"),
+        ("E1234", "bm25", "code"),
+        ("venomous snakes", "colbert", "cobra"),
+        ("venomous snakes", "colbert_multivector", "cobra"),
+        ("island volcanoes", ["dense", "bm25"], "java"),
+        ("island volcanoes", None, "java"),
+    ],
+)
+def test_each_vector_is_searched_with_its_own_side(searcher: Searcher, query: str, using: Any, best: str) -> None:
+    assert titles(searcher.search(query, using, 1)) == [best]
+
+
+def test_the_multivector_orders_candidates_by_maxsim(searcher: Searcher) -> None:
+    query = "a snake that squeezes"
+    staged = searcher.search(query, "colbert", 6, rescore="colbert_multivector")
+    alone = searcher.search(query, "colbert_multivector", 6)
+    assert [(hit.title, pytest.approx(hit.score, abs=1e-4)) for hit in staged] == [(h.title, h.score) for h in alone]
+    tokens = np.array(searcher.encode(query, ["colbert_multivector"])["colbert_multivector"])
+    points, _ = searcher.client.scroll("docs", limit=10, with_vectors=True)
+    stored = {point.payload["document_id"]: np.array(point.vector["colbert_multivector"]) for point in points}
+    # MaxSim by cosine: each of the query's tokens finds its nearest one of the document's.
+    unit = tokens / np.linalg.norm(tokens, axis=1, keepdims=True)
+    assert alone[0].score == pytest.approx((unit @ stored[alone[0].title].T).max(axis=1).sum(), abs=1e-3)
+
+
+def test_a_query_is_folded_with_the_jobs_own_parameters(searcher: Searcher) -> None:
+    both = searcher.encode("a question", ["colbert", "colbert_multivector"])
+    muvera = Muvera(384, k_sim=4, dim_proj=32)
+    expected = muvera.process_query(np.array(both["colbert_multivector"], np.float32))
+    np.testing.assert_allclose(both["colbert"], expected, atol=1e-5)
+
+
+def test_fewer_candidates_reach_the_second_stage_than_there_are_points(searcher: Searcher) -> None:
+    narrow = searcher.search("snakes", "bm25", 5, rescore="colbert_multivector", candidates=5)
+    assert titles(narrow) == ["python"] or set(titles(narrow)) == {"python", "cobra"}
+
+
+@pytest.mark.parametrize("settings", [{}, {"fusion": "dbsf"}, {"rrf_k": 60}, {"weights": [1, 0]}, {"weights": [0, 1]}])
+def test_fusions_and_weights(searcher: Searcher, settings: dict[str, Any]) -> None:
+    found = searcher.search("E1234", ["dense", "bm25"], 3, **settings)
+    assert "code" in titles(found)
+    if settings.get("weights") == [1, 0]:
+        dense = searcher.search("E1234", "dense", 3)
+        assert titles(found)[0] == titles(dense)[0]
+    elif settings.get("weights") == [0, 1]:
+        assert titles(found)[0] == "code"
+
+
+def test_a_way_may_be_named_in_the_job(copied: Collection) -> None:
+    with Searcher.from_config(copied.job) as searcher:
+        named = searcher.search("snakes", way="staged", limit=3)
+        assert named == searcher.search("snakes", "colbert", 3, rescore="colbert_multivector", candidates=4)
+        assert named == searcher.search("snakes", limit=3, way=searcher.ways["staged"])
+        with pytest.raises(ConfigError, match=r"no search 'stage'; the job names staged"):
+            searcher.search("snakes", way="stage")
+
+
+def test_limit_and_offset_walk_through_the_hits(searcher: Searcher) -> None:
+    for using in ("dense", ["dense", "bm25"]):
+        whole = searcher.search("snakes", using, 6)
+        assert searcher.search("snakes", using, 2, offset=2) == whole[2:4]
+    assert searcher.search("snakes", "dense", 5, offset=60) == []
+    for limit, offset in ((0, 0), (1, -1)):
+        with pytest.raises(ConfigError, match="limit must be 1 or more"):
+            searcher.search("snakes", "dense", limit, offset=offset)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "expected"),
+    [
+        ("lang=de", {"vulkan"}),
+        (["year>=2010", "lang=en"], {"java", "c", "code"}),
+        ("year=2001|2020", {"python", "c"}),
+        ("lang!=en", {"vulkan"}),
+        ({"must": [{"is_empty": {"key": "year"}}]}, {"cobra"}),
+        ('{"must": [{"key": "year", "range": {"lt": 2010}}]}', {"python"}),
+        (models.Filter(must=[models.FieldCondition(key="lang", match=models.MatchValue(value="fr"))]), set()),
+    ],
+    ids=range(7),
+)
+@pytest.mark.parametrize("way", WAYS, ids=range(3))
+def test_filters_hold_in_every_stage(searcher: Searcher, chosen: Any, expected: set[str], way: dict[str, Any]) -> None:
+    query = "java snakes code alphabet Vulkane"
+    assert set(titles(searcher.search(query, limit=6, chosen=chosen, **way))) == expected
+
+
+def test_the_payload_is_given_in_whole_in_part_or_not_at_all(searcher: Searcher) -> None:
+    assert searcher.search("E1234", "bm25")[0].payload["text"] == DOCUMENTS[3]["text"]
+    assert searcher.search("E1234", "bm25", with_payload=["year"])[0].payload == {"year": 2024}
+    assert searcher.search("E1234", "bm25", with_payload=False)[0].payload == {}
+
+
+@pytest.mark.parametrize("query", ["", "   ", "the of and", "¿?"])
+def test_a_query_without_terms_finds_nothing_in_bm25_and_leaves_a_fusion_to_the_others(
+    searcher: Searcher, query: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert searcher.search(query, "bm25") == []
+    assert "no term that bm25 knows" in caplog.text
+    assert titles(searcher.search(query, ["dense", "bm25"], 6)) == titles(searcher.search(query, "dense", 6))
+    assert len(searcher.search(query, ["dense", "bm25"], 6, fusion="dbsf")) == 6
+    assert len(searcher.search(query, "colbert", 6, rescore="colbert_multivector")) == 6
+
+
+def test_a_query_longer_than_the_model_takes_is_cut_and_said_so(
+    copied: Collection, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Searcher.from_config(copied.job) as searcher:
+        long = "snakes and " * 5_000
+        assert len(searcher.search(long, limit=6)) == 6
+    assert "longer than" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"using": "dens"}, r"'dens' is no vector .* there are dense, bm25, colbert, colbert_multivector"),
+        ({"using": ["dense", "dense"]}, "named twice"),
+        ({"rescore": "nothing"}, "'nothing' is no vector"),
+        ({"fusion": "sum"}, "fusion: Input should be 'rrf' or 'dbsf'"),
+        ({"using": ["dense", "bm25"], "weights": [1]}, "give one for each vector in using, 2"),
+        ({"using": ["dense", "bm25"], "weights": [0, 0]}, "one above 0"),
+        ({"using": ["dense", "bm25"], "weights": [1, 2], "fusion": "dbsf"}, "weights belong to rrf"),
+        ({"speed": 9}, "speed: Extra inputs are not permitted"),
+        ({"chosen": "lang"}, "write key=value"),
+        ({"chosen": "year>soon"}, "neither a number nor a date"),
+        ({"chosen": "{"}, "not valid JSON"),
+        ({"chosen": {"must": 5}}, "filter: must"),
+        ({"chosen": "year=1|x"}, "texts only or whole numbers only"),
+        ({"rerank": {"model": "no/such"}}, "rerank.model"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_asked_is_a_clear_error(searcher: Searcher, arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        searcher.search("snakes", **arguments)
+
+
+def test_queries_of_other_kinds_are_refused(searcher: Searcher) -> None:
+    with pytest.raises(ConfigError, match="embeds texts: search it with a text"):
+        searcher.search(Path("photo.jpg"))
+    with pytest.raises(ConfigError, match="not valid text"):
+        searcher.search("\ud800")
+
+
+@pytest.mark.parametrize(
+    "change", [{"k_sim": 5, "dim_proj": 16}, {"seed": 7}, {"r_reps": 10, "dim_proj": 64}, {"final_dim": 10_240 // 2}]
+)
+def test_a_query_folded_with_other_parameters_is_refused(copied: Collection, change: dict[str, int]) -> None:
+    own = copied.job["embeddings"]
+    muvera = {**own[2]["muvera"], **change}
+    with Searcher.from_config({**copied.job, "embeddings": [*own[:2], {**own[2], "muvera": muvera}]}) as searcher:
+        assert titles(searcher.search("E1234", "bm25")) == ["code"]
+        with pytest.raises(ConfigError, match=r"'colbert' were made with other model files or settings"):
+            searcher.search("snakes", "colbert")
+
+
+def test_a_query_of_another_model_is_refused(copied: Collection) -> None:
+    path = copied.place["path"]
+    with (
+        Searcher.open("docs", path=path, models={"dense": {"max_length": 99}}) as searcher,
+        pytest.raises(ConfigError, match="'dense' were made with other model files or settings"),
+    ):
+        searcher.search("snakes", "dense")
+
+
+def test_files_that_were_moved_are_given_anew(copied: Collection, minilm: Path, tmp_path: Path) -> None:
+    moved = tmp_path / "moved"
+    moved.symlink_to(minilm)
+    with Searcher.open("docs", path=copied.place["path"], models={"dense": {"path": str(moved)}}) as searcher:
+        assert titles(searcher.search("reptiles", "dense", 1)) == ["python"]
+
+
+def test_a_collection_that_is_not_there_is_named_with_those_that_are(copied: Collection, tmp_path: Path) -> None:
+    with pytest.raises(SinkError, match=r"other .*does not exist yet; run the job first \(there are docs\)"):
+        Searcher.open("other", path=copied.place["path"])
+    with pytest.raises(SinkError, match="there is no folder"):
+        Searcher.open("docs", path=tmp_path / "nothing")
+    with pytest.raises(ConfigError, match="no qdrant sink"):
+        Searcher.from_config({**copied.job, "sink": {"type": "parquet", "path": "x"}})
+    with pytest.raises(ConfigError, match="give exactly one of url"):
+        Searcher.open("docs")
+
+
+def test_a_half_built_collection_is_searched_with_a_warning(
+    copied: Collection, minilm: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    place = {"path": str(tmp_path / "half"), "collection": "docs"}
+    job = {**copied.job, "sink": {"type": "qdrant", **place}, "embeddings": embeddings_of(minilm)[1:2], "searches": {}}
+    half = Collection(job, place)
+    half.fill(DOCUMENTS[:2], completed=False)
+    with Searcher.open(**place) as searcher:
+        assert titles(searcher.search("snakes")) == ["python"]
+    assert "documents may be missing" in caplog.text
+    caplog.clear()
+    half.fill(DOCUMENTS)
+    with Searcher.open(**place):
+        pass
+    assert not caplog.records
+
+
+@pytest.fixture(scope="module")
+def others(minilm: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A collection that no job filled: an unnamed vector of MiniLM, payload of its own."""
+    folder = tmp_path_factory.mktemp("other") / "qdrant"
+    model = TextEmbedding("sentence-transformers/all-MiniLM-L6-v2", specific_model_path=minilm)
+    vectors = model.embed_array([row["text"] for row in DOCUMENTS])
+    client = QdrantClient(path=str(folder))
+    client.create_collection("theirs", models.VectorParams(size=384, distance=models.Distance.COSINE))
+    client.upsert(
+        "theirs",
+        [
+            models.PointStruct(id=number, vector=vector.tolist(), payload={"content": row["text"]})
+            for number, (vector, row) in enumerate(zip(vectors, DOCUMENTS, strict=True))
+        ],
+    )
+    client.close()
+    return folder
+
+
+def test_a_collection_of_other_software_is_a_clear_error_without_a_model(others: Path) -> None:
+    with pytest.raises(ConfigError, match=r"--model VECTOR=MODEL.*\(unnamed\): vectors of 384 numbers"):
+        Searcher.open("theirs", path=others)
+
+
+def test_a_collection_of_other_software_is_searched_with_a_model_given(others: Path, minilm: Path) -> None:
+    given = {"": {"model": "sentence-transformers/all-MiniLM-L6-v2", "path": str(minilm)}}
+    with Searcher.open("theirs", path=others, models=given) as searcher:
+        hits = searcher.search("reptiles", limit=1)
+        assert hits[0].payload == {"content": DOCUMENTS[0]["text"]} and hits[0].title == "0"
+        assert searcher.search("reptiles", "", 1, way=SearchConfig(exact=True)) == hits
+
+
+def test_a_model_that_cannot_have_made_a_collection_is_refused(others: Path, minilm: Path) -> None:
+    with (
+        Searcher.open("theirs", path=others, models={"": "Qdrant/bm25"}) as searcher,
+        pytest.raises(ConfigError, match="makes sparse vectors, and the collection's vector '' holds vectors of 384"),
+    ):
+        searcher.search("reptiles")
+    with pytest.raises(ConfigError, match="has no vector 'dense'"):
+        Searcher.open("theirs", path=others, models={"dense": "Qdrant/bm25"})
