@@ -7,39 +7,27 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from embedders.fixed_dimensional_encoding import Floats, Places, sum_runs
-
 
 @dataclass(frozen=True)
 class CountSketch:
-    """Adds every number, with a random sign, to one of ``size`` random places.
+    """Adds every number, times a random sign, to one of ``size`` random places.
 
-    Charikar, Chen, Farach-Colton, "Finding Frequent Items in Data Streams" (2002). Places are held as runs: the numbers
-    ``order[starts[i]:starts[i] + counts[i]]`` go to ``targets[i]``, those of most numbers first.
+    Charikar, Chen, Farach-Colton, "Finding Frequent Items in Data Streams" (2002).
     """
 
     size: int
-    signs: Floats
-    order: Places
-    starts: Places
-    counts: Places
-    targets: Places
+    places: npt.NDArray[np.intp]
+    signs: npt.NDArray[np.float64]
 
     @classmethod
     def draw(cls, source: int, size: int, random_seed: int) -> CountSketch:
         """Draw places and signs for vectors of ``source`` numbers."""
         # A stream of its own beside that of the planes and projections.
         generator = np.random.default_rng([random_seed, 1])
-        places = generator.integers(0, size, size=source)
-        signs = generator.choice([-1, 1], size=source).astype(np.float32)
-        loads = np.bincount(places, minlength=size)
-        targets = np.argsort(-loads, kind="stable")[: np.count_nonzero(loads)]
-        starts = np.cumsum(loads) - loads
-        return cls(size, signs, np.argsort(places, kind="stable"), starts[targets], loads[targets], targets)
+        places = generator.integers(0, size, size=source, dtype=np.intp)
+        return cls(size, places, generator.choice([-1.0, 1.0], size=source))
 
-    def fold(self, vectors: npt.NDArray[np.float32]) -> Floats:
-        """Fold (rows, source) to (rows, size)."""
-        folded = np.zeros((len(vectors), self.size), dtype=np.float32)
-        signed = vectors.T * self.signs[:, None]
-        folded[:, self.targets] = sum_runs(signed, self.order, self.starts, self.counts).T
-        return folded
+    def fold(self, vectors: npt.NDArray[np.float32], out: npt.NDArray[np.float32]) -> None:
+        """Fold (rows, source) into ``out``, (rows, size)."""
+        for vector, folded in zip(vectors, out, strict=True):
+            folded[...] = np.bincount(self.places, weights=vector * self.signs, minlength=self.size)

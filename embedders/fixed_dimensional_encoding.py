@@ -205,7 +205,7 @@ class FixedDimensionalEncoding:
         documents = np.repeat(np.arange(rows), np.diff(offsets))[order]
         ids = np.take_along_axis(ids, order, axis=1)
         rep = np.arange(reps)[:, None]
-        slots = ((ids * np.intp(reps) + rep) * rows + documents).ravel()
+        slots = ((ids.astype(np.intp) * reps + rep) * rows + documents).ravel()
         starts = np.concatenate(([0], np.flatnonzero(slots[1:] != slots[:-1]) + 1))
         counts = np.diff(starts, append=len(slots))
         places = (order if self.projections is None else order * reps + rep).ravel()

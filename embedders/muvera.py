@@ -180,7 +180,7 @@ class Muvera:
         else:
             self._encoding.encode(_finite(vectors), offsets - offsets[0], full, fill=fill, average=average)
         if self._sketch is not None:
-            out[...] = self._sketch.fold(full)
+            self._sketch.fold(full, out)
 
 
 class _NotFiniteError(Exception):
