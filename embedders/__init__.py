@@ -4,6 +4,7 @@ from embedders.errors import DeviceError, FleetembedError, ImageError, ModelFile
 from embedders.image_embedding import ImageEmbedding
 from embedders.late_interaction_text_embedding import LateInteractionTextEmbedding
 from embedders.multimodal_embedding import LateInteractionMultimodalEmbedding
+from embedders.muvera import Muvera
 from embedders.rerank import TextCrossEncoder
 from embedders.sparse.sparse_embedding import SparseEmbedding
 from embedders.sparse_text_embedding import SparseTextEmbedding
@@ -18,6 +19,7 @@ __all__ = [
     "LateInteractionTextEmbedding",
     "ModelFilesError",
     "ModelNotFoundError",
+    "Muvera",
     "SparseEmbedding",
     "SparseTextEmbedding",
     "TextCrossEncoder",
