@@ -23,7 +23,8 @@ def show_hits(hits: Sequence[Hit], console: Console, *, keys: Sequence[str] = ()
     table.add_column("score", justify="right", no_wrap=True)
     table.add_column("document", no_wrap=True, overflow="ellipsis", max_width=console.width // 3)
     for key in keys:
-        table.add_column(key, no_wrap=True, overflow="ellipsis", max_width=console.width // 4)
+        width = min(max(len(key), *(len(_shown(hit.payload.get(key))) for hit in hits)), console.width // 4)
+        table.add_column(key, no_wrap=True, overflow="ellipsis", width=width)
     table.add_column(text_key, no_wrap=True, overflow="ellipsis", ratio=1)
     for hit in hits:
         values = [Text(_shown(hit.payload.get(key))) for key in keys]
