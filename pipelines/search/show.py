@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -19,19 +20,22 @@ def show_hits(hits: Sequence[Hit], console: Console, *, keys: Sequence[str] = ()
     if not hits:
         console.print("  nothing found", style="dim")
         return
-    table = Table(box=None, show_header=bool(keys), pad_edge=True, padding=(0, 1), header_style="dim")
-    table.add_column("score", justify="right", no_wrap=True)
-    table.add_column("document", no_wrap=True, overflow="ellipsis", max_width=console.width // 3)
-    for key in keys:
-        width = min(max(len(key), *(len(_shown(hit.payload.get(key))) for hit in hits)), console.width // 4)
-        table.add_column(key, no_wrap=True, overflow="ellipsis", width=width)
-    table.add_column(text_key, no_wrap=True, overflow="ellipsis", ratio=1)
-    for hit in hits:
-        values = [Text(_shown(hit.payload.get(key))) for key in keys]
+    # Widths are set here: a table that is too wide takes them from the short columns first.
+    columns = [("score", [f"{hit.score:.3f}" for hit in hits]), ("document", [hit.title for hit in hits])]
+    columns += [(key, [_shown(hit.payload.get(key)) for hit in hits]) for key in keys]
+    table = Table(box=None, show_header=bool(keys), pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    left = console.width - 2
+    for name, values in columns:
+        width = min(max(map(len, [name, *values])), console.width // 4)
+        table.add_column(name, width=width, no_wrap=True, overflow="ellipsis")
+        left -= width + 2
+    table.add_column(text_key, width=max(left, 8), no_wrap=True, overflow="ellipsis")
+    table.columns[0].justify = "right"
+    for row, hit in enumerate(hits):
         text = " ".join(str(hit.payload.get(text_key, ""))[: 4 * console.width].split())
         # As Text: brackets in a document are no markup.
-        table.add_row(f"{hit.score:.3f}", Text(hit.title), *values, Text(text))
-    console.print(table)
+        table.add_row(*(Text(values[row]) for _, values in columns), Text(text))
+    console.print(Padding(table, (0, 0, 0, 2)))
 
 
 def show_answers(query: str, searcher: Searcher, console: Console, limit: int = 3) -> None:

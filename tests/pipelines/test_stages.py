@@ -7,16 +7,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from embedders.arrow import dense_array, dense_type
-from embedders.base import EmbedStats, Texts, VectorSpec
-from embedders.errors import ModelFilesError
+from embedders.base import VectorSpec
 from pipelines.config import ParquetSinkConfig
 from pipelines.config_models import EmbeddingConfig
-from pipelines.embedding import embed_rows
 from pipelines.preflight import Placement
 from pipelines.schema import CHUNK_SCHEMA, IMAGE_COLUMN, RowError, add_errors, identify
 from pipelines.sinks import make_sink
@@ -24,55 +19,13 @@ from pipelines.sinks.base import JobFacts
 from pipelines.stages import EmbedStage, document_shares, skip_held, write_rows
 from pipelines.tally import Figures, Tally
 
-
-class SyntheticEmbedder:
-    """Gives each text a vector of its length; cannot stand texts that contain a bad word."""
-
-    spec = VectorSpec("dense", dense_type(2), dim=2)
-    fingerprint = "0" * 64
-
-    def __init__(self, bad: str = "poison") -> None:
-        self.bad, self.stats, self.calls = bad, EmbedStats(), 0
-
-    def embed_arrow(self, texts: Texts) -> pa.Array:
-        self.calls += 1
-        values = list(texts.to_pylist() if isinstance(texts, pa.Array) else texts)
-        if any(self.bad in text for text in values):
-            raise ValueError("cannot embed this")
-        return dense_array(np.array([[len(text), np.nan if text == "nan" else 1] for text in values], np.float32))
-
-    embed_queries_arrow = embed_arrow
+DENSE = VectorSpec("dense", dense_type(2), dim=2)
 
 
 def rows(texts: Sequence[str], **changes: Any) -> pa.Table:
     blank = {"chunk_no": 0, "chunk_start": 0, "chunk_end": 1, "chunk_count": 1, "payload": "{}", "origin": "here"}
     named = [{**blank, "document_id": f"d{n}", "text": text, **changes} for n, text in enumerate(texts)]
     return identify(pa.Table.from_pylist(named, schema=CHUNK_SCHEMA), "corpus", chunked=False)
-
-
-@given(st.lists(st.sampled_from(["good", "poison", "a poison pill", "nan", ""]), max_size=40))
-def test_synthetic_rows_that_cannot_be_embedded_cost_no_others(texts: list[str]) -> None:
-    column, errors = embed_rows(SyntheticEmbedder(), pa.array(texts, pa.large_string()), "dense")
-    assert len(column) == len(texts)
-    assert errors.keys() == {n for n, text in enumerate(texts) if "poison" in text or text == "nan"}
-    for number, (text, vector) in enumerate(zip(texts, column.to_pylist(), strict=True)):
-        if number not in errors:
-            assert vector == [len(text), 1]
-
-
-def test_a_synthetic_bad_row_among_many_is_found_by_halving() -> None:
-    embedder = SyntheticEmbedder()
-    embed_rows(embedder, pa.array(["good"] * 512 + ["poison"] + ["good"] * 511), "dense")
-    assert embedder.calls <= 2 * 10 + 1
-
-
-def test_a_broken_model_is_no_rows_fault() -> None:
-    class Broken(SyntheticEmbedder):
-        def embed_arrow(self, texts: Texts) -> pa.Array:
-            raise ModelFilesError("model.onnx is damaged")
-
-    with pytest.raises(ModelFilesError, match="damaged"):
-        embed_rows(Broken(), pa.array(["a", "b"]), "dense")
 
 
 def test_real_minilm_leaves_dead_rows_null_and_counts_the_live(minilm: Path) -> None:
@@ -94,7 +47,7 @@ def test_a_chunk_counts_as_its_share_of_a_document() -> None:
 
 def test_written_rows_are_held_and_dead_rows_are_dead_letters(tmp_path: Path) -> None:
     sink = make_sink(ParquetSinkConfig(type="parquet", path=str(tmp_path / "out")))
-    facts = JobFacts("corpus", "0" * 64, {"dense": SyntheticEmbedder.spec}, {"dense": "m"}, {"dense": "0" * 64})
+    facts = JobFacts("corpus", "0" * 64, {"dense": DENSE}, {"dense": "m"}, {"dense": "0" * 64})
     sink.open(facts)
     table = rows(["good", "bad", "fine"], **{IMAGE_COLUMN: b"an image"})
     vectors = dense_array(np.ones((3, 2), np.float32))
