@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,12 @@ import numpy as np
 import pytest
 from qdrant_client import QdrantClient, models
 
-from embedders import Muvera, TextEmbedding
+from embedders import Muvera, TextCrossEncoder, TextEmbedding
 from pipelines.config_search import SearchConfig
 from pipelines.errors import ConfigError, SinkError
 from pipelines.search import Hit, Searcher
 from tests.pipelines.search.conftest import DOCUMENTS, Collection, embeddings_of
+from tests.qdrant_server import QdrantTestServer
 
 WAYS: list[dict[str, Any]] = [
     {"using": "dense"},
@@ -280,3 +282,61 @@ def test_a_model_that_cannot_have_made_a_collection_is_refused(others: Path, min
         searcher.search("reptiles")
     with pytest.raises(ConfigError, match="has no vector 'dense'"):
         Searcher.open("theirs", path=others, models={"dense": "Qdrant/bm25"})
+
+
+@pytest.fixture
+def on_server(filled: Collection, qdrant_server: QdrantTestServer) -> Collection:
+    """The documents on a server."""
+    place = {"url": qdrant_server.url, "collection": "docs"}
+    collection = Collection({**filled.job, "sink": {"type": "qdrant", **place}}, place)
+    collection.fill(DOCUMENTS)
+    return collection
+
+
+def test_a_server_is_asked_in_one_request_for_all_stages(
+    on_server: Collection, qdrant_server: QdrantTestServer, searcher: Searcher
+) -> None:
+    staged: dict[str, Any] = {"rescore": "colbert_multivector", "weights": [2, 1], "candidates": 5}
+    with Searcher.open(**on_server.place) as remote:
+        qdrant_server.clear()
+        hits = remote.search("venomous snakes", ["dense", "bm25"], 4, chosen="lang=en", **staged)
+        assert len(qdrant_server.requests()) == 1
+        local = searcher.search("venomous snakes", ["dense", "bm25"], 4, chosen="lang=en", **staged)
+        assert [(hit.title, pytest.approx(hit.score, abs=1e-4)) for hit in hits] == [(h.title, h.score) for h in local]
+        assert titles(remote.search("E1234", "bm25", exact=True)) == ["code"]
+        assert titles(remote.search("reptiles", "dense", 1, exact=True, hnsw_ef=8)) == ["python"]
+
+
+def test_a_server_that_is_away_or_refuses_is_one_message(
+    on_server: Collection, qdrant_server: QdrantTestServer
+) -> None:
+    with Searcher.open(**on_server.place) as remote:
+        qdrant_server.inject(Fault("400_too_large", path_suffix="/points/query"))
+        with pytest.raises(ConfigError, match="Qdrant refuses this search"):
+            remote.search("snakes", "dense")
+        remote.client.delete_collection("docs")
+        with pytest.raises(SinkError, match="no such collection"):
+            remote.search("snakes", "dense")
+
+
+def test_a_synthetic_reranker_orders_the_first_hits_anew(
+    copied: Collection, synthetic_model: Callable[[str], Path]
+) -> None:
+    name = "Xenova/ms-marco-MiniLM-L-6-v2"
+    folder = synthetic_model(name)
+    rerank = {"model": name, "path": str(folder), "candidates": 4}
+    query = "snakes and islands"
+    scores = TextCrossEncoder(name, specific_model_path=folder)
+    with Searcher.from_config(copied.job) as searcher:
+        plain = searcher.search(query, "dense", 6)
+        found = searcher.search(query, "dense", 6, rerank=rerank)
+        texts = [hit.payload["text"] for hit in plain[:4]]
+        expected = sorted(zip(scores.rerank(query, texts), titles(plain[:4]), strict=True), reverse=True)
+        assert titles(found) == [title for _, title in expected] + titles(plain[4:])
+        assert [hit.score for hit in found[:4]] == pytest.approx([score for score, _ in expected], abs=1e-5)
+        # A page is cut from the whole order, not ordered by itself.
+        assert titles(searcher.search(query, "dense", 2, offset=1, rerank=rerank)) == titles(found)[1:3]
+        short = searcher.search(query, "dense", 6, rerank=rerank, with_payload=["year"])
+        assert titles(short) != titles(found) and "text" not in short[0].payload
+        with pytest.raises(ConfigError, match="no text under 'body'"):
+            searcher.search(query, "dense", rerank={**rerank, "text_key": "body"})
