@@ -307,13 +307,10 @@ def test_a_server_is_asked_in_one_request_for_all_stages(
         assert titles(remote.search("reptiles", "dense", 1, exact=True, hnsw_ef=8)) == ["python"]
 
 
-def test_a_server_that_is_away_or_refuses_is_one_message(
-    on_server: Collection, qdrant_server: QdrantTestServer
-) -> None:
+def test_what_a_server_refuses_and_a_collection_that_went_away_are_one_message(on_server: Collection) -> None:
     with Searcher.open(**on_server.place) as remote:
-        qdrant_server.inject(Fault("400_too_large", path_suffix="/points/query"))
-        with pytest.raises(ConfigError, match="Qdrant refuses this search"):
-            remote.search("snakes", "dense")
+        with pytest.raises(ConfigError, match=r"Qdrant refuses this search: .*dim"):
+            remote.find({"dense": [1.0, 2.0]}, SearchConfig(using=["dense"]), limit=1)
         remote.client.delete_collection("docs")
         with pytest.raises(SinkError, match="no such collection"):
             remote.search("snakes", "dense")
