@@ -25,7 +25,7 @@ from pipelines.search.hits import Hit, Payload, with_payload_of
 from pipelines.search.request import build_request
 from pipelines.search.rerank import Reranker
 from pipelines.sinks.qdrant_client_factory import open_client
-from pipelines.sinks.qdrant_retry import RequestRefusedError, call
+from pipelines.sinks.qdrant_retry import call
 
 log = logging.getLogger("fleetembed")
 T = TypeVar("T")
@@ -265,7 +265,4 @@ class Searcher:
         return f" (there are {', '.join(names[:10])})" if names else ""
 
     def _ask(self, request: Callable[[], T]) -> T:
-        try:
-            return call(request, what=f"searching {self._sink.place}", seconds=SECONDS_OF_PATIENCE)
-        except RequestRefusedError as error:
-            raise ConfigError(f"Qdrant refuses this search: {error}") from None
+        return call(request, what=f"searching {self._sink.place}", seconds=SECONDS_OF_PATIENCE, comfort="")

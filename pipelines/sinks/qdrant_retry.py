@@ -81,11 +81,12 @@ def call(
     seconds: float,
     points: int = 0,
     on_retry: Callable[[], None] = lambda: None,
+    comfort: str = "; points acknowledged before stay, and a new run goes on from there",
 ) -> T:
     """Make a request until it succeeds, waiting longer each time, for ``seconds`` in all.
 
     A refused request that carries ``points`` raises RequestRefusedError: the caller sends its parts. Other refusals,
-    final failures and the end of patience raise SinkError.
+    final failures and the end of patience raise SinkError, whose message ends in ``comfort``.
     """
 
     def passing(error: BaseException) -> bool:
@@ -108,8 +109,7 @@ def call(
         if points and (failure.kind == "request" or (failure.kind == "throttled" and points > 1)):
             raise RequestRefusedError(failure.message) from None
         patience = f" (tried for up to {seconds:g} s)" if passing(error) else ""
-        kept = "points acknowledged before stay, and a new run goes on from there"
-        raise SinkError(f"{what} failed{patience}: {failure.message}; {kept}") from None
+        raise SinkError(f"{what} failed{patience}: {failure.message}{comfort}") from None
 
 
 def _wait(state: RetryCallState) -> float:

@@ -309,7 +309,7 @@ def test_a_server_is_asked_in_one_request_for_all_stages(
 
 def test_what_a_server_refuses_and_a_collection_that_went_away_are_one_message(on_server: Collection) -> None:
     with Searcher.open(**on_server.place) as remote:
-        with pytest.raises(ConfigError, match=r"Qdrant refuses this search: .*dim"):
+        with pytest.raises(SinkError, match=r"searching docs at .* failed: 400 .*dim: 384, got 2$"):
             remote.find({"dense": [1.0, 2.0]}, SearchConfig(using=["dense"]), limit=1)
         remote.client.delete_collection("docs")
         with pytest.raises(SinkError, match="no such collection"):
