@@ -1,0 +1,62 @@
+"""Points of a collection with their vectors, and how many bytes those take."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from typing import Any
+
+from qdrant_client import QdrantClient, models
+
+from embedders.arrow import number_type
+from embedders.base import VectorSpec
+from pipelines.sinks.qdrant_retry import call
+
+SECONDS_OF_PATIENCE = 60.0
+SAMPLE, SAMPLE_BATCH = 1000, 100
+# A uint32 index and a float32 value.
+SPARSE_ENTRY_BYTES = 8
+
+
+def pages(client: QdrantClient, collection: str, size: int) -> Iterator[list[models.Record]]:
+    """All points with payload and vectors, so many at a time; raises SinkError for a server that does not answer."""
+    after: Any = None
+    while True:
+        found, after = _page(client, collection, size, after)
+        if found:
+            yield found
+        if after is None:
+            return
+
+
+def bytes_a_point(client: QdrantClient, collection: str, vectors: Mapping[str, VectorSpec]) -> dict[str, float]:
+    """Mean bytes of each vector, as it is before any index or quantization, over the first 1,000 points."""
+    totals, points = dict.fromkeys(vectors, 0), 0
+    for page in islice(pages(client, collection, SAMPLE_BATCH), SAMPLE // SAMPLE_BATCH):
+        points += len(page)
+        for point in page:
+            held: Any = point.vector or {}
+            for name, spec in vectors.items():
+                if name in held:
+                    totals[name] += vector_bytes(held[name], spec)
+    return {name: total / max(points, 1) for name, total in totals.items()}
+
+
+def vector_bytes(vector: Any, spec: VectorSpec) -> int:
+    """Bytes of one vector: 8 an entry of a sparse one, else its numbers' own size."""
+    if spec.kind == "sparse":
+        return SPARSE_ENTRY_BYTES * len(vector.indices)
+    size = number_type(spec.arrow_type).bit_width // 8
+    numbers = sum(map(len, vector)) if spec.kind == "multivector" else len(vector)
+    return int(numbers * size)
+
+
+def _page(
+    client: QdrantClient, collection: str, size: int, after: Any
+) -> tuple[list[models.Record], int | str | None]:
+    found = call(
+        lambda: client.scroll(collection, limit=size, offset=after, with_payload=True, with_vectors=True),
+        what=f"reading {collection}",
+        seconds=SECONDS_OF_PATIENCE,
+    )
+    return found[0], found[1]
