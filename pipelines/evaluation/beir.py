@@ -88,7 +88,9 @@ def _judgements_file(folder: Path, split: str) -> Path:
         raise ConfigError(f"--beir {folder}: there is no such folder")
     for name in ("corpus.jsonl", "queries.jsonl", "qrels"):
         if not (folder / name).exists():
-            raise ConfigError(f"--beir {folder}: {name} is missing; a BEIR folder has corpus.jsonl, queries.jsonl, qrels/")
+            raise ConfigError(
+                f"--beir {folder}: {name} is missing; a BEIR folder has corpus.jsonl, queries.jsonl, qrels/"
+            )
     splits = sorted(path.stem for path in (folder / "qrels").glob("*.tsv"))
     if split not in splits:
         there = f"qrels has {', '.join(splits)}" if splits else "qrels has no .tsv file"

@@ -43,7 +43,9 @@ def build_chart(results: Results) -> Any:
     ]
     title = f"{facts['name']} ({facts['split']}): {facts['documents']:,} documents, {facts['queries']:,} queries"
     under = f"Above and to the left is better. Searched in {results.engine}." if results.engine else ""
-    chart = alt.hconcat(*panels, spacing=40).properties(title=alt.Title(title, subtitle=under, anchor="start", offset=14))
+    chart = alt.hconcat(*panels, spacing=40).properties(
+        title=alt.Title(title, subtitle=under, anchor="start", offset=14)
+    )
     return chart.configure_view(stroke="#cccccc").configure_legend(orient="bottom", titleFontSize=12, labelFontSize=12)
 
 
@@ -64,12 +66,16 @@ def build_page(results: Results, spec: dict[str, Any]) -> str:
     )
 
 
-_STYLE = (
-    "body{font:14px/1.4 system-ui,sans-serif;margin:2em auto;max-width:1240px;padding:0 1em;color:#222}"
-    "h1{font-size:20px}table{border-collapse:collapse;font-variant-numeric:tabular-nums}"
-    "th,td{padding:3px 9px;text-align:right;border-bottom:1px solid #ddd}th{border-bottom:2px solid #999}"
-    "td:nth-child(-n+2),th:nth-child(-n+2){text-align:left}td.best{font-weight:bold;color:#08660b}p{color:#555;margin:6px 0}"
-)
+_STYLE = """
+body { font: 14px/1.4 system-ui, sans-serif; margin: 2em auto; max-width: 1240px; padding: 0 1em; color: #222 }
+h1 { font-size: 20px }
+p { color: #555; margin: 6px 0 }
+table { border-collapse: collapse; margin: 1em 0; font-variant-numeric: tabular-nums }
+th, td { padding: 3px 9px; text-align: right; border-bottom: 1px solid #ddd }
+th { border-bottom: 2px solid #999 }
+td:nth-child(-n+2), th:nth-child(-n+2) { text-align: left }
+td.best { font-weight: bold; color: #08660b }
+"""
 
 
 def _table(results: Results) -> str:
@@ -77,7 +83,10 @@ def _table(results: Results) -> str:
     shown = columns(results)
     cells = [column.cells(found) for column in shown]
     best = [column.best(found) for column in shown]
-    head = "".join(f"<th>{html.escape(name)}</th>" for name in ("way", "index", *(column.heading for column in shown)))
+    head = "".join(
+        f"<th>{html.escape(name)}</th>"
+        for name in ("way", "index", *(column.heading.replace(" /", "/") for column in shown))
+    )
     rows = []
     for row, one in enumerate(found):
         figures = "".join(
@@ -96,8 +105,9 @@ def _panel(found: Sequence[Measurement], values: Sequence[float], title: str, ax
     scale_x, scale_y = alt.Scale(type="log", domain=domain_x), alt.Scale(domain=domain_y)
     x = alt.X("x:Q", title=title, scale=scale_x, axis=alt.Axis(format=axis_format, gridColor="#eeeeee"))
     y = alt.Y("y:Q", title=QUALITY, scale=scale_y, axis=alt.Axis(format=".3f", gridColor="#eeeeee"))
-    color = alt.Color("kind:N", title="way", scale=alt.Scale(domain=list(KINDS), range=list(COLORS)))
-    base = alt.Chart(alt.Data(values=rows)).properties(width=WIDTH, height=HEIGHT)
+    colors = alt.Scale(domain=list(KINDS), range=list(COLORS))
+    color = alt.Color("kind:N", title="way", scale=colors, legend=alt.Legend(symbolOpacity=1, symbolType="circle"))
+    base = alt.Chart({"values": rows}).properties(width=WIDTH, height=HEIGHT)
     pairs = base.mark_line(strokeWidth=1, opacity=0.5).encode(x=x, y=y, color=color, detail="way:N")
     points = base.mark_point(size=90, filled=True, opacity=0.85).encode(
         x=x,
@@ -113,7 +123,9 @@ def _panel(found: Sequence[Measurement], values: Sequence[float], title: str, ax
             alt.Tooltip("x:Q", title=title.split(" (")[0], format=",.4~g"),
         ],
     )
-    return alt.layer(pairs, *_leaders(rows), points, *_texts(base)).resolve_scale(x="independent", y="independent")
+    # Labels are placed in pixels; the points' scales are not theirs.
+    layers = alt.layer(*_leaders(rows), alt.layer(pairs, points), *_texts(base))
+    return layers.resolve_scale(x="independent", y="independent")
 
 
 def _rows(
@@ -159,7 +171,7 @@ def _leaders(rows: Sequence[dict[str, Any]]) -> list[Any]:
     if not led:
         return []
     ends = [{"x": row["across"], "y": row["down"], "x2": row["text_x"], "y2": row["text_y"]} for row in led]
-    lines = alt.Chart(alt.Data(values=ends)).mark_rule(color="#aaaaaa", strokeWidth=0.8)
+    lines = alt.Chart({"values": ends}).mark_rule(color="#aaaaaa", strokeWidth=0.8)
     x, y = alt.X("x:Q", scale=None), alt.Y("y:Q", scale=None)
     return [lines.encode(x=x, y=y, x2=alt.X2("x2:Q"), y2=alt.Y2("y2:Q"))]
 

@@ -82,9 +82,7 @@ class EdgeCopy:
         """Vectors in an index; sparse ones always are."""
         return int(self._shard.info().indexed_vectors_count)
 
-    def prepare(
-        self, request: Mapping[str, Any], *, limit: int, with_payload: list[str]
-    ) -> Callable[[], list[Hit]]:
+    def prepare(self, request: Mapping[str, Any], *, limit: int, with_payload: list[str]) -> Callable[[], list[Hit]]:
         """Translate the arguments of ``query_points``; what is returned asks, and its time is the engine's alone."""
         asked = translate(request, limit=limit, with_payload=with_payload)
         return lambda: [Hit(str(point.id), point.score, point.payload or {}) for point in self._shard.query(asked)]
@@ -173,7 +171,7 @@ def _shard_config(original: Original) -> Any:
     }
     dense = {
         name: edge.EdgeVectorParams(
-            size=spec.dim,
+            size=spec.dim or 0,
             distance=distances[spec.distance],
             datatype=edge.VectorStorageDatatype.Float16 if number_type(spec.arrow_type) == pa.float16() else None,
             multivector_config=(

@@ -75,6 +75,12 @@ class Trial:
         search, limit = self.way.deep
         return self._as_exact(search), limit
 
+    @property
+    def settled(self) -> tuple[SearchConfig, int]:
+        """How a fusion's page is asked for together with what follows it, and how many hits."""
+        search, limit = self.way.settled
+        return self._as_exact(search), limit
+
     def milliseconds(self) -> tuple[float, float, float]:
         """Mean to encode, mean to search, 95th percentile to search."""
         encode, search = (np.array(times or [0.0]) * 1000 for times in (self.encode_seconds, self.search_seconds))
@@ -115,11 +121,17 @@ class Examiner:
         ask = self._engine.prepare(trial.search, vectors, trial.way.page_hits, payload)
         page, seconds = _timed(lambda: self._searcher.rerank(text, ask(), trial.search) if rerank else ask())
         trial.search_seconds.append(seconds)
-        search, limit = trial.deep
-        rest = self._engine.prepare(search, vectors, limit, ["document_id"])()
+        if trial.way.fuses:
+            page = in_order(self._ask(vectors, *trial.settled))[:PAGE]
+        rest = self._ask(vectors, *trial.deep)
+        if trial.way.fuses:
+            rest = in_order(rest)
         documents = first_of_each(hit.document_id for hit in [*page, *rest])[:DEPTH]
         # One string a document, not one a hit: there are millions of hits.
         return [self._names.setdefault(document, document) for document in documents]
+
+    def _ask(self, vectors: Mapping[str, Any], search: SearchConfig, limit: int) -> list[Hit]:
+        return self._engine.prepare(search, vectors, limit, ["document_id"])()
 
     def _groups(self, vectors: Sequence[str]) -> list[tuple[str, ...]]:
         owners = dict.fromkeys(self._owners[name] for name in vectors)
@@ -134,9 +146,7 @@ def run_trials(
     on_query: Callable[[], None] = lambda: None,
 ) -> list[Trial]:
     """Ask all queries in all ways: exactly, and with the index where ``approximate`` says that there is one."""
-    trials = [
-        Trial(way, exact) for way in ways for exact in (True, False) if exact or approximate(way)
-    ]
+    trials = [Trial(way, exact) for way in ways for exact in (True, False) if exact or approximate(way)]
     # The first query once beforehand: models are loaded, files are read.
     for query, text in list(queries.items())[:1]:
         examiner.ask(query, text, [Trial(trial.way, trial.exact) for trial in trials])
@@ -146,10 +156,12 @@ def run_trials(
     return trials
 
 
+def in_order(hits: Sequence[Hit]) -> list[Hit]:
+    """Best first, and hits of equal scores by their points' ids, which are hashes and say nothing of relevance."""
+    return sorted(hits, key=lambda hit: (-hit.score, hit.id))
+
+
 def _timed(action: Callable[[], Any]) -> tuple[Any, float]:
     started = time.perf_counter()
     outcome = action()
     return outcome, time.perf_counter() - started
-
-
-__all__ = ["PAGE", "CollectionEngine", "EdgeEngine", "Engine", "Examiner", "Trial", "run_trials"]

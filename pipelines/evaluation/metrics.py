@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 # Names for people -> names in ir_measures.
-MEASURES = {"nDCG@10": "nDCG@10", "MRR@10": "RR@10", "recall@10": "R@10", "recall@100": "R@100", "recall@1000": "R@1000"}
+MEASURES = {
+    "nDCG@10": "nDCG@10",
+    "MRR@10": "RR@10",
+    "recall@10": "R@10",
+    "recall@100": "R@100",
+    "recall@1000": "R@1000",
+}
 DEPTH = 1000
 
 Run = Mapping[str, Sequence[str]]

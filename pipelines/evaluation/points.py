@@ -51,9 +51,7 @@ def vector_bytes(vector: Any, spec: VectorSpec) -> int:
     return int(numbers * size)
 
 
-def _page(
-    client: QdrantClient, collection: str, size: int, after: Any
-) -> tuple[list[models.Record], int | str | None]:
+def _page(client: QdrantClient, collection: str, size: int, after: Any) -> tuple[list[models.Record], Any]:
     found = call(
         lambda: client.scroll(collection, limit=size, offset=after, with_payload=True, with_vectors=True),
         what=f"reading {collection}",

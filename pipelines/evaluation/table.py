@@ -87,8 +87,9 @@ def show_results(results: Results, console: Console) -> None:
 def explanations(results: Results) -> list[str]:
     """What a reader of the table is to know."""
     lines = [
-        "Means over all queries, measured by ir_measures in the engine's own order; ms and queries/s are those of "
-        f"10 hits from {results.engine or 'the collection'}, one query at a time.",
+        "Means over all queries by ir_measures, in the engine's own order; equal scores of a fusion, which Qdrant "
+        "orders at random, go by the points' ids.",
+        f"ms and queries/s: a page of 10 hits from {results.engine or 'the collection'}, one query at a time.",
         "bytes/doc: the vectors a way reads, before any index or quantization. embed s: workers' sum over the corpus.",
     ]
     names = [found.way for found in results.measurements]

@@ -39,6 +39,21 @@ class Way:
         return max(PAGE, self.search.rerank.candidates) if self.search.rerank is not None else PAGE
 
     @property
+    def fuses(self) -> bool:
+        """Whether a fusion has the last word."""
+        return len(self.search.using) > 1 and self.search.rescore is None and self.search.rerank is None
+
+    @property
+    def settled(self) -> tuple[SearchConfig, int]:
+        """How a fusion's page is asked for together with what follows it.
+
+        Reciprocal ranks give many documents equal scores, and Qdrant orders and cuts those at random: with what comes
+        after the page they can be put into an order that is the same each time.
+        """
+        depth = self.search.depth(PAGE)
+        return self.search.model_copy(update={"candidates": depth}), depth
+
+    @property
     def deep(self) -> tuple[SearchConfig, int]:
         """How the deep run is asked for, and how many hits.
 
@@ -80,7 +95,9 @@ def choose_ways(there: Searchable, searches: Mapping[str, SearchConfig]) -> tupl
     ways, notices = [Way(name, SearchConfig(using=[name])) for name in there.finders], []
     for name in sorted(there.rescoring):
         if there.documents > MOST_EXHAUSTIVE:
-            notices.append(f"{name} alone is left out: it has no index, and there are over {MOST_EXHAUSTIVE:,} documents")
+            notices.append(
+                f"{name} alone is left out: it has no index, and there are over {MOST_EXHAUSTIVE:,} documents"
+            )
         else:
             ways.append(Way(name, SearchConfig(using=[name])))
     for chosen in _groups(there.finders):
@@ -96,7 +113,7 @@ def choose_ways(there: Searchable, searches: Mapping[str, SearchConfig]) -> tupl
 
 def _groups(names: Sequence[str]) -> list[tuple[str, ...]]:
     """All of them, and each pair; nothing where there is only one."""
-    pairs = list(combinations(names, 2))
+    pairs: list[tuple[str, ...]] = list(combinations(names, 2))
     return [tuple(names), *pairs] if len(names) > 2 else pairs
 
 
