@@ -53,16 +53,21 @@ def build_page(results: Results, spec: dict[str, Any]) -> str:
     """The chart with its table, as one page with all its scripts inside."""
     import vl_convert
 
-    # A name with "</script>" in it would end the script.
+    # Beside the script, as the bundler would undo the escape: a name with "</script>" in it would end the element.
     safe = json.dumps(spec).replace("<", "\\u003c")
-    script = vl_convert.javascript_bundle(f"vegaEmbed('#chart', {safe}, {{renderer: 'svg'}})")
+    script = vl_convert.javascript_bundle(
+        "vegaEmbed('#chart', JSON.parse(document.getElementById('spec').textContent), "
+        "{renderer: 'svg', actions: {export: true, source: false, compiled: false, editor: false}})"
+    )
     facts = results.dataset
     title = html.escape(f"Retrieval on {facts['name']}, {facts['split']}")
     notes = "".join(f"<p>{html.escape(line)}</p>" for line in [*explanations(results), *results.notices])
     return (
         f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>\n'
         f"<style>{_STYLE}</style></head>\n<body>\n<h1>{title}</h1>\n"
-        f'<div id="chart"></div>\n{_table(results)}\n{notes}\n<script type="module">{script}</script>\n</body></html>\n'
+        f'<div id="chart"></div>\n{_table(results)}\n{notes}\n'
+        f'<script type="application/json" id="spec">{safe}</script>\n'
+        f'<script type="module">{script}</script>\n</body></html>\n'
     )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from embedders.errors import ModelFilesError, ModelNotFoundError
 from pipelines.config import JobConfig, QdrantSinkConfig, SourceConfig
 from pipelines.config_models import EmbeddingConfig
-from pipelines.embedding import RowEmbedder, build_query_encoder
+from pipelines.embedding import RowEmbedder
 from pipelines.errors import ConfigError, SourceError
 
 
@@ -52,15 +52,21 @@ def _usable(embeddings: list[EmbeddingConfig]) -> tuple[list[EmbeddingConfig], l
     usable, notices = [], []
     for number, embedding in enumerate(embeddings):
         try:
-            images = embedding.images
-        except (ModelNotFoundError, ModelFilesError, TypeError, ValueError) as error:
+            card = embedding.card
+        except ModelFilesError as error:
+            notices.append(f"{embedding.name} is left out: {error}")
+            continue
+        except (ModelNotFoundError, TypeError, ValueError) as error:
             raise ConfigError(f"embeddings.{number}.model: {error}") from None
-        if images:
+        if embedding.images:
             notices.append(f"{embedding.name} is left out: it embeds images, and BEIR has texts")
             continue
         try:
-            # Finding the files is what both need; the graphs themselves are loaded later.
-            _ = RowEmbedder(embedding).fingerprint, build_query_encoder(embedding)
+            rows = RowEmbedder(embedding)
+            # The fingerprint needs the files; what is wrong with a model of one's own shows when it is loaded.
+            if card.custom:
+                rows.model.load()
+            _ = rows.fingerprint
         except (ModelNotFoundError, ModelFilesError) as error:
             notices.append(f"{embedding.name} is left out: {error}")
             continue
