@@ -23,11 +23,11 @@ from pipelines.evaluation import extra
 from pipelines.evaluation.baseline import Comparison, compare, refuse_unlike
 from pipelines.evaluation.beir import BeirDataset, read_dataset
 from pipelines.evaluation.chart import write_charts
-from pipelines.evaluation.hnsw import EdgeCopy, Original
+from pipelines.evaluation.engines import Place, choose_engine
 from pipelines.evaluation.job import make_job
-from pipelines.evaluation.measure import CollectionEngine, EdgeEngine, Engine, Examiner, Trial, run_trials
+from pipelines.evaluation.measure import Examiner, Trial, run_trials
 from pipelines.evaluation.metrics import measure_run, trec_lines
-from pipelines.evaluation.points import bytes_a_point
+from pipelines.evaluation.points import bytes_a_point, count_points
 from pipelines.evaluation.results import Measurement, Results, load_results
 from pipelines.evaluation.ways import Searchable, Way, choose_ways
 from pipelines.filesystem import without_credentials
@@ -98,7 +98,7 @@ class _Evaluation:
         assert isinstance(sink, QdrantSinkConfig)
         self._sink = sink
         self._owners = {vector: one.name for one in job.embeddings for vector in one.vector_names}
-        self._points = searcher.client.count(searcher.collection, exact=True).count
+        self._points = count_points(searcher.client, searcher.collection)
 
     def measure(self, notices: list[str], *, exact_only: bool) -> Results:
         """Measure all ways; ``notices`` is what is known already that a reader of the figures is to know."""
@@ -108,7 +108,10 @@ class _Evaluation:
         if not ways:
             raise ConfigError("no vector of this job can be searched with a text, so there is nothing to evaluate")
         with ExitStack() as stack:
-            engine, index, more = self._engine(stack, exact_only=exact_only)
+            facts = {"fingerprint": self._report.fingerprint, "corpus": self._dataset.corpus_digest}
+            place = Place(self._searcher, self._sink, there, self._points, self._out / "hnsw", facts)
+            with self._progress("copying and indexing for HNSW", self._points) as step:
+                engine, index, more = choose_engine(place, stack, step, exact_only=exact_only)
             examiner = Examiner(self._searcher, engine, self._owners)
             graph = partial(_uses_graph, there, index)
             with self._progress("asking", len(self._dataset.queries)) as step:
@@ -146,52 +149,6 @@ class _Evaluation:
                 f"{self._sink.place} holds {self._points:,} points, and this corpus makes {expected:,}: documents of "
                 "another corpus, or of a longer one, are in it. Delete it, or give another --out"
             )
-
-    def _engine(self, stack: ExitStack, *, exact_only: bool) -> tuple[Engine, dict[str, Any], list[str]]:
-        """Choose what answers, say so, and say what cannot be measured."""
-        if self._sink.url is not None:
-            info = self._searcher.client.get_collection(self._searcher.collection)
-            index = self._index_facts("a Qdrant server", info.indexed_vectors_count or 0)
-        elif exact_only or not extra.has_edge():
-            index = self._index_facts("qdrant-client's engine for folders", 0)
-        else:
-            try:
-                copy = self._copy(stack)
-            except SinkError as error:
-                index = self._index_facts("qdrant-client's engine for folders", 0)
-                return CollectionEngine(self._searcher), index, [f"HNSW is not measured: {error}"]
-            version = extra.versions().get("qdrant-edge-py", "")
-            index = self._index_facts(f"Qdrant's engine in this process (qdrant-edge {version})", copy.indexed_vectors)
-            return EdgeEngine(copy), index, _without_graph(index)
-        if exact_only:
-            return CollectionEngine(self._searcher), {**index, "graph": False}, ["HNSW is not measured: --exact-only"]
-        if self._sink.url is None:
-            missing = "qdrant-edge-py is not installed, and qdrant-client compares a query with every point of a folder"
-            return CollectionEngine(self._searcher), index, [f"HNSW is not measured: {missing}"]
-        return CollectionEngine(self._searcher), index, _without_graph(index)
-
-    def _copy(self, stack: ExitStack) -> EdgeCopy:
-        facts = {
-            "fingerprint": self._report.fingerprint,
-            "corpus": self._dataset.corpus_digest,
-            "points": self._points,
-            "quantization": self._sink.quantization,
-            "engine": extra.versions().get("qdrant-edge-py", ""),
-        }
-        client, vectors = self._searcher.client, self._searcher.vectors
-        original = Original(client, self._sink, vectors, self._searcher.facts.rescoring, facts)
-        with self._progress("copying and indexing for HNSW", self._points) as step:
-            copy = EdgeCopy(self._out / "hnsw", original, step)
-        stack.callback(copy.close)
-        if copy.points != self._points:
-            raise SinkError(f"the copy in {self._out / 'hnsw'} has {copy.points:,} points of {self._points:,}")
-        return copy
-
-    def _index_facts(self, engine: str, indexed: int) -> dict[str, Any]:
-        """Whether there are graphs: sparse vectors are always indexed, and count too."""
-        sparse = sum(spec.kind == "sparse" for spec in self._searcher.vectors.values())
-        graph = indexed > sparse * self._points
-        return {"engine": engine, "points": self._points, "indexed_vectors": indexed, "graph": graph}
 
     def _embedding(self) -> tuple[dict[str, dict[str, Any]], list[str]]:
         """Seconds of each embedding: this run's, or where it embedded nothing those that an earlier one wrote down."""
@@ -268,15 +225,6 @@ def _embed(job: JobConfig, out: Path, console: Console) -> RunReport:
 
 def _uses_graph(there: Searchable, index: dict[str, Any], way: Way) -> bool:
     return bool(index["graph"]) and there.has_graph(way)
-
-
-def _without_graph(index: dict[str, Any]) -> list[str]:
-    if index["graph"]:
-        return []
-    return [
-        "HNSW is not measured: no graph was built, as Qdrant compares a query with every point of a segment whose "
-        "vectors take less than its indexing threshold (10 MB)"
-    ]
 
 
 def _earlier(path: Path) -> dict[str, dict[str, Any]]:

@@ -5,48 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from pipelines.config_search import SearchConfig
-from pipelines.evaluation.hnsw import EdgeCopy
+from pipelines.evaluation.engines import Engine
 from pipelines.evaluation.metrics import DEPTH, first_of_each
 from pipelines.evaluation.ways import PAGE, Way
 from pipelines.search import Hit, Searcher
-from pipelines.search.request import build_request
-
-Ask = Callable[[], list[Hit]]
-
-
-class Engine(Protocol):
-    """What answers queries."""
-
-    def prepare(self, search: SearchConfig, vectors: Mapping[str, Any], limit: int, payload: list[str]) -> Ask:
-        """Make ready to ask; what is returned is timed."""
-
-
-class CollectionEngine:
-    """The collection itself, through qdrant-client: a server, or its engine for folders."""
-
-    def __init__(self, searcher: Searcher) -> None:
-        self._searcher = searcher
-
-    def prepare(self, search: SearchConfig, vectors: Mapping[str, Any], limit: int, payload: list[str]) -> Ask:
-        """See ``Engine``."""
-        return lambda: self._searcher.find(vectors, search, limit=limit, with_payload=payload)
-
-
-class EdgeEngine:
-    """A copy of the collection in Qdrant's own engine in this process."""
-
-    def __init__(self, copy: EdgeCopy) -> None:
-        self._copy = copy
-
-    def prepare(self, search: SearchConfig, vectors: Mapping[str, Any], limit: int, payload: list[str]) -> Ask:
-        """See ``Engine``."""
-        request = build_request(search, vectors, hits=limit)
-        return (lambda: []) if request is None else self._copy.prepare(request, limit=limit, with_payload=payload)
 
 
 @dataclass

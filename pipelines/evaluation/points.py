@@ -1,16 +1,18 @@
-"""Points of a collection with their vectors, and how many bytes those take."""
+"""Points of a collection with their vectors, how many there are, and how many bytes those take."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 from qdrant_client import QdrantClient, models
 
 from embedders.arrow import number_type
 from embedders.base import VectorSpec
 from pipelines.sinks.qdrant_retry import call
+
+T = TypeVar("T")
 
 SECONDS_OF_PATIENCE = 60.0
 SAMPLE, SAMPLE_BATCH = 1000, 100
@@ -51,10 +53,22 @@ def vector_bytes(vector: Any, spec: VectorSpec) -> int:
     return int(numbers * size)
 
 
+def count_points(client: QdrantClient, collection: str) -> int:
+    """Count the points, exactly."""
+    return int(_ask(collection, lambda: client.count(collection, exact=True)).count)
+
+
+def count_indexed(client: QdrantClient, collection: str) -> int:
+    """Count the vectors that a server has put into an index."""
+    return _ask(collection, lambda: client.get_collection(collection)).indexed_vectors_count or 0
+
+
 def _page(client: QdrantClient, collection: str, size: int, after: Any) -> tuple[list[models.Record], Any]:
-    found = call(
+    return _ask(
+        collection,
         lambda: client.scroll(collection, limit=size, offset=after, with_payload=True, with_vectors=True),
-        what=f"reading {collection}",
-        seconds=SECONDS_OF_PATIENCE,
     )
-    return found[0], found[1]
+
+
+def _ask(collection: str, request: Callable[[], T]) -> T:
+    return call(request, what=f"reading {collection}", seconds=SECONDS_OF_PATIENCE)
