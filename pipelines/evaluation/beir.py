@@ -1,0 +1,243 @@
+"""Reads a BEIR data set: ``corpus.jsonl``, ``queries.jsonl`` and ``qrels/<split>.tsv`` in one folder.
+
+The format is that of Thakur et al. (2021), "BEIR: A Heterogeneous Benchmark for Zero-shot Evaluation of Information
+Retrieval Models". A document's text is its title and its text with a space between, as BEIR's own code joins them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from embedders.prompts import is_unicode
+from pipelines.errors import ConfigError, SourceError
+
+HEADER = ("query-id", "corpus-id", "score")
+
+
+@dataclass(frozen=True)
+class BeirDataset:
+    """What is measured against: the judged queries of one split.
+
+    ``queries`` maps an id to its text, in the file's order; ``judgements`` maps it to document id -> grade, 0 for not
+    relevant. ``corpus_digest`` and ``queries_digest`` are hex sha256: two results can be compared where both agree.
+    """
+
+    folder: str
+    name: str
+    split: str
+    documents: int
+    queries: dict[str, str]
+    judgements: dict[str, dict[str, int]]
+    corpus_digest: str
+    queries_digest: str
+    notices: tuple[str, ...] = ()
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What results say of it, as JSON."""
+        return {
+            "name": self.name,
+            "folder": self.folder,
+            "split": self.split,
+            "documents": self.documents,
+            "queries": len(self.queries),
+            "judgements": sum(map(len, self.judgements.values())),
+            "corpus_sha256": self.corpus_digest,
+            "queries_sha256": self.queries_digest,
+        }
+
+
+def read_dataset(folder: Path, split: str, corpus: Path, limit: int | None = None) -> BeirDataset:
+    """Read a data set, and write its documents as JSON lines {id, text, title} to ``corpus`` for a job to embed.
+
+    ``limit`` keeps the first so many judged queries. Raises ConfigError where a file or the split is missing,
+    SourceError naming file and line where one is malformed.
+    """
+    judged_file = _judgements_file(folder, split)
+    queries = _read_queries(folder / "queries.jsonl")
+    judged = _read_judgements(judged_file)
+    documents, digest = _copy_corpus(folder / "corpus.jsonl", corpus)
+    known, notices = _known_judgements(judged, queries, documents)
+    chosen = [query for query in queries if query in known]
+    if not chosen:
+        raise SourceError(f"{judged_file}: no query is left to ask; {'; '.join(notices) or 'it judges nothing'}")
+    chosen = chosen[:limit]
+    asked = {query: queries[query] for query in chosen}
+    judgements = {query: known[query] for query in chosen}
+    return BeirDataset(
+        folder=str(folder.resolve()),
+        name=folder.resolve().name,
+        split=split,
+        documents=len(documents),
+        queries=asked,
+        judgements=judgements,
+        corpus_digest=digest,
+        queries_digest=_digest([asked, judgements]),
+        notices=tuple(notices),
+    )
+
+
+def _judgements_file(folder: Path, split: str) -> Path:
+    """Find the split's file; says which of the three parts a folder lacks."""
+    if not folder.is_dir():
+        raise ConfigError(f"--beir {folder}: there is no such folder")
+    for name in ("corpus.jsonl", "queries.jsonl", "qrels"):
+        if not (folder / name).exists():
+            raise ConfigError(
+                f"--beir {folder}: {name} is missing; a BEIR folder has corpus.jsonl, queries.jsonl, qrels/"
+            )
+    splits = sorted(path.stem for path in (folder / "qrels").glob("*.tsv"))
+    if split not in splits:
+        there = f"qrels has {', '.join(splits)}" if splits else "qrels has no .tsv file"
+        raise ConfigError(f"--split {split}: {folder} has no such split; {there}")
+    return folder / "qrels" / f"{split}.tsv"
+
+
+def _read_queries(path: Path) -> dict[str, str]:
+    queries: dict[str, str] = {}
+    lines: dict[str, int] = {}
+    for number, row in _rows(path):
+        name = _id(row, path, number, lines)
+        text = _text(row, "text", path, number)
+        if not is_unicode(text):
+            raise _wrong(path, number, "the text has a lone surrogate, which is not valid Unicode")
+        queries[name] = text
+    if not queries:
+        raise SourceError(f"{path} has no queries")
+    return queries
+
+
+def _read_judgements(path: Path) -> dict[str, dict[str, int]]:
+    judged: dict[str, dict[str, int]] = {}
+    for number, line in _lines(path):
+        cells = [cell.strip() for cell in line.rstrip("\r\n").split("\t")]
+        if number == 1:
+            if tuple(cells) != HEADER:
+                raise _wrong(path, 1, f"the header must be {' '.join(HEADER)}, with tabs between; got {line[:80]!r}")
+            continue
+        if not line.strip():
+            continue
+        if len(cells) != 3 or not cells[0] or not cells[1]:
+            raise _wrong(path, number, f"needs a query's id, a document's id and a grade, with tabs; got {line[:80]!r}")
+        query, document, grade = cells
+        if not grade.removeprefix("-").isdecimal() or len(grade) > 9:
+            raise _wrong(path, number, f"the grade must be a whole number, got {grade[:80]!r}")
+        before = judged.setdefault(query, {}).setdefault(document, int(grade))
+        if before != int(grade):
+            raise _wrong(path, number, f"query {query!r} and document {document!r} were judged {before} further up")
+    return judged
+
+
+def _copy_corpus(path: Path, target: Path) -> tuple[dict[str, int], str]:
+    """Write the documents for the job; returns their ids with their lines, and the written file's digest."""
+    lines: dict[str, int] = {}
+    digest = hashlib.sha256()
+    partial = target.with_name(f".{target.name}.partial")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("wb") as file:
+            for number, row in _rows(path):
+                name = _id(row, path, number, lines)
+                title = _text(row, "title", path, number, optional=True)
+                text = f"{title} {_text(row, 'text', path, number)}".strip()
+                line = json.dumps({"id": name, "text": text, "title": title}).encode() + b"\n"
+                digest.update(line)
+                file.write(line)
+        partial.replace(target)
+    except OSError as error:
+        raise SourceError(f"{target}: the corpus cannot be written: {error.strerror}") from None
+    finally:
+        partial.unlink(missing_ok=True)
+    if not lines:
+        raise SourceError(f"{path} has no documents")
+    return lines, digest.hexdigest()
+
+
+def _known_judgements(
+    judged: dict[str, dict[str, int]], queries: dict[str, str], documents: dict[str, int]
+) -> tuple[dict[str, dict[str, int]], list[str]]:
+    """Leave out judgements of what is not there, and say how many those are."""
+    lost = [query for query in judged if query not in queries]
+    known = {
+        query: {document: grade for document, grade in grades.items() if document in documents}
+        for query, grades in judged.items()
+        if query in queries
+    }
+    strange = [document for query in known for document in judged[query] if document not in documents]
+    unjudged = [query for query, grades in known.items() if not grades]
+    notices = []
+    if lost:
+        notices.append(f"{_count(lost, 'judged query', 'judged queries')} not in queries.jsonl: left out")
+    if strange:
+        notices.append(
+            f"{_count(strange, 'judgement names a document', 'judgements name documents')} not in corpus.jsonl: left "
+            "out, so that recall is above that of tools which count them as not found"
+        )
+    if unjudged:
+        notices.append(f"{_count(unjudged, 'query has', 'queries have')} no judged document in the corpus: left out")
+    return {query: grades for query, grades in known.items() if grades}, notices
+
+
+def _count(names: list[str], one: str, many: str) -> str:
+    return f"{len(names):,} {one if len(names) == 1 else many} (the first: {names[0]!r})"
+
+
+def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    for number, line in _lines(path):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise _wrong(path, number, f"is not JSON: {error}") from None
+        if not isinstance(row, dict):
+            raise _wrong(path, number, f"must be an object with _id and text, not a {type(row).__name__}")
+        yield number, row
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Lines with their numbers, from 1; a byte order mark is passed over."""
+    try:
+        with path.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                try:
+                    yield number, line.decode("utf-8-sig" if number == 1 else "utf-8")
+                except UnicodeDecodeError as error:
+                    raise _wrong(path, number, f"is not UTF-8: {error.reason}") from None
+    except OSError as error:
+        raise SourceError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def _id(row: dict[str, Any], path: Path, number: int, lines: dict[str, int]) -> str:
+    name = row.get("_id")
+    if isinstance(name, int) and not isinstance(name, bool):
+        name = str(name)
+    # qrels separate ids by tabs, TREC's run files by white space; only the first would lose an id.
+    if not isinstance(name, str) or not name.strip() or name != name.strip() or "\t" in name or not is_unicode(name):
+        raise _wrong(path, number, f"_id must be text without a tab, not at its ends a space; got {name!r}")
+    if name in lines:
+        raise _wrong(path, number, f"the _id {name!r} is that of line {lines[name]} already")
+    lines[name] = number
+    return name
+
+
+def _text(row: dict[str, Any], key: str, path: Path, number: int, *, optional: bool = False) -> str:
+    text = row.get(key)
+    if text is None and optional:
+        return ""
+    if not isinstance(text, str):
+        raise _wrong(path, number, f"{key} must be text, got {type(text).__name__ if key in row else 'nothing'}")
+    return text
+
+
+def _wrong(path: Path, number: int, what: str) -> SourceError:
+    return SourceError(f"{path} line {number}: {what}")
+
+
+def _digest(facts: Any) -> str:
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

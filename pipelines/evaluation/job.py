@@ -1,0 +1,89 @@
+"""The job that embeds a BEIR corpus: a user's own models and settings, evaluation's own source and collection."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from embedders.errors import ModelFilesError, ModelNotFoundError
+from pipelines.config import JobConfig, QdrantSinkConfig, SourceConfig
+from pipelines.config_models import EmbeddingConfig
+from pipelines.embedding import RowEmbedder
+from pipelines.errors import ConfigError, SourceError
+
+
+def make_job(config: JobConfig, name: str, out: Path) -> tuple[JobConfig, list[str]]:
+    """Turn a job into one that embeds ``out/corpus.jsonl``, and say which of its parts are left out and why.
+
+    The collection is a folder ``out/qdrant``, or one beside the job's own on its server. An embedding whose model's
+    files cannot be had is left out, with the searches that use it. Raises ConfigError for a model that no catalog has,
+    SourceError where no embedding is left.
+    """
+    embeddings, notices = _usable(config.embeddings)
+    if not embeddings:
+        raise SourceError("no embedding can be evaluated:\n" + "\n".join(f"  {notice}" for notice in notices))
+    names = {embedding.name for embedding in embeddings}
+    vectors = {vector for embedding in embeddings for vector in embedding.vector_names}
+    searches = {
+        search: way
+        for search, way in config.searches.items()
+        if vectors.issuperset([*way.using, *([way.rescore] if way.rescore else [])])
+    }
+    notices += [
+        f"the search {search!r} is left out: it needs a vector that is not there"
+        for search in config.searches
+        if search not in searches
+    ]
+    stages = {stage: placement for stage, placement in config.compute.stages.items() if stage in names}
+    source = SourceConfig(path=str(out / "corpus.jsonl"), format="jsonl", id="id", text="text", payload=["title"])
+    changes = {
+        "corpus": f"beir-{name}",
+        "source": source,
+        "embeddings": embeddings,
+        "searches": searches,
+        "sink": [_sink(config, name, out)],
+        "compute": config.compute.model_copy(update={"stages": stages}),
+        "errors": config.errors.model_copy(update={"path": str(out / "dead_letters")}),
+        "report": str(out / "run_report.json"),
+    }
+    return config.model_copy(update=changes), notices
+
+
+def _usable(embeddings: list[EmbeddingConfig]) -> tuple[list[EmbeddingConfig], list[str]]:
+    usable, notices = [], []
+    for number, embedding in enumerate(embeddings):
+        try:
+            card = embedding.card
+        except ModelFilesError as error:
+            notices.append(f"{embedding.name} is left out: {error}")
+            continue
+        except (ModelNotFoundError, TypeError, ValueError) as error:
+            raise ConfigError(f"embeddings.{number}.model: {error}") from None
+        if embedding.images:
+            notices.append(f"{embedding.name} is left out: it embeds images, and BEIR has texts")
+            continue
+        try:
+            rows = RowEmbedder(embedding)
+            # The fingerprint needs the files; what is wrong with a model of one's own shows when it is loaded.
+            if card.custom:
+                rows.model.load()
+            _ = rows.fingerprint
+        except (ModelNotFoundError, ModelFilesError) as error:
+            notices.append(f"{embedding.name} is left out: {error}")
+            continue
+        except (TypeError, ValueError, OverflowError) as error:
+            raise ConfigError(f"embeddings.{number}: {error}") from None
+        usable.append(embedding)
+    return usable, notices
+
+
+def _sink(config: JobConfig, name: str, out: Path) -> QdrantSinkConfig:
+    """The job's first Qdrant sink with a place of evaluation's own; the text is kept, as a reranker reads it."""
+    collection = "_".join(name.split()) or "beir"
+    theirs = next((sink for sink in config.sink if isinstance(sink, QdrantSinkConfig)), None)
+    if theirs is None:
+        return QdrantSinkConfig(type="qdrant", path=str(out / "qdrant"), collection=collection)
+    if theirs.url is None:
+        place = {"path": str(out / "qdrant"), "collection": collection}
+    else:
+        place = {"collection": f"{theirs.collection}-evaluate-{collection}"}
+    return theirs.model_copy(update={**place, "store_text": True, "payload_indexes": {}})

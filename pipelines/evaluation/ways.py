@@ -1,0 +1,138 @@
+"""Which ways to search are measured: each vector alone, fusions, staged searches, and those a job names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+from embedders.base import VectorSpec
+from pipelines.config_search import SearchConfig
+from pipelines.evaluation.metrics import DEPTH
+
+# Hits that a search is timed with: a page of results.
+PAGE = 10
+STAGE_DEPTHS = (100, 200, 500, 1000)
+# Documents up to which each query is compared with every token vector of each.
+MOST_EXHAUSTIVE = 10_000
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way to search, under a name.
+
+    It is asked twice: for a page as users ask for it, which is timed, and 1,000 deep for what comes after the page.
+    """
+
+    name: str
+    search: SearchConfig
+
+    @property
+    def vectors(self) -> list[str]:
+        """Every vector it reads."""
+        second = [self.search.rescore] if self.search.rescore is not None else []
+        return [*self.search.using, *(name for name in second if name not in self.search.using)]
+
+    @property
+    def page_hits(self) -> int:
+        """Hits asked for to fill a page; a reranker reads more of them."""
+        return max(PAGE, self.search.rerank.candidates) if self.search.rerank is not None else PAGE
+
+    @property
+    def fuses(self) -> bool:
+        """Whether a fusion has the last word."""
+        return len(self.search.using) > 1 and self.search.rescore is None and self.search.rerank is None
+
+    @property
+    def settled(self) -> tuple[SearchConfig, int]:
+        """How a fusion's page is asked for together with what follows it.
+
+        Reciprocal ranks give many documents equal scores, and Qdrant orders and cuts those at random: with what comes
+        after the page they can be put into an order that is the same each time.
+        """
+        depth = self.search.depth(PAGE)
+        return self.search.model_copy(update={"candidates": depth}), depth
+
+    @property
+    def deep(self) -> tuple[SearchConfig, int]:
+        """How the deep run is asked for, and how many hits.
+
+        A second stage orders the candidates it has for a page, so that there are no more hits than those. A fusion
+        without a number of candidates gets as many of each vector as hits are wanted.
+        """
+        search = self.search.model_copy(update={"rerank": None})
+        if search.rescore is not None:
+            depth = self.search.depth(self.page_hits)
+        elif len(search.using) > 1:
+            depth = DEPTH
+        else:
+            return search, DEPTH
+        return search.model_copy(update={"candidates": depth}), min(depth, DEPTH)
+
+
+@dataclass(frozen=True)
+class Searchable:
+    """What can be searched in a collection.
+
+    ``finders`` are the vectors that find candidates for a text, ``rescoring`` the multivectors without an index, and
+    ``folded`` maps a vector to the multivector it was folded from, where that was kept.
+    """
+
+    vectors: Mapping[str, VectorSpec]
+    finders: Sequence[str]
+    rescoring: frozenset[str]
+    folded: Mapping[str, str]
+    documents: int
+
+    def has_graph(self, way: Way) -> bool:
+        """Whether an HNSW graph may take part in a way; the index of sparse vectors is exact."""
+        found = (name for name in way.search.using if name not in self.rescoring)
+        return not way.search.exact and any(self.vectors[name].kind != "sparse" for name in found)
+
+
+def choose_ways(there: Searchable, searches: Mapping[str, SearchConfig]) -> tuple[list[Way], list[str]]:
+    """Choose the ways for a collection, and say which are left out and why."""
+    ways, notices = [Way(name, SearchConfig(using=[name])) for name in there.finders], []
+    for name in sorted(there.rescoring):
+        if there.documents > MOST_EXHAUSTIVE:
+            notices.append(
+                f"{name} alone is left out: it has no index, and there are over {MOST_EXHAUSTIVE:,} documents"
+            )
+        else:
+            ways.append(Way(name, SearchConfig(using=[name])))
+    for chosen in _groups(there.finders):
+        fusions = ("rrf", "dbsf") if len(chosen) == len(there.finders) else ("rrf",)
+        ways += [_fused(chosen, fusion) for fusion in fusions]
+    ways += [way for stages in _stages(there) for way in _staged(*stages, there.documents)]
+    taken = {way.name for way in ways}
+    for name, search in searches.items():
+        search = search if search.using else search.model_copy(update={"using": list(there.finders)})
+        ways.append(Way(name if name not in taken else f"{name} (searches)", search))
+    return ways, notices
+
+
+def _groups(names: Sequence[str]) -> list[tuple[str, ...]]:
+    """All of them, and each pair; nothing where there is only one."""
+    pairs: list[tuple[str, ...]] = list(combinations(names, 2))
+    return [tuple(names), *pairs] if len(names) > 2 else pairs
+
+
+def _fused(names: Sequence[str], fusion: str) -> Way:
+    return Way(f"{'+'.join(names)} {fusion}", SearchConfig.model_validate({"using": list(names), "fusion": fusion}))
+
+
+def _stages(there: Searchable) -> list[tuple[str, str, str]]:
+    """First vector, the one that orders its candidates anew, and the latter's name in the way's."""
+    own = [(name, there.folded[name], "maxsim") for name in there.finders if name in there.folded]
+    kept = set(there.folded.values())
+    alone = [name for name, spec in there.vectors.items() if spec.kind == "multivector" and name not in kept]
+    dense = [name for name in there.finders if there.vectors[name].kind == "dense" and name not in there.folded]
+    return own + [(name, second, second) for second in alone for name in dense]
+
+
+def _staged(first: str, second: str, shown: str, documents: int) -> list[Way]:
+    return [
+        Way(f"{first}>{shown}@{depth}", SearchConfig(using=[first], rescore=second, candidates=depth))
+        for depth in STAGE_DEPTHS
+        if depth < documents
+    ]

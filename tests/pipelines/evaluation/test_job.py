@@ -1,0 +1,64 @@
+"""What of a user's job is evaluated, and what is left out with a notice."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines.config import JobConfig, QdrantSinkConfig
+from pipelines.config_file import load_config
+from pipelines.errors import ConfigError, SourceError
+from pipelines.evaluation.job import make_job
+
+BM25 = {"name": "bm25", "model": "Qdrant/bm25"}
+GONE = {"name": "dense", "model": "sentence-transformers/all-MiniLM-L6-v2", "path": "/nowhere/minilm"}
+
+
+def job(*embeddings: dict[str, Any], **changes: Any) -> JobConfig:
+    base = {"source": {"path": "docs"}, "embeddings": list(embeddings), "sink": {"type": "parquet", "path": "out"}}
+    return load_config({**base, **changes})
+
+
+def sink_of(made: JobConfig) -> QdrantSinkConfig:
+    sink = made.sink[0]
+    assert isinstance(sink, QdrantSinkConfig) and len(made.sink) == 1
+    return sink
+
+
+def test_source_and_place_are_evaluations_own(tmp_path: Path) -> None:
+    made, notices = make_job(job(BM25, compute={"block_rows": 7}), "my set", tmp_path)
+    assert made.source.paths == [str(tmp_path / "corpus.jsonl")] and made.compute.block_rows == 7
+    assert sink_of(made).place == f"my_set at {tmp_path / 'qdrant'}" and notices == []
+
+
+def test_a_server_gets_a_collection_beside_the_jobs_own(tmp_path: Path) -> None:
+    theirs = {"type": "qdrant", "url": "http://localhost:1", "collection": "docs", "store_text": False, "shards": 2}
+    made, _ = make_job(job(BM25, sink=theirs), "scifact", tmp_path)
+    assert (sink_of(made).collection, sink_of(made).shards) == ("docs-evaluate-scifact", 2)
+    assert sink_of(made).store_text
+
+
+def test_a_model_without_files_is_left_out_with_all_that_needs_it(tmp_path: Path) -> None:
+    own = {"name": "own", "model": {"path": str(tmp_path / "absent"), "family": "late_interaction"}}
+    searches = {"hybrid": {"using": ["dense", "bm25"]}, "terms": {"using": "bm25"}}
+    stages = {"stages": {"dense": {"threads": 1}, "bm25": {"threads": 1}}}
+    made, notices = make_job(job(GONE, BM25, own, searches=searches, compute=stages), "x", tmp_path)
+    assert [one.name for one in made.embeddings] == ["bm25"]
+    assert list(made.searches) == ["terms"] and list(made.compute.stages) == ["bm25"]
+    told = "\n".join(notices)
+    assert "dense is left out" in told and "own is left out" in told and "'hybrid' is left out" in told
+
+
+def test_nothing_left_is_an_error_and_an_unknown_name_too(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="no embedding can be evaluated:\n  dense is left out: "):
+        make_job(job(GONE), "x", tmp_path)
+    with pytest.raises(ConfigError, match=r"embeddings\.1\.model: "):
+        make_job(job(BM25, {"name": "typo", "model": "Qdrant/bm52"}), "x", tmp_path)
+
+
+def test_images_are_left_out(tmp_path: Path) -> None:
+    made, notices = make_job(job(BM25, {"name": "clip", "model": "Qdrant/clip-ViT-B-32-vision"}), "x", tmp_path)
+    assert [one.name for one in made.embeddings] == ["bm25"]
+    assert notices == ["clip is left out: it embeds images, and BEIR has texts"]

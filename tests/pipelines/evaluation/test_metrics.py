@@ -1,0 +1,53 @@
+"""Metrics against values computed by hand."""
+
+from __future__ import annotations
+
+from math import log2
+
+import pytest
+
+pytest.importorskip("ir_measures", reason="needs the extra evaluate")
+
+from pipelines.evaluation.metrics import first_of_each, measure_run, trec_lines
+
+JUDGEMENTS = {"a": {"d1": 2, "d2": 1, "d3": 0}, "b": {"d1": 1}, "c": {"d4": 1}}
+# Of c nothing is found, and nothing else is said of it.
+RUN = {"a": ["d2", "d9", "d1"], "b": [*(f"x{number}" for number in range(10)), "d1"]}
+
+
+def test_metrics_are_those_of_the_textbook_over_all_judged_queries() -> None:
+    found = measure_run(JUDGEMENTS, RUN)
+    ideal = 2 / log2(2) + 1 / log2(3)
+    gained = 1 / log2(2) + 2 / log2(4)
+    assert found == pytest.approx(
+        {
+            "nDCG@10": (gained / ideal + 0 + 0) / 3,
+            "MRR@10": (1 + 0 + 0) / 3,
+            "recall@10": (1 + 0 + 0) / 3,
+            "recall@100": (1 + 1 + 0) / 3,
+            "recall@1000": (1 + 1 + 0) / 3,
+        }
+    )
+
+
+def test_a_run_without_any_hit_scores_0() -> None:
+    assert set(measure_run(JUDGEMENTS, {}).values()) == {0.0}
+    assert set(measure_run(JUDGEMENTS, {"a": [], "b": [], "c": []}).values()) == {0.0}
+
+
+def test_the_order_counts_and_not_the_names_of_documents() -> None:
+    # trec_eval orders equal scores by name: given equal ones, "z" would come first.
+    judged = {"a": {"m": 1}}
+    assert measure_run(judged, {"a": ["m", "z"]})["MRR@10"] == 1
+    assert measure_run(judged, {"a": ["z", "m"]})["MRR@10"] == 0.5
+
+
+def test_chunks_count_at_the_first_ones_place() -> None:
+    assert first_of_each(["d2", "d1", "d2", "d3", "d1"]) == ["d2", "d1", "d3"]
+
+
+def test_run_files_have_six_fields_whatever_the_ids() -> None:
+    assert list(trec_lines({"q 1": ["Geneva Durben", "d2"]}, "dense+bm25 rrf")) == [
+        "q_1 Q0 Geneva_Durben 1 2 dense+bm25_rrf\n",
+        "q_1 Q0 d2 2 1 dense+bm25_rrf\n",
+    ]
