@@ -40,7 +40,9 @@ _LONE_PUNCTUATION = "_"
 
 
 class Bm25:
-    """BM25 embedder; meets `embedders.base.Embedder` and `LengthMeasuring`. Files are read when it is made; ``runtime`` is ignored.
+    """BM25 embedder; meets `embedders.base.Embedder` and `LengthMeasuring`.
+
+    Files are read when it is made; ``runtime`` is ignored.
 
     ``k`` saturates term frequency, ``b`` (0 to 1) normalises length against ``avg_len`` words. ``language`` chooses the
     Snowball stemmer and the stop words. Words of more than ``token_max_length`` characters are dropped. ``stemmer``
