@@ -33,7 +33,6 @@ from pipelines.schema import CHUNK_SCHEMA, identify
 from pipelines.sinks import make_sink
 from pipelines.sources import find_duplicates, plan_source, scan_split
 from tests.model_fixtures import write_tokenizer
-from tests.pipelines.sinks import rows
 from tests.qdrant_server import QdrantTestServer
 
 BM25 = {"name": "bm25", "model": "Qdrant/bm25", "options": {"avg_len": "measure"}}
