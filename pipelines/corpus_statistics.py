@@ -96,9 +96,9 @@ def held_lengths(config: JobConfig, sinks: Sequence[Sink]) -> dict[str, Held]:
             continue
         place = f"{sink_config.type} {sink_config.place}"
         for number, name in wanted:
-            # Of a vector that the place lacks, the sink's own check tells.
-            if name not in facts.get("embeddings", {name: {}}):
-                continue
+            there = facts.get("embeddings")
+            if isinstance(there, dict) and name not in there:
+                continue  # the sink's own check tells which vectors the place lacks
             key = f"embeddings.{number}.options.avg_len"
             found = Held(_number_in(facts, name, key, place), place)
             first = held.setdefault(name, found)

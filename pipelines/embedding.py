@@ -80,8 +80,9 @@ class RowEmbedder:
         if not isinstance(model, LengthMeasuring):
             raise TypeError(f"the weights of {self.config.model_name} do not depend on an average length")
         texts = table["text"].filter(pa.array(~is_dead(table))).combine_chunks().drop_null()
-        measure = lambda some: pa.array(model.scored_lengths(some), pa.int64())  # noqa: E731
-        columns, _ = _embed_or_split(measure, pa.int64(), texts, 0, self.name)
+        columns, _ = _embed_or_split(
+            lambda some: pa.array(model.scored_lengths(some), pa.int64()), pa.int64(), texts, 0, self.name
+        )
         lengths: npt.NDArray[np.int64] = pa.chunked_array(columns, pa.int64()).drop_null().to_numpy()
         return lengths
 

@@ -65,7 +65,10 @@ class Searcher:
 
     @classmethod
     def from_config(cls, job: str | Path | dict[str, Any] | JobConfig, overrides: Sequence[str] = ()) -> Searcher:
-        """Open the collection of a job's first Qdrant sink; raises ConfigError when the job has none."""
+        """Open the collection of a job's first Qdrant sink; raises ConfigError when the job has none.
+
+        An average length that the job measures is read from the collection.
+        """
         config = load_config(job, overrides)
         sinks = [sink for sink in config.sink if isinstance(sink, QdrantSinkConfig)]
         if not sinks:

@@ -112,6 +112,11 @@ def test_only_rows_that_will_be_embedded_and_have_words_count(make_job: MakeJob)
     assert measured(limited) == {"bm25": Lengths(words=3, texts=1)}
 
 
+def test_a_file_of_dead_rows_has_nothing_to_measure(make_job: MakeJob, tmp_path: Path) -> None:
+    (tmp_path / "corpus.jsonl").write_text('{"id": "d", "text": null}\n')
+    assert measured(make_job()) == {"bm25": Lengths()}
+
+
 def test_chunks_are_measured_where_documents_are_cut(make_job: MakeJob, tmp_path: Path) -> None:
     write_tokenizer(tmp_path / "tokenizer")
     (tmp_path / "corpus.jsonl").write_text(json.dumps({"id": "a", "text": "hello world. " * 12}) + "\n")
