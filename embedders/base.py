@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from embedders.errors import ImageError
@@ -95,3 +97,14 @@ class TolerantEmbedder(Protocol):
 
     def embed_arrow_and_errors(self, contents: pa.Array) -> tuple[pa.Array, dict[int, ImageError]]:
         """Embed documents; returns the column, null at those that cannot be read, and their errors by position."""
+
+
+@runtime_checkable
+class LengthMeasuring(Protocol):
+    """An embedder whose weights depend on how long a document is beside the average, its option ``avg_len``."""
+
+    def scored_lengths(self, texts: Texts) -> npt.NDArray[np.int64]:
+        """Length of each text as the weights of its document see it, (texts,): the average of these is ``avg_len``.
+
+        Counts nothing in ``stats``. Raises as ``embed_arrow`` does.
+        """

@@ -42,14 +42,18 @@ def show_plan(plan: JobPlan, console: Console) -> None:
     console.print(f"would read {files}, {decimal(plan.bytes)}{passed_over}")
     models = Table("embedding", "model", "kind", "dimension", "fingerprint", box=None)
     for name, facts in plan.models.items():
-        models.add_row(name, facts["model"], facts["kind"], str(facts["dim"] or ""), facts["fingerprint"][:12])
+        models.add_row(name, facts["model"], facts["kind"], str(facts["dim"] or ""), _short(facts["fingerprint"]))
     console.print(models)
     for notice in plan.notices:
         console.print(Text(notice, style="yellow"), soft_wrap=True)
     for sink in plan.sinks:
         there = f"it holds {sink['points']:,} points" if sink.get("exists") else "it will be created"
         console.print(Text(f"would write to {sink['type']} {sink['place']}; {there}"), soft_wrap=True)
-    console.print(f"job fingerprint {plan.fingerprint[:12]}; nothing was changed")
+    console.print(f"job fingerprint {_short(plan.fingerprint)}; nothing was changed")
+
+
+def _short(fingerprint: str | None) -> str:
+    return "known once the length is measured" if fingerprint is None else fingerprint[:12]
 
 
 def show_preview(frame: pd.DataFrame, console: Console) -> None:

@@ -129,6 +129,10 @@ class MuveraConfig(Section):
         return {**chosen, "random_seed": self.seed}
 
 
+# In the place of a number for ``options.avg_len``: the job measures it over the corpus.
+MEASURE = "measure"
+
+
 class EmbeddingConfig(Section):
     """One embedding of each row: its vector's name and the model that makes it."""
 
@@ -152,7 +156,10 @@ class EmbeddingConfig(Section):
     muvera: MuveraConfig | None = Field(
         None, description="Of a late interaction or multimodal model: fold its multivectors into single vectors"
     )
-    options: dict[str, Any] = Field(default_factory=dict, description="Further arguments of the model's family")
+    options: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Further arguments of the model's family; avg_len: measure takes the corpus's average length",
+    )
 
     @field_validator("prompts", mode="before")
     @classmethod
@@ -194,9 +201,26 @@ class EmbeddingConfig(Section):
         return [self.name, self.multivector_name] if self.keeps_multivector else [self.name]
 
     @property
+    def measures_length(self) -> bool:
+        """Whether its average length, the option ``avg_len``, is to be measured over the corpus."""
+        return bool(self.options.get("avg_len") == MEASURE)
+
+    def with_avg_len(self, words: float) -> EmbeddingConfig:
+        """Copy it with a number of words as ``avg_len``."""
+        return self.model_copy(update={"options": {**self.options, "avg_len": float(words)}})
+
+    @property
     def images(self) -> bool:
         """Whether it embeds the rows' images, not their texts; raises as ``card`` does."""
         return FAMILIES[self.card.family].images
+
+    @field_validator("options")
+    @classmethod
+    def _avg_len_is_a_number(cls, options: dict[str, Any]) -> dict[str, Any]:
+        length = options.get("avg_len", MEASURE)
+        if length != MEASURE and (isinstance(length, bool) or not isinstance(length, int | float)):
+            raise ValueError(f"avg_len is a number of words, or {MEASURE} to take the corpus's average; got {length!r}")
+        return options
 
     @field_validator("family")
     @classmethod

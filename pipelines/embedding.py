@@ -12,11 +12,12 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from embedders.arrow import dense_array, dense_type, number_type
-from embedders.base import Embedder, TolerantEmbedder, VectorSpec
+from embedders.base import Embedder, LengthMeasuring, TolerantEmbedder, VectorSpec
 from embedders.errors import FleetembedError
 from embedders.factory import family_options, make_embedder
 from embedders.muvera import Muvera
@@ -69,6 +70,21 @@ class RowEmbedder:
         table = embed_table(self.model, table, column, images=self.images, stage=self.name)
         table = fold_table(self.muvera, table, column, self.name, self.vectors[self.name])
         return table if self.config.keeps_multivector else table.drop_columns([column])
+
+    def scored_lengths(self, table: pa.Table) -> npt.NDArray[np.int64]:
+        """Lengths that the model scores the live rows' texts with, int64; rows that it cannot embed are left out.
+
+        Raises TypeError for a model whose weights know no length.
+        """
+        model = self.model
+        if not isinstance(model, LengthMeasuring):
+            raise TypeError(f"the weights of {self.config.model_name} do not depend on an average length")
+        texts = table["text"].filter(pa.array(~is_dead(table))).combine_chunks().drop_null()
+        columns, _ = _embed_or_split(
+            lambda some: pa.array(model.scored_lengths(some), pa.int64()), pa.int64(), texts, 0, self.name
+        )
+        lengths: npt.NDArray[np.int64] = pa.chunked_array(columns, pa.int64()).drop_null().to_numpy()
+        return lengths
 
 
 def build_embedder(embedding: EmbeddingConfig, placement: Placement | None = None) -> Embedder:

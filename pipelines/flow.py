@@ -13,10 +13,11 @@ from ray.data import Dataset
 
 from pipelines.cluster import on_actors, on_tasks
 from pipelines.config import JobConfig, SourceConfig
+from pipelines.corpus_statistics import Lengths, measure_splits, total
 from pipelines.packing import PackedStage, packed_call, unpacked_call
 from pipelines.preflight import READ_CPUS, SUPPORT_CPUS, Placement
 from pipelines.sinks.base import Sink
-from pipelines.sources import Duplicates, Split, SplitScan, find_duplicates, scan_split
+from pipelines.sources import Duplicates, Repeats, Split, SplitScan, find_duplicates, scan_split
 from pipelines.stages import EmbedStage, read_packed, read_rows, skip_held, write_rows
 from pipelines.tally import AddFigures, Counter
 
@@ -58,6 +59,21 @@ def scan(splits: Sequence[Split], source: SourceConfig) -> Read:
     scans = [found for task in pending for found in ray.get(task)]
     duplicates = find_duplicates(scans)
     return Read(duplicates.splits, sum(found.rows for found in scans), duplicates)
+
+
+def measure(config: JobConfig, read: Read) -> dict[str, Lengths]:
+    """Sum up the scored lengths of all rows for the embeddings that measure their average, in Ray tasks."""
+
+    @ray.remote(num_cpus=READ_CPUS)
+    def measure_group(group: list[tuple[Split, Repeats | None]]) -> dict[str, Lengths]:
+        return measure_splits(group, config)
+
+    groups = [
+        [(read.splits[number], read.duplicates.of_split(number)) for number in group]
+        for group in group_splits(read.splits)
+    ]
+    pending = [measure_group.remote(group) for group in groups]
+    return total(ray.get(task) for task in pending)
 
 
 def read_dataset(config: JobConfig, read: Read, add: AddFigures, *, packed: bool) -> Dataset:

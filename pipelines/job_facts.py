@@ -51,6 +51,24 @@ def checked_embedder(key: str, embedding: EmbeddingConfig) -> RowEmbedder:
     return embedder
 
 
+class JobEmbedders:
+    """A job's embedders, each made and checked once for as long as its configuration stays the same."""
+
+    def __init__(self) -> None:
+        self._made: dict[int, RowEmbedder] = {}
+
+    def load(self, config: JobConfig) -> list[RowEmbedder]:
+        """Make the embedders of a configuration; raises as ``checked_embedder`` does."""
+        for number, embedding in enumerate(config.embeddings):
+            if number not in self._made or self._made[number].config != embedding:
+                self._made[number] = checked_embedder(f"embeddings.{number}", embedding)
+        return [self._made[number] for number in range(len(config.embeddings))]
+
+    def facts(self, config: JobConfig) -> JobFacts:
+        """Gather what the sinks must know; see ``job_facts``."""
+        return job_facts(config, self.load(config))
+
+
 def job_facts(config: JobConfig, embedders: Sequence[RowEmbedder]) -> JobFacts:
     """Gather what the sinks must know of a job; raises ConfigError for what cannot be together."""
     chunking = config.chunking
@@ -93,7 +111,8 @@ def _absolute(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def model_facts(config: JobConfig, facts: JobFacts) -> dict[str, dict[str, Any]]:
-    """Describe the model behind each vector, for plans and reports."""
+    """Describe the model behind each vector, for plans and reports; no fingerprint before its length is measured."""
+    unknown = {embedding.name for embedding in config.embeddings if embedding.measures_length}
     cards = {name: embedding.card for embedding in config.embeddings for name in embedding.vector_names}
     return {
         name: {
@@ -101,7 +120,7 @@ def model_facts(config: JobConfig, facts: JobFacts) -> dict[str, dict[str, Any]]
             "kind": spec.kind,
             "dim": spec.dim,
             "license": cards[name].license,
-            "fingerprint": facts.fingerprints[name],
+            "fingerprint": None if name in unknown else facts.fingerprints[name],
         }
         for name, spec in facts.vectors.items()
     }

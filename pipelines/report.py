@@ -29,7 +29,9 @@ class RunReport:
     ``embedded`` rows that went through the models, ``written`` rows every sink acknowledged, ``dead`` rows in the
     dead letters; after an interruption ``written`` may lag behind what the sinks hold. ``stages`` holds each stage's
     sums: seconds are summed over its workers. ``startup_seconds`` pass until the first row reaches a model: Ray, its
-    workers' imports, the first reads; without a row to embed, until Ray is there.
+    workers' imports, the measuring of average lengths, the first reads; without a row to embed, until Ray is there.
+    ``statistics`` holds by embedding the average length ``avg_len`` where the job is to measure it: over how many
+    ``texts``, and in how many ``seconds``; or ``held_by`` which place, from an earlier run.
     """
 
     run_id: str
@@ -46,6 +48,7 @@ class RunReport:
     padding_waste: float = 0.0
     models: dict[str, dict[str, Any]] = field(default_factory=dict)
     notices: list[str] = field(default_factory=list)
+    statistics: dict[str, dict[str, Any]] = field(default_factory=dict)
     stages: dict[str, Figures] = field(default_factory=dict)
     sinks: list[dict[str, Any]] = field(default_factory=list)
     dead_letters: str | None = None
@@ -114,6 +117,7 @@ class RunReport:
             stages.add_row(name, *_stage_cells(values))
         title = f"[bold {color}]{self.status}[/] in {self.seconds:.1f} s, {self.startup_seconds:.1f} s of it start-up"
         parts: list[Any] = [title, figures, stages]
+        parts += [Text(_length_line(name, found)) for name, found in self.statistics.items()]
         held = (sink for sink in self.sinks if "points" in sink)
         parts += [Text(f"{sink['type']}: {sink['points']:,} points in {sink['place']}") for sink in held]
         parts += [
@@ -126,6 +130,13 @@ class RunReport:
             parts.append(Text(f"{counts['dead']:,} dead letters in {self.dead_letters}:", style="yellow"))
             parts += [Text(f"  {sample}") for sample in self.dead_samples]
         return parts
+
+
+def _length_line(name: str, found: dict[str, Any]) -> str:
+    line = f"{name}: average length {found['avg_len']:,} words"
+    if "held_by" in found:
+        return f"{line}, which {found['held_by']} was filled with"
+    return f"{line}, measured over {found['texts']:,} texts in {found['seconds']:.1f} s"
 
 
 def _rounded(figures: Figures) -> Figures:

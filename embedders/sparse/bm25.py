@@ -40,7 +40,9 @@ _LONE_PUNCTUATION = "_"
 
 
 class Bm25:
-    """BM25 embedder; meets `embedders.base.Embedder`. Files are read when it is made; ``runtime`` is ignored.
+    """BM25 embedder; meets `embedders.base.Embedder` and `LengthMeasuring`.
+
+    Files are read when it is made; ``runtime`` is ignored.
 
     ``k`` saturates term frequency, ``b`` (0 to 1) normalises length against ``avg_len`` words. ``language`` chooses the
     Snowball stemmer and the stop words. Words of more than ``token_max_length`` characters are dropped. ``stemmer``
@@ -113,6 +115,19 @@ class Bm25:
     def token_count(self, texts: Texts) -> int:
         """Number of words in the texts, those that would be dropped included."""
         return sum(len(split_words(part).column) for part in slices(text_column(texts)))
+
+    def scored_lengths(self, texts: Texts) -> npt.NDArray[np.int64]:
+        """Words kept of each text, (texts,): the formula's ``length``, whose average over a corpus is ``avg_len``.
+
+        Other than `token_count`, leaves out stop words, words that are too long and those without a stem.
+        """
+        parts = [self._lengths(split_words(part)) for part in slices(text_column(texts))]
+        return np.concatenate([np.zeros(0, np.int64), *parts])
+
+    def _lengths(self, words: Words) -> npt.NDArray[np.int64]:
+        kept = np.zeros(len(words.column) + 1, dtype=np.int64)
+        np.cumsum(self._term_ids(words) != DROPPED, out=kept[1:])
+        return np.diff(kept[words.offsets])
 
     def _embed(self, texts: Texts, weights: WeightFunction) -> pa.Array:
         parts = [self._embed_slice(part, weights) for part in slices(text_column(texts))]

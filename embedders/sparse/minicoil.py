@@ -26,7 +26,7 @@ from embedders.sparse.minicoil_words import LOW_BITS, Counted, Lexicon, Meaning
 from embedders.sparse.sparse_network import SparseNetwork
 from embedders.sparse.wordpieces import WordMemo, WordPieces, read_stopwords
 from embedders.text_model import BatchOutput, text_list
-from embedders.tokenization import TokenizedTexts, ranges
+from embedders.tokenization import TokenizedTexts, ranges, refuse_invalid
 
 VECTORS_FILE = "minicoil.triplet.model.npy"
 DEFAULT_LANGUAGE = "english"
@@ -36,7 +36,7 @@ SMALLEST_NORM = 1e-8
 
 
 class MiniCoil(SparseNetwork):
-    """A miniCOIL model; meets `embedders.base.Embedder`.
+    """A miniCOIL model; meets `embedders.base.Embedder` and `LengthMeasuring`.
 
     ``k``, ``b`` and ``avg_len`` are those of BM25 (`embedders.sparse.bm25.Weighting`). ``max_length`` replaces the
     limit in the tokenizer's files. Raises ModelNotFoundError, ModelFilesError, DeviceError, or ValueError for options
@@ -89,12 +89,24 @@ class MiniCoil(SparseNetwork):
         """Embed queries: as documents, without the term frequencies."""
         return self._embed(text_list(texts), weighted=False)
 
+    def scored_lengths(self, texts: Texts) -> npt.NDArray[np.int64]:
+        """Words of each text that have a meaning or a stem, within the limit of tokens, (texts,).
+
+        This is BM25's length in the weights. The network does not run, and its graph is not loaded.
+        """
+        given = text_list(texts)
+        refuse_invalid(given)
+        return self._count(self.text_model.tokenizer.encode(given)).lengths
+
+    def _count(self, tokens: TokenizedTexts) -> Counted:
+        words = self._pieces.split(tokens)
+        return Counted.of(words, self._memo.values(words.distinct), len(tokens))
+
     def _embed(self, texts: list[str], *, weighted: bool) -> pa.Array:
         self.load()
         tokens, inverse = self.text_model.tokenize(texts)
         started = perf_counter()
-        words = self._pieces.split(tokens)
-        counted = Counted.of(words, self._memo.values(words.distinct), len(tokens))
+        counted = self._count(tokens)
         self.stats.model_seconds += perf_counter() - started
         meanings = np.zeros((len(counted.group_rows), self._matrices.shape[2]), dtype=np.float32)
         group_offsets = np.searchsorted(counted.group_rows, np.arange(len(tokens) + 1))

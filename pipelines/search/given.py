@@ -45,5 +45,27 @@ def with_models(facts: CollectionFacts, models: Mapping[str, str | Mapping[str, 
     return chosen
 
 
+def with_held_lengths(
+    embeddings: Mapping[str, EmbeddingConfig], facts: CollectionFacts, place: str
+) -> dict[str, EmbeddingConfig]:
+    """Put the average length that the collection was filled with in the place of ``avg_len: measure``.
+
+    Raises ConfigError where the collection does not say it.
+    """
+    found = dict(embeddings)
+    for vector, embedding in embeddings.items():
+        if not embedding.measures_length:
+            continue
+        held = facts.embeddings.get(vector)
+        words = None if held is None else held.options.get("avg_len")
+        if not isinstance(words, int | float):
+            raise ConfigError(
+                f"{embedding.name} weighs with a measured average length (options.avg_len: measure), and {place} "
+                "does not say which; run the job first, or write the number that the collection was filled with"
+            )
+        found[vector] = embedding.with_avg_len(words)
+    return found
+
+
 def _said(message: str) -> str:
     return message.removeprefix("Value error, ")

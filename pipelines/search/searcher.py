@@ -20,7 +20,7 @@ from pipelines.errors import ConfigError, SinkError
 from pipelines.search.collection import CollectionFacts, read_facts
 from pipelines.search.encoders import QueryEncoder, shape
 from pipelines.search.filters import Chosen, build_filter
-from pipelines.search.given import validated, with_models
+from pipelines.search.given import validated, with_held_lengths, with_models
 from pipelines.search.hits import Hit, Payload, with_payload_of
 from pipelines.search.request import build_request
 from pipelines.search.rerank import Reranker
@@ -57,7 +57,7 @@ class Searcher:
             if not self._ask(lambda: self.client.collection_exists(sink.collection)):
                 raise SinkError(f"collection {sink.place} does not exist yet; run the job first{self._others()}")
             self.facts: CollectionFacts = read_facts(self._ask(lambda: self.client.get_collection(sink.collection)))
-            self._encoders = self._make_encoders(embeddings(self.facts))
+            self._encoders = self._make_encoders(with_held_lengths(embeddings(self.facts), self.facts, sink.place))
             self._warn_if_half_built()
         except BaseException:
             self.close()
@@ -65,7 +65,10 @@ class Searcher:
 
     @classmethod
     def from_config(cls, job: str | Path | dict[str, Any] | JobConfig, overrides: Sequence[str] = ()) -> Searcher:
-        """Open the collection of a job's first Qdrant sink; raises ConfigError when the job has none."""
+        """Open the collection of a job's first Qdrant sink; raises ConfigError when the job has none.
+
+        An average length that the job measures is read from the collection.
+        """
         config = load_config(job, overrides)
         sinks = [sink for sink in config.sink if isinstance(sink, QdrantSinkConfig)]
         if not sinks:

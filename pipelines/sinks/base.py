@@ -74,6 +74,12 @@ class Sink(Protocol):
         Returns facts for the plan: whether it exists, how many points it holds.
         """
 
+    def held_facts(self) -> dict[str, Any] | None:
+        """Read what the place keeps with its vectors (see ``facts.describe``), without changing anything.
+
+        None where no job's vectors are there, so that the next job may choose; empty where the place keeps no facts.
+        """
+
     def open(self, job: JobFacts) -> None:
         """Create or recover the place for this job; raises SinkError like ``check``."""
 

@@ -69,6 +69,14 @@ class ParquetSink:
         footers = self._footers(job)
         return {"exists": self._exists(), "files": len(footers), "points": sum(foot.rows for foot in footers.values())}
 
+    def held_facts(self) -> dict[str, Any] | None:
+        """Read the metadata of the newest file; None for one that ``check`` refuses. See Sink."""
+        names = [name for name in self._list() if is_part_name(name)]
+        try:
+            return read_footer(self.filesystem, f"{self.path}/{names[-1]}").facts if names else None
+        except (OSError, pa.ArrowInvalid):
+            return None
+
     def open(self, job: JobFacts) -> None:
         """Clear what a killed run left unfinished, and index the committed rows."""
         footers = self._footers(job)

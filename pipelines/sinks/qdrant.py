@@ -60,6 +60,12 @@ class QdrantSink:
             collection.refuse_unless_fit(info, job)
             return {"exists": True, "points": collection.count()}
 
+    def held_facts(self) -> dict[str, Any] | None:
+        """Read what the job that filled the collection wrote into its metadata; see Sink."""
+        with self._collection() as collection:
+            info = collection.info()
+            return None if info is None else collection.held_facts(info)
+
     def open(self, job: JobFacts) -> None:
         """Create the collection, or check the one there and undo what a killed load left switched off."""
         self._deferred = None

@@ -79,6 +79,17 @@ class Collection:
             what = f"it holds what another job made: {'; '.join(unlike)}"
         raise SinkError(f"{self.place} cannot be added to: {what}. Now {advice}")
 
+    def held_facts(self, info: models.CollectionInfo) -> dict[str, Any] | None:
+        """Read what the job that filled it wrote down, which is empty on a server without metadata.
+
+        None where no job of this tool has points in it.
+        """
+        found = self._scroll_one(None, "looking for points")
+        if not found or not isinstance((found[0].payload or {}).get(OURS), dict):
+            return None
+        facts: dict[str, Any] = (info.config.metadata or {}).get(FACTS) or {}
+        return facts
+
     def create(self, job: JobFacts) -> None:
         """Create the collection with its vectors and settings."""
         config = self.config

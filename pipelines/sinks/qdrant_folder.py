@@ -45,6 +45,10 @@ class FolderHost:
         """See ``QdrantSink.check``."""
         return QdrantSink(config, self._opened()).check(job)
 
+    def held_facts(self, config: QdrantSinkConfig) -> dict[str, Any] | None:
+        """See ``QdrantSink.held_facts``."""
+        return QdrantSink(config, self._opened()).held_facts()
+
     def open(self, config: QdrantSinkConfig, job: JobFacts) -> None:
         """See ``QdrantSink.open``."""
         sink = QdrantSink(config, self._opened())
@@ -120,6 +124,16 @@ class FolderSink:
         host = FolderHost(self.path)
         try:
             return host.check(self.config, job)
+        finally:
+            host.close()
+
+    def held_facts(self) -> dict[str, Any] | None:
+        """Read what the job that filled the collection wrote into its metadata; see Sink."""
+        if not Path(self.path, "meta.json").exists():
+            return None
+        host = FolderHost(self.path)
+        try:
+            return host.held_facts(self.config)
         finally:
             host.close()
 

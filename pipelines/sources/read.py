@@ -36,17 +36,19 @@ class Repeats:
 
 
 def read_split(
-    split: Split, config: SourceConfig, *, block_rows: int, repeats: Repeats | None = None
+    split: Split, config: SourceConfig, *, block_rows: int, repeats: Repeats | None = None, images: bool = True
 ) -> Iterator[pa.Table]:
     """Yield a split's rows as tables of SOURCE_SCHEMA with at most ``block_rows`` rows and 64 MB, or one larger row.
 
-    Images are fetched from where rows refer to. Never raises for data: a row that cannot be used, or repeats an id,
-    has an error; so has the one row, without an id, that stands for an unreadable file or the unreadable rest of one.
+    Images are fetched from where rows refer to; with ``images`` False, rows are read without. Never raises for data: a
+    row that cannot be used, or repeats an id, has an error; so has the one row, without an id, that stands for an
+    unreadable file or the unreadable rest of one.
     """
     fields = Fields.of(split, config)
     rows = parse_rows(read_records(split, config), fields)
     rows = rows if repeats is None else _marked(rows, repeats)
-    if fields.image is None:
+    if fields.image is None or not images:
+        rows = rows if fields.image is None else map(_without_image, rows)
         yield from (_table(block, split, has_images=False) for block in blocks(rows, block_rows))
         return
     with ImageLoader(split, config) as loader:
@@ -68,6 +70,11 @@ def _table(block: list[Row], split: Split, *, has_images: bool) -> pa.Table:
         ],
         schema=SOURCE_SCHEMA,
     )
+
+
+def _without_image(row: Row) -> Row:
+    row.image = row.reference = None
+    return row
 
 
 def _with_exif(row: Row) -> Row:
