@@ -7,6 +7,7 @@ from pathlib import Path
 from embedders.errors import ModelFilesError, ModelNotFoundError
 from pipelines.config import JobConfig, QdrantSinkConfig, SourceConfig
 from pipelines.config_models import EmbeddingConfig
+from pipelines.corpus_statistics import with_stand_ins
 from pipelines.embedding import RowEmbedder
 from pipelines.errors import ConfigError, SourceError
 
@@ -18,7 +19,7 @@ def make_job(config: JobConfig, name: str, out: Path) -> tuple[JobConfig, list[s
     files cannot be had is left out, with the searches that use it. Raises ConfigError for a model that no catalog has,
     SourceError where no embedding is left.
     """
-    embeddings, notices = _usable(config.embeddings)
+    embeddings, notices = _usable(config)
     if not embeddings:
         raise SourceError("no embedding can be evaluated:\n" + "\n".join(f"  {notice}" for notice in notices))
     names = {embedding.name for embedding in embeddings}
@@ -48,9 +49,10 @@ def make_job(config: JobConfig, name: str, out: Path) -> tuple[JobConfig, list[s
     return config.model_copy(update=changes), notices
 
 
-def _usable(embeddings: list[EmbeddingConfig]) -> tuple[list[EmbeddingConfig], list[str]]:
+def _usable(config: JobConfig) -> tuple[list[EmbeddingConfig], list[str]]:
     usable, notices = [], []
-    for number, embedding in enumerate(embeddings):
+    settled = with_stand_ins(config).embeddings
+    for number, embedding in enumerate(config.embeddings):
         try:
             card = embedding.card
         except ModelFilesError as error:
@@ -62,7 +64,7 @@ def _usable(embeddings: list[EmbeddingConfig]) -> tuple[list[EmbeddingConfig], l
             notices.append(f"{embedding.name} is left out: it embeds images, and BEIR has texts")
             continue
         try:
-            rows = RowEmbedder(embedding)
+            rows = RowEmbedder(settled[number])
             # The fingerprint needs the files; what is wrong with a model of one's own shows when it is loaded.
             if card.custom:
                 rows.model.load()

@@ -51,6 +51,12 @@ def test_a_model_without_files_is_left_out_with_all_that_needs_it(tmp_path: Path
     assert "dense is left out" in told and "own is left out" in told and "'hybrid' is left out" in told
 
 
+def test_an_average_length_is_left_to_be_measured_over_the_data_set(tmp_path: Path) -> None:
+    embedding = {**BM25, "options": {"avg_len": "measure"}}
+    made, notices = make_job(job(embedding), "x", tmp_path)
+    assert made.embeddings[0].measures_length and notices == []
+
+
 def test_nothing_left_is_an_error_and_an_unknown_name_too(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="no embedding can be evaluated:\n  dense is left out: "):
         make_job(job(GONE), "x", tmp_path)
