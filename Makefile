@@ -14,8 +14,11 @@ help: ## Show what can be made
 quickstart: $(INSTALLED) ## Embed the standard library's docstrings and search them
 	@$(PY) jobs/quickstart.py
 
+# Files of tests are spread over so many processes; the end-to-end ones start a Ray each.
+TEST_WORKERS ?= 2
+
 test: $(INSTALLED) ## Run all tests
-	$(PY) -m pytest
+	$(PY) -m pytest -n $(TEST_WORKERS) --dist loadfile
 
 check: lint test ## Formatting, lint, types and tests
 
