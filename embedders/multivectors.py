@@ -17,15 +17,17 @@ Offsets: TypeAlias = "npt.NDArray[np.integer[Any]] | Sequence[int]"
 
 # Rows of tokens looked at together: their squares stay in the cache.
 SCAN_TOKENS = 8192
+NOWHERE = np.empty(0, dtype=np.intp)
 NO_TOKENS, NULL, NULL_TOKEN = "no tokens", "null", "a token is null"
 NOT_FINITE = "a token has NaN, infinity or a number above 1e19"
 
 
 @dataclass(frozen=True)
 class Block:
-    """Multivectors end to end: row r owns ``tokens[offsets[r]:offsets[r + 1]]``, (tokens, dim).
+    """Multivectors end to end: row r owns ``tokens[offsets[r]:offsets[r + 1]]``; ``tokens`` is (tokens, dim).
 
-    ``null`` marks rows, and ``null_tokens`` rows of ``tokens``, that are null; None where none is.
+    Offsets begin at 0 and end at the tokens. ``null`` marks rows, and ``null_tokens`` rows of ``tokens``, that are
+    null; None where none is.
     """
 
     tokens: npt.NDArray[np.floating[Any]]
@@ -52,7 +54,7 @@ class Block:
 
     def bad_rows(self) -> dict[int, str]:
         """Rows that have no encoding, in order, and why."""
-        why = dict.fromkeys(self._rows_of(np.concatenate([[], *self._not_finite()])), NOT_FINITE)
+        why = dict.fromkeys(self._rows_of(np.concatenate([NOWHERE, *self._not_finite()])), NOT_FINITE)
         if self.null_tokens is not None:
             why |= dict.fromkeys(self._rows_of(np.flatnonzero(self.null_tokens)), NULL_TOKEN)
         why |= dict.fromkeys(np.flatnonzero(np.diff(self.offsets) == 0).tolist(), NO_TOKENS)
@@ -61,15 +63,13 @@ class Block:
         return dict(sorted(why.items()))
 
     def _not_finite(self) -> Iterator[npt.NDArray[np.intp]]:
-        end = int(self.offsets[-1])
-        for start in range(int(self.offsets[0]), end, SCAN_TOKENS):
-            norms = Tokens.of(self.tokens[start : min(start + SCAN_TOKENS, end)]).norms
+        for start in range(0, len(self.tokens), SCAN_TOKENS):
+            norms = Tokens.of(self.tokens[start : start + SCAN_TOKENS]).norms
             yield start + np.flatnonzero(~np.isfinite(norms))
 
-    def _rows_of(self, tokens: npt.NDArray[Any]) -> list[int]:
+    def _rows_of(self, tokens: npt.NDArray[np.intp]) -> list[int]:
         """Rows that own some of these tokens."""
-        inside = tokens[(tokens >= self.offsets[0]) & (tokens < self.offsets[-1])]
-        rows: list[int] = np.unique(np.searchsorted(self.offsets, inside, side="right") - 1).tolist()
+        rows: list[int] = np.unique(np.searchsorted(self.offsets, tokens, side="right") - 1).tolist()
         return rows
 
 
@@ -129,14 +129,13 @@ def _checked_offsets(offsets: Offsets | None, tokens: int) -> npt.NDArray[np.int
 
 
 def _read_array(array: pa.Array, dim: int) -> Block:
-    vectors = array.values
-    # What a slice cuts off is still in the buffers.
-    numbers = vectors.values.slice(vectors.offset * dim, len(vectors) * dim)
     offsets = array.offsets.to_numpy().astype(np.int64)
-    used = vectors.slice(offsets[0], offsets[-1] - offsets[0])
-    null_tokens = None
-    if used.null_count:
-        null_tokens = vectors.is_null().to_numpy(zero_copy_only=False)
-    null = array.is_null().to_numpy(zero_copy_only=False) if array.null_count else None
+    # What slices cut off, of the column or of its vectors, is still in the buffers.
+    vectors = array.values.slice(offsets[0], offsets[-1] - offsets[0])
+    numbers = vectors.values.slice(vectors.offset * dim, len(vectors) * dim)
     matrix = numbers.to_numpy(zero_copy_only=False).reshape(len(vectors), dim)
-    return Block(matrix, offsets, null, null_tokens)
+    return Block(matrix, offsets - offsets[0], _nulls(array), _nulls(vectors))
+
+
+def _nulls(array: pa.Array) -> npt.NDArray[np.bool_] | None:
+    return array.is_null().to_numpy(zero_copy_only=False) if array.null_count else None

@@ -12,10 +12,12 @@ from benchmarks.bm25 import bm25
 from benchmarks.dense import budget, dense
 from benchmarks.families import families
 from benchmarks.images import images
+from benchmarks.muvera import muvera
+from benchmarks.muvera_recall import muvera_recall
 from benchmarks.pipeline import memory, pipeline
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-for command in (dense, budget, bm25, families, images, pipeline, memory):
+for command in (dense, budget, bm25, families, images, muvera, muvera_recall, pipeline, memory):
     app.command()(command)
 
 
@@ -27,6 +29,7 @@ def everything() -> None:
     families()
     pipeline()
     bm25()
+    muvera()
 
 
 if __name__ == "__main__":

@@ -69,17 +69,34 @@ def test_matrices_in_any_memory_order_are_read() -> None:
 
 
 def bad_column(dtype: Any = np.float32) -> pa.Array:
-    """Rows 0 good, 1 null, 2 empty, 3 NaN, 4 good, 5 infinity, 6 a null token, 7 good."""
+    """Rows 0 good, 1 null, 2 empty, 3 NaN, 4 good, 5 infinity, 6 a null token, 7 a null number, 8 good."""
     good = [1.0] * DIM
-    rows = [[good], None, [], [good, [np.nan] * DIM], [good, good], [[np.inf, *good[1:]]], [good, None], [good]]
+    rows = [
+        [good],
+        None,
+        [],
+        [good, [np.nan] * DIM],
+        [good, good],
+        [[np.inf, *good[1:]]],
+        [good, None],
+        [[None, *good[1:]]],
+        [good],
+    ]
     return pa.array(rows, multivector_type(DIM, dtype))
 
 
-BAD = {1: "null", 2: "no tokens", 3: "a token has NaN", 5: "a token has NaN", 6: "a token is null"}
+BAD = {
+    1: "null",
+    2: "no tokens",
+    3: "a token has NaN",
+    5: "a token has NaN",
+    6: "a token is null",
+    7: "a token has NaN",
+}
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
-@pytest.mark.parametrize("start", [0, 2, 3, 7])
+@pytest.mark.parametrize("start", [0, 2, 3, 7, 8])
 def test_bad_rows_are_found_in_slices_and_chunks(dtype: Any, start: int) -> None:
     column = bad_column(dtype)
     expected = {row - start: why for row, why in BAD.items() if row >= start}
