@@ -56,7 +56,7 @@ def _usable(config: JobConfig) -> tuple[list[EmbeddingConfig], list[str]]:
         try:
             card = embedding.card
         except ModelFilesError as error:
-            notices.append(f"{embedding.name} is left out: {error}")
+            notices.append(_left_out(embedding, error))
             continue
         except (ModelNotFoundError, TypeError, ValueError) as error:
             raise ConfigError(f"embeddings.{number}.model: {error}") from None
@@ -70,12 +70,17 @@ def _usable(config: JobConfig) -> tuple[list[EmbeddingConfig], list[str]]:
                 rows.model.load()
             _ = rows.fingerprint
         except (ModelNotFoundError, ModelFilesError) as error:
-            notices.append(f"{embedding.name} is left out: {error}")
+            notices.append(_left_out(embedding, error))
             continue
         except (TypeError, ValueError, OverflowError) as error:
             raise ConfigError(f"embeddings.{number}: {error}") from None
         usable.append(embedding)
     return usable, notices
+
+
+def _left_out(embedding: EmbeddingConfig, error: Exception) -> str:
+    """Say in a line why; what places were tried, a message says in those that follow."""
+    return f"{embedding.name} is left out: {str(error).splitlines()[0].rstrip(':')}"
 
 
 def _sink(config: JobConfig, name: str, out: Path) -> QdrantSinkConfig:
