@@ -79,6 +79,8 @@ def search(
             raise ConfigError("give a text to look for, or --image")
         wanted = image if image is not None else query or ""
         job = None if config is None else load_config(config, overrides or [])
+        if rerank_path is not None and rerank is None:
+            raise ConfigError("--rerank-path needs --rerank: the model whose files are there")
         if sheet is not None and job is None:
             raise ConfigError("--image-sheet needs --config: the images are read from the job's source")
         settings: dict[str, Any] = {
@@ -94,7 +96,7 @@ def search(
         with _open() as searcher:
             hits = searcher.search(
                 wanted,
-                [name for names in using for name in names.split(",")] if using else None,
+                [name.strip() for names in using for name in names.split(",")] if using else None,
                 limit,
                 way=way,
                 offset=offset,
@@ -113,13 +115,21 @@ def search(
         if (config is None) == (collection is None):
             raise ConfigError("give the job's --config, or a --collection with --url or --path")
         if config is not None:
+            _refuse_beside("--config", {"--url": url, "--path": path, "--model": model, "--model-path": model_path})
             return Searcher.from_config(config, overrides or [])
+        _refuse_beside("--collection", {"--set": overrides, "--way": way})
         models: dict[str, Any] = {name: {"model": value} for name, value in _pairs(model, "--model")}
         for name, folder in _pairs(model_path, "--model-path"):
             models.setdefault(name, {})["path"] = folder
         return Searcher.open(collection or "", url=url, path=path, models=models)
 
     raise typer.Exit(exit_code(act, Console(stderr=True)))
+
+
+def _refuse_beside(option: str, others: dict[str, Any]) -> None:
+    for name, value in others.items():
+        if value:
+            raise ConfigError(f"{name} means nothing beside {option}; leave it out")
 
 
 def _pairs(options: list[str] | None, name: str) -> list[tuple[str, str]]:

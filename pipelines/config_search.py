@@ -62,6 +62,8 @@ class SearchConfig(Section):
         if self.weights is not None:
             if self.fusion != "rrf":
                 raise ValueError("weights belong to rrf; dbsf has none")
+            if not self.using:
+                raise ValueError("weights need using: the vectors that they belong to")
             if len(self.weights) != len(self.using):
                 raise ValueError(f"weights: give one for each vector in using, {len(self.using)}; got {self.weights}")
             if not all(0 <= weight < float("inf") for weight in self.weights) or not any(self.weights):

@@ -23,6 +23,7 @@ class CollectionFacts:
 
     ``rescoring`` names the multivectors without an index, which are there to order candidates. ``embeddings`` and
     ``fingerprints`` are empty where no job of this tool filled the collection; ``complete`` is None there.
+    ``unreadable`` tells of embeddings whose settings this version cannot read, and why.
     """
 
     vectors: dict[str, VectorSpec]
@@ -30,6 +31,7 @@ class CollectionFacts:
     embeddings: dict[str, EmbeddingConfig] = field(default_factory=dict)
     fingerprints: dict[str, str] = field(default_factory=dict)
     complete: bool | None = None
+    unreadable: dict[str, str] = field(default_factory=dict)
 
 
 def read_facts(info: models.CollectionInfo) -> CollectionFacts:
@@ -40,27 +42,26 @@ def read_facts(info: models.CollectionInfo) -> CollectionFacts:
     vectors |= {name: _sparse_spec(vector) for name, vector in (params.sparse_vectors or {}).items()}
     rescoring = {name for name, vector in dense.items() if vector.hnsw_config is not None and vector.hnsw_config.m == 0}
     metadata = info.config.metadata or {}
-    made: dict[str, Any] = metadata.get(FACTS) or {}
+    made = _object(metadata.get(FACTS))
     embeddings: dict[str, EmbeddingConfig] = {}
-    for settings in (made.get("embeddings") or {}).values():
-        embedding = _embedding(settings)
-        embeddings |= dict.fromkeys(embedding.vector_names, embedding) if embedding else {}
+    unreadable = {}
+    for name, settings in _object(made.get("embeddings")).items():
+        try:
+            embedding = EmbeddingConfig.model_validate(settings)
+        except ValidationError as error:
+            wrong = error.errors()[0]
+            unreadable[name] = f"{'.'.join(str(part) for part in wrong['loc'])}: {wrong['msg']}".removeprefix(": ")
+            continue
+        embeddings |= dict.fromkeys(embedding.vector_names, embedding)
     state = metadata.get(STATE)
-    return CollectionFacts(
-        vectors,
-        frozenset(rescoring),
-        embeddings,
-        made.get("fingerprints") or {},
-        None if state is None else state == COMPLETE,
-    )
+    complete = None if state is None else state == COMPLETE
+    prints = {name: str(value) for name, value in _object(made.get("fingerprints")).items()}
+    return CollectionFacts(vectors, frozenset(rescoring), embeddings, prints, complete, unreadable)
 
 
-def _embedding(settings: Any) -> EmbeddingConfig | None:
-    """Read an embedding's settings; None where another version of this tool wrote what this one does not know."""
-    try:
-        return EmbeddingConfig.model_validate(settings)
-    except ValidationError:
-        return None
+def _object(value: Any) -> dict[str, Any]:
+    """A JSON object of the metadata, empty where something else stands there."""
+    return value if isinstance(value, dict) else {}
 
 
 def _dense_spec(params: models.VectorParams) -> VectorSpec:

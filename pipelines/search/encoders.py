@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pyarrow as pa
 
 from embedders.arrow import dense_array
 from embedders.base import VectorSpec
-from embedders.errors import ImageError
+from embedders.errors import FleetembedError, ImageError, ModelNotFoundError
 from pipelines.config_models import EmbeddingConfig
 from pipelines.embedding import RowEmbedder, build_query_encoder
 from pipelines.errors import ConfigError
@@ -25,10 +26,12 @@ class QueryEncoder:
     """
 
     def __init__(self, embedding: EmbeddingConfig, made_by: str | None = None) -> None:
+        """Raises ConfigError for settings that the model does not take."""
         self.embedding = embedding
         self._made_by = made_by
-        self._rows = RowEmbedder(embedding)
-        self._texts = build_query_encoder(embedding)
+        with _as_config_error(embedding):
+            self._rows = RowEmbedder(embedding)
+            self._texts = build_query_encoder(embedding)
 
     def takes(self, query: str | Path) -> bool:
         """Whether it can encode such a query: a text, or the image at a Path."""
@@ -47,6 +50,10 @@ class QueryEncoder:
         None stands for a query that has nothing to search with: no terms, no tokens. Raises ConfigError for a model
         that is not the one which made the vectors, or cannot have made them.
         """
+        with _as_config_error(self.embedding):
+            return self._encode(query, vectors, names)
+
+    def _encode(self, query: str | Path, vectors: Mapping[str, VectorSpec], names: Collection[str]) -> dict[str, Any]:
         column, encoded = self._column(query), {}
         for name in names:
             folded = self._rows.muvera is not None and name != self.embedding.multivector_name
@@ -95,6 +102,19 @@ class QueryEncoder:
                 f"{self.embedding.model_name} makes {found}, and the collection's vector {name!r} holds {wanted}: it "
                 "cannot have made them"
             )
+
+
+@contextmanager
+def _as_config_error(embedding: EmbeddingConfig) -> Iterator[None]:
+    """Let what is wrong with an embedding's settings be the caller's error, with its name."""
+    try:
+        yield
+    except ModelNotFoundError as error:
+        raise ConfigError(f"the model of {embedding.name!r}: {error}") from None
+    except FleetembedError:
+        raise
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ConfigError(f"the embedding {embedding.name!r}: {error}") from None
 
 
 def _searchable(vector: Any) -> Any:

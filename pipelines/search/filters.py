@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 from qdrant_client import models
 
@@ -15,27 +15,31 @@ from pipelines.errors import ConfigError
 
 Chosen = models.Filter | Mapping[str, Any] | str | Sequence[str] | None
 
-_CONDITION = re.compile(r"^\s*([^=<>!]+?)\s*(=|!=|<=|>=|<|>)\s*(.*?)\s*$", re.DOTALL)
+_CONDITION = re.compile(r"^\s*([^=<>!]+?)\s*(!=|<=|>=|=|<|>)(?![=<>])\s*(.*?)\s*$", re.DOTALL)
 _RANGES = {"<": "lt", "<=": "lte", ">": "gt", ">=": "gte"}
+# What stands between bars, which do not count inside of quotes.
+_PART = re.compile(r"""\s*("[^"]*"|'[^']*'|[^|]*?)\s*(?:\||$)""")
+_WHOLE = re.compile(r"-?(0|[1-9]\d{0,17})")
+_REAL = re.compile(r"-?\d+(\.\d+)?([eE][-+]?\d+)?")
 
 
 def build_filter(chosen: Chosen) -> models.Filter | None:
     """Build Qdrant's filter; of several conditions all must hold.
 
     A condition is ``key=value``, ``key!=value``, or ``key>=value`` and its like for numbers and dates; ``key=a|b``
-    takes either. Keys may be nested (``author.name``). Text that begins with a brace is Qdrant's JSON. Raises
-    ConfigError for what is no filter.
+    takes either. Keys may be nested (``author.name``). A value is a whole number, a real one, true, false, or else
+    text, as is whatever stands in quotes. Text that begins with a brace is Qdrant's JSON. Raises ConfigError for what
+    is no filter.
     """
     if chosen is None or isinstance(chosen, models.Filter):
         return chosen
     if isinstance(chosen, Mapping):
-        return _from_json(chosen)
-    texts = [chosen] if isinstance(chosen, str) else list(chosen)
+        return _from_mapping(chosen)
+    texts = [chosen] if isinstance(chosen, str) else chosen
+    if not isinstance(texts, Sequence) or not all(isinstance(text, str) for text in texts):
+        raise ConfigError(f"filter {chosen!r}: give conditions such as 'year>=2020', or Qdrant's own filter")
     if len(texts) == 1 and texts[0].lstrip().startswith("{"):
-        try:
-            return _from_json(json.loads(texts[0]))
-        except ValueError as error:
-            raise ConfigError(f"filter: not valid JSON: {error}") from None
+        return _from_json(texts[0])
     must: list[Any] = []
     must_not: list[Any] = []
     for text in texts:
@@ -51,42 +55,64 @@ def _condition(text: str) -> tuple[models.FieldCondition, bool]:
     key, sign, value = found[1], found[2], found[3]
     if sign in _RANGES:
         return _range(key, _RANGES[sign], value, text), True
-    values = [_scalar(part) for part in value.split("|")]
+    values = [_value(part) for part in _parts(value)]
+    kinds = {type(one) for one in values}
+    if kinds == {float} and len(values) == 1:
+        return models.FieldCondition(key=key, range=models.Range(gte=values[0], lte=values[0])), sign == "="
     if len(values) == 1:
         match: Any = models.MatchValue(value=values[0])
-    elif all(type(one) is type(values[0]) for one in values) and not isinstance(values[0], bool):
+    elif kinds == {int} or kinds == {str}:
         match = models.MatchAny(any=values)
     else:
-        raise ConfigError(f"filter {text!r}: give texts only or whole numbers only between the bars")
+        raise ConfigError(f"filter {text!r}: give texts only (in quotes if need be) or whole numbers only between bars")
     return models.FieldCondition(key=key, match=match), sign == "="
 
 
+def _parts(value: str) -> list[str]:
+    """Cut at bars outside of quotes."""
+    parts, at = [], 0
+    while at <= len(value):
+        found = _PART.match(value, at)
+        if found is None or found.end() == at:
+            break
+        parts.append(found[1])
+        at = found.end()
+    return parts + ([""] if value.endswith("|") else [])
+
+
 def _range(key: str, bound: str, value: str, text: str) -> models.FieldCondition:
-    try:
+    if _REAL.fullmatch(value) and math.isfinite(float(value)):
         return models.FieldCondition(key=key, range=models.Range(**{bound: float(value)}))
-    except ValueError:
-        pass
     try:
         return models.FieldCondition(key=key, range=models.DatetimeRange.model_validate({bound: value}))
     except ValidationError:
         raise ConfigError(f"filter {text!r}: {value!r} is neither a number nor a date") from None
 
 
-def _scalar(text: str) -> bool | int | str:
-    """Read a value as Qdrant matches it: a boolean, a whole number or text; what is in quotes is text."""
+def _value(text: str) -> Any:
+    if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'":
+        return text[1:-1]
+    if text in ("true", "false"):
+        return text == "true"
+    if _WHOLE.fullmatch(text):
+        return int(text)
+    return float(text) if "." in text and _REAL.fullmatch(text) and math.isfinite(float(text)) else text
+
+
+def _from_json(text: str) -> models.Filter:
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        return text
-    if isinstance(value, bool) and text.lower() not in ("true", "false"):
-        return text  # YAML's yes, no, on and off
-    return value if isinstance(value, bool | int | str) else text
+        given = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"filter: not valid JSON: {error}") from None
+    return _from_mapping(given)
 
 
-def _from_json(given: Mapping[str, Any]) -> models.Filter:
+def _from_mapping(given: Mapping[str, Any]) -> models.Filter:
     try:
         return models.Filter.model_validate(dict(given))
     except ValidationError as error:
         wrong = error.errors()[0]
         place = ".".join(str(part) for part in wrong["loc"])
         raise ConfigError(f"filter: {place}: {wrong['msg']}; see Qdrant's documentation of filters") from None
+    except RecursionError:
+        raise ConfigError("filter: it is nested too deeply") from None

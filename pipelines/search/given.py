@@ -31,6 +31,8 @@ def with_models(facts: CollectionFacts, models: Mapping[str, str | Mapping[str, 
     """
     chosen = dict(facts.embeddings)
     for vector, given in models.items():
+        if not isinstance(given, str | Mapping):
+            raise ConfigError(f"the model of vector {vector!r}: give a name or keys of an embedding, not {given!r}")
         before = facts.embeddings.get(vector)
         if isinstance(given, str) or before is None:
             # A name that an embedding cannot have does no harm: it stands in messages only.

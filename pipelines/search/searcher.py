@@ -49,8 +49,8 @@ class Searcher:
         """
         self._sink = sink
         self._rerankers: dict[RerankConfig, Reranker] = {}
-        if sink.path is not None and not Path(sink.path).expanduser().is_dir():
-            raise SinkError(f"there is no folder {sink.path} yet; run the job first")
+        if sink.path is not None:
+            _refuse_other_folders(Path(sink.path).expanduser())
         self.client: QdrantClient = open_client(sink)
         self.ways: Mapping[str, SearchConfig] = {}
         try:
@@ -58,7 +58,7 @@ class Searcher:
                 raise SinkError(f"collection {sink.place} does not exist yet; run the job first{self._others()}")
             self.facts: CollectionFacts = read_facts(self._ask(lambda: self.client.get_collection(sink.collection)))
             self._encoders = self._make_encoders(with_held_lengths(embeddings(self.facts), self.facts, sink.place))
-            self._warn_if_half_built()
+            self._warn()
         except BaseException:
             self.close()
             raise
@@ -125,7 +125,7 @@ class Searcher:
         using: str | Sequence[str] | None = None,
         limit: int = 5,
         *,
-        way: SearchConfig | str | None = None,
+        way: SearchConfig | Mapping[str, Any] | str | None = None,
         offset: int = 0,
         chosen: Chosen = None,
         with_payload: Payload = True,
@@ -139,8 +139,13 @@ class Searcher:
         filter: Qdrant's, its JSON, or conditions such as "year>=2020". ``with_payload`` may list the keys wanted.
         Raises ConfigError for what cannot be asked, SinkError for a server that does not answer.
         """
+        if not isinstance(query, str | Path):
+            raise ConfigError(f"the query must be a text, or the Path of an image; got {query!r}")
         if isinstance(query, str) and not is_unicode(query):
             raise ConfigError("the query is not valid text: write it in UTF-8")
+        _refuse_page(limit, offset)
+        if isinstance(with_payload, str):
+            with_payload = [with_payload]
         plan = self.plan(query, using, way, settings)
         vectors = self.encode(query, [*plan.using, *([plan.rescore] if plan.rescore is not None else [])])
         if plan.rerank is None:
@@ -155,7 +160,7 @@ class Searcher:
         self,
         query: str | Path,
         using: str | Sequence[str] | None = None,
-        way: SearchConfig | str | None = None,
+        way: SearchConfig | Mapping[str, Any] | str | None = None,
         settings: Mapping[str, Any] | None = None,
     ) -> SearchConfig:
         """Complete a way to search: vectors chosen, names checked; raises ConfigError."""
@@ -163,13 +168,16 @@ class Searcher:
             if way not in self.ways:
                 raise ConfigError(f"there is no search {way!r}; the job names {', '.join(self.ways) or 'none'}")
             way = self.ways[way]
-        own = {} if way is None else way.model_dump(exclude_unset=True)
-        changed = {} if using is None else {"using": [using] if isinstance(using, str) else list(using)}
+        own = way.model_dump(exclude_unset=True) if isinstance(way, SearchConfig) else way or {}
+        changed = {} if using is None else {"using": list(using) if isinstance(using, tuple) else using}
         plan = validated(SearchConfig, {**own, **changed, **(settings or {})}, "search")
         names = plan.using or self._able(query)
         for name in [*names, *([plan.rescore] if plan.rescore is not None else [])]:
             self._refuse_unknown(name, query)
         if not names:
+            able = [name for name, encoder in self._encoders.items() if encoder.takes(query)]
+            if able:
+                raise ConfigError(f"no vector here has an index of its own; name one in using ({', '.join(able)})")
             raise ConfigError("; ".join(dict.fromkeys(encoder.refusal(query) for encoder in self._encoders.values())))
         return plan.model_copy(update={"using": names})
 
@@ -192,8 +200,7 @@ class Searcher:
         with_payload: Payload = True,
     ) -> list[Hit]:
         """Ask the collection with a query's vectors (see ``encode``) in a complete way (see ``plan``)."""
-        if limit < 1 or offset < 0:
-            raise ConfigError(f"limit must be 1 or more and offset 0 or more; got {limit} and {offset}")
+        _refuse_page(limit, offset)
         if self._sink.path is not None:
             # The embedded engine has no index to go round, and warns of such settings.
             way = way.model_copy(update={"exact": False, "hnsw_ef": None})
@@ -253,7 +260,16 @@ class Searcher:
         if not self._encoders[name].takes(query):
             raise ConfigError(self._encoders[name].refusal(query))
 
-    def _warn_if_half_built(self) -> None:
+    def _warn(self) -> None:
+        for name, why in self.facts.unreadable.items():
+            if name not in self._encoders:
+                log.warning(
+                    "%s: this version cannot read how queries of %r are encoded (%s), so it is not searched; name its "
+                    "model (--model), or give the job's configuration",
+                    self._sink.place,
+                    name,
+                    why,
+                )
         if self.facts.complete is False:
             log.warning(
                 "%s is being filled, or its job was stopped before the end: documents may be missing from what is "
@@ -269,3 +285,17 @@ class Searcher:
 
     def _ask(self, request: Callable[[], T]) -> T:
         return call(request, what=f"searching {self._sink.place}", seconds=SECONDS_OF_PATIENCE, comfort="")
+
+
+def _refuse_other_folders(folder: Path) -> None:
+    if not folder.is_dir():
+        raise SinkError(f"there is no folder {folder} yet; run the job first")
+    # The engine would make a store of any folder that it opens.
+    if not (folder / "meta.json").is_file():
+        raise SinkError(f"{folder} is no Qdrant folder: it has no meta.json; run the job first")
+
+
+def _refuse_page(limit: int, offset: int) -> None:
+    for name, value, least in (("limit", limit, 1), ("offset", offset, 0)):
+        if type(value) is not int or not least <= value < 2**31:
+            raise ConfigError(f"{name} must be a whole number of {least} or more, got {value!r}")

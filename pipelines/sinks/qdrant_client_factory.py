@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sqlite3
 from pathlib import Path
 
 import portalocker
@@ -61,8 +60,9 @@ def open_folder(path: str, lock_seconds: float = LOCK_SECONDS) -> QdrantClient:
     except RetryError:
         advice = "end the process that has it open, or use a Qdrant server"
         raise SinkError(f"{path}: another process has this Qdrant folder open ({lock_seconds:g} s); {advice}") from None
-    except (OSError, ValueError, sqlite3.Error) as error:
-        raise SinkError(f"{path} cannot be opened as a Qdrant folder: {error}") from None
+    except Exception as error:
+        # The engine checks nothing of what it reads: a damaged file can raise anything.
+        raise SinkError(f"{path} cannot be opened as a Qdrant folder: {type(error).__name__}: {error}") from None
 
 
 def _open_free(path: str) -> QdrantClient:

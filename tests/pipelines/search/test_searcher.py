@@ -105,7 +105,7 @@ def test_limit_and_offset_walk_through_the_hits(searcher: Searcher) -> None:
         assert searcher.search("snakes", using, 2, offset=2) == whole[2:4]
     assert searcher.search("snakes", "dense", 5, offset=60) == []
     for limit, offset in ((0, 0), (1, -1)):
-        with pytest.raises(ConfigError, match="limit must be 1 or more"):
+        with pytest.raises(ConfigError, match="must be a whole number of"):
             searcher.search("snakes", "dense", limit, offset=offset)
 
 
@@ -116,11 +116,16 @@ def test_limit_and_offset_walk_through_the_hits(searcher: Searcher) -> None:
         (["year>=2010", "lang=en"], {"java", "c", "code"}),
         ("year=2001|2020", {"python", "c"}),
         ("lang!=en", {"vulkan"}),
+        ("year=2020.0", {"c"}),
+        (["year!=2020.0", "year>=2010"], {"java", "code", "vulkan"}),
+        ('lang="de"|fr', {"vulkan"}),
+        ("year='2020'", set()),
+        ("year>=2.02e3", {"c", "code", "vulkan"}),
         ({"must": [{"is_empty": {"key": "year"}}]}, {"cobra"}),
         ('{"must": [{"key": "year", "range": {"lt": 2010}}]}', {"python"}),
         (models.Filter(must=[models.FieldCondition(key="lang", match=models.MatchValue(value="fr"))]), set()),
     ],
-    ids=range(7),
+    ids=range(12),
 )
 @pytest.mark.parametrize("way", WAYS, ids=range(3))
 def test_filters_hold_in_every_stage(searcher: Searcher, chosen: Any, expected: set[str], way: dict[str, Any]) -> None:
@@ -130,7 +135,8 @@ def test_filters_hold_in_every_stage(searcher: Searcher, chosen: Any, expected: 
 
 def test_the_payload_is_given_in_whole_in_part_or_not_at_all(searcher: Searcher) -> None:
     assert searcher.search("E1234", "bm25")[0].payload["text"] == DOCUMENTS[3]["text"]
-    assert searcher.search("E1234", "bm25", with_payload=["year"])[0].payload == {"year": 2024}
+    for wanted in ("year", ["year"]):
+        assert searcher.search("E1234", "bm25", with_payload=wanted)[0].payload == {"year": 2024}
     assert searcher.search("E1234", "bm25", with_payload=False)[0].payload == {}
 
 
@@ -168,8 +174,20 @@ def test_a_query_longer_than_the_model_takes_is_cut_and_said_so(
         ({"chosen": "lang"}, "write key=value"),
         ({"chosen": "year>soon"}, "neither a number nor a date"),
         ({"chosen": "{"}, "not valid JSON"),
+        ({"chosen": '{"foo": 1}'}, "filter: foo: "),
+        ({"chosen": '{"must":[' * 2000}, "filter: "),
+        ({"chosen": "year<nan"}, "'nan' is neither a number nor a date"),
+        ({"chosen": "year>=1e400"}, "neither a number nor a date"),
+        ({"chosen": "year=>5"}, "write key=value"),
+        ({"chosen": "lang==en"}, "write key=value"),
+        ({"chosen": [5]}, "give conditions such as"),
+        ({"limit": "3"}, "limit must be a whole number"),
+        ({"offset": 0.5}, "offset must be a whole number"),
+        ({"using": 5}, "using: "),
+        ({"way": {"speed": 1}}, "speed: "),
+        ({"weights": [1]}, "weights need using"),
         ({"chosen": {"must": 5}}, "filter: must"),
-        ({"chosen": "year=1|x"}, "texts only or whole numbers only"),
+        ({"chosen": "year=1|x"}, "or whole numbers only between bars"),
         ({"rerank": {"model": "no/such"}}, "rerank.model"),
     ],
     ids=str,
@@ -184,6 +202,8 @@ def test_queries_of_other_kinds_are_refused(searcher: Searcher) -> None:
         searcher.search(Path("photo.jpg"))
     with pytest.raises(ConfigError, match="not valid text"):
         searcher.search("\ud800")
+    with pytest.raises(ConfigError, match="must be a text"):
+        searcher.search(b"snakes")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -219,6 +239,10 @@ def test_a_collection_that_is_not_there_is_named_with_those_that_are(copied: Col
         Searcher.open("other", path=copied.place["path"])
     with pytest.raises(SinkError, match="there is no folder"):
         Searcher.open("docs", path=tmp_path / "nothing")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(SinkError, match="is no Qdrant folder"):
+        Searcher.open("docs", path=tmp_path / "empty")
+    assert not list((tmp_path / "empty").iterdir())
     with pytest.raises(ConfigError, match="no qdrant sink"):
         Searcher.from_config({**copied.job, "sink": {"type": "parquet", "path": "x"}})
     with pytest.raises(ConfigError, match="give exactly one of url"):
@@ -337,3 +361,55 @@ def test_a_synthetic_reranker_orders_the_first_hits_anew(
         assert titles(short) != titles(found) and "text" not in short[0].payload
         with pytest.raises(ConfigError, match="no text under 'body'"):
             searcher.search(query, "dense", rerank={**rerank, "text_key": "body"})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("embeddings.1.options.lang=german", "'bm25': .*takes no 'lang'"),
+        ("embeddings.1.options.avg_len=-5", "'bm25': avg_len must be more than 0"),
+        ("embeddings.0.model=nope", "nope"),
+        ("embeddings.0.muvera={}", "'dense': .*multivectors"),
+        ("embeddings.2.muvera.dim_proj=999", "'colbert': dim_proj is 999"),
+    ],
+)
+def test_settings_that_a_model_does_not_take_are_named(copied: Collection, change: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message), Searcher.from_config(copied.job, [change]) as searcher:
+        searcher.search("snakes")
+
+
+@pytest.mark.parametrize("damage", ["text", [], 5, {"embeddings": [1]}, {"embeddings": {"dense": 5}}], ids=range(5))
+def test_damaged_metadata_is_as_good_as_none(copied: Collection, damage: Any) -> None:
+    client = QdrantClient(path=copied.place["path"])
+    client.update_collection("docs", metadata={"fleetembed": damage})
+    client.close()
+    if isinstance(damage, dict):
+        damaged = QdrantClient(path=copied.place["path"])
+        metadata = damaged.get_collection("docs").config.metadata
+        damaged.close()
+        assert metadata is not None and metadata["fleetembed"]["embeddings"] == damage["embeddings"]
+    with pytest.raises(ConfigError, match="does not say which models made its vectors"):
+        Searcher.open(**copied.place)
+    with Searcher.open(**copied.place, models={"bm25": "Qdrant/bm25"}) as searcher:
+        assert titles(searcher.search("E1234")) == ["code"]
+
+
+def test_an_embedding_written_down_by_another_version_is_told_of(
+    copied: Collection, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = QdrantClient(path=copied.place["path"])
+    metadata = client.get_collection("docs").config.metadata
+    assert metadata is not None
+    metadata["fleetembed"]["embeddings"]["dense"]["speed"] = 3
+    client.update_collection("docs", metadata=metadata)
+    client.close()
+    with Searcher.open(**copied.place) as searcher:
+        assert searcher.names == ("bm25", "colbert")
+    assert "cannot read how queries of 'dense' are encoded (speed: Extra inputs" in caplog.text
+
+
+@pytest.mark.parametrize("content", ["[]", '{"collections": {"docs": {}}}', "{"])
+def test_a_damaged_folder_is_one_message(copied: Collection, content: str) -> None:
+    Path(copied.place["path"], "meta.json").write_text(content)
+    with pytest.raises(SinkError, match="cannot be opened as a Qdrant folder"):
+        Searcher.open(**copied.place)
