@@ -23,6 +23,9 @@ from embedders.multivectors import Block, Multivectors, Offsets, read_blocks
 ALGORITHM = "muvera-1"
 # Clusters are numbered in 16 bits.
 MOST_PLANES = 16
+# Numbers of a vector, and random ones behind it: 64 MB a document in float32, hundreds of times what stores take as one
+# vector, and some seconds to draw. What is more is a slip of the pen, and would end in want of memory.
+MOST_NUMBERS = 1 << 24
 ROWS_NAMED = 5
 
 
@@ -37,7 +40,8 @@ class Muvera:
     parameters, and changing one means encoding all documents again: fewer repetitions are not the head of more. Compare
     encodings by dot product. Objects may be pickled, and used by several threads.
 
-    Raises ValueError for parameters that cannot be.
+    Raises ValueError for parameters that cannot be, and where r_reps * 2^k_sim * dim_proj, or the random numbers of
+    planes and projections, r_reps * dim * (k_sim + dim_proj), are more than 16,777,216.
     """
 
     def __init__(
@@ -50,21 +54,19 @@ class Muvera:
         *,
         final_dim: int | None = None,
     ) -> None:
-        _check_whole("dim", dim, 1)
-        _check_whole("k_sim", k_sim, 0, MOST_PLANES)
-        _check_whole("dim_proj", dim_proj, 1)
-        _check_whole("r_reps", r_reps, 1)
-        _check_whole("random_seed", random_seed, 0)
+        self.dim = dim = _whole("dim", dim, 1)
+        self.k_sim = k_sim = _whole("k_sim", k_sim, 0, MOST_PLANES)
+        self.dim_proj = dim_proj = _whole("dim_proj", dim_proj, 1)
+        self.r_reps = r_reps = _whole("r_reps", r_reps, 1)
+        self.random_seed = random_seed = _whole("random_seed", random_seed, 0)
         if dim_proj > dim:
             raise ValueError(f"dim_proj is {dim_proj}, but vectors of {dim} numbers can only be projected to fewer")
-        size = r_reps * 2**k_sim * dim_proj
+        size = _size(dim, k_sim, dim_proj, r_reps)
         if final_dim is not None:
-            _check_whole("final_dim", final_dim, 1)
+            final_dim = _whole("final_dim", final_dim, 1)
             if final_dim >= size:
                 raise ValueError(f"final_dim is {final_dim}, but without it a vector has {size} numbers: leave it out")
-        self.dim, self.k_sim, self.dim_proj, self.r_reps = int(dim), int(k_sim), int(dim_proj), int(r_reps)
-        self.random_seed = int(random_seed)
-        self.final_dim = None if final_dim is None else int(final_dim)
+        self.final_dim = final_dim
         self._encoding = FixedDimensionalEncoding.draw(dim, k_sim, dim_proj, r_reps, random_seed)
         self._sketch = None if final_dim is None else CountSketch.draw(size, final_dim, random_seed)
 
@@ -215,12 +217,24 @@ def _unfit(blocks: list[Block]) -> ValueError:
     return ValueError(f"cannot encode {rows} {named}{more}: leave out what find_bad_rows names")
 
 
-def _check_whole(name: str, value: Any, least: int, most: int | None = None) -> None:
+def _whole(name: str, value: Any, least: int, most: int | None = None) -> int:
+    """Check a parameter; an int even for NumPy's small integers, whose products would overflow."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer):
         raise ValueError(f"{name} must be a whole number, got {value!r}")
     if value < least or (most is not None and value > most):
         limits = f"{least} or more" if most is None else f"from {least} to {most}"
         raise ValueError(f"{name} must be {limits}, got {value}")
+    return int(value)
+
+
+def _size(dim: int, k_sim: int, dim_proj: int, r_reps: int) -> int:
+    """Numbers in an encoding before ``final_dim``; raises ValueError where they, or those to draw, are too many."""
+    size = r_reps * dim_proj << k_sim
+    drawn = r_reps * dim * (k_sim if dim_proj == dim else k_sim + dim_proj)
+    for what, count in (("a vector's", size), ("the planes' and projections'", drawn)):
+        if count > MOST_NUMBERS:
+            raise ValueError(f"{what} numbers are {count:,}, {MOST_NUMBERS:,} at most: lower r_reps, k_sim or dim_proj")
+    return size
 
 
 def _token_dim(model: Any) -> int:

@@ -7,6 +7,7 @@ the place keeps.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -96,11 +97,11 @@ def held_lengths(config: JobConfig, sinks: Sequence[Sink]) -> dict[str, Held]:
             continue
         place = f"{sink_config.type} {sink_config.place}"
         for number, name in wanted:
-            there = facts.get("embeddings")
+            there = facts.get("embeddings") if isinstance(facts, dict) else None
             if isinstance(there, dict) and name not in there:
                 continue  # the sink's own check tells which vectors the place lacks
             key = f"embeddings.{number}.options.avg_len"
-            found = Held(_number_in(facts, name, key, place), place)
+            found = Held(_number_in(there, name, key, place), place)
             first = held.setdefault(name, found)
             if first.avg_len != found.avg_len:
                 raise SinkError(
@@ -127,19 +128,21 @@ def length_notices(config: JobConfig, held: Mapping[str, Held]) -> list[str]:
     return known + wanted
 
 
-def _number_in(facts: Mapping[str, object], name: str, key: str, place: str) -> float:
-    embeddings = facts.get("embeddings")
-    if not isinstance(embeddings, dict):
+def _number_in(embeddings: object, name: str, key: str, place: str) -> float:
+    """Read an embedding's average length out of what a place keeps, which may be damaged or written by others."""
+    there = embeddings.get(name) if isinstance(embeddings, dict) else None
+    options = there.get("options", {}) if isinstance(there, dict) else None
+    if isinstance(options, dict) and "avg_len" not in options:
+        raise ConfigError(
+            f"{key}: {place} was filled with the model's own average length, and one that is measured would not go "
+            "with these vectors. Leave the option out, or choose another place for this job"
+        )
+    number = options["avg_len"] if isinstance(options, dict) else None
+    if isinstance(number, bool) or not isinstance(number, int | float) or not 0 < number < math.inf:
         raise ConfigError(
             f"{key}: {place} does not say which average length its vectors were made with (an older Qdrant server "
             "keeps no such facts). Write the number from the first run's report in the place of measure, or choose "
             "another place for this job"
-        )
-    number = embeddings[name].get("options", {}).get("avg_len")
-    if not isinstance(number, int | float):
-        raise ConfigError(
-            f"{key}: {place} was filled with the model's own average length, and one that is measured would not go "
-            "with these vectors. Leave the option out, or choose another place for this job"
         )
     return float(number)
 

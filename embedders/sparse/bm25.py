@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from time import perf_counter
@@ -213,6 +214,9 @@ class Weighting:
             raise ValueError(f"b must be between 0 and 1, got {self.b}")
         if not self.avg_len > 0:
             raise ValueError(f"avg_len must be more than 0, got {self.avg_len}")
+        for name in ("k", "avg_len"):
+            if math.isinf(getattr(self, name)):
+                raise ValueError(f"{name} must be a finite number, got inf")
 
     def document(self, counts: TermCounts) -> npt.NDArray[np.float32]:
         """Weight of each of the texts' terms, float32."""

@@ -39,10 +39,14 @@ class Change:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Results beside a baseline: all metrics that both have, and the baseline's ways that are missing now."""
+    """Results beside a baseline: all metrics that both have, and what of the baseline is missing now.
+
+    ``missing`` are ways, ``lost`` are metrics of ways that are still there, as "metric of way".
+    """
 
     changes: list[Change]
     missing: list[str]
+    lost: list[str]
     margin: float
 
     @property
@@ -53,7 +57,7 @@ class Comparison:
     @property
     def passed(self) -> bool:
         """Whether nothing fell by more than the margin, and nothing is missing."""
-        return not self.worse and not self.missing
+        return not (self.worse or self.missing or self.lost)
 
 
 def refuse_unlike(dataset: dict[str, object], baseline: Results, name: str) -> None:
@@ -71,14 +75,19 @@ def refuse_unlike(dataset: dict[str, object], baseline: Results, name: str) -> N
 def compare(baseline: Results, results: Results, margin: float) -> Comparison:
     """Compare way by way and metric by metric."""
     now = {found.label: found.metrics for found in results.measurements}
-    changes = [
-        Change(before.label, metric, value, now[before.label][metric])
-        for before in baseline.measurements
-        if before.label in now
-        for metric, value in before.metrics.items()
-        if metric in now[before.label]
-    ]
-    return Comparison(changes, [found.label for found in baseline.measurements if found.label not in now], margin)
+    changes, missing, lost = [], [], []
+    for before in baseline.measurements:
+        if before.label not in now:
+            missing.append(before.label)
+            continue
+        metrics = now[before.label]
+        lost += [f"{metric} of {before.label}" for metric in before.metrics if metric not in metrics]
+        changes += [
+            Change(before.label, metric, value, metrics[metric])
+            for metric, value in before.metrics.items()
+            if metric in metrics
+        ]
+    return Comparison(changes, missing, lost, margin)
 
 
 def show_comparison(comparison: Comparison, console: Console) -> None:
@@ -93,8 +102,8 @@ def show_comparison(comparison: Comparison, console: Console) -> None:
             figures = (f"{change.before:.4f}", f"{change.now:.4f}", Text(f"{change.difference:+.4f}", style=style))
             table.add_row(Text(change.label), change.metric, *figures)
         console.print(table)
-    for label in comparison.missing:
-        console.print(Text(f"missing: {label} is in the baseline and was not measured now", style="red"))
+    for what in (*comparison.missing, *comparison.lost):
+        console.print(Text(f"missing: {what} is in the baseline and was not measured now", style="red"))
     console.print(_verdict(comparison, bool(shown)))
 
 
@@ -110,4 +119,7 @@ def _verdict(comparison: Comparison, changed: bool) -> Text:
     if comparison.missing:
         missing = len(comparison.missing)
         parts.append(f"{missing} way{' is' if missing == 1 else 's are'} missing")
+    if comparison.lost:
+        lost = len(comparison.lost)
+        parts.append(f"{lost} metric{' is' if lost == 1 else 's are'} missing")
     return Text(f"worse than the baseline: {', '.join(parts)}", style="red")

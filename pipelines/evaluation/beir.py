@@ -58,7 +58,7 @@ def read_dataset(folder: Path, split: str, corpus: Path, limit: int | None = Non
     ``limit`` keeps the first so many judged queries. Raises ConfigError where a file or the split is missing,
     SourceError naming file and line where one is malformed.
     """
-    judged_file = _judgements_file(folder, split)
+    judged_file = judgements_file(folder, split)
     queries = _read_queries(folder / "queries.jsonl")
     judged = _read_judgements(judged_file)
     documents, digest = _copy_corpus(folder / "corpus.jsonl", corpus)
@@ -82,8 +82,8 @@ def read_dataset(folder: Path, split: str, corpus: Path, limit: int | None = Non
     )
 
 
-def _judgements_file(folder: Path, split: str) -> Path:
-    """Find the split's file; says which of the three parts a folder lacks."""
+def judgements_file(folder: Path, split: str) -> Path:
+    """Find the split's file; raises ConfigError that says which of the three parts a folder lacks."""
     if not folder.is_dir():
         raise ConfigError(f"--beir {folder}: there is no such folder")
     for name in ("corpus.jsonl", "queries.jsonl", "qrels"):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -21,14 +19,15 @@ from pipelines.config_file import load_config
 from pipelines.errors import ConfigError, SinkError
 from pipelines.evaluation import extra
 from pipelines.evaluation.baseline import Comparison, compare, refuse_unlike
-from pipelines.evaluation.beir import BeirDataset, read_dataset
+from pipelines.evaluation.beir import BeirDataset, judgements_file, read_dataset
 from pipelines.evaluation.chart import write_charts
 from pipelines.evaluation.engines import Place, choose_engine
+from pipelines.evaluation.files import make_folder, write_runs, writing
 from pipelines.evaluation.job import make_job
 from pipelines.evaluation.measure import Examiner, Trial, run_trials
-from pipelines.evaluation.metrics import measure_run, trec_lines
+from pipelines.evaluation.metrics import measure_run
 from pipelines.evaluation.points import bytes_a_point, count_points
-from pipelines.evaluation.results import Measurement, Results, load_results
+from pipelines.evaluation.results import Embedded, Measurement, Results, load_results
 from pipelines.evaluation.ways import Searchable, Way, choose_ways
 from pipelines.filesystem import without_credentials
 from pipelines.report import RunReport
@@ -64,7 +63,8 @@ def evaluate(options: Options, console: Console) -> tuple[Results, Comparison | 
     config = load_config(options.config, options.overrides)
     baseline = load_results(options.baseline) if options.baseline is not None else None
     out = options.out or Path("output", "evaluation", options.beir.resolve().name)
-    _make_folder(out)
+    judgements_file(options.beir, options.split)
+    make_folder(out)
     dataset = read_dataset(options.beir, options.split, out / "corpus.jsonl", options.queries)
     if baseline is not None:
         refuse_unlike(dataset.facts, baseline, str(options.baseline))
@@ -75,8 +75,9 @@ def evaluate(options: Options, console: Console) -> tuple[Results, Comparison | 
     with Searcher.from_config(job) as searcher:
         evaluation = _Evaluation(job, dataset, searcher, report, out, console)
         results = evaluation.measure([*dataset.notices, *notices], exact_only=options.exact_only)
-    results.save(out / "results.json")
-    write_charts(results, out)
+    with writing(out):
+        results.save(out / "results.json")
+        write_charts(results, out)
     return results, compare(baseline, results, options.margin) if baseline is not None else None
 
 
@@ -117,7 +118,7 @@ class _Evaluation:
             with self._progress("asking", len(self._dataset.queries)) as step:
                 trials = run_trials(examiner, self._dataset.queries, ways, graph, lambda: step(1))
         embedding, about_embedding = self._embedding()
-        self._write_runs(trials)
+        write_runs(self._out, trials)
         return Results(
             dataset=self._dataset.facts,
             measurements=self._measurements(trials, embedding),
@@ -150,24 +151,24 @@ class _Evaluation:
                 "another corpus, or of a longer one, are in it. Delete it, or give another --out"
             )
 
-    def _embedding(self) -> tuple[dict[str, dict[str, Any]], list[str]]:
+    def _embedding(self) -> tuple[dict[str, Embedded], list[str]]:
         """Seconds of each embedding: this run's, or where it embedded nothing those that an earlier one wrote down."""
-        found, notices = {}, []
+        found: dict[str, Embedded] = {}
+        notices = []
         earlier = _earlier(self._out / "results.json")
         for name, model in self._report.models.items():
             stage = self._report.stages.get(name, {})
-            known = earlier.get(name, {})
+            known = earlier.get(name)
             if stage.get("rows"):
-                facts = {"seconds": stage["seconds"], "rows": stage["rows"], "fingerprint": model["fingerprint"]}
-                found[name] = facts
+                found[name] = Embedded(stage["seconds"], int(stage["rows"]), model["fingerprint"])
                 if stage["rows"] < self._points:
                     rows = f"{stage['rows']:,} of {self._points:,}"
                     notices.append(f"embed s of {name} is that of {rows} rows; the others were there already")
-            elif known.get("fingerprint") == model["fingerprint"]:
+            elif known is not None and known.fingerprint == model["fingerprint"]:
                 found[name] = known
         return found, notices
 
-    def _measurements(self, trials: Sequence[Trial], embedding: dict[str, dict[str, Any]]) -> list[Measurement]:
+    def _measurements(self, trials: Sequence[Trial], embedding: dict[str, Embedded]) -> list[Measurement]:
         sizes = bytes_a_point(self._searcher.client, self._searcher.collection, self._searcher.vectors)
         chunks = self._points / self._dataset.documents
         measured = []
@@ -184,23 +185,13 @@ class _Evaluation:
                     search_p95_ms=slow,
                     bytes_per_document=sum(sizes[name] for name in trial.way.vectors) * chunks,
                     embed_seconds=(
-                        sum(embedding[name]["seconds"] for name in owners) if owners <= embedding.keys() else None
+                        sum(embedding[name].seconds for name in owners) if owners <= embedding.keys() else None
                     ),
                     vectors=trial.way.vectors,
                     search=trial.search.model_dump(mode="json", exclude_defaults=True),
                 )
             )
         return measured
-
-    def _write_runs(self, trials: Sequence[Trial]) -> None:
-        folder = self._out / "runs"
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
-        for trial in trials:
-            name = trial.way.name if trial.exact else f"{trial.way.name}.HNSW"
-            path = _free(folder, re.sub(r"[^\w.+@>-]+", "_", name))
-            with path.open("w", encoding="utf-8") as file:
-                file.writelines(trec_lines(trial.found, name))
 
     def _dead(self) -> list[str]:
         dead = self._report.rows["dead"]
@@ -227,27 +218,12 @@ def _uses_graph(there: Searchable, index: dict[str, Any], way: Way) -> bool:
     return bool(index["graph"]) and there.has_graph(way)
 
 
-def _earlier(path: Path) -> dict[str, dict[str, Any]]:
-    """What an evaluation before this one wrote down of its embedding; nothing where there was none."""
+def _earlier(path: Path) -> dict[str, Embedded]:
+    """What an evaluation before this one wrote down of its embedding; nothing where there was none, or is damaged."""
     try:
         return load_results(path).embedding
     except ConfigError:
         return {}
-
-
-def _make_folder(out: Path) -> None:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"--out {out}: cannot be made: {error.strerror}") from None
-
-
-def _free(folder: Path, name: str) -> Path:
-    """A file that is not there yet: two names may differ only in what a file's name cannot have."""
-    path, number = folder / f"{name}.trec", 2
-    while path.exists():
-        path, number = folder / f"{name}-{number}.trec", number + 1
-    return path
 
 
 def _shown_config(job: JobConfig) -> dict[str, Any]:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-import math
 import os
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field, TypeAdapter, ValidationError
 
 from pipelines.errors import ConfigError
 
 FORMAT = 1
+# A file with NaN or infinity in the place of a figure compares as neither better nor worse: it is no results.
+Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
 @dataclass(frozen=True)
@@ -27,12 +29,12 @@ class Measurement:
 
     way: str
     index: str
-    metrics: dict[str, float]
-    encode_ms: float
-    search_ms: float
-    search_p95_ms: float
-    bytes_per_document: float
-    embed_seconds: float | None
+    metrics: Annotated[dict[str, Finite], Field(min_length=1)]
+    encode_ms: Finite
+    search_ms: Finite
+    search_p95_ms: Finite
+    bytes_per_document: Finite
+    embed_seconds: Finite | None
     vectors: list[str]
     search: dict[str, Any] = field(default_factory=dict)
 
@@ -53,19 +55,28 @@ class Measurement:
 
 
 @dataclass(frozen=True)
+class Embedded:
+    """The workers' seconds and the rows of the run that embedded the corpus, and the fingerprint of its vectors."""
+
+    seconds: Finite
+    rows: int
+    fingerprint: str
+
+
+@dataclass(frozen=True)
 class Results:
     """Everything about one evaluation.
 
-    ``dataset`` is what `BeirDataset.facts` says. ``embedding`` maps an embedding to the seconds and rows of the run
-    that embedded the corpus. ``engine`` says what answered the queries.
+    ``dataset`` is what `BeirDataset.facts` says. ``embedding`` is by the embeddings' names. ``engine`` says what
+    answered the queries.
     """
 
     dataset: dict[str, Any]
-    measurements: list[Measurement]
+    measurements: Annotated[list[Measurement], Field(min_length=1)]
     fingerprint: str = ""
     created: str = ""
     engine: str = ""
-    embedding: dict[str, dict[str, float]] = field(default_factory=dict)
+    embedding: dict[str, Embedded] = field(default_factory=dict)
     index: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     notices: list[str] = field(default_factory=list)
@@ -86,32 +97,25 @@ class Results:
         partial.replace(path)
 
 
+_RESULTS = TypeAdapter(Results)
+
+
 def load_results(path: Path) -> Results:
-    """Read ``results.json``; raises ConfigError for a file that is none."""
+    """Read ``results.json``; raises ConfigError for a file that is none, that is damaged, or that measured nothing."""
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        raw = json.loads(text)
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path} is not JSON: {error}") from None
+    if not isinstance(raw, dict) or "format" not in raw:
+        raise ConfigError(f"{path} holds no results of an evaluation: it has no format")
+    if raw["format"] != FORMAT:
+        raise ConfigError(f"{path} has format {raw['format']!r}, this version reads {FORMAT}; evaluate anew")
     try:
-        if raw["format"] != FORMAT:
-            raise ConfigError(f"{path} has format {raw['format']!r}, this version reads {FORMAT}; evaluate anew")
-        known = {one.name for one in fields(Results)}
-        rows = [_measurement(row) for row in raw["measurements"]]
-        return Results(**{**{name: raw[name] for name in known.intersection(raw)}, "measurements": rows})
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        if isinstance(error, ConfigError):
-            raise
-        raise ConfigError(f"{path} holds no results of an evaluation: {type(error).__name__} {error}") from None
-
-
-def _measurement(row: Mapping[str, Any]) -> Measurement:
-    known = {one.name for one in fields(Measurement)}
-    found = Measurement(**{name: row[name] for name in known.intersection(row)})
-    if not all(isinstance(name, str) for name in (found.way, found.index)):
-        raise ValueError("way and index must be text")
-    for name, value in found.metrics.items():
-        if not isinstance(value, int | float) or not math.isfinite(value):
-            raise ValueError(f"{name} of {found.way} is {value!r}")
-    return found
+        return _RESULTS.validate_json(text, strict=True)
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        key = ".".join(map(str, wrong["loc"])) or "the file"
+        raise ConfigError(f"{path} holds no results of an evaluation: {key}: {wrong['msg']}") from None

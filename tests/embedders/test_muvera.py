@@ -259,7 +259,36 @@ def test_parameters_are_all_that_changes_the_vectors() -> None:
     assert muvera.embedding_size == 5
     assert Muvera(8, 2, 4, 3).embedding_size == 48
     assert repr(muvera) == "Muvera(dim=8, k_sim=2, dim_proj=4, r_reps=3, random_seed=42, final_dim=5)"
-    assert Muvera(np.int64(8), np.int32(2), 4).parameters["dim"] == 8  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("whole", [np.int8, np.uint8, np.int16, np.uint16, np.int32, np.int64])
+def test_numpys_whole_numbers_are_taken_however_small(whole: Any) -> None:
+    given, plain = ([make(number) for number in (64, 5, 16, 20, 42)] for make in (whole, int))
+    ours = Muvera(*given, final_dim=whole(100))
+    assert ours.parameters == Muvera(*plain, final_dim=100).parameters
+    assert Muvera(*given).embedding_size == 10_240
+    assert all(type(value) is not whole for value in ours.parameters.values())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"r_reps": 10**12}, "a vector's numbers are 512,000,000,000,000, 16,777,216 at most: lower r_reps"),
+        ({"r_reps": 100_000}, "a vector's numbers are 51,200,000, "),
+        ({"k_sim": 16}, "a vector's numbers are 20,971,520, "),
+        ({"r_reps": 100_000, "final_dim": 1000}, "a vector's numbers are 51,200,000, "),
+        ({"k_sim": 0, "r_reps": 10_000}, "the planes' and projections' numbers are 20,480,000, "),
+        ({"dim": 10**9, "r_reps": 1}, "the planes' and projections' numbers are 21,000,000,000, "),
+    ],
+)
+def test_sizes_beyond_memory_are_refused_before_anything_is_drawn(arguments: dict[str, int], message: str) -> None:
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match=message):
+            Muvera(**{"dim": 128, **arguments})
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_parameters_that_cannot_be_are_refused() -> None:

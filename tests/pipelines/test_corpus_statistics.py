@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -224,6 +225,34 @@ def test_a_server_that_keeps_no_facts_is_told_of(make_job: MakeJob, qdrant_serve
     with made._collection() as collection:  # type: ignore[attr-defined]
         collection.remember({"fleetembed": None})
     with pytest.raises(ConfigError, match=r"does not say which average length .* number from the first run's report"):
+        held(job)
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        "damaged",
+        ["bm25"],
+        {"embeddings": "bm25"},
+        {"embeddings": {"bm25": None}},
+        {"embeddings": {"bm25": "Qdrant/bm25"}},
+        {"embeddings": {"bm25": {"options": None}}},
+        {"embeddings": {"bm25": {"options": ["avg_len"]}}},
+        {"embeddings": {"bm25": {"options": {"avg_len": "12"}}}},
+        {"embeddings": {"bm25": {"options": {"avg_len": True}}}},
+        {"embeddings": {"bm25": {"options": {"avg_len": float("nan")}}}},
+        {"embeddings": {"bm25": {"options": {"avg_len": -1}}}},
+    ],
+    ids=str,
+)
+def test_damaged_facts_do_not_say_which_average_it_was(make_job: MakeJob, tmp_path: Path, facts: Any) -> None:
+    job = make_job()
+    fill(job, 12.5)
+    (path,) = (tmp_path / "out").rglob("*.parquet")
+    table = pq.read_table(path)
+    (key,) = [key for key, value in table.schema.metadata.items() if b'"avg_len"' in value]
+    pq.write_table(table.replace_schema_metadata({**table.schema.metadata, key: json.dumps(facts).encode()}), path)
+    with pytest.raises(ConfigError, match=r"embeddings\.0\.options\.avg_len: parquet .* does not say which average"):
         held(job)
 
 

@@ -130,11 +130,12 @@ def test_multivectors_that_cannot_be_folded_cost_no_other_row() -> None:
         ({"name": "e", "model": "Qdrant/bm25", "muvera": {}}, r"embeddings\.0\.muvera: .*multivectors"),
         ({"muvera": {"dim_proj": 400}}, r"embeddings\.0\.muvera: dim_proj is 400"),
         ({"muvera": {"k_sim": 9, "r_reps": 40}}, "has 327,680 numbers, and Qdrant takes 65,536 at most; .*final_dim"),
+        ({"muvera": {"r_reps": 10**12}}, r"embeddings\.0\.muvera: a vector's numbers are 512,000,000,000,000, "),
         ({"muvera": {"final_dim": 20_000}}, r"embeddings\.0\.muvera: final_dim is 20000"),
         ({"muvera": {"k_sim": 0}}, r"muvera\.k_sim: input should be greater than or equal to 1"),
         ({"muvera": {"ksim": 4}}, r"muvera\.ksim: unknown key; did you mean 'k_sim'"),
     ],
-    ids=range(7),
+    ids=range(8),
 )
 def test_a_muvera_that_cannot_be_is_refused_with_its_key(
     minilm: Path, tmp_path: Path, embedding: dict[str, Any], message: str

@@ -104,7 +104,7 @@ def test_synthetic_texts_without_a_known_word_are_embedded(
         assert own.as_dict() == pytest.approx(expected.as_dict(), abs=1e-5)
 
 
-@pytest.mark.parametrize("options", [{"k": -1}, {"b": 1.5}, {"avg_len": 0}])
+@pytest.mark.parametrize("options", [{"k": -1}, {"b": 1.5}, {"avg_len": 0}, {"avg_len": float("inf")}])
 def test_options_out_of_range_are_refused(options: dict[str, float], folder: Path) -> None:
     with pytest.raises(ValueError, match=next(iter(options))):
         SparseTextEmbedding(NAME, specific_model_path=folder, lazy_load=True, **options)

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from pipelines.errors import ConfigError
 from pipelines.evaluation.baseline import compare, refuse_unlike, show_comparison
-from pipelines.evaluation.results import load_results
+from pipelines.evaluation.results import Embedded, load_results
 from pipelines.evaluation.table import show_results
 from tests.pipelines.evaluation.made_results import DATASET, measurement, results
 
@@ -26,7 +26,7 @@ def shown(action: Any) -> str:
 
 
 def test_a_file_gives_back_what_was_saved(tmp_path: Path) -> None:
-    saved = results(notices=["splade is left out"], embedding={"dense": {"seconds": 1.5, "rows": 3}})
+    saved = results(notices=["splade is left out"], embedding={"dense": Embedded(1.5, 3, "f")})
     saved.save(tmp_path / "results.json")
     assert load_results(tmp_path / "results.json") == saved
     row = json.loads((tmp_path / "results.json").read_text())["measurements"][0]
@@ -51,6 +51,26 @@ def test_another_file_is_refused(tmp_path: Path, content: str, message: str) -> 
         load_results(path)
     with pytest.raises(ConfigError, match="cannot be read"):
         load_results(tmp_path / "nowhere.json")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"measurements": []}, "measurements: List should have at least 1 item"),
+        ({"measurements": [{**vars(measurement("dense")), "metrics": {}}]}, r"measurements\.0\.metrics: .* at least 1"),
+        ({"measurements": [{**vars(measurement("dense")), "metrics": {"MRR@10": True}}]}, r"metrics\.MRR@10: "),
+        ({"measurements": [{**vars(measurement("dense")), "search_ms": float("nan")}]}, r"0\.search_ms: .*finite"),
+        *(({"dataset": value}, "dataset: ") for value in (None, "x", [])),
+        *(({"embedding": value}, "embedding") for value in (5, None, {"dense": 5}, {"dense": {"fingerprint": "f"}})),
+    ],
+)
+def test_damaged_and_empty_results_are_refused_with_file_and_key(
+    tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    path = tmp_path / "old.json"
+    path.write_text(json.dumps({**results().to_json(), **change}))
+    with pytest.raises(ConfigError, match=f"old.json holds no results of an evaluation: .*{message}"):
+        load_results(path)
 
 
 @given(
@@ -88,6 +108,15 @@ def test_a_way_that_is_missing_fails_and_a_new_one_does_not() -> None:
     assert not gone.passed
     text = shown(lambda console: show_comparison(gone, console))
     assert "missing: dense (HNSW) is in the baseline" in text and "1 way is missing" in text
+
+
+def test_a_metric_that_is_no_longer_measured_fails() -> None:
+    before, now = measurement("dense"), measurement("dense", metrics={"nDCG@10": 0.9})
+    gone = compare(results(before), results(now), 0.01)
+    assert not gone.passed and not gone.worse
+    text = shown(lambda console: show_comparison(gone, console))
+    assert "missing: MRR@10 of dense (exact) is in the baseline" in text
+    assert "worse than the baseline: 4 metrics are missing" in text
 
 
 def test_the_table_of_changes_names_the_worst_first() -> None:
