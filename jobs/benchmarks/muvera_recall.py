@@ -34,6 +34,9 @@ Scores = npt.NDArray[np.float32]
 def muvera_recall(
     folder: Annotated[Path, typer.Argument(help="BEIR layout: corpus.jsonl and queries.jsonl.")],
     queries: Annotated[int | None, typer.Option(min=1, help="Only the first so many queries.")] = None,
+    max_length: Annotated[
+        int | None, typer.Option(min=2, help="Tokens of a text at most; the model's unless given.")
+    ] = None,
     threads: int = 2,
     out: Annotated[Path | None, typer.Option(help="Write the figures there as JSON.")] = None,
 ) -> None:
@@ -43,7 +46,7 @@ def muvera_recall(
     in for ColBERT, whose weights do not come with the project.
     """
     asked, corpus = _texts(folder / "queries.jsonl")[:queries], _texts(folder / "corpus.jsonl")
-    documents, questions = _embed(corpus, asked, threads)
+    documents, questions = _embed(corpus, asked, max_length, threads)
     console.print(f"{len(corpus):,} documents, {len(documents.vectors):,} tokens; {len(asked):,} queries")
     exact = maxsim(questions, documents)
     best = np.argsort(-exact, axis=1, kind="stable")[:, :TOP]
@@ -65,7 +68,9 @@ def _texts(path: Path) -> list[str]:
     return [f"{line.get('title', '')} {line['text']}".strip() for line in lines]
 
 
-def _embed(corpus: list[str], queries: list[str], threads: int) -> tuple[TokenVectors, TokenVectors]:
+def _embed(
+    corpus: list[str], queries: list[str], max_length: int | None, threads: int
+) -> tuple[TokenVectors, TokenVectors]:
     """Token vectors of documents and queries, float16: those of a corpus are by far the largest thing here."""
     card = custom_card(
         "late_interaction",
@@ -73,7 +78,7 @@ def _embed(corpus: list[str], queries: list[str], threads: int) -> tuple[TokenVe
         sources=minilm_folder(),
         options={"normalize": True, "normalize_queries": True},
     )
-    model: Any = make_embedder(card, dtype="float16", threads=threads, cuda=False)
+    model: Any = make_embedder(card, dtype="float16", max_length=max_length, threads=threads, cuda=False)
     parts = [corpus[start : start + 1024] for start in range(0, len(corpus), 1024)]
     embedded = [model.embed_tokens(part) for part in track(parts, "documents", console=console, transient=True)]
     lengths = np.concatenate([np.diff(part.offsets) for part in embedded])
