@@ -13,6 +13,7 @@ from rich.text import Text
 from pipelines.evaluation.metrics import DEPTH, MEASURES
 from pipelines.evaluation.results import Measurement, Results
 
+MOST_WIDTH = 1000
 Value = Callable[[Measurement], float | None]
 
 
@@ -62,7 +63,7 @@ def show_results(results: Results, console: Console) -> None:
     )
     measurements = results.measurements
     table = Table("way", "index", box=box.SIMPLE, padding=(0, 1), collapse_padding=True, pad_edge=False)
-    table.columns[0].overflow = "fold"
+    table.columns[0].no_wrap = True
     shown = columns(results)
     for column in shown:
         table.add_column(column.heading.replace(" ", "\n"), justify="right", no_wrap=True)
@@ -77,6 +78,9 @@ def show_results(results: Results, console: Console) -> None:
             for column, top in zip(cells, best, strict=True)
         ]
         table.add_row(Text(name), found.index, *figures)
+    # As wide as it is: in a log or a narrow terminal the first columns would be given up for the others.
+    width = console.measure(table, options=console.options.update(max_width=MOST_WIDTH)).maximum
+    console.width = max(console.width, width)
     console.print(table)
     for line in explanations(results):
         console.print(Text(line), style="dim", soft_wrap=True)
