@@ -26,7 +26,7 @@ def show_hits(hits: Sequence[Hit], console: Console, *, keys: Sequence[str] = ()
     table = Table(box=None, show_header=bool(keys), pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     left = console.width - 2
     for name, values in columns:
-        width = min(max(map(len, [name, *values])), console.width // 4)
+        width = min(max(map(len, [name, *values])), console.width // 3)
         table.add_column(Text(_printable(name)), width=width, no_wrap=True, overflow="ellipsis")
         left -= width + 2
     table.add_column(text_key, width=max(left, 8), no_wrap=True, overflow="ellipsis")
