@@ -29,18 +29,13 @@ class Engine(Protocol):
 
 
 class CollectionEngine:
-    """The collection itself, through qdrant-client: a server, or its engine for folders.
+    """The collection itself, through qdrant-client: a server, or its engine for folders."""
 
-    ``folder``: that engine always compares with every point, and warns of requests that ask for it.
-    """
-
-    def __init__(self, searcher: Searcher, *, folder: bool) -> None:
-        self._searcher, self._folder = searcher, folder
+    def __init__(self, searcher: Searcher) -> None:
+        self._searcher = searcher
 
     def prepare(self, search: SearchConfig, vectors: Mapping[str, Any], limit: int, payload: list[str]) -> Ask:
         """See ``Engine``."""
-        if self._folder:
-            search = search.model_copy(update={"exact": False, "hnsw_ef": None})
         return lambda: self._searcher.find(vectors, search, limit=limit, with_payload=payload)
 
 
@@ -78,9 +73,8 @@ def choose_engine(
 
     The facts about it are ``engine``, ``points``, ``indexed_vectors`` and ``graph``: whether there is any.
     """
-    folder = place.sink.url is None
-    collection = CollectionEngine(place.searcher, folder=folder)
-    if not folder:
+    collection = CollectionEngine(place.searcher)
+    if place.sink.url is not None:
         indexed = 0 if exact_only else count_indexed(place.searcher.client, place.searcher.collection)
         index = _index_facts(place, "a Qdrant server", indexed)
         return collection, index, _about_graph(index, place.there, exact_only=exact_only)

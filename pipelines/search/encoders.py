@@ -35,7 +35,7 @@ class QueryEncoder:
 
     def takes(self, query: str | Path) -> bool:
         """Whether it can encode such a query: a text, or the image at a Path."""
-        return self.embedding.images if isinstance(query, Path) else self._texts is not None
+        return self._rows.images if isinstance(query, Path) else self._texts is not None
 
     def refusal(self, query: str | Path) -> str:
         """Say why it cannot encode such a query."""
@@ -78,7 +78,7 @@ class QueryEncoder:
         assert self._rows.muvera is not None
         return dense_array(self._rows.muvera.encode_queries(column))
 
-    @property
+    @cached_property
     def _shares_space(self) -> bool:
         """Whether texts are encoded by another model than the documents were: then that one's files may be away."""
         return self.embedding.card.family == "image"

@@ -22,8 +22,8 @@ from pipelines.schema import RowError
 class JobFacts:
     """What a sink needs to know of the job: its name space, vectors and fingerprint.
 
-    ``models`` maps a vector's name to its model's name, ``fingerprints`` to its embedding's own fingerprint, and
-    ``embeddings`` to the configuration that a query of this vector is encoded with.
+    ``models`` maps a vector's name to its model's name, ``fingerprints`` to its embedding's own fingerprint.
+    ``embeddings`` maps an embedding's name to its configuration, by which queries are encoded.
     """
 
     corpus: str
