@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +12,7 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
+from pipelines.filesystem import write_json
 from pipelines.tally import STARTED_AT, Figures
 
 Status = Literal["running", "complete", "failed", "interrupted"]
@@ -95,9 +94,7 @@ class RunReport:
         """Write the report as JSON; readers see the old file or the new one, never half of one."""
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_name(f".{target.name}.{os.getpid()}")
-        partial.write_text(json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        partial.replace(target)
+        write_json(target, asdict(self))
 
     def show(self, console: Console) -> None:
         """Print the summary table."""

@@ -97,12 +97,12 @@ class EdgeCopy:
 def translate(request: Mapping[str, Any], *, limit: int, with_payload: list[str]) -> Any:
     """Turn the arguments of ``QdrantClient.query_points`` into qdrant-edge's request.
 
-    Takes what `pipelines.search.request.build_request` makes, without filters. Raises NotImplementedError for others.
+    Takes what `pipelines.search.request.build_request` makes, without filters. Raises ValueError for others.
     """
     import qdrant_edge as edge
 
     if request.get("query_filter") is not None:
-        raise NotImplementedError("filters are not translated")
+        raise ValueError("filters are not translated")
     return edge.QueryRequest(
         limit=limit,
         query=_query(request.get("query"), request.get("using")),
@@ -119,7 +119,7 @@ def _prefetches(prefetch: Any) -> list[Any] | None:
         return None
     stages: list[models.Prefetch] = prefetch if isinstance(prefetch, list) else [prefetch]
     if any(stage.filter is not None for stage in stages):
-        raise NotImplementedError("filters are not translated")
+        raise ValueError("filters are not translated")
     return [
         edge.Prefetch(
             limit=stage.limit or DEFAULT_LIMIT,
@@ -142,7 +142,7 @@ def _query(query: Any, using: str | None) -> Any:
         return edge.Query.Nearest(edge.SparseVector(query.indices, query.values), using=using)
     if isinstance(query, list):
         return edge.Query.Nearest(query, using=using)
-    raise NotImplementedError(f"{type(query).__name__} is not translated")
+    raise ValueError(f"{type(query).__name__} is not translated")
 
 
 def _params(params: models.SearchParams | None) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,6 +10,7 @@ from typing import Annotated, Any
 from pydantic import Field, TypeAdapter, ValidationError
 
 from pipelines.errors import ConfigError
+from pipelines.filesystem import write_json
 
 FORMAT = 1
 # A file with NaN or infinity in the place of a figure compares as neither better nor worse: it is no results.
@@ -92,9 +92,7 @@ class Results:
 
     def save(self, path: Path) -> None:
         """Write the file; readers see the old one or the new one, never half of one."""
-        partial = path.with_name(f".{path.name}.{os.getpid()}")
-        partial.write_text(json.dumps(self.to_json(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        partial.replace(path)
+        write_json(path, self.to_json())
 
 
 _RESULTS = TypeAdapter(Results)
