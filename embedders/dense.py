@@ -15,7 +15,7 @@ from embedders.arrow import dense_array, dense_type
 from embedders.base import Texts, VectorSpec
 from embedders.catalog import ModelCard
 from embedders.errors import ModelFilesError
-from embedders.model_place import ModelPlace, Runtime
+from embedders.model_options import ModelPlace, Runtime
 from embedders.network_model import NetworkModel
 from embedders.pooling import cut_dimensions, pool
 from embedders.prompts import Prompts, Use, add_prompt, choose_prompts

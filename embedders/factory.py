@@ -12,7 +12,7 @@ from typing import Any
 from embedders.base import Embedder
 from embedders.catalog import ModelCard, find_card
 from embedders.errors import ModelNotFoundError
-from embedders.model_place import ModelPlace, Runtime
+from embedders.model_options import ModelPlace, Runtime
 
 
 @dataclass(frozen=True)

@@ -18,12 +18,12 @@ from embedders.arrow import dense_array, dense_type
 from embedders.base import EmbedStats, VectorSpec
 from embedders.catalog import ModelCard
 from embedders.errors import ImageError, ModelFilesError
-from embedders.hub import files_digest, model_files
-from embedders.image_batches import ImageBatch, ImageBatches, ImageOptions, Images, image_sources
-from embedders.image_decoding import DECODING, MAX_PIXELS, ImageSource
-from embedders.image_processing import load_image_settings
-from embedders.image_transform import PreparedImage
-from embedders.model_place import ModelPlace, Runtime
+from embedders.files.hub import files_digest, model_files
+from embedders.images.batches import ImageBatch, ImageBatches, ImageOptions, Images, image_sources
+from embedders.images.decoding import DECODING, MAX_PIXELS, ImageSource
+from embedders.images.processing import load_image_settings
+from embedders.images.transform import PreparedImage
+from embedders.model_options import ModelPlace, Runtime
 from embedders.network_model import refuse_unknown_options
 from embedders.pooling import l2_normalize
 from embedders.session import OnnxSession
@@ -38,7 +38,7 @@ class ImageModel:
     """Decoder, transform and graph of a catalog model; has the shape of `embedders.base.Embedder` for images.
 
     An image is a path, the content of a file, a file opened in binary mode, a Pillow image or a uint8 array; see
-    `embedders.image_decoding.decode_image`, which also tells what is done about orientation and transparency. The
+    `embedders.images.decoding.decode_image`, which also tells what is done about orientation and transparency. The
     options are those of ImageOptions; ``dtype`` is that of the vectors. Of a runtime's ``threads``, each works on a
     batch of its own. Raises ModelNotFoundError, ModelFilesError, DeviceError, or ValueError for options that cannot be.
     """

@@ -33,7 +33,7 @@ from embedders.arrow import multivector_array, multivector_type
 from embedders.base import Texts, VectorSpec
 from embedders.catalog import ModelCard
 from embedders.errors import ModelFilesError
-from embedders.model_place import ModelPlace, Runtime
+from embedders.model_options import ModelPlace, Runtime
 from embedders.network_model import NetworkModel, refuse_unknown_options
 from embedders.pooling import SMALLEST_NORM
 from embedders.prompts import Use

@@ -2,7 +2,7 @@
 
 Faysse et al., "ColPali" (2024); Teiletche et al., "ModernVBERT" (2025). One graph embeds both. It always takes tokens
 and pixels: with a text goes a blank image, with an image a prompt in which the image's tokens have their places. What a
-model does is in its card's options, see `embedders.multimodal_recipe`.
+model does is in its card's options, see `embedders.multimodal_template`.
 
 Vectors are given out as the graph makes them; both models scale them to unit length.
 """
@@ -22,14 +22,14 @@ from embedders.arrow import multivector_array, multivector_type
 from embedders.base import Texts, VectorSpec
 from embedders.catalog import ModelCard
 from embedders.errors import ImageError, ModelFilesError
-from embedders.image_batches import ImageBatch, ImageBatches, ImageOptions, Images, image_sources
-from embedders.image_decoding import DECODING, MAX_PIXELS, ImageSource
-from embedders.image_processing import load_image_settings
-from embedders.image_transform import PreparedImage
-from embedders.json_file import read_json_object
+from embedders.files.json_file import read_json_object
+from embedders.images.batches import ImageBatch, ImageBatches, ImageOptions, Images, image_sources
+from embedders.images.decoding import DECODING, MAX_PIXELS, ImageSource
+from embedders.images.processing import load_image_settings
+from embedders.images.transform import PreparedImage
 from embedders.late_interaction import TokenVectors, store_kept, take_rows
-from embedders.model_place import ModelPlace, Runtime
-from embedders.multimodal_recipe import RECIPE_OPTIONS, Recipe, tile_tokens
+from embedders.model_options import ModelPlace, Runtime
+from embedders.multimodal_template import RECIPE_OPTIONS, Recipe, tile_tokens
 from embedders.network_model import NetworkModel
 from embedders.session import OnnxSession
 from embedders.text_model import PROBES, BatchOutput, text_list
@@ -46,7 +46,7 @@ class MultimodalModel(NetworkModel):
     """A late interaction model; has the shape of `embedders.base.Embedder` with images as documents, texts as queries.
 
     ``max_length`` replaces the token limit in the tokenizer's files. ``dtype`` "float16" halves the vectors. The other
-    options are those of `embedders.image_batches.ImageOptions`; here one batch is computed at a time, by all threads,
+    options are those of `embedders.images.batches.ImageOptions`; here one batch is computed at a time, by all threads,
     unless ``batches_at_once`` says otherwise. ``stats`` counts texts and images together, and an image's tokens too.
     Raises ModelNotFoundError, ModelFilesError, DeviceError, or ValueError for options that cannot be.
     """

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from embedders.base import EmbedStats, Texts
 from embedders.catalog import ModelCard
 from embedders.errors import FleetembedError, ModelFilesError
-from embedders.model_place import ModelPlace, Runtime
+from embedders.model_options import ModelPlace, Runtime
 from embedders.text_model import TextModel
 
 # One for all models: a lock of their own would keep them from being pickled.

@@ -22,12 +22,12 @@ from embedders.arrow import dense_array, dense_type
 from embedders.base import EmbedStats, Texts, VectorSpec
 from embedders.catalog import ModelCard
 from embedders.errors import ModelFilesError
-from embedders.hub import files_digest
-from embedders.model_place import ModelPlace, Runtime
+from embedders.files.hub import files_digest
+from embedders.files.safetensors_file import read_safetensors
+from embedders.model_options import ModelPlace, Runtime
 from embedders.network_model import refuse_unknown_options
 from embedders.pooling import l2_normalize
 from embedders.prompts import Use
-from embedders.safetensors_file import read_safetensors
 from embedders.text_model import text_list
 from embedders.tokenization import Limits, Padding, TextTokenizer, read_tokenizer
 

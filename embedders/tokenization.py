@@ -16,7 +16,7 @@ import numpy.typing as npt
 from tokenizers import AddedToken, Encoding, Tokenizer
 
 from embedders.errors import ModelFilesError
-from embedders.json_file import read_json_object
+from embedders.files.json_file import read_json_object
 
 logger = logging.getLogger(__name__)
 

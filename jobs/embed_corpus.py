@@ -14,8 +14,8 @@ import typer
 from rich.console import Console
 
 from pipelines import EmbeddingPipeline
-from pipelines.command import exit_code, run_job, show_plan, show_preview
-from pipelines.config import JobConfig
+from pipelines.config.job import JobConfig
+from terminal.command import exit_code, run_job, show_plan, show_preview
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 errors = Console(stderr=True)

@@ -12,10 +12,10 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from pipelines.command import FAILED, exit_code
-from pipelines.evaluation.baseline import show_comparison
 from pipelines.evaluation.evaluate import MARGIN, Options, evaluate
-from pipelines.evaluation.table import show_results
+from pipelines.evaluation.report.baseline import show_comparison
+from pipelines.evaluation.report.table import show_results
+from terminal.command import FAILED, exit_code
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 

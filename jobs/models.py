@@ -18,8 +18,8 @@ import typer
 from rich.console import Console
 
 from embedders.catalog import ModelCard, families, find_card, list_cards
-from pipelines.command import exit_code
-from pipelines.models_command import download_models, show_model, show_models, verify_models
+from terminal.command import exit_code
+from terminal.models_command import download_models, show_model, show_models, verify_models
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
 errors = Console(stderr=True)

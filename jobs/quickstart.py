@@ -8,11 +8,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from embedders.packaged import export_packaged_minilm
-from pipelines.command import exit_code, run_job
-from pipelines.config_file import load_config
+from embedders.export.packaged import export_packaged_minilm
+from pipelines.config.file import load_config
 from pipelines.search import Searcher, show_answers
-from pipelines.stdlib_corpus import collect_stdlib
+from terminal.command import exit_code, run_job
+from terminal.stdlib_corpus import collect_stdlib
 
 CONFIG = Path("configs/quickstart.yaml")
 QUERIES = ("how do I read a file line by line", "parse a JSON string", "wait for several threads to finish")

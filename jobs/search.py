@@ -14,11 +14,11 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from pipelines.command import exit_code
-from pipelines.config_file import load_config
-from pipelines.contact_sheet import write_sheet
+from pipelines.config.file import load_config
 from pipelines.errors import ConfigError
 from pipelines.search import Searcher, show_hits
+from pipelines.search.contact_sheet import write_sheet
+from terminal.command import exit_code
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 

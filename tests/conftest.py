@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from embedders.model_cache import cache_root
+from embedders.files.cache import cache_root
 
 # Where tests marked ``hub`` look for models.
 USER_CACHE = cache_root()

@@ -12,8 +12,8 @@ import pytest
 
 from embedders.catalog import find_card
 from embedders.errors import ModelNotFoundError
-from embedders.export import export_bert
-from embedders.packaged import export_packaged_minilm, packaged_checkpoint, packaged_minilm
+from embedders.export.bert import export_bert
+from embedders.export.packaged import export_packaged_minilm, packaged_checkpoint, packaged_minilm
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 

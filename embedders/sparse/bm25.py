@@ -31,7 +31,7 @@ from py_rust_stemmers import SnowballStemmer
 from embedders.arrow import SPARSE_TYPE, sparse_array
 from embedders.base import EmbedStats, Texts, VectorSpec
 from embedders.catalog import ModelCard
-from embedders.model_place import ModelPlace, Runtime
+from embedders.model_options import ModelPlace, Runtime
 from embedders.sparse.stopwords import load_stopwords, words_digest
 from embedders.sparse.terms import DROPPED, Stemmer, TermIds, stem_function
 from embedders.sparse.words import Words, slices, split_words, text_column

@@ -19,7 +19,7 @@ from py_rust_stemmers import SnowballStemmer
 from embedders.arrow import sparse_array
 from embedders.base import Texts
 from embedders.catalog import ModelCard
-from embedders.model_place import ModelPlace, Runtime
+from embedders.model_options import ModelPlace, Runtime
 from embedders.sparse.sparse_network import SparseNetwork
 from embedders.sparse.terms import DROPPED, term_id
 from embedders.sparse.wordpieces import PieceWords, WordMemo, WordPieces, read_stopwords

@@ -19,7 +19,7 @@ from embedders.arrow import sparse_array
 from embedders.base import Texts
 from embedders.catalog import ModelCard
 from embedders.errors import ModelFilesError
-from embedders.model_place import ModelPlace, Runtime
+from embedders.model_options import ModelPlace, Runtime
 from embedders.segments import segment_sums
 from embedders.sparse.bm25 import Weighting
 from embedders.sparse.minicoil_words import LOW_BITS, Counted, Lexicon, Meaning

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from embedders.base import Texts
 from embedders.catalog import ModelCard
-from embedders.model_place import ModelPlace, Runtime
+from embedders.model_options import ModelPlace, Runtime
 from embedders.sparse.sparse_network import SparseNetwork
 from embedders.sparse.vocabulary_weights import check_logits, embed_by_vocabulary
 from embedders.text_model import text_list

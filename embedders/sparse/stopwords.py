@@ -13,8 +13,8 @@ from pathlib import Path
 
 from embedders.catalog import ModelCard
 from embedders.errors import ModelFilesError, ModelNotFoundError
-from embedders.hub import resolve_model
-from embedders.model_place import ModelPlace
+from embedders.files.hub import resolve_model
+from embedders.model_options import ModelPlace
 
 
 def load_stopwords(card: ModelCard, language: str, place: ModelPlace) -> frozenset[str]:

@@ -19,8 +19,8 @@ from bm25s.stopwords import STOPWORDS_EN
 from onnx import TensorProto, helper, numpy_helper
 from py_rust_stemmers import SnowballStemmer
 
-from embedders.export import export_bert
-from embedders.packaged import packaged_checkpoint, packaged_minilm
+from embedders.export.bert import export_bert
+from embedders.export.packaged import packaged_checkpoint, packaged_minilm
 
 FOLDER = Path("build/families")
 HIDDEN, COLBERT_DIM, STATIC_DIM = 384, 128, 256

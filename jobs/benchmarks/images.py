@@ -16,9 +16,9 @@ import typer
 from PIL import Image
 from rich.table import Table
 
+from benchmarks.export_efficientnet import export_packaged_efficientnet
 from benchmarks.measuring import Repeats, console, drain, show, take_turns
 from embedders import ImageEmbedding
-from embedders.packaged import export_packaged_efficientnet
 
 # fastembed takes no models of images of one's own: a folder under the name of one of its own does as well.
 NAME = "Qdrant/resnet50-onnx"

@@ -17,8 +17,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from embedders.packaged import export_packaged_minilm
-from pipelines.stdlib_corpus import collect_stdlib
+from embedders.export.packaged import export_packaged_minilm
+from terminal.stdlib_corpus import collect_stdlib
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 BM25 = "Qdrant/bm25"

@@ -14,23 +14,24 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from pipelines import EmbeddingPipeline
-from pipelines.config import JobConfig, QdrantSinkConfig
-from pipelines.config_file import load_config
+from pipelines.config.file import load_config
+from pipelines.config.job import JobConfig
+from pipelines.config.sinks import QdrantSinkConfig
 from pipelines.errors import ConfigError, SinkError
 from pipelines.evaluation import extra
-from pipelines.evaluation.baseline import Comparison, compare, refuse_unlike
 from pipelines.evaluation.beir import BeirDataset, judgements_file, read_dataset
-from pipelines.evaluation.chart import write_charts
-from pipelines.evaluation.engines import Place, choose_engine
-from pipelines.evaluation.files import make_folder, write_runs, writing
+from pipelines.evaluation.engines.choose import Place, choose_engine
+from pipelines.evaluation.engines.points import bytes_a_point, count_points
 from pipelines.evaluation.job import make_job
 from pipelines.evaluation.measure import Examiner, Trial, run_trials
 from pipelines.evaluation.metrics import measure_run
-from pipelines.evaluation.points import bytes_a_point, count_points
-from pipelines.evaluation.results import Embedded, Measurement, Results, load_results
+from pipelines.evaluation.report.baseline import Comparison, compare, refuse_unlike
+from pipelines.evaluation.report.chart import write_charts
+from pipelines.evaluation.report.files import make_folder, write_runs, writing
+from pipelines.evaluation.report.results import Embedded, Measurement, Results, load_results
 from pipelines.evaluation.ways import Searchable, Way, choose_ways
 from pipelines.filesystem import without_credentials
-from pipelines.report import RunReport
+from pipelines.run.report import RunReport
 from pipelines.search import Searcher
 
 MARGIN = 0.01

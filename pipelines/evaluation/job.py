@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from embedders.errors import ModelFilesError, ModelNotFoundError
-from pipelines.config import JobConfig, QdrantSinkConfig, SourceConfig
-from pipelines.config_models import EmbeddingConfig
-from pipelines.corpus_statistics import with_stand_ins
-from pipelines.embedding import RowEmbedder
+from pipelines.config.embeddings import EmbeddingConfig
+from pipelines.config.job import JobConfig
+from pipelines.config.sinks import QdrantSinkConfig
+from pipelines.config.source import SourceConfig
+from pipelines.embed.average_length import with_stand_ins
+from pipelines.embed.row_embedder import RowEmbedder
 from pipelines.errors import ConfigError, SourceError
 
 

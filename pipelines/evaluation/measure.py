@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.config_search import SearchConfig
-from pipelines.evaluation.engines import Engine
+from pipelines.config.search import SearchConfig
+from pipelines.evaluation.engines.choose import Engine
 from pipelines.evaluation.metrics import DEPTH, first_of_each
 from pipelines.evaluation.ways import PAGE, Way
 from pipelines.search import Hit, Searcher

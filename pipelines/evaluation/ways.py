@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from embedders.base import VectorSpec
-from pipelines.config_search import SearchConfig
+from pipelines.config.search import SearchConfig
 from pipelines.evaluation.metrics import DEPTH
 
 # Hits that a search is timed with: a page of results.

@@ -13,10 +13,10 @@ import pyarrow as pa
 from embedders.arrow import dense_array
 from embedders.base import VectorSpec
 from embedders.errors import FleetembedError, ImageError, ModelNotFoundError
-from pipelines.config_models import EmbeddingConfig
-from pipelines.embedding import RowEmbedder, build_query_encoder
+from pipelines.config.embeddings import EmbeddingConfig
+from pipelines.embed.row_embedder import RowEmbedder, build_query_encoder
 from pipelines.errors import ConfigError
-from pipelines.sinks.qdrant_points import vector_lists
+from pipelines.sinks.qdrant.points import vector_lists
 
 
 class QueryEncoder:

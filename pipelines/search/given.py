@@ -7,9 +7,9 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from pipelines.config_models import EmbeddingConfig
+from pipelines.config.embeddings import EmbeddingConfig
 from pipelines.errors import ConfigError
-from pipelines.search.collection import CollectionFacts
+from pipelines.sinks.qdrant.facts import CollectionFacts
 
 Part = TypeVar("Part", bound=BaseModel)
 

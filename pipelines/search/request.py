@@ -7,7 +7,7 @@ from typing import Any
 
 from qdrant_client import models
 
-from pipelines.config_search import SearchConfig
+from pipelines.config.search import SearchConfig
 
 # A query's vectors by name, as Qdrant's models hold them; None where the query has nothing to search with.
 QueryVectors = Mapping[str, Any]

@@ -9,7 +9,7 @@ from typing import Any
 from embedders.catalog import find_card
 from embedders.errors import ModelNotFoundError
 from embedders.factory import make_model
-from pipelines.config_search import RerankConfig
+from pipelines.config.search import RerankConfig
 from pipelines.errors import ConfigError
 from pipelines.search.hits import Hit
 

@@ -12,20 +12,21 @@ from typing import Any, TypeVar
 from qdrant_client import QdrantClient
 
 from embedders.prompts import is_unicode
-from pipelines.config import JobConfig, QdrantSinkConfig
-from pipelines.config_file import load_config
-from pipelines.config_models import EmbeddingConfig
-from pipelines.config_search import RerankConfig, SearchConfig
+from pipelines.config.embeddings import EmbeddingConfig
+from pipelines.config.file import load_config
+from pipelines.config.job import JobConfig
+from pipelines.config.search import RerankConfig, SearchConfig
+from pipelines.config.sinks import QdrantSinkConfig
 from pipelines.errors import ConfigError, SinkError
-from pipelines.search.collection import CollectionFacts, read_facts
 from pipelines.search.encoders import QueryEncoder, shape
 from pipelines.search.filters import Chosen, build_filter
 from pipelines.search.given import validated, with_held_lengths, with_models
 from pipelines.search.hits import Hit, Payload, with_payload_of
 from pipelines.search.request import build_request
 from pipelines.search.rerank import Reranker
-from pipelines.sinks.qdrant_client_factory import open_client
-from pipelines.sinks.qdrant_retry import call
+from pipelines.sinks.qdrant.client import open_client
+from pipelines.sinks.qdrant.facts import CollectionFacts, read_facts
+from pipelines.sinks.qdrant.retry import call
 
 log = logging.getLogger("fleetembed")
 T = TypeVar("T")

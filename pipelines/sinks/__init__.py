@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipelines.config import ParquetSinkConfig, QdrantSinkConfig
+from pipelines.config.sinks import ParquetSinkConfig, QdrantSinkConfig
 from pipelines.sinks.base import Sink
 
 
@@ -10,13 +10,13 @@ def make_sink(config: QdrantSinkConfig | ParquetSinkConfig) -> Sink:
     """Make the sink that a job's configuration names; nothing is opened yet."""
     # Imported by need: qdrant-client takes a worker more than a second to import.
     if isinstance(config, ParquetSinkConfig):
-        from pipelines.sinks.parquet import ParquetSink
+        from pipelines.sinks.parquet.sink import ParquetSink
 
         return ParquetSink(config)
     if config.path is not None:
-        from pipelines.sinks.qdrant_folder import FolderSink
+        from pipelines.sinks.qdrant.folder import FolderSink
 
         return FolderSink(config)
-    from pipelines.sinks.qdrant import QdrantSink
+    from pipelines.sinks.qdrant.sink import QdrantSink
 
     return QdrantSink(config)

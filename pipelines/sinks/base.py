@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from embedders.base import VectorSpec
-from pipelines.schema import RowError
+from pipelines.rows import RowError
 
 
 @dataclass(frozen=True)

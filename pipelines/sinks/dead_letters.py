@@ -8,7 +8,7 @@ import xxhash
 
 from pipelines.errors import SinkError
 from pipelines.filesystem import open_filesystem, without_credentials, write_file
-from pipelines.schema import ERROR_TYPE, is_dead
+from pipelines.rows import ERROR_TYPE, is_dead
 
 DEAD_SCHEMA = pa.schema(
     [

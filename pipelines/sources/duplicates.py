@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import xxhash
 
-from pipelines.config import SourceConfig
+from pipelines.config.source import SourceConfig
 from pipelines.sources.lines import count_lines
 from pipelines.sources.parquet import ids_alone_decide, parquet_records
 from pipelines.sources.read import READ_ERRORS, Repeats, read_records

@@ -9,7 +9,7 @@ from dataclasses import replace
 from difflib import get_close_matches
 from itertools import islice
 
-from pipelines.config import SourceConfig
+from pipelines.config.source import SourceConfig
 from pipelines.errors import SourceError
 from pipelines.filesystem import without_credentials
 from pipelines.sources.files import FoundFile, find_files

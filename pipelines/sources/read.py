@@ -12,12 +12,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipelines.config import SourceConfig
-from pipelines.schema import SOURCE_SCHEMA, RowError, error_array
-from pipelines.sources.exif import read_exif
-from pipelines.sources.image_loader import ImageLoader
+from pipelines.config.source import SourceConfig
+from pipelines.rows import SOURCE_SCHEMA, RowError, error_array
+from pipelines.sources.images.ahead import fetch_images
+from pipelines.sources.images.exif import read_exif
+from pipelines.sources.images.loader import ImageLoader
 from pipelines.sources.parquet import parquet_records
-from pipelines.sources.read_ahead import fetch_images
 from pipelines.sources.rows import Fields, Row, add_to_payload, blocks, parse_rows
 from pipelines.sources.split import STAGE, Record, Split, unreadable
 from pipelines.sources.text_formats import csv_records, jsonl_records, text_records

@@ -12,9 +12,10 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from pipelines.config import SourceConfig
-from pipelines.schema import RowError, content_hash
-from pipelines.sources.image_values import Reference, named_path, parse_image, too_large
+from pipelines.config.source import SourceConfig
+from pipelines.identity import content_hash
+from pipelines.rows import RowError
+from pipelines.sources.images.values import Reference, named_path, parse_image, too_large
 from pipelines.sources.split import STAGE, Oversized, Record, Split, Undecodable
 
 # A block ends here also when it has fewer rows than asked for: long texts and images must not fill the memory.

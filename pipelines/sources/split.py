@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pipelines.schema import RowError
+from pipelines.rows import RowError
 
 Format = Literal["parquet", "jsonl", "csv", "text", "image", "webdataset"]
 STAGE = "read"

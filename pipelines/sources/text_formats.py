@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from pipelines.schema import RowError
+from pipelines.rows import RowError
 from pipelines.sources.lines import MAX_LINE_BYTES, read_chunks, read_lines, without_mark
 from pipelines.sources.split import STAGE, Record, Split
 

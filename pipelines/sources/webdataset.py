@@ -13,10 +13,10 @@ from collections.abc import Iterable, Iterator
 from itertools import groupby
 from typing import Any
 
-from pipelines.config import SourceConfig
-from pipelines.schema import RowError
+from pipelines.config.source import SourceConfig
+from pipelines.rows import RowError
 from pipelines.sources.formats import IMAGE_ENDINGS
-from pipelines.sources.image_values import too_large
+from pipelines.sources.images.values import too_large
 from pipelines.sources.lines import read_chunks
 from pipelines.sources.rows import MEMBER_IMAGE
 from pipelines.sources.split import STAGE, Oversized, Record, Split

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.stdlib_corpus import collect_stdlib
+from terminal.stdlib_corpus import collect_stdlib
 
 
 @pytest.fixture(scope="session")

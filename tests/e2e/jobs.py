@@ -14,7 +14,7 @@ from qdrant_client import QdrantClient
 from rich.console import Console
 
 from pipelines import EmbeddingPipeline
-from pipelines.report import RunReport
+from pipelines.run.report import RunReport
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 Row = dict[str, Any]

@@ -15,7 +15,7 @@ from rich.console import Console
 from embedders import SparseTextEmbedding
 from pipelines import EmbeddingPipeline
 from pipelines.errors import ConfigError
-from pipelines.report import RunReport
+from pipelines.run.report import RunReport
 from pipelines.search import Searcher
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_local")]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from embedders.catalog import find_card
-from pipelines.config_file import load_config
+from pipelines.config.file import load_config
 from tests.conftest import ROOT
 
 

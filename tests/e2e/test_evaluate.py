@@ -15,10 +15,10 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from pipelines.errors import ConfigError, SinkError
-from pipelines.evaluation.baseline import compare
 from pipelines.evaluation.evaluate import Options, evaluate
-from pipelines.evaluation.results import load_results
-from pipelines.evaluation.table import show_results
+from pipelines.evaluation.report.baseline import compare
+from pipelines.evaluation.report.results import load_results
+from pipelines.evaluation.report.table import show_results
 from tests.conftest import ROOT
 from tests.e2e.jobs import MINILM
 

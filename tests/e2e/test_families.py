@@ -12,10 +12,10 @@ from qdrant_client import QdrantClient, models
 
 from embedders import Muvera
 from embedders.arrow import dense_array
-from embedders.export import export_bert
-from pipelines.config_file import load_config
-from pipelines.embedding import RowEmbedder
-from pipelines.report import RunReport
+from embedders.export.bert import export_bert
+from pipelines.config.file import load_config
+from pipelines.embed.row_embedder import RowEmbedder
+from pipelines.run.report import RunReport
 from pipelines.search import Searcher
 from tests.e2e.jobs import MINILM, Job, Row
 

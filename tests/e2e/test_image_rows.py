@@ -8,7 +8,7 @@ import pyarrow.dataset as pads
 import pytest
 
 from tests.e2e.jobs import Job
-from tests.pipelines.sources.images import picture
+from tests.pipelines.sources.images.images import picture
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_local")]
 

@@ -15,16 +15,16 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
+from benchmarks.export_efficientnet import export_packaged_efficientnet
 from embedders import TextEmbedding
 from embedders.catalog import find_card
 from embedders.errors import ModelNotFoundError
-from embedders.packaged import export_packaged_efficientnet
 from pipelines import EmbeddingPipeline
-from pipelines.config_file import load_config
-from pipelines.contact_sheet import write_sheet
+from pipelines.config.file import load_config
 from pipelines.errors import ConfigError
-from pipelines.report import RunReport
+from pipelines.run.report import RunReport
 from pipelines.search import Searcher
+from pipelines.search.contact_sheet import write_sheet
 from tests.synthetic_graphs import pooled
 from tests.synthetic_models import Plan, build_network
 

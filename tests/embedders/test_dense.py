@@ -14,11 +14,11 @@ from fastembed import TextEmbedding as FastembedTextEmbedding
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from embedders.api.facade import READ_AHEAD
+from embedders.api.text_embedding import TextEmbedding
 from embedders.catalog import load_cards
 from embedders.errors import DeviceError, ModelFilesError, ModelNotFoundError
-from embedders.facade import READ_AHEAD
 from embedders.session import cuda_devices
-from embedders.text_embedding import TextEmbedding
 from tests.model_fixtures import MINILM, Kind, write_synthetic_model
 
 ODD_TEXTS = [

@@ -16,7 +16,7 @@ from embedders import ImageEmbedding, ImageError, ModelFilesError, ModelNotFound
 from embedders.arrow import dense_matrix
 from embedders.catalog import load_cards
 from embedders.factory import make_embedder
-from embedders.image_batches import ordered_map
+from embedders.images.batches import ordered_map
 from tests.image_model_fixtures import (
     clip_config,
     convnext_config,

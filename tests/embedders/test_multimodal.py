@@ -11,7 +11,7 @@ from fastembed import LateInteractionMultimodalEmbedding as Fastembed
 from embedders import ImageError, LateInteractionMultimodalEmbedding, ModelFilesError, ModelNotFoundError
 from embedders.catalog import find_card
 from embedders.factory import make_embedder
-from embedders.multimodal_recipe import Recipe, tile_tokens
+from embedders.multimodal_template import Recipe, tile_tokens
 from tests.image_model_fixtures import (
     encoded,
     idefics3_config,

@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
+from embedders.api.sparse_embedding import from_arrow
 from embedders.catalog import find_card
 from embedders.errors import ModelFilesError
 from embedders.factory import make_model
-from embedders.sparse.sparse_embedding import from_arrow
 from tests.embedders.texts import ODD_TEXTS
 from tests.synthetic_models import build_network, plan_of
 

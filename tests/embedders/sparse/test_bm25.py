@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from py_rust_stemmers import SnowballStemmer
 
+from embedders.api.sparse_embedding import SparseEmbedding
+from embedders.api.sparse_text_embedding import SparseTextEmbedding
 from embedders.arrow import SPARSE_TYPE
-from embedders.sparse.sparse_embedding import SparseEmbedding
 from embedders.sparse.terms import term_id
-from embedders.sparse_text_embedding import SparseTextEmbedding
 
 TRICKY = [
     "",

@@ -10,7 +10,7 @@ from fastembed import SparseTextEmbedding as FastembedSparse
 from py_rust_stemmers import SnowballStemmer
 
 from embedders import ModelFilesError, SparseTextEmbedding
-from embedders.export import export_bert
+from embedders.export.bert import export_bert
 from embedders.sparse.terms import term_id
 from tests.embedders.texts import ODD_TEXTS
 from tests.synthetic_models import build_network

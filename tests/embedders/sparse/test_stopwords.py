@@ -9,7 +9,7 @@ from huggingface_hub import constants
 
 from embedders.catalog import ModelCard
 from embedders.errors import ModelFilesError, ModelNotFoundError
-from embedders.model_place import ModelPlace
+from embedders.model_options import ModelPlace
 from embedders.sparse.stopwords import load_stopwords
 from tests.hub_server import HubServer
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from pipelines.config import JobConfig, QdrantSinkConfig
-from pipelines.config_file import load_config
+from pipelines.config.file import load_config
+from pipelines.config.job import JobConfig
+from pipelines.config.sinks import QdrantSinkConfig
 from pipelines.errors import ConfigError, SourceError
 from pipelines.evaluation.job import make_job
 

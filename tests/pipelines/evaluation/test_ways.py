@@ -8,7 +8,7 @@ import numpy as np
 
 from embedders.arrow import SPARSE_TYPE, dense_type, multivector_type
 from embedders.base import VectorSpec
-from pipelines.config_search import SearchConfig
+from pipelines.config.search import SearchConfig
 from pipelines.evaluation.ways import Searchable, Way, choose_ways
 
 DENSE = VectorSpec("dense", dense_type(8, np.float32), dim=8)

@@ -12,10 +12,11 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from pipelines.config import JobConfig
-from pipelines.config_file import load_config
-from pipelines.job_facts import checked_embedder, job_facts
-from pipelines.schema import CHUNK_SCHEMA, identify
+from pipelines.config.file import load_config
+from pipelines.config.job import JobConfig
+from pipelines.embed.checked import checked_embedder, job_facts
+from pipelines.identity import identify
+from pipelines.rows import CHUNK_SCHEMA
 from pipelines.search import Searcher
 from pipelines.sinks import make_sink
 

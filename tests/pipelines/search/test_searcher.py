@@ -11,7 +11,7 @@ import pytest
 from qdrant_client import QdrantClient, models
 
 from embedders import Muvera, TextCrossEncoder, TextEmbedding
-from pipelines.config_search import SearchConfig
+from pipelines.config.search import SearchConfig
 from pipelines.errors import ConfigError, SinkError
 from pipelines.search import Hit, Searcher
 from tests.pipelines.search.conftest import DOCUMENTS, Collection, embeddings_of

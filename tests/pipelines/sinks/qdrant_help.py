@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 from qdrant_client import QdrantClient
 
-from pipelines.config import QdrantSinkConfig
+from pipelines.config.sinks import QdrantSinkConfig
 from pipelines.sinks import make_sink
 from pipelines.sinks.base import JobFacts, Sink, WriteResult
 

@@ -11,7 +11,8 @@ import pyarrow as pa
 
 from embedders.arrow import SPARSE_TYPE, dense_array, dense_type, sparse_array
 from embedders.base import VectorSpec
-from pipelines.schema import CHUNK_SCHEMA, identify
+from pipelines.identity import identify
+from pipelines.rows import CHUNK_SCHEMA
 from pipelines.sinks.base import JobFacts
 
 DIM = 4

@@ -7,7 +7,7 @@ import pyarrow.dataset as ds
 import pytest
 
 from pipelines.errors import SinkError
-from pipelines.schema import IMAGE_COLUMN, SOURCE_SCHEMA, RowError, add_errors
+from pipelines.rows import IMAGE_COLUMN, SOURCE_SCHEMA, RowError, add_errors
 from pipelines.sinks.dead_letters import write_dead
 from tests.pipelines.sinks import rows
 

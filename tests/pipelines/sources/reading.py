@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from hypothesis import HealthCheck, settings
 
-from pipelines.config import SourceConfig
-from pipelines.schema import SOURCE_SCHEMA
+from pipelines.config.source import SourceConfig
+from pipelines.rows import SOURCE_SCHEMA
 from pipelines.sources import find_duplicates, plan_source, read_split, scan_split
 
 FILES_OF_A_TEST = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

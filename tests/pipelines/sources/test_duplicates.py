@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.config import SourceConfig
+from pipelines.config.source import SourceConfig
 from pipelines.sources import find_duplicates, plan_source, scan_split
 from tests.pipelines.sources.reading import (
     FILES_OF_A_TEST,

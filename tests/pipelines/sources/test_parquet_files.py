@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.config import SourceConfig
+from pipelines.config.source import SourceConfig
 from pipelines.sources import plan_source, read_split
 from tests.pipelines.sources.reading import (
     messages,

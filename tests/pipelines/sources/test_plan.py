@@ -8,7 +8,7 @@ import fsspec
 import pyarrow as pa
 import pytest
 
-from pipelines.config import SourceConfig
+from pipelines.config.source import SourceConfig
 from pipelines.errors import SourceError
 from pipelines.sources import plan_source
 from tests.pipelines.sources.reading import (

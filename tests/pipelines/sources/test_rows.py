@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.config import SourceConfig
+from pipelines.config.source import SourceConfig
 from pipelines.sources import plan_source, read_split
 from tests.pipelines.sources.reading import (
     messages,

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.config import SourceConfig
+from pipelines.config.source import SourceConfig
 from pipelines.sources import number_lines, plan_source, read_split, scan_split
 from tests.pipelines.sources.reading import (
     FILES_OF_A_TEST,

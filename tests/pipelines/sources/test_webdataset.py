@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.pipelines.sources.images import picture
+from tests.pipelines.sources.images.images import picture
 from tests.pipelines.sources.reading import FILES_OF_A_TEST, PACKERS, messages, read, read_once
 from tests.pipelines.sources.test_tar import pack
 

@@ -1,0 +1,1 @@
+"""The classes that fastembed's users know."""

@@ -1,0 +1,89 @@
+"""LateInteractionTextEmbedding: one door to every late interaction text model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from embedders.api.facade import READ_AHEAD, SizedFacade
+from embedders.batching import take_lists
+from embedders.late_interaction import TokenVectors
+from embedders.prompts import Use
+from embedders.text_model import text_list
+
+Matrix = npt.NDArray[np.floating]
+
+
+class LateInteractionTextEmbedding(SizedFacade):
+    """A late interaction model by its name: a (tokens, dim) matrix a text.
+
+    Options beside the shared ones: ``max_length`` and ``dtype`` of `embedders.late_interaction.LateInteraction`.
+    """
+
+    FAMILIES = ("late_interaction",)
+
+    @classmethod
+    def add_custom_model(
+        cls,
+        model: str,
+        sources: Any,
+        dim: int,
+        model_file: str | None = None,
+        options: Mapping[str, Any] | None = None,
+        **facts: Any,
+    ) -> None:
+        """Add a model of one's own for this process, under a name of its own.
+
+        ``options`` are those in the table of `embedders.late_interaction` (``query_marker``, ``query_length``, ...).
+        ``sources`` is a local folder, {"hf": repository}, or anything with attributes ``hf`` and ``url``. ``facts`` are
+        ``description``, ``license``, ``size_in_gb``, ``additional_files``, ``output_name`` (the graph's first output
+        unless given). Raises ValueError for a name that is taken.
+        """
+        options = dict(options or {})
+        cls._add("late_interaction", model, sources, dim=dim, model_file=model_file, options=options, **facts)
+
+    def embed(self, documents: str | Iterable[str], batch_size: int = 256) -> Iterator[Matrix]:
+        """Yield a (tokens, dim) matrix a document, in order.
+
+        ``documents`` may be endless: at most max(batch_size, 1,024) are read ahead. ``batch_size`` is the most
+        documents one model call gets; the token budget usually stops it earlier.
+        """
+        return self._embed_lazily(documents, batch_size, "passage")
+
+    def passage_embed(self, texts: str | Iterable[str], batch_size: int = 256) -> Iterator[Matrix]:
+        """Same as ``embed``."""
+        return self.embed(texts, batch_size)
+
+    def query_embed(self, query: str | Iterable[str], batch_size: int = 256) -> Iterator[Matrix]:
+        """Yield a (tokens, dim) matrix a query, with the query side of the model; queries share model calls."""
+        return self._embed_lazily(query, batch_size, "query")
+
+    def embed_tokens(self, texts: Sequence[str]) -> TokenVectors:
+        """Embed documents as one matrix of token vectors with offsets."""
+        vectors: TokenVectors = self.model.embed_tokens(text_list(texts))
+        return vectors
+
+    def token_count(
+        self,
+        texts: str | Iterable[str],
+        batch_size: int = 1024,
+        is_doc: bool = True,
+        include_extension: bool = False,
+    ) -> int:
+        """Count the texts' tokens; ``include_extension`` counts markers, and the mask tokens of queries, too."""
+        return sum(
+            int(self.model.token_count(some, is_doc=is_doc, include_extension=include_extension))
+            for some in take_lists(texts, batch_size)
+        )
+
+    def _embed_lazily(self, texts: str | Iterable[str], batch_size: int, use: Use) -> Iterator[Matrix]:
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be 1 or more, got {batch_size}")
+        return (
+            vectors
+            for some in take_lists(texts, max(batch_size, READ_AHEAD))
+            for vectors in self.model.embed_tokens(some, use=use, max_rows=batch_size)
+        )

@@ -1,0 +1,61 @@
+"""LateInteractionMultimodalEmbedding: one door to the late interaction models of images and texts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from embedders.api.facade import READ_AHEAD, SizedFacade
+from embedders.batching import take_lists
+from embedders.images.batches import Images, image_sources, one_or_many
+from embedders.images.decoding import ImageSource
+
+Matrix = npt.NDArray[np.floating]
+
+
+class LateInteractionMultimodalEmbedding(SizedFacade):
+    """A late interaction model of images and texts by its name: a (tokens, dim) matrix an image or text.
+
+    Options beside the shared ones: ``max_length``, ``dtype``, ``max_pixels``, ``reduced_decoding``,
+    ``decode_threads``, ``batches_at_once`` and ``pixel_budget`` of `embedders.multimodal.MultimodalModel`.
+    """
+
+    FAMILIES = ("multimodal",)
+
+    def embed_image(self, images: ImageSource | Images, batch_size: int = 2) -> Iterator[Matrix]:
+        """Yield a (tokens, dim) matrix an image, in order.
+
+        ``images`` is one image or an iterable of them, which may be endless. ``batch_size`` is the most images one
+        model call gets; the pixel budget usually stops it earlier. Raises ImageError, a ValueError, naming an image
+        that cannot be read.
+        """
+        _check(batch_size)
+        matrices: Iterator[Matrix] = self.model.embed_each(image_sources(one_or_many(images)), max_rows=batch_size)
+        return matrices
+
+    def embed_text(self, documents: str | Iterable[str], batch_size: int = 256) -> Iterator[Matrix]:
+        """Yield a (tokens, dim) matrix a text, in order; texts are what images are searched with.
+
+        Vectors of padding are left out, so that a text's matrix does not depend on its neighbours. ``batch_size`` is
+        the most texts one model call gets.
+        """
+        _check(batch_size)
+        return (
+            vectors
+            for some in take_lists(documents, max(batch_size, READ_AHEAD))
+            for vectors in self.model.embed_tokens(some, max_rows=batch_size)
+        )
+
+    def token_count(self, texts: str | Iterable[str], batch_size: int = 1024, include_extension: bool = False) -> int:
+        """Count the texts' tokens; ``include_extension`` counts what the model puts around them, too."""
+        return sum(
+            int(self.model.token_count(some, include_extension=include_extension))
+            for some in take_lists(texts, batch_size)
+        )
+
+
+def _check(batch_size: int) -> None:
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be 1 or more, got {batch_size}")

@@ -1,0 +1,68 @@
+"""SparseTextEmbedding: one door to every sparse model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Literal
+
+from embedders.api.facade import READ_AHEAD, EmbeddingFacade
+from embedders.api.sparse_embedding import SparseEmbedding, from_arrow
+from embedders.batching import take_lists
+
+CUSTOM_FAMILIES = ("splade", "neural_sparse", "bm42", "minicoil")
+
+
+class SparseTextEmbedding(EmbeddingFacade):
+    """A sparse model by its name: weights of some terms a text.
+
+    The families' own options: `embedders.sparse.bm25.Bm25`, `embedders.sparse.splade.Splade`,
+    `embedders.sparse.neural_sparse.NeuralSparse`, `embedders.sparse.bm42.Bm42`, `embedders.sparse.minicoil.MiniCoil`.
+    """
+
+    FAMILIES = ("splade", "bm42", "bm25", "minicoil", "neural_sparse")
+
+    @classmethod
+    def add_custom_model(
+        cls,
+        model: str,
+        sources: Any,
+        family: Literal["splade", "neural_sparse", "bm42", "minicoil"] = "splade",
+        model_file: str | None = None,
+        requires_idf: bool | None = None,
+        options: Mapping[str, Any] | None = None,
+        **facts: Any,
+    ) -> None:
+        """Add a model of one's own for this process: its graph, and which ``family`` turns that into weights.
+
+        The graph gives logits over the vocabulary (splade, neural_sparse), attention (bm42) or token vectors
+        (minicoil). ``sources`` is a local folder, {"hf": repository}, or anything with attributes ``hf`` and ``url``.
+        ``facts`` are ``description``, ``license``, ``size_in_gb``, ``additional_files``, ``output_name`` (the graph's
+        first output unless given). ``requires_idf`` asks the store for idf, as BM42 and miniCOIL need. Raises
+        ValueError for a name that is taken or a family that there is not.
+        """
+        if family not in CUSTOM_FAMILIES:
+            raise ValueError(f"family must be splade, neural_sparse, bm42 or minicoil, got {family!r}")
+        idf = family in ("bm42", "minicoil") if requires_idf is None else requires_idf
+        known: dict[str, Any] = {"model_file": model_file, "requires_idf": idf, "options": dict(options or {})}
+        cls._add(family, model, sources, **known, **facts)
+
+    def embed(self, documents: str | Iterable[str], batch_size: int = READ_AHEAD) -> Iterator[SparseEmbedding]:
+        """Embed documents, or one, in order; reads ``batch_size`` of them ahead.
+
+        Raises, when first iterated, ValueError for a ``batch_size`` below 1.
+        """
+        for batch in take_lists(documents, batch_size):
+            yield from from_arrow(self.embed_arrow(batch))
+
+    def passage_embed(self, texts: str | Iterable[str], batch_size: int = READ_AHEAD) -> Iterator[SparseEmbedding]:
+        """The same as `embed`."""
+        return self.embed(texts, batch_size)
+
+    def query_embed(self, query: str | Iterable[str], batch_size: int = READ_AHEAD) -> Iterator[SparseEmbedding]:
+        """Embed queries, or one, with the query side of the model."""
+        for batch in take_lists(query, batch_size):
+            yield from from_arrow(self.embed_queries_arrow(batch))
+
+    def token_count(self, texts: str | Iterable[str], batch_size: int = 1024) -> int:
+        """Count the tokens the model would get for these texts."""
+        return sum(int(self.model.token_count(some)) for some in take_lists(texts, batch_size))

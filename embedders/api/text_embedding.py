@@ -1,0 +1,92 @@
+"""TextEmbedding: one door to every dense text model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from embedders.api.facade import READ_AHEAD, SizedFacade
+from embedders.batching import take_lists
+from embedders.catalog.custom import pooling_name
+from embedders.dense import PASSAGE_TASK, QUERY_TASK
+from embedders.prompts import Use
+from embedders.text_model import text_list
+
+Vector = npt.NDArray[np.floating]
+
+
+class TextEmbedding(SizedFacade):
+    """A dense text model by its name: one vector a text.
+
+    Options beside the shared ones: ``max_length``, ``dim``, ``prompts``, ``task_id`` and ``dtype`` of
+    `embedders.dense.DenseModel`. Prompts are none unless asked for: ``prompts="auto"`` takes those of the model's card.
+    """
+
+    FAMILIES = ("dense", "static")
+    DEFAULT_MODEL = "BAAI/bge-small-en-v1.5"
+
+    @classmethod
+    def add_custom_model(
+        cls,
+        model: str,
+        pooling: Any,
+        normalization: bool,
+        sources: Any,
+        dim: int,
+        model_file: str | None = None,
+        **facts: Any,
+    ) -> None:
+        """Add a model of one's own for this process, under a name of its own.
+
+        ``pooling`` is "cls", "mean", "last_token" or "none" (fastembed's PoolingType works too). ``sources`` is a local
+        folder, {"hf": repository}, or anything with attributes ``hf`` and ``url``. ``facts`` are ``description``,
+        ``license``, ``size_in_gb``, ``additional_files``, ``output_name`` (the graph's first output unless given) and
+        further fields of ModelCard, such as ``prompts`` and ``matryoshka``. Pooling, dimension and output are checked
+        when the model is loaded. Raises ValueError for a name that is taken or a value that cannot be.
+        """
+        pool = pooling_name(pooling)
+        cls._add(
+            "dense", model, sources, pooling=pool, normalize=normalization, dim=dim, model_file=model_file, **facts
+        )
+
+    def embed(
+        self, documents: str | Iterable[str], batch_size: int = 256, *, task_id: int | str | None = None
+    ) -> Iterator[Vector]:
+        """Yield a (dim,) vector a document, in order.
+
+        ``documents`` may be endless: at most max(batch_size, 1,024) are read ahead. ``batch_size`` is the most
+        documents one model call gets; the token budget usually stops it earlier.
+        """
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be 1 or more, got {batch_size}")
+        return self._embed_lazily(documents, batch_size, "passage", task_id)
+
+    def query_embed(self, query: str | Iterable[str], batch_size: int = 256) -> Iterator[Vector]:
+        """Yield a vector a query; with the query's prompt, and of a model with tasks the one for queries."""
+        return self._embed_lazily(query, batch_size, "query", self._task(QUERY_TASK))
+
+    def passage_embed(self, texts: str | Iterable[str], batch_size: int = 256) -> Iterator[Vector]:
+        """Yield a vector a document; as ``embed``, but of a model with tasks always the one for passages."""
+        return self._embed_lazily(texts, batch_size, "passage", self._task(PASSAGE_TASK))
+
+    def embed_array(self, texts: Sequence[str]) -> npt.NDArray[np.floating]:
+        """Embed documents as one matrix (texts, dim), in order."""
+        matrix: npt.NDArray[np.floating] = self.model.embed_array(text_list(texts))
+        return matrix
+
+    def token_count(self, texts: str | Iterable[str], batch_size: int = 1024) -> int:
+        """Count the tokens the model would get for these texts."""
+        return sum(int(self.model.token_count(some)) for some in take_lists(texts, batch_size))
+
+    def _task(self, name: str) -> str | None:
+        return name if self.card.options.get("tasks") else None
+
+    def _embed_lazily(
+        self, documents: str | Iterable[str], batch_size: int, use: Use, task_id: int | str | None
+    ) -> Iterator[Vector]:
+        task = {} if task_id is None else {"task_id": task_id}
+        for some in take_lists(documents, max(batch_size, READ_AHEAD)):
+            yield from self.model.embed_array(some, use=use, max_rows=batch_size, **task)

@@ -1,0 +1,1 @@
+"""ONNX folders from checkpoints, without torch."""

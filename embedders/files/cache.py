@@ -1,0 +1,254 @@
+"""The model cache: one flat folder of real files a source, with a manifest of their sizes and sha256.
+
+``<root>/<slot name>/`` holds the files and ``.manifest.json``; a file counts only once the manifest names it.
+``<root>/.locks`` and ``<root>/.staging`` serve whoever is filling a slot, ``<root>/.digests`` remembers hashes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import urlsplit
+
+from filelock import FileLock, Timeout
+
+from embedders.errors import ModelFilesError
+from embedders.files.download import DownloadError, file_sha256
+
+MANIFEST = ".manifest.json"
+# A file changed twice within one tick of the file system's clock looks the same; git calls such a stamp racy.
+RACY_SECONDS = 2.0
+
+
+def cache_root(cache_dir: str | Path | None = None) -> Path:
+    """The cache's folder: the argument, else FLEETEMBED_CACHE_DIR, else FASTEMBED_CACHE_PATH, else the user's cache."""
+    chosen = cache_dir or os.environ.get("FLEETEMBED_CACHE_DIR") or os.environ.get("FASTEMBED_CACHE_PATH")
+    if chosen:
+        return Path(chosen).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "fleetembed"
+
+
+@dataclass(frozen=True)
+class FileFacts:
+    """What is recorded of a file: size in bytes and hex sha256."""
+
+    size: int
+    sha256: str
+
+    @classmethod
+    def of(cls, path: Path) -> FileFacts:
+        """Facts of the file at ``path``, which is read whole."""
+        return cls(path.stat().st_size, file_sha256(path))
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Contents of a slot: where the files came from, their facts, and which optional ones the source lacks."""
+
+    revision: str | None = None
+    files: Mapping[str, FileFacts] = field(default_factory=dict)
+    absent: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Files of a model, relative to its folder: what it cannot do without, and what is taken if the source has it."""
+
+    required: tuple[str, ...]
+    optional: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One source's place in the cache."""
+
+    root: Path
+    name: str
+
+    @property
+    def path(self) -> Path:
+        """The folder that holds the files."""
+        return self.root / self.name
+
+    def manifest(self) -> Manifest:
+        """The slot's manifest; an empty one where it is missing or unreadable."""
+        try:
+            data = json.loads((self.path / MANIFEST).read_text(encoding="utf-8"))
+            files = {name: FileFacts(**facts) for name, facts in data["files"].items()}
+            return Manifest(data["revision"], files, frozenset(data["absent"]))
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            return Manifest()
+
+    def gaps(self, wanted: Wanted, *, verify: bool = False) -> dict[str, str]:
+        """Files that cannot be used as they are, each with the reason; ``verify`` reads and hashes all of them."""
+        manifest = self.manifest()
+        gaps = {}
+        for name in (*wanted.required, *wanted.optional):
+            facts = manifest.files.get(name)
+            if facts is not None:
+                problem = _damage(self.path / name, facts, verify=verify)
+            elif name in manifest.absent and name not in wanted.required:
+                problem = None
+            else:
+                problem = "is not in the cache"
+            if problem:
+                gaps[name] = problem
+        return gaps
+
+    @contextmanager
+    def filling(self, timeout: float) -> Iterator[Path]:
+        """Hold the slot's lock, against other processes too; gives an empty staging folder on the same file system.
+
+        Raises DownloadError when another process holds the lock for ``timeout`` seconds.
+        """
+        lock = self.root / ".locks" / f"{self.name}.lock"
+        stage = self.root / ".staging" / self.name
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            guard = FileLock(lock, timeout=timeout)
+            guard.acquire()
+        except Timeout:
+            raise DownloadError(f"another process has held {lock} for {timeout:g} s: is its download stuck?") from None
+        try:
+            # What a killed process left behind is in the way, and only its successor may clear it.
+            shutil.rmtree(stage, ignore_errors=True)
+            stage.mkdir(parents=True)
+            yield stage
+        finally:
+            shutil.rmtree(stage, ignore_errors=True)
+            guard.release()
+
+    def publish(self, stage: Path, names: Iterable[str], revision: str | None, absent: Iterable[str] = ()) -> None:
+        """Move staged files into the slot, then name them in the manifest. The caller holds the lock."""
+        facts = {name: FileFacts.of(stage / name) for name in names}
+        for name in facts:
+            target = self.path / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            (stage / name).replace(target)
+        before = self.manifest()
+        files = {**before.files, **facts}
+        missing = (before.absent | set(absent)) - set(files)
+        data = {
+            "revision": revision,
+            "files": {name: asdict(item) for name, item in sorted(files.items())},
+            "absent": sorted(missing),
+        }
+        self.path.mkdir(parents=True, exist_ok=True)
+        _write_json(self.path / MANIFEST, data)
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Make ``target`` a real file with ``source``'s content: a hard link, or a copy on another file system."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    real = source.resolve(strict=True)
+    # Copying onto an earlier hard link would write into the file it is linked to.
+    target.unlink(missing_ok=True)
+    try:
+        os.link(real, target)
+    except OSError:
+        shutil.copyfile(real, target)
+
+
+def files_digest(folder: str | Path, files: Iterable[str]) -> str:
+    """Hex sha256 over the names (relative to ``folder``) and contents of ``files``, whatever their order.
+
+    Hashes are remembered in the cache folder by the file's path, size, inode and times of change, so that large
+    files are read once. Raises ModelFilesError naming the file that is missing.
+    """
+    folder = Path(folder).resolve()
+    memory = cache_root() / ".digests" / f"{_short_hash(str(folder))}.json"
+    known = _read_json(memory)
+    fresh: dict[str, Any] = {}
+    digest = hashlib.sha256()
+    for name in sorted(set(files)):
+        try:
+            stamp = _stamp(folder / name)
+            entry = known.get(name)
+            if not (isinstance(entry, list) and len(entry) == 2 and entry[0] == stamp):
+                entry = fresh[name] = [stamp, file_sha256(folder / name)]
+        except OSError as error:
+            raise ModelFilesError(f"{folder / name} cannot be read: {error.strerror}") from None
+        digest.update(f"{name}\0{entry[1]}\n".encode())
+    settled = {name: entry for name, entry in fresh.items() if _settled(folder / name, entry[0])}
+    if settled:
+        # A cache that cannot be written costs time at the next start, nothing else.
+        with suppress(OSError):
+            memory.parent.mkdir(parents=True, exist_ok=True)
+            _write_json(memory, {**known, **settled})
+    return digest.hexdigest()
+
+
+def hub_slot(root: Path, repo: str) -> Slot:
+    """The slot of a repository on the hub."""
+    return Slot(root, repo.replace("/", "--"))
+
+
+def archive_slot(root: Path, url: str) -> Slot:
+    """The slot of an archive at a URL."""
+    name = PurePosixPath(urlsplit(url).path).name.split(".")[0]
+    return Slot(root, f"url--{name}--{_short_hash(url)}")
+
+
+def local_slot(root: Path, folder: Path) -> Slot:
+    """The slot for real files made from a folder of links."""
+    real = folder.resolve()
+    return Slot(root, f"local--{real.name}--{_short_hash(str(real))}")
+
+
+def identity(folder: Path, names: Iterable[str]) -> str:
+    """Hex sha256 over which files the names lead to, with their size, inode and time of modification."""
+    # Not the inode's time of change: hard-linking the file renews it.
+    stamps = [(name, str((folder / name).resolve()), _stamp(folder / name)[:3]) for name in sorted(set(names))]
+    return hashlib.sha256(json.dumps(stamps).encode()).hexdigest()
+
+
+def _damage(path: Path, facts: FileFacts, *, verify: bool) -> str | None:
+    try:
+        size = path.stat().st_size
+        if size != facts.size:
+            return f"has {size} bytes, not the {facts.size} it was stored with"
+        if verify and file_sha256(path) != facts.sha256:
+            return f"no longer has the sha256 it was stored with, {facts.sha256}"
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    return None
+
+
+def _stamp(path: Path) -> list[int]:
+    stat = path.stat()
+    return [stat.st_size, stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns]
+
+
+def _settled(path: Path, stamp: list[int]) -> bool:
+    with suppress(OSError):
+        return _stamp(path) == stamp and time.time() - max(stamp[2:]) / 1e9 > RACY_SECONDS
+    return False
+
+
+def _short_hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    with suppress(OSError, ValueError):
+        data = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(data, dict):
+            return data
+    return {}
+
+
+def _write_json(path: Path, data: Any) -> None:
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, delete=False) as file:
+        json.dump(data, file, indent=1)
+    # Replaced in one step: a reader sees the old file or the new one. Temporary files are made for one user only.
+    Path(file.name).chmod(0o644)
+    Path(file.name).replace(path)

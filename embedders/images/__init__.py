@@ -1,0 +1,1 @@
+"""Images as models take them: decoded, transformed, in batches."""

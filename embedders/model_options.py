@@ -1,0 +1,74 @@
+"""Where a model's files may be, and what runs its network: the arguments that all models share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from embedders.catalog import ModelCard
+from embedders.files.hub import resolve_model
+from embedders.session import Cuda, Provider, SessionSettings
+
+
+@dataclass(frozen=True)
+class ModelPlace:
+    """Where a model's files may be; the arguments of `embedders.files.hub.resolve_model`."""
+
+    cache_dir: str | Path | None = None
+    specific_model_path: str | Path | None = None
+    local_files_only: bool = False
+
+    def folder(self, card: ModelCard) -> Path:
+        """Find the card's files, downloading them if need be; raises ModelNotFoundError or ModelFilesError."""
+        return resolve_model(
+            card,
+            cache_dir=self.cache_dir,
+            specific_model_path=self.specific_model_path or card.path,
+            local_files_only=self.local_files_only,
+        )
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """What runs a model's network. Families without a network ignore all of it.
+
+    ``threads``, ``cuda``, ``providers``, ``allow_spinning``, ``session_options``, ``session_config`` and
+    ``provider_options`` are those of SessionSettings. One model works on one device, the first of ``device_ids``.
+    ``lazy_load`` puts off the loading to the first text. ``token_budget`` is what one model call may hold in tokens,
+    padding included (None: a measured default for the device). ``enable_cpu_mem_arena`` is ONNX Runtime's session
+    option: False gives memory back after every call, at some cost of speed.
+    """
+
+    threads: int | None = None
+    providers: Sequence[Provider] | None = None
+    cuda: Cuda = "auto"
+    device_ids: Sequence[int] | None = None
+    lazy_load: bool = False
+    token_budget: int | None = None
+    allow_spinning: bool = True
+    enable_cpu_mem_arena: bool | None = None
+    session_options: Mapping[str, Any] = field(default_factory=dict)
+    session_config: Mapping[str, str] = field(default_factory=dict)
+    provider_options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.token_budget is not None and self.token_budget < 1:
+            raise ValueError(f"token_budget must be 1 or more, got {self.token_budget}; None chooses for the device")
+        # What they hold is wrong before any file is looked for.
+        self.session_settings()
+
+    def session_settings(self) -> SessionSettings:
+        """Settings of the model's session; raises ValueError for values that do not fit together."""
+        arena = {} if self.enable_cpu_mem_arena is None else {"enable_cpu_mem_arena": self.enable_cpu_mem_arena}
+        return SessionSettings(
+            threads=self.threads,
+            cuda=self.cuda,
+            providers=self.providers,
+            device_id=self.device_ids[0] if self.device_ids else None,
+            allow_spinning=self.allow_spinning,
+            provider_options=self.provider_options or {},
+            session_options={**arena, **(self.session_options or {})},
+            session_config=self.session_config or {},
+        )

@@ -1,0 +1,1 @@
+"""MUVERA: multivectors as single vectors, fixed dimensional encodings (arXiv 2405.19504)."""

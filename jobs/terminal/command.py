@@ -1,0 +1,68 @@
+"""Running a job from a command line: one message for an error, an exit code, no traceback."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pandas as pd
+from rich.console import Console
+from rich.filesize import decimal
+from rich.table import Table
+from rich.text import Text
+
+from embedders.errors import FleetembedError
+from pipelines.errors import ConfigError
+from pipelines.pipeline import EmbeddingPipeline, JobPlan
+
+FAILED, BAD_CONFIG = 1, 2
+
+
+def exit_code(action: Callable[[], int | None], console: Console) -> int:
+    """Carry an action out; a user's error becomes one red message, and 1, or 2 where the configuration is wrong."""
+    try:
+        return action() or 0
+    except FleetembedError as error:
+        console.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
+        return BAD_CONFIG if isinstance(error, ConfigError) else FAILED
+    except KeyboardInterrupt:
+        console.print("stopped; what was written stays, run the job again to go on from there", style="yellow")
+        return FAILED
+
+
+def run_job(config: Path, overrides: Sequence[str], console: Console) -> int:
+    """Run a job; 0 all well, 1 failed or interrupted, 2 bad configuration, 3 done but with dead letters."""
+    return exit_code(lambda: EmbeddingPipeline.from_config(config, overrides).run(console=console).exit_code, console)
+
+
+def show_plan(plan: JobPlan, console: Console) -> None:
+    """Print what a run would do."""
+    passed_over = f"; {plan.skipped_files:,} files of unknown kind are passed over" if plan.skipped_files else ""
+    files = "1 file" if plan.files == 1 else f"{plan.files:,} files"
+    console.print(f"would read {files}, {decimal(plan.bytes)}{passed_over}")
+    models = Table("embedding", "model", "kind", "dimension", "fingerprint", box=None)
+    for name, facts in plan.models.items():
+        models.add_row(name, facts["model"], facts["kind"], str(facts["dim"] or ""), _short(facts["fingerprint"]))
+    console.print(models)
+    for notice in plan.notices:
+        console.print(Text(notice, style="yellow"), soft_wrap=True)
+    for sink in plan.sinks:
+        there = f"it holds {sink['points']:,} points" if sink.get("exists") else "it will be created"
+        console.print(Text(f"would write to {sink['type']} {sink['place']}; {there}"), soft_wrap=True)
+    console.print(f"job fingerprint {_short(plan.fingerprint)}; nothing was changed")
+
+
+def _short(fingerprint: str | None) -> str:
+    return "known once the length is measured" if fingerprint is None else fingerprint[:12]
+
+
+def show_preview(frame: pd.DataFrame, console: Console) -> None:
+    """Print a preview's rows, one below the other, long values cut."""
+    for _, row in frame.iterrows():
+        table = Table("column", "value", box=None, show_header=False)
+        for name, value in row.items():
+            shown = str(value).replace("\n", " ")
+            # As Text: brackets in a document are no markup.
+            table.add_row(str(name), Text(shown if len(shown) <= 100 else f"{shown[:100]}..."))
+        console.print(table)
+        console.print()

@@ -1,0 +1,158 @@
+"""The catalog and the model cache on the terminal: tables, downloads with a progress bar, checks."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+from rich.filesize import decimal
+from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
+from rich.table import Table
+from rich.text import Text
+
+from embedders.catalog import ModelCard, describe
+from embedders.errors import FleetembedError
+from embedders.files.cache import cache_root
+from embedders.files.cache_state import CacheState, cache_state
+from embedders.files.hub import resolve_model, verify_model
+
+OK, FAULTY = 0, 1
+COLORS = {"cached": "green", "damaged": "red", "incomplete": "yellow", "not cached": "dim"}
+GB = 1e9
+WIDTH_OF_NO_TERMINAL = 140
+
+
+def show_models(cards: Sequence[ModelCard], cache_dir: Path | None, console: Console, *, as_json: bool = False) -> None:
+    """Print a table of models, a line each, or their facts as JSON."""
+    if as_json:
+        console.print_json(json.dumps([describe(card) for card in cards]))
+        return
+    if not console.is_terminal:
+        # A pipe has no width of its own, and the names should stay whole for grep.
+        console.width = WIDTH_OF_NO_TERMINAL
+    table = Table("model", "family", "dim", "max tokens", "size", "licence", "cache", box=None, pad_edge=False)
+    table.columns[0].overflow = "fold"
+    for column in table.columns[2:5]:
+        column.justify = "right"
+    for card in cards:
+        state = cache_state(card, cache_dir)
+        tokens = f"{card.max_tokens:,}" if card.max_tokens else ""
+        licence = Text(card.license, style="" if card.commercial_use else "yellow")
+        mark = _status(state) if state.files else ""
+        table.add_row(
+            card.model, card.family, str(card.dim or ""), tokens, decimal(int(card.size_gb * GB)), licence, mark
+        )
+    console.print(table)
+    restricted = sum(not card.commercial_use for card in cards)
+    console.print(
+        f"{len(cards)} models" + (f", {restricted} of them not for commercial use" if restricted else ""), style="dim"
+    )
+
+
+def show_model(card: ModelCard, cache_dir: Path | None, console: Console, *, as_json: bool = False) -> int:
+    """Print all facts of one model, and what the cache holds of it."""
+    state = cache_state(card, cache_dir)
+    if as_json:
+        files = {name: asdict(facts) for name, facts in state.files.items()}
+        cached = {"status": state.status, "folder": str(state.folder), "revision": state.revision, "files": files}
+        console.print_json(json.dumps(describe(card) | {"cache": cached}))
+        return OK
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for name, value in describe(card).items():
+        if value not in (None, "", [], {}):
+            table.add_row(name, Text(_shown(value)))
+    table.add_row("cache", _status(state))
+    table.add_row("", Text(str(state.folder), style="dim"))
+    for name, facts in sorted(state.files.items()):
+        table.add_row("", Text(f"{name}  {decimal(facts.size)}  sha256 {facts.sha256[:16]}…", style="dim"))
+    console.print(table)
+    return OK
+
+
+def download_models(cards: Sequence[ModelCard], cache_dir: Path | None, console: Console) -> int:
+    """Fill the cache; a model that cannot be had is told, and the others go on. Returns 1 if any failed."""
+    failed = 0
+    for card in cards:
+        try:
+            with _Bars(console) as bars:
+                folder = resolve_model(card, cache_dir=cache_dir, progress=bars.update)
+        except FleetembedError as error:
+            failed += 1
+            console.print(Text(str(error), style="red"), soft_wrap=True)
+            continue
+        state = cache_state(card, cache_dir)
+        size = decimal(sum(facts.size for facts in state.files.values()))
+        warning = "" if card.commercial_use else f"; licence {card.license}: not for commercial use"
+        console.print(Text(f"{card.model}: {size} in {folder}{warning}"), soft_wrap=True)
+    if failed:
+        console.print(f"{failed} of {len(cards)} models could not be downloaded", style="red")
+    return FAULTY if failed else OK
+
+
+def verify_models(
+    cards: Sequence[ModelCard], cache_dir: Path | None, console: Console, *, repair: bool, named: bool
+) -> int:
+    """Compare cached files with their recorded sha256, and ``repair`` them if wanted.
+
+    Models that are not cached are passed over, unless they were ``named``. Returns 1 if anything is left amiss.
+    """
+    amiss, checked = 0, 0
+    for card in cards:
+        state = cache_state(card, cache_dir, verify=True)
+        if state.status == "not cached" and not named:
+            continue
+        checked += 1
+        if state.problems and repair:
+            verify_model(card, cache_dir=cache_dir)
+            state = cache_state(card, cache_dir, verify=True)
+        amiss += state.status != "cached"
+        console.print(Text.assemble(f"{card.model}: ", _status(state), f" {len(state.files)} files"), soft_wrap=True)
+        for name, why in state.problems.items():
+            console.print(Text(f"  {name} {why}", style="red"), soft_wrap=True)
+    if amiss and not repair:
+        console.print("--repair fetches what is damaged or missing", style="dim")
+    if not checked:
+        console.print(
+            Text(f"the cache {cache_root(cache_dir)} holds no model of the catalog", style="dim"), soft_wrap=True
+        )
+    return FAULTY if amiss else OK
+
+
+class _Bars:
+    """One progress bar a file, on a terminal; log lines tell of the files elsewhere."""
+
+    def __init__(self, console: Console) -> None:
+        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+        self._progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+        self._tasks: dict[str, TaskID] = {}
+
+    def __enter__(self) -> _Bars:
+        logging.getLogger("embedders").setLevel(logging.WARNING if not self._progress.disable else logging.INFO)
+        self._progress.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._progress.stop()
+
+    def update(self, name: str, done: int, total: int | None) -> None:
+        """Show so many bytes of a file there."""
+        if name not in self._tasks:
+            self._tasks[name] = self._progress.add_task(name, total=total)
+        self._progress.update(self._tasks[name], completed=done, total=total)
+
+
+def _status(state: CacheState) -> Text:
+    return Text(state.status, style=COLORS[state.status])
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key}: {item!r}" for key, item in value.items() if item is not None)
+    if isinstance(value, list):
+        shown = [str(item) for item in value]
+        return ", ".join(shown) if len(shown) <= 20 else f"{shown[0]} to {shown[-1]}"
+    return str(value)

@@ -1,0 +1,1 @@
+"""A job's configuration, a section a file."""

@@ -1,0 +1,237 @@
+"""A job's embeddings: which models make them, of the catalog or of one's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from embedders.catalog import ModelCard, custom_card, find_card
+from embedders.factory import FAMILIES
+from pipelines.config.section import NonEmpty, Section, WordOr
+
+RESERVED_COLUMNS = frozenset(
+    (
+        "id",
+        "document_id",
+        "chunk_no",
+        "chunk_start",
+        "chunk_end",
+        "chunk_count",
+        "held",
+        "text",
+        "payload",
+        "content_hash",
+        "origin",
+        "error",
+    )
+)
+
+
+class PromptsConfig(Section):
+    """What is put before queries and passages; a use that is left out has no prompt."""
+
+    query: str = ""
+    passage: str = ""
+
+
+# Keys of a model of one's own that only some families know.
+OWN_KEYS = {
+    "pooling": ("dense", "image"),
+    "prompts": ("dense",),
+    "matryoshka": ("dense",),
+    "normalize": ("dense", "static", "image"),
+    "dim": ("dense", "static", "late_interaction", "image"),
+    "output": ("dense", "splade", "neural_sparse", "bm42", "minicoil", "late_interaction", "image"),
+    "requires_idf": ("splade", "neural_sparse", "bm42", "minicoil"),
+}
+
+
+class CustomModelConfig(Section):
+    """A model that no catalog has: the files in a folder or a Hub repository, and what to do with its output."""
+
+    name: NonEmpty | None = Field(None, description="What to call it; left out: the folder's or repository's")
+    family: Literal["dense", "static", "splade", "neural_sparse", "bm42", "minicoil", "late_interaction", "image"] = (
+        "dense"
+    )
+    path: NonEmpty | None = Field(None, description="Local folder with the model's files")
+    hf: NonEmpty | None = Field(None, description="Repository on the Hugging Face hub")
+    model_file: NonEmpty | None = Field(
+        None, description="ONNX file; left out: the folder's only one, or onnx/model.onnx of a repository"
+    )
+    additional_files: list[NonEmpty] = Field(default_factory=list, description="Further files the model needs")
+    output: int | str = Field(0, description="Graph output to use, by position or name")
+    pooling: Literal["cls", "mean", "last_token", "none"] | None = Field(
+        None, description="Of a dense model, where it is needed, or an image model"
+    )
+    normalize: bool = Field(True, description="Whether a dense model's vectors are scaled to unit length")
+    dim: int | None = Field(None, ge=1, description="Numbers in a vector; checked against the graph")
+    prompts: PromptsConfig | None = Field(None, description="What the model's card wants before texts")
+    matryoshka: list[int] = Field(default_factory=list, description="Smaller dimensions that vectors may be cut to")
+    requires_idf: bool | None = Field(None, description="Whether the store is to weigh a sparse model's terms by idf")
+    license: str = ""
+    options: dict[str, Any] = Field(default_factory=dict, description="Facts that the model's family wants to know")
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> CustomModelConfig:
+        if (self.path is None) == (self.hf is None):
+            raise ValueError("give exactly one of path (a folder) and hf (a repository)")
+        for name in self.model_fields_set & OWN_KEYS.keys():
+            if self.family not in OWN_KEYS[name]:
+                raise ValueError(f"{name} means nothing for a {self.family} model; leave it out")
+        if self.family == "dense" and self.pooling is None:
+            raise ValueError("pooling is needed: cls, mean, last_token, or none where the graph pools itself")
+        return self
+
+    def card(self) -> ModelCard:
+        """Make the catalog card of this model; raises ModelFilesError for a folder without one ONNX file."""
+        place = {"path": self.path} if self.path is not None else {"hf": self.hf}
+        default = Path(self.path).expanduser().resolve().name if self.path is not None else self.hf
+        model_file = "model.safetensors" if self.family == "static" and self.model_file is None else self.model_file
+        return custom_card(
+            self.family,
+            model=self.name or default or "custom",
+            sources=place,
+            model_file=model_file,
+            additional_files=tuple(self.additional_files),
+            output=self.output,
+            pooling=self.pooling or "none",
+            normalize=self.normalize,
+            dim=self.dim,
+            prompts={} if self.prompts is None else self.prompts.model_dump(),
+            matryoshka=tuple(self.matryoshka),
+            requires_idf=self.family in ("bm42", "minicoil") if self.requires_idf is None else self.requires_idf,
+            license=self.license,
+            options=self.options,
+        )
+
+
+class MuveraConfig(Section):
+    """Folds multivectors into single vectors, whose dot product stands for MaxSim (see `embedders.Muvera`).
+
+    The vector has r_reps * 2^k_sim * dim_proj numbers, 10,240 with the defaults, or ``final_dim``.
+    """
+
+    k_sim: int = Field(5, ge=1, le=16, description="Hyperplanes that divide the space, into 2^k_sim clusters")
+    dim_proj: int = Field(16, ge=1, description="Numbers that a cluster's vector is projected to")
+    r_reps: int = Field(20, ge=1, description="Repetitions with other hyperplanes; more are more exact")
+    seed: int = Field(42, ge=0, description="Seed of the hyperplanes and projections")
+    final_dim: int | None = Field(None, ge=1, description="Numbers of the vector after a last count sketch")
+    keep_multivector: bool = Field(
+        False, description="Keep the multivectors too, as the vector NAME_multivector, to order candidates by MaxSim"
+    )
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The arguments of `Muvera`."""
+        chosen = self.model_dump(exclude={"keep_multivector", "seed"})
+        return {**chosen, "random_seed": self.seed}
+
+
+# In the place of a number for ``options.avg_len``: the job measures it over the corpus.
+MEASURE = "measure"
+
+
+class EmbeddingConfig(Section):
+    """One embedding of each row: its vector's name and the model that makes it."""
+
+    name: str = Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$", description="Name of the vector or column")
+    model: WordOr[str, CustomModelConfig] = Field(description="A catalog model's name, or a model of your own")
+    family: str | None = Field(
+        None, description="image, where a catalog name means a text and an image model (jinaai/jina-clip-v1, siglip2)"
+    )
+    path: str | None = Field(None, description="Folder with the catalog model's files, instead of a download")
+    text_path: str | None = Field(
+        None, description="Of an image model: folder with the files of the text model that searches its space"
+    )
+    cache_dir: str | None = Field(None, description="Where downloaded models are kept")
+    local_files_only: bool = Field(False, description="Never ask the network for a model")
+    max_length: int | None = Field(None, ge=1, description="Token limit below the model's own")
+    dim: int | None = Field(None, ge=1, description="Cut vectors to this dimension, where the model's card allows it")
+    dtype: Literal["float32", "float16"] | None = Field(None, description="Numbers of dense and token vectors")
+    prompts: WordOr[Literal["auto", "none"], PromptsConfig] = Field(
+        "auto", description="What is put before each text: auto is what the model's card says"
+    )
+    muvera: MuveraConfig | None = Field(
+        None, description="Of a late interaction or multimodal model: fold its multivectors into single vectors"
+    )
+    options: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Further arguments of the model's family; avg_len: measure takes the corpus's average length",
+    )
+
+    @field_validator("prompts", mode="before")
+    @classmethod
+    def _off_is_none(cls, prompts: Any) -> Any:
+        # YAML reads a bare "no" or "off" as false, and an empty value as null.
+        return "none" if prompts is False or prompts is None else prompts
+
+    @model_validator(mode="after")
+    def _path_is_the_models(self) -> EmbeddingConfig:
+        if isinstance(self.model, CustomModelConfig) and self.path is not None:
+            raise ValueError("path stands beside a model of your own: write it inside of model")
+        return self
+
+    @property
+    def model_name(self) -> str:
+        """The model's name, for people to read; raises as ``card`` does."""
+        return self.model if isinstance(self.model, str) else self.card.model
+
+    @property
+    def card(self) -> ModelCard:
+        """The model's card; raises ModelNotFoundError for a name that no catalog has."""
+        if not isinstance(self.model, str):
+            return self.model.card()
+        return find_card(self.model, among=None if self.family is None else (self.family,))
+
+    @property
+    def multivector_name(self) -> str:
+        """Name of the multivector beside the vector that it is folded into."""
+        return f"{self.name}_multivector"
+
+    @property
+    def keeps_multivector(self) -> bool:
+        """Whether the multivectors stay beside what MUVERA makes of them."""
+        return self.muvera is not None and self.muvera.keep_multivector
+
+    @property
+    def vector_names(self) -> list[str]:
+        """Names of the vectors it gives each row."""
+        return [self.name, self.multivector_name] if self.keeps_multivector else [self.name]
+
+    @property
+    def measures_length(self) -> bool:
+        """Whether its average length, the option ``avg_len``, is to be measured over the corpus."""
+        return bool(self.options.get("avg_len") == MEASURE)
+
+    def with_avg_len(self, words: float) -> EmbeddingConfig:
+        """Copy it with a number of words as ``avg_len``."""
+        return self.model_copy(update={"options": {**self.options, "avg_len": float(words)}})
+
+    @property
+    def images(self) -> bool:
+        """Whether it embeds the rows' images, not their texts; raises as ``card`` does."""
+        return FAMILIES[self.card.family].images
+
+    @field_validator("options")
+    @classmethod
+    def _avg_len_is_a_number(cls, options: dict[str, Any]) -> dict[str, Any]:
+        length = options.get("avg_len", MEASURE)
+        if length != MEASURE and (isinstance(length, bool) or not isinstance(length, int | float)):
+            raise ValueError(f"avg_len is a number of words, or {MEASURE} to take the corpus's average; got {length!r}")
+        return options
+
+    @field_validator("family")
+    @classmethod
+    def _family_is_known(cls, family: str | None) -> str | None:
+        if family is not None and family not in FAMILIES:
+            raise ValueError(f"there is no family {family!r}; there are {', '.join(FAMILIES)}")
+        return family
+
+    @field_validator("name")
+    @classmethod
+    def _name_is_free(cls, name: str) -> str:
+        if name in RESERVED_COLUMNS:
+            raise ValueError(f"{name!r} is the name of a column that every row has; choose another")
+        return name

@@ -1,0 +1,157 @@
+"""Reads a job's YAML (or a dict), applies ``--set`` overrides and says what is wrong with it in a user's words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from pipelines.config.job import JobConfig
+from pipelines.config.sinks import SECRET_REFERENCE
+from pipelines.errors import ConfigError
+
+_REFERENCE = re.compile(r"\$\{[^}]*\}")
+_SECRET_KEYS = frozenset(("api_key",))
+
+
+def load_config(job: str | Path | dict[str, Any] | JobConfig, overrides: Sequence[str] = ()) -> JobConfig:
+    """Check a job's configuration, from a YAML file or a dict.
+
+    ``overrides`` are ``a.b=value`` strings, the value read as YAML; list items go by number (``sink.0.path=out``).
+    Raises ConfigError that names every wrong key, with the nearest right one.
+    """
+    if isinstance(job, JobConfig):
+        if not overrides:
+            return job
+        job = job.model_dump()
+    name, raw = ("configuration", job) if isinstance(job, dict) else (str(job), _read_yaml(Path(job)))
+    try:
+        for override in overrides:
+            raw = _override(raw, override)
+        _check_references(raw, name)
+    except RecursionError:
+        raise ConfigError(f"{name} is nested too deeply, or refers to itself") from None
+    try:
+        return JobConfig.model_validate(raw)
+    except ValidationError as wrong:
+        lines = [f"  {line}" for line in dict.fromkeys(_explain(error) for error in wrong.errors())]
+        raise ConfigError(f"{name} is not a valid job:\n" + "\n".join(lines)) from None
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """Reads YAML as safely as SafeLoader, and refuses a key that stands twice: the last would win in silence."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        for place, key in enumerate(keys):
+            if key in keys[:place] and key != "<<":
+                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} stands twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        raw = yaml.load(path.read_text(encoding="utf-8"), _StrictLoader)
+    except OSError as error:
+        raise ConfigError(f"cannot read the job's configuration {path}: {error.strerror}") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{path} is not valid YAML: {error}") from None
+    if not isinstance(raw, dict):
+        raise ConfigError(
+            f"{path} must hold keys and values (source, embeddings, sink, ...), not a {type(raw).__name__}"
+        )
+    return raw
+
+
+def _override(raw: Any, override: str) -> Any:
+    path, equals, text = override.partition("=")
+    if not equals or not path.strip():
+        raise ConfigError(f"--set {override!r}: write it as key.key=value")
+    try:
+        value = yaml.load(text, _StrictLoader)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ConfigError(f"--set {override!r}: the value is not valid YAML: {error}") from None
+    return _with(raw, path.strip().split("."), value, override)
+
+
+def _with(node: Any, keys: list[str], value: Any, override: str) -> Any:
+    if not keys:
+        return value
+    key, rest = keys[0], keys[1:]
+    if isinstance(node, list):
+        if not (key.isascii() and key.isdigit()) or int(key) >= len(node):
+            raise ConfigError(f"--set {override!r}: {key!r} is no item of a list of {len(node)} (they count from 0)")
+        at = int(key)
+        return [*node[:at], _with(node[at], rest, value, override), *node[at + 1 :]]
+    if node is None or isinstance(node, dict):
+        children = node or {}
+        return {**children, key: _with(children.get(key), rest, value, override)}
+    raise ConfigError(f"--set {override!r}: {key!r} is below {node!r}, which has no keys")
+
+
+def _check_references(node: Any, where: str, key: str = "") -> None:
+    """Refuse ``${NAME}`` outside of secrets: a job must mean the same wherever it runs."""
+    if isinstance(node, dict):
+        for name, child in node.items():
+            _check_references(child, f"{where}: {name}" if not key else f"{where}.{name}", str(name))
+    elif isinstance(node, list):
+        for number, child in enumerate(node):
+            _check_references(child, f"{where}.{number}", key)
+    elif isinstance(node, str) and _REFERENCE.search(node):
+        if key not in _SECRET_KEYS:
+            raise ConfigError(f"{where}: environment variables may only stand for secrets; use --set for {node!r}")
+        if not SECRET_REFERENCE.match(node):
+            raise ConfigError(f"{where}: write exactly ${{NAME}}, the name of an environment variable")
+
+
+def _explain(error: ErrorDetails) -> str:
+    """Say one of pydantic's findings in one line, the key first."""
+    where = (
+        ".".join(str(part) for part in error["loc"] if part not in ("qdrant", "parquet") and str(part)[:1] != "<")
+        or "job"
+    )
+    kind = error["type"]
+    if kind == "extra_forbidden":
+        known = _fields_at(error["loc"][:-1])
+        near = get_close_matches(str(error["loc"][-1]), known, n=1, cutoff=0.6)
+        hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}"
+        return f"{where}: unknown key; {hint}"
+    if kind == "missing":
+        return f"{where}: is missing"
+    if kind == "union_tag_not_found":
+        return f"{where}.type: is missing; write qdrant or parquet"
+    message = error["msg"].removeprefix("Value error, ")
+    message = message[0].lower() + message[1:]
+    given = error["input"]
+    shown = f" (got {given!r})" if isinstance(given, str | int | float | bool) and kind != "value_error" else ""
+    return f"{where}: {message}{shown}" if error["loc"] else message
+
+
+def _fields_at(location: tuple[int | str, ...]) -> list[str]:
+    """Names of the keys that may stand at a place of the configuration."""
+    models: list[type[BaseModel]] = [JobConfig]
+    for part in location:
+        if isinstance(part, int):
+            continue
+        tagged = [model for model in models if _is_tagged(model, part)]
+        below = [_models_in(model.model_fields[part].annotation) for model in models if part in model.model_fields]
+        # A part that is neither is a key of a dict of models, which `models` holds already.
+        models = tagged or [model for found in below for model in found] or models
+    return [name for model in models for name in model.model_fields]
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in get_args(annotation) for model in _models_in(part)]
+
+
+def _is_tagged(model: type[BaseModel], tag: str) -> bool:
+    field = model.model_fields.get("type")
+    return field is not None and tag in get_args(field.annotation)

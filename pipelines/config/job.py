@@ -1,0 +1,89 @@
+"""A job's configuration: one YAML file, checked before anything runs. Unknown keys are errors."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from typing import Any
+
+from pydantic import Field, field_validator, model_validator
+
+from embedders.errors import FleetembedError
+from pipelines.config.chunking import ChunkingConfig
+from pipelines.config.compute import ComputeConfig
+from pipelines.config.embeddings import EmbeddingConfig
+from pipelines.config.search import SearchConfig
+from pipelines.config.section import NonEmpty, Section
+from pipelines.config.sinks import SinkConfig
+from pipelines.config.source import SourceConfig
+
+
+class ErrorsConfig(Section):
+    """What becomes of rows that cannot be embedded or written."""
+
+    max_rate: float = Field(0.01, ge=0, le=1, description="Share of dead rows past which the job stops")
+    min_rows: int = Field(1000, ge=1, description="Rows to see before the share counts (the end always counts)")
+    path: str | None = Field(None, description="Folder of dead letters; left out: dead_letters beside the report")
+
+
+class JobConfig(Section):
+    """One job: source -> chunks -> embeddings -> sinks."""
+
+    corpus: str = Field("default", min_length=1, description="Namespace of the point ids")
+    source: SourceConfig
+    chunking: ChunkingConfig | None = None
+    embeddings: list[EmbeddingConfig] = Field(min_length=1)
+    sink: list[SinkConfig] = Field(min_length=1)
+    compute: ComputeConfig = ComputeConfig()
+    errors: ErrorsConfig = ErrorsConfig()
+    searches: dict[NonEmpty, SearchConfig] = Field(
+        default_factory=dict, description="Ways to search the collection, by name, for jobs/search.py and evaluate.py"
+    )
+    report: NonEmpty = Field("run_report.json", description="File of the run's report")
+
+    @field_validator("sink", mode="before")
+    @classmethod
+    def _one_sink_is_a_list(cls, value: Any) -> Any:
+        return [value] if isinstance(value, dict) else value
+
+    @model_validator(mode="after")
+    def _names_agree(self) -> JobConfig:
+        names = [embedding.name for embedding in self.embeddings]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"embeddings: the name {twice[0]!r} is used twice")
+        for embedding in self.embeddings:
+            if embedding.keeps_multivector and embedding.multivector_name in names:
+                raise ValueError(
+                    f"embeddings: {embedding.multivector_name!r} is the name of {embedding.name}'s multivectors; "
+                    "choose another for the embedding of that name"
+                )
+        for stage in self.compute.stages:
+            if stage not in names:
+                raise ValueError(f"compute.stages: {stage!r} is no embedding of this job ({', '.join(names)})")
+        vectors = [name for embedding in self.embeddings for name in embedding.vector_names]
+        for name, way in self.searches.items():
+            for vector in [*way.using, *([way.rescore] if way.rescore is not None else [])]:
+                if vector not in vectors:
+                    raise ValueError(f"searches.{name}: {vector!r} is no vector of this job ({', '.join(vectors)})")
+        places = [json.dumps(sink.model_dump(include={"type", "url", "path", "collection"})) for sink in self.sink]
+        if len(set(places)) < len(places):
+            raise ValueError("sink: the same place is named twice")
+        return self
+
+    @property
+    def takes_images(self) -> bool:
+        """Whether any embedding is of images; a model that no catalog has is told of elsewhere."""
+        for embedding in self.embeddings:
+            with suppress(FleetembedError, ValueError, TypeError):
+                if embedding.images:
+                    return True
+        return False
+
+    @property
+    def dead_letters(self) -> str:
+        """Folder that dead letters are written to."""
+        if self.errors.path:
+            return self.errors.path
+        parent, slash, _ = self.report.rpartition("/")
+        return f"{parent}{slash}dead_letters"

@@ -1,0 +1,79 @@
+"""Where documents come from, and which columns they are in."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from pipelines.config.section import NonEmpty, Section
+
+
+class HttpConfig(Section):
+    """How images are fetched that rows name by an http or https URL: only if allowed, and only so much."""
+
+    allow: bool = Field(False, description="Fetch such images; without it their rows are dead")
+    max_mb: float = Field(20, gt=0, le=2000, description="Megabytes an image may have")
+    timeout: float = Field(20, gt=0, le=3600, description="Seconds for one image, redirects and retries included")
+    private_addresses: bool = Field(
+        False, description="Connect also to hosts of the local network and of this machine, not only to public ones"
+    )
+
+
+class SourceConfig(Section):
+    """Where documents come from, and which columns they are in."""
+
+    path: NonEmpty | Annotated[list[NonEmpty], Field(min_length=1)] = Field(
+        description="File, folder or glob, or a list of them; local or any fsspec/pyarrow URL"
+    )
+    format: Literal["auto", "parquet", "jsonl", "csv", "text", "image", "webdataset"] = Field(
+        "auto",
+        description="auto goes by the file's ending (.parquet, .jsonl, .csv, .txt, .md, with .gz where text; .jpg, "
+        ".png and other images; .tar is webdataset)",
+    )
+    id: str | None = Field(
+        None,
+        description="Column of document ids; without it an id is made from the content, of text and image files from "
+        "the path",
+    )
+    text: str = Field("text", description="Column of the text to embed; where images are it may be missing")
+    image: NonEmpty | None = Field(
+        None,
+        description="Column of images: content of an image file, a path or URL, or a struct {bytes, path} as Hugging "
+        "Face datasets have; a path stays in the payload",
+    )
+    image_root: NonEmpty | None = Field(
+        None,
+        description="Folder or URL that relative paths of images start from; left out: the folder of the data file",
+    )
+    max_image_mb: float = Field(
+        100, gt=0, le=2000, description="Megabytes an image may have; a larger one's row is dead"
+    )
+    exif: bool = Field(False, description="Keep the camera's EXIF data of images in the payload, under exif")
+    http: HttpConfig = HttpConfig()
+    payload: list[str] | Literal["all"] = Field("all", description="Columns to keep; all keeps every other column")
+    delimiter: str = Field(",", min_length=1, max_length=1, description="CSV only")
+    limit: int | None = Field(None, ge=1, description="Read at most so many documents")
+
+    @property
+    def paths(self) -> list[str]:
+        """The paths as a list."""
+        return [self.path] if isinstance(self.path, str) else list(self.path)
+
+    @property
+    def max_image_bytes(self) -> int:
+        """``max_image_mb`` in bytes."""
+        return int(self.max_image_mb * 1e6)
+
+    @model_validator(mode="after")
+    def _image_keys_agree(self) -> SourceConfig:
+        if self.image is not None and self.format in ("text", "image", "webdataset"):
+            raise ValueError(f"image names a column, and format {self.format} has none; leave image out")
+        if self.image is not None and self.image in (self.text, self.id):
+            raise ValueError(f"image: the column {self.image!r} is that of text or id already")
+        if self.image_root is not None and self.image is None:
+            raise ValueError("image_root needs image: the column whose paths start there")
+        if re.match("https?://", self.image_root or "", re.IGNORECASE) and not self.http.allow:
+            raise ValueError("image_root is on the web: set http.allow to true, or name a folder")
+        return self

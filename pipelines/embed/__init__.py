@@ -1,0 +1,1 @@
+"""Rows on their way to vectors: cut into chunks, and embedded."""

@@ -1,0 +1,142 @@
+"""What a job's embeddings are, found out before it runs: checked models, vectors, fingerprints, notices."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from embedders.errors import FleetembedError, ModelFilesError, ModelNotFoundError
+from embedders.factory import refuse_reranker
+from pipelines.config.embeddings import EmbeddingConfig
+from pipelines.config.job import JobConfig
+from pipelines.config.sinks import QdrantSinkConfig
+from pipelines.embed.chunking import load_tokenizer
+from pipelines.embed.row_embedder import RowEmbedder
+from pipelines.errors import ConfigError
+from pipelines.identity import fingerprint
+from pipelines.sinks.base import JobFacts
+
+# Qdrant's own limit (its validation of VectorParams.size).
+QDRANT_MOST_NUMBERS = 65_536
+
+
+def checked_embedder(key: str, embedding: EmbeddingConfig) -> RowEmbedder:
+    """Make an embedder; what the configuration has wrong about it is a ConfigError with the key."""
+    try:
+        card = embedding.card
+        refuse_reranker(card)
+    except (ModelNotFoundError, ModelFilesError, TypeError, ValueError) as error:
+        folder = isinstance(embedding.model, str) and Path(embedding.model).expanduser().is_dir()
+        hint = f" It is a folder: write model: {{path: {embedding.model}, pooling: ...}}." if folder else ""
+        raise ConfigError(f"{key}.model: {error}{hint}") from None
+    try:
+        embedder = RowEmbedder(embedding)
+        if card.custom:
+            # What is wrong about it shows when the graph is loaded: here, rather than in a worker.
+            try:
+                embedder.model.load()
+            except ModelFilesError as error:
+                raise ConfigError(f"{key}.model: {error}") from None
+            embedder = RowEmbedder(embedding)
+        # Some options are only looked at when the tokenizer is.
+        _ = embedder.model.fingerprint
+    except FleetembedError as error:
+        place = f"{key}.model.path" if card.custom else f"{key}.path"
+        raise type(error)(str(error).replace("specific_model_path", place)) from None
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ConfigError(f"{key}: {error}") from None
+    try:
+        _ = embedder.muvera
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{key}.muvera: {error}") from None
+    return embedder
+
+
+class JobEmbedders:
+    """A job's embedders, each made and checked once for as long as its configuration stays the same."""
+
+    def __init__(self) -> None:
+        self._made: dict[int, RowEmbedder] = {}
+
+    def load(self, config: JobConfig) -> list[RowEmbedder]:
+        """Make the embedders of a configuration; raises as ``checked_embedder`` does."""
+        for number, embedding in enumerate(config.embeddings):
+            if number not in self._made or self._made[number].config != embedding:
+                self._made[number] = checked_embedder(f"embeddings.{number}", embedding)
+        return [self._made[number] for number in range(len(config.embeddings))]
+
+    def facts(self, config: JobConfig) -> JobFacts:
+        """Gather what the sinks must know; see ``job_facts``."""
+        return job_facts(config, self.load(config))
+
+
+def job_facts(config: JobConfig, embedders: Sequence[RowEmbedder]) -> JobFacts:
+    """Gather what the sinks must know of a job; raises ConfigError for what cannot be together."""
+    chunking = config.chunking
+    if chunking is not None and config.takes_images:
+        raise ConfigError("chunking: images are not cut, and this job embeds images; leave chunking out")
+    tokenizer = load_tokenizer(chunking.tokenizer).to_str() if chunking else None
+    makers = {vector: embedder for embedder in embedders for vector in embedder.config.vector_names}
+    prints = {embedder.name: embedder.fingerprint for embedder in embedders}
+    vectors = {name: spec for embedder in embedders for name, spec in embedder.vectors.items()}
+    for name, spec in vectors.items():
+        if (spec.dim or 0) > QDRANT_MOST_NUMBERS and any(isinstance(sink, QdrantSinkConfig) for sink in config.sink):
+            raise ConfigError(
+                f"embeddings: the vector {name} has {spec.dim:,} numbers, and Qdrant takes {QDRANT_MOST_NUMBERS:,} at "
+                "most; lower muvera.k_sim, dim_proj or r_reps, or set muvera.final_dim"
+            )
+    return JobFacts(
+        corpus=config.corpus,
+        fingerprint=fingerprint(prints, chunking, tokenizer),
+        vectors=vectors,
+        models={name: maker.config.model_name for name, maker in makers.items()},
+        fingerprints={name: prints[maker.name] for name, maker in makers.items()},
+        chunked=chunking is not None,
+        embeddings={embedder.name: remembered(embedder.config) for embedder in embedders},
+    )
+
+
+def remembered(embedding: EmbeddingConfig) -> dict[str, Any]:
+    """Write an embedding's configuration down so that a search can make its queries, from whatever folder it runs."""
+    return _absolute(embedding.model_dump(mode="json", exclude_defaults=True))
+
+
+def _absolute(settings: dict[str, Any]) -> dict[str, Any]:
+    changed = {
+        key: str(Path(value).expanduser().absolute())
+        for key, value in settings.items()
+        if key in ("path", "text_path", "cache_dir") and value is not None
+    }
+    model = settings.get("model")
+    return {**settings, **changed, **({"model": _absolute(model)} if isinstance(model, dict) else {})}
+
+
+def model_facts(config: JobConfig, facts: JobFacts) -> dict[str, dict[str, Any]]:
+    """Describe the model behind each vector, for plans and reports; no fingerprint before its length is measured."""
+    unknown = {embedding.name for embedding in config.embeddings if embedding.measures_length}
+    cards = {name: embedding.card for embedding in config.embeddings for name in embedding.vector_names}
+    return {
+        name: {
+            "model": facts.models[name],
+            "kind": spec.kind,
+            "dim": spec.dim,
+            "license": cards[name].license,
+            "fingerprint": None if name in unknown else facts.fingerprints[name],
+        }
+        for name, spec in facts.vectors.items()
+    }
+
+
+def notices(config: JobConfig) -> list[str]:
+    """What a user should know about the models: licences that forbid commercial use, vectors that vary."""
+    found = []
+    for embedding in config.embeddings:
+        card = embedding.card
+        if not card.commercial_use:
+            found.append(f"{card.model} is licensed {card.license}: its vectors are not for commercial use")
+        if card.varies_with_batch:
+            found.append(
+                f"{card.model} is quantized as it runs: its vectors vary a little with what is embedded beside"
+            )
+    return found

@@ -1,0 +1,1 @@
+"""What answers an evaluation's queries."""

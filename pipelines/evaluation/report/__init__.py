@@ -1,0 +1,1 @@
+"""What an evaluation tells: table, chart, results, comparison."""

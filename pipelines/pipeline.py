@@ -1,0 +1,145 @@
+"""A job to look at and to run: plans it, shows a preview of it, or carries it out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+from rich.console import Console
+
+from pipelines.config.file import load_config
+from pipelines.config.job import JobConfig
+from pipelines.embed.average_length import (
+    Lengths,
+    held_lengths,
+    length_embedders,
+    length_notices,
+    measuring,
+    numbers,
+    with_lengths,
+    with_stand_ins,
+)
+from pipelines.embed.checked import JobEmbedders, model_facts, notices
+from pipelines.embed.chunking import chunk_table, load_tokenizer
+from pipelines.errors import SinkError
+from pipelines.identity import identify
+from pipelines.rows import CHUNK_SCHEMA, IMAGE_COLUMN
+from pipelines.run.report import RunReport
+from pipelines.run.run import Run
+from pipelines.sinks import make_sink
+from pipelines.sources import plan_source, read_split
+
+log = logging.getLogger("fleetembed")
+
+
+@dataclass(frozen=True)
+class JobPlan:
+    """What a run would do: files it would read, vectors it would make, places it would write to.
+
+    ``skipped_files`` counts files of a kind that no reader knows. ``fingerprint`` is None where the run would first
+    measure an average length, which is part of it.
+    """
+
+    files: int
+    skipped_files: int
+    bytes: int
+    fingerprint: str | None
+    models: dict[str, dict[str, Any]]
+    sinks: list[dict[str, Any]]
+    notices: list[str] = field(default_factory=list)
+
+
+class EmbeddingPipeline:
+    """One job, from a notebook or a script.
+
+    ``EmbeddingPipeline.from_config("job.yaml").run()`` does what ``python jobs/embed_corpus.py --config job.yaml``
+    does.
+    """
+
+    def __init__(self, config: JobConfig) -> None:
+        self.config = config
+        self._embedders = JobEmbedders()
+
+    @classmethod
+    def from_config(
+        cls, job: str | Path | dict[str, Any] | JobConfig, overrides: Sequence[str] = ()
+    ) -> EmbeddingPipeline:
+        """Check a job's configuration (a YAML file or a dict); raises ConfigError that names each wrong key."""
+        return cls(load_config(job, overrides))
+
+    def plan(self) -> JobPlan:
+        """Look at source, models and sinks, and change nothing.
+
+        Raises SourceError, ModelNotFoundError or SinkError where ``run`` would.
+        """
+        source = plan_source(self.config.source, images=self.config.takes_images)
+        self._embedders.facts(with_stand_ins(self.config))
+        sinks = [make_sink(sink) for sink in self.config.sink]
+        held = held_lengths(self.config, sinks)
+        config = with_lengths(self.config, numbers(held))
+        facts = self._embedders.facts(with_stand_ins(config))
+        return JobPlan(
+            files=source.files,
+            skipped_files=source.skipped_files,
+            bytes=sum(split.bytes for split in source.splits),
+            fingerprint=None if measuring(config) else facts.fingerprint,
+            models=model_facts(config, facts),
+            notices=[*notices(config), *length_notices(config, held)],
+            sinks=[
+                {"type": config.type, "place": config.place, **sink.check(facts)}
+                for config, sink in zip(self.config.sink, sinks, strict=True)
+            ],
+        )
+
+    def preview(self, n: int = 5) -> pd.DataFrame:
+        """Embed the first ``n`` rows in this process and write nothing; a frame with all columns of a row.
+
+        An average length that is to be measured is the one that the job's place holds, else that of these rows.
+        """
+        config = self.config
+        table = pa.concat_tables([CHUNK_SCHEMA.empty_table(), *self._first_rows(n)]).slice(0, n)
+        rows = identify(table, config.corpus, chunked=config.chunking is not None)
+        for embedder in self._embedders.load(self._with_preview_lengths(rows)):
+            rows = embedder.embed(rows)
+        frame: pd.DataFrame = rows.drop_columns([IMAGE_COLUMN]).to_pandas()
+        return frame
+
+    def run(self, *, console: Console | None = None) -> RunReport:
+        """Carry the job out and return its report; the report's file is written also when the run fails.
+
+        Raises the FleetembedError that stopped the run, or KeyboardInterrupt after Ctrl-C or SIGTERM: what the sinks
+        acknowledged stays, and the next run goes on from there.
+        """
+        return Run(self.config, self._embedders, console or Console(stderr=True)).carry_out()
+
+    def _first_rows(self, n: int) -> Iterator[pa.Table]:
+        chunking = self.config.chunking
+        tokenizer = load_tokenizer(chunking.tokenizer) if chunking else None
+        missing = n
+        for split in plan_source(self.config.source, images=self.config.takes_images).splits:
+            for table in read_split(split, self.config.source, block_rows=n):
+                chunks = chunk_table(table, chunking, tokenizer)
+                yield chunks
+                missing -= chunks.num_rows
+                if missing <= 0:
+                    return
+
+    def _with_preview_lengths(self, rows: pa.Table) -> JobConfig:
+        if not measuring(self.config):
+            return self.config
+        self._embedders.load(with_stand_ins(self.config))
+        try:
+            held = held_lengths(self.config, [make_sink(sink) for sink in self.config.sink])
+        except SinkError as error:
+            log.warning("the average length is that of the rows shown, because %s", error)
+            held = {}
+        config = with_lengths(self.config, numbers(held))
+        shown = {embedder.name: Lengths.of(embedder.scored_lengths(rows)) for embedder in length_embedders(config)}
+        return with_stand_ins(
+            with_lengths(config, {name: found.average for name, found in shown.items() if found.texts})
+        )

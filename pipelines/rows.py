@@ -1,0 +1,87 @@
+"""Columns of a row on its way from source to sink, and how a row is named.
+
+Vector columns come ready-made from the embedders; every other column is built here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+ERROR_TYPE = pa.struct([("stage", pa.string()), ("type", pa.string()), ("message", pa.string())])
+
+# Encoded bytes of a row's image, as they were read. No embedding's column can have such a name.
+IMAGE_COLUMN = "_image"
+
+# What every source yields. `payload` is a JSON object; `origin` says where a row was read ("docs.jsonl:17"). Text and
+# image are null where a live row has none; it has one of them at least. A dead row has no image.
+SOURCE_SCHEMA = pa.schema(
+    [
+        ("document_id", pa.string()),
+        ("text", pa.large_string()),
+        ("payload", pa.large_string()),
+        (IMAGE_COLUMN, pa.large_binary()),
+        ("origin", pa.string()),
+        ("error", ERROR_TYPE),
+    ]
+)
+
+# Characters [chunk_start, chunk_end) of the document's text; a document that is not cut is its own chunk 0.
+CHUNK_SCHEMA = pa.schema(
+    [
+        *SOURCE_SCHEMA,
+        ("chunk_no", pa.int32()),
+        ("chunk_start", pa.int64()),
+        ("chunk_end", pa.int64()),
+        ("chunk_count", pa.int32()),
+    ]
+)
+
+# `id` is the point id: a UUID, or an unsigned integer in decimal.
+IDENTIFIED_SCHEMA = pa.schema([*CHUNK_SCHEMA, ("id", pa.string()), ("content_hash", pa.string())])
+
+
+@dataclass(frozen=True)
+class RowError:
+    """Why one row is dead."""
+
+    stage: str
+    type: str
+    message: str
+
+    @classmethod
+    def of(cls, stage: str, exception: BaseException) -> RowError:
+        """Make one from an exception; its message is cut so that a text quoted in it cannot fill the report."""
+        return cls(stage, type(exception).__name__, str(exception)[:500] or repr(exception)[:500])
+
+
+def error_array(errors: Sequence[RowError | None]) -> pa.Array:
+    """Build the error column: null where all went well."""
+    rows = [None if error is None else vars(error) for error in errors]
+    return pa.array(rows, type=ERROR_TYPE)
+
+
+def is_dead(table: pa.Table) -> npt.NDArray[np.bool_]:
+    """Mark the rows that have an error."""
+    dead: npt.NDArray[np.bool_] = table["error"].is_valid().to_numpy(zero_copy_only=False)
+    return dead
+
+
+def set_column(table: pa.Table, name: str, column: pa.Array | pa.ChunkedArray) -> pa.Table:
+    """Replace a column, or append it where there is none of that name."""
+    at = table.schema.get_field_index(name)
+    return table.append_column(name, column) if at < 0 else table.set_column(at, name, column)
+
+
+def add_errors(table: pa.Table, errors: dict[int, RowError]) -> pa.Table:
+    """Give the rows at the positions of ``errors`` an error; a row that has one keeps its first."""
+    if not errors:
+        return table
+    column = table["error"].to_pylist()
+    for row, error in errors.items():
+        column[row] = column[row] or vars(error)
+    return set_column(table, "error", pa.array(column, type=ERROR_TYPE))

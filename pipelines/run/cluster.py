@@ -1,0 +1,231 @@
+"""The Ray that a job runs on: joins one or starts a local one, and holds what is particular to Ray's version."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.data import ActorPoolStrategy, DataContext, Dataset, TaskPoolStrategy
+
+from embedders.errors import FleetembedError
+from pipelines.config.compute import ComputeConfig
+from pipelines.errors import WorkerError
+from pipelines.run.placement import Cluster, Placement
+from pipelines.run.tally import Figures, Tally
+
+log = logging.getLogger("fleetembed")
+
+_DEATHS = (
+    ray.exceptions.ActorDiedError,
+    ray.exceptions.ActorUnavailableError,
+    ray.exceptions.WorkerCrashedError,
+    ray.exceptions.OutOfMemoryError,
+)
+SECONDS_TO_ANSWER = 10.0
+# Logical CPUs of a local Ray: below that, actors and readers have no room beside each other.
+MIN_LOCAL_CPUS = 4
+
+
+@contextmanager
+def connect(compute: ComputeConfig) -> Iterator[Cluster]:
+    """Use the Ray that is there (this process's own, ``address``, RAY_ADDRESS), else start a local one for the job."""
+    if ray.is_initialized():
+        yield _describe()
+        return
+    address = compute.address or os.environ.get("RAY_ADDRESS")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # Ray's core warns of every actor pool on the terminal, as if it were an error (ray-project/ray, 53727).
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    # Workers' own log lines would tear the progress bar; they stay in Ray's log folder.
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    local: dict[str, Any] = {
+        "num_cpus": compute.cpus or max(MIN_LOCAL_CPUS, os.cpu_count() or 1),
+        "include_dashboard": False,
+        "object_store_memory": compute.object_store_mb << 20,
+    }
+    if address and address not in ("local", "auto"):
+        _knock(address)
+    try:
+        with _muted_core():
+            if address and address != "local":
+                ray.init(address=address, **quiet)
+            else:
+                ray.init(address="local", **local, **quiet)
+    # Ray raises bare Exceptions here, of a node that did not start in time for instance.
+    except Exception as error:
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise WorkerError(
+            f"Ray could not be started or joined: {first}; this machine may be busy or short of memory: try again, or "
+            "give the address of a running Ray as compute.address"
+        ) from error
+    try:
+        yield _describe()
+    finally:
+        ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Find out in seconds that nothing listens at an address; Ray itself would try for many minutes."""
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=SECONDS_TO_ANSWER).close()
+    except (OSError, ValueError) as error:
+        raise WorkerError(
+            f"no Ray answers at {address} ({error}); start one there, or leave out compute.address and RAY_ADDRESS to "
+            "run on this machine"
+        ) from None
+
+
+@contextmanager
+def _muted_core() -> Iterator[None]:
+    """Keep Ray's C++ core from announcing on standard error that its log level is set; exceptions go on as ever."""
+    kept = os.dup(2)
+    with Path(os.devnull).open("wb") as nothing:
+        os.dup2(nothing.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def _describe() -> Cluster:
+    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    nodes = [node for node in _nodes() if node["Alive"] and node["Resources"].get("CPU")]
+    a_node = int(max((node["Resources"]["CPU"] for node in nodes), default=1))
+    # A local Ray may be told of more CPUs than there are cores; threads must go by the cores.
+    cores = min(a_node, os.cpu_count() or a_node) if len(nodes) == 1 else a_node
+    return Cluster(resources.get("CPU", 0), resources.get("GPU", 0), max(1, len(nodes)), cores)
+
+
+def _nodes() -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    return found
+
+
+def configure(compute: ComputeConfig) -> None:
+    """Set Ray Data's options for the job's datasets; call before the first one is made."""
+    context = DataContext.get_current()
+    context.execution_no_progress_timeout_s = compute.stall_seconds
+    context.max_errored_blocks = 0
+    # Else a stage's own error is wrapped, and its type and message are lost on the way to the driver.
+    context.raise_original_map_exception = True
+    context.actor_init_retry_on_errors = False
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    # Ray prints a stage's failure with its traceback; the job tells it in a sentence.
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
+
+
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """Raise a worker's FleetembedError as itself, and what Ray says of dead workers as a WorkerError."""
+    try:
+        yield
+    except ray.exceptions.RayError as error:
+        known = _find_cause(error)
+        if known is not None:
+            raise type(known)(_without_advice(known)) from None
+        raise WorkerError(f"{_explain(error)}; what was written stays, run the job again to go on") from error
+
+
+def _without_advice(error: BaseException) -> str:
+    """An error's message without what Ray Data adds to it about retries."""
+    return str(error).partition("\nFailed to apply UDF transform")[0]
+
+
+def _explain(error: ray.exceptions.RayError) -> str:
+    if isinstance(error, _DEATHS):
+        return (
+            "a worker process died, and so did those that took its block over: out of memory, or a crash in native "
+            "code (lower compute.block_rows or a stage's token_budget, or give it more memory)"
+        )
+    lines = _without_advice(error).strip().splitlines()
+    return f"a worker failed: {lines[-1][:500] if lines else type(error).__name__}"
+
+
+def _find_cause(error: BaseException | None) -> FleetembedError | None:
+    """Follow the chain of wrappers that Ray puts around a worker's exception."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        if isinstance(error, FleetembedError) and not isinstance(error, ray.exceptions.RayError):
+            return error
+        error = getattr(error, "cause", None) or error.__cause__
+    return None
+
+
+class RemoteTally:
+    """Adds figures to a Tally that runs as an actor, without waiting for it."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, Figures] = {}
+        self._actor: Any = ray.remote(num_cpus=0)(Tally).remote()
+
+    def __call__(self, stage: str, figures: Figures) -> None:
+        """Send figures on their way."""
+        self._actor.add.remote(stage, figures)
+
+    def begin(self, work: str) -> int:
+        """Note that some work begins; returns how often it did before."""
+        times: int = ray.get(self._actor.begin.remote(work))
+        return times
+
+    def read(self) -> dict[str, Figures]:
+        """Fetch the sums by stage; the last ones known where the counter is gone."""
+        # Where memory ran short and Ray ended the counter, figures are missing, and no documents.
+        with suppress(ray.exceptions.RayError):
+            self._last = ray.get(self._actor.read.remote())
+        return self._last
+
+
+def on_tasks(
+    dataset: Dataset, stage: Any, arguments: dict[str, Any], *, cpus: float, at_once: int | None = None
+) -> Dataset:
+    """Run a function over the dataset's blocks in Ray tasks, at most ``at_once`` of them at a time."""
+    return dataset.map_batches(
+        stage,
+        fn_kwargs=arguments,
+        batch_size=None,
+        batch_format="pyarrow",
+        num_cpus=cpus,
+        compute=TaskPoolStrategy(size=at_once),
+    )
+
+
+def on_actors(
+    dataset: Dataset,
+    stage: type,
+    arguments: tuple[Any, ...],
+    placement: Placement,
+    compute: ComputeConfig,
+    *,
+    packed: bool = False,
+) -> Dataset:
+    """Run a stage on a fixed pool of actors, a block at a time; ``packed`` tells that a block is one row to Ray.
+
+    Restarts and retries are finite: Ray's default is for ever, and a row that kills its process would loop.
+    """
+    placed: dict[str, Any] = {"num_gpus": placement.gpus} if placement.gpus else {}
+    with warnings.catch_warnings():
+        # Only ray_remote_args carries restarts and retries so far; Ray warns that it leaves in 2.64.
+        warnings.filterwarnings("ignore", message=".*ray_remote_args.*")
+        return dataset.map_batches(
+            stage,
+            fn_constructor_args=arguments,
+            # With GPUs Ray wants a number; blocks hold compute.block_rows rows, so that this is one block as well.
+            batch_size=(1 if packed else compute.block_rows) if placement.gpus else None,
+            batch_format="pyarrow",
+            compute=ActorPoolStrategy(size=placement.workers),
+            num_cpus=placement.cpus,
+            max_restarts=compute.max_retries,
+            max_task_retries=compute.max_retries,
+            **placed,
+        )

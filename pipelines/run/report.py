@@ -1,0 +1,152 @@
+"""What a run did, as a JSON file and as a table on the terminal."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+from rich import box
+from rich.console import Console, Group
+from rich.table import Table
+from rich.text import Text
+
+from pipelines.filesystem import write_json
+from pipelines.run.tally import STARTED_AT, Figures
+
+Status = Literal["running", "complete", "failed", "interrupted"]
+COUNTS = ("read", "chunked", "skipped", "embedded", "written", "dead")
+MAX_SAMPLES = 10
+
+
+@dataclass
+class RunReport:
+    """One run's figures.
+
+    ``rows`` counts: ``read`` documents, ``chunked`` rows made of them, ``skipped`` rows the sinks held unchanged,
+    ``embedded`` rows that went through the models, ``written`` rows every sink acknowledged, ``dead`` rows in the
+    dead letters; after an interruption ``written`` may lag behind what the sinks hold. ``stages`` holds each stage's
+    sums: seconds are summed over its workers. ``startup_seconds`` pass until the first row reaches a model: Ray, its
+    workers' imports, the measuring of average lengths, the first reads; without a row to embed, until Ray is there.
+    ``statistics`` holds by embedding the average length ``avg_len`` where the job is to measure it: over how many
+    ``texts``, and in how many ``seconds``; or ``held_by`` which place, from an earlier run.
+    """
+
+    run_id: str
+    corpus: str
+    status: Status = "running"
+    error: str | None = None
+    started: str = ""
+    seconds: float = 0.0
+    startup_seconds: float = 0.0
+    fingerprint: str = ""
+    documents: int | None = None
+    rows: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTS, 0))
+    tokens: int = 0
+    padding_waste: float = 0.0
+    models: dict[str, dict[str, Any]] = field(default_factory=dict)
+    notices: list[str] = field(default_factory=list)
+    statistics: dict[str, dict[str, Any]] = field(default_factory=dict)
+    stages: dict[str, Figures] = field(default_factory=dict)
+    sinks: list[dict[str, Any]] = field(default_factory=list)
+    dead_letters: str | None = None
+    dead_samples: list[str] = field(default_factory=list)
+
+    @property
+    def exit_code(self) -> int:
+        """0 all well, 1 failed or interrupted, 3 done but with dead letters."""
+        if self.status != "complete":
+            return 1
+        return 3 if self.rows["dead"] else 0
+
+    def take_stages(self, stages: dict[str, Figures]) -> None:
+        """Take over the stages' sums, and derive the row counts and padding waste from them."""
+        self.stages = {name: _rounded(figures) for name, figures in stages.items()}
+        embedders = [figures for name, figures in stages.items() if name in self.models]
+        for figures, shown in ((stages[name], self.stages[name]) for name in self.models if name in stages):
+            if figures.get("padded_tokens"):
+                shown["padding_waste"] = round(1 - figures["tokens"] / figures["padded_tokens"], 4)
+        read, skip = stages.get("read", {}), stages.get("skip", {})
+        self.rows |= {
+            "read": int(read.get("rows", 0)),
+            "chunked": int(read.get("chunks", 0)),
+            "skipped": int(skip.get("rows", 0)),
+            "embedded": int(max((figures.get("rows", 0) for figures in embedders), default=0)),
+        }
+        self.tokens = int(sum(figures.get("tokens", 0) for figures in embedders))
+        padded = sum(figures.get("padded_tokens", 0) for figures in embedders)
+        self.padding_waste = round(1 - self.tokens / padded, 4) if padded else 0.0
+
+    def take_receipts(self, receipts: pa.Table) -> None:
+        """Add what a block's sinks acknowledged."""
+        for receipt in receipts.to_pylist():
+            self.rows["written"] += receipt["written"]
+            self.rows["dead"] += receipt["dead"]
+            self.dead_samples = (self.dead_samples + receipt["samples"])[:MAX_SAMPLES]
+
+    @property
+    def settled(self) -> int:
+        """Rows whose fate is known: written, skipped or dead."""
+        return sum(self.rows[name] for name in ("written", "skipped", "dead"))
+
+    def save(self, path: str | Path) -> None:
+        """Write the report as JSON; readers see the old file or the new one, never half of one."""
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_json(target, asdict(self))
+
+    def show(self, console: Console) -> None:
+        """Print the summary table."""
+        console.print(Group(*self._parts()))
+
+    def _parts(self) -> list[Any]:
+        color = {"complete": "green", "interrupted": "yellow"}.get(self.status, "red")
+        counts = self.rows
+        figures = Table(box=box.SIMPLE, show_header=False)
+        for name in COUNTS:
+            if name != "chunked" or counts["chunked"] != counts["read"]:
+                figures.add_row(name, f"{counts[name]:,}")
+        stages = Table("stage", "rows", "tokens", "padding", "seconds", "rows/s", box=box.SIMPLE)
+        for column in stages.columns[1:]:
+            column.justify = "right"
+        for name, values in self.stages.items():
+            stages.add_row(name, *_stage_cells(values))
+        title = f"[bold {color}]{self.status}[/] in {self.seconds:.1f} s, {self.startup_seconds:.1f} s of it start-up"
+        parts: list[Any] = [title, figures, stages]
+        parts += [Text(_length_line(name, found)) for name, found in self.statistics.items()]
+        held = (sink for sink in self.sinks if "points" in sink)
+        parts += [Text(f"{sink['type']}: {sink['points']:,} points in {sink['place']}") for sink in held]
+        parts += [
+            f"{figures['truncated']:,} texts were longer than {name} takes and were cut"
+            for name, figures in self.stages.items()
+            if figures.get("truncated")
+        ]
+        parts += [Text(notice, style="yellow") for notice in self.notices]
+        if counts["dead"]:
+            parts.append(Text(f"{counts['dead']:,} dead letters in {self.dead_letters}:", style="yellow"))
+            parts += [Text(f"  {sample}") for sample in self.dead_samples]
+        return parts
+
+
+def _length_line(name: str, found: dict[str, Any]) -> str:
+    line = f"{name}: average length {found['avg_len']:,} words"
+    if "held_by" in found:
+        return f"{line}, which {found['held_by']} was filled with"
+    return f"{line}, measured over {found['texts']:,} texts in {found['seconds']:.1f} s"
+
+
+def _rounded(figures: Figures) -> Figures:
+    figures = {name: value for name, value in figures.items() if name != STARTED_AT}
+    return {name: int(value) if float(value).is_integer() else round(value, 3) for name, value in figures.items()}
+
+
+def _stage_cells(values: Figures) -> list[str]:
+    seconds, rows = values.get("seconds", 0), values.get("rows", 0)
+    return [
+        f"{rows:,.0f}",
+        f"{values['tokens']:,.0f}" if values.get("tokens") else "",
+        f"{values['padding_waste']:.1%}" if "padding_waste" in values else "",
+        f"{seconds:.1f}",
+        f"{rows / seconds:,.0f}" if seconds else "",
+    ]

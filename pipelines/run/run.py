@@ -1,0 +1,225 @@
+"""Carries a job out and reports: from its configuration to what its sinks acknowledged."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from embedders.errors import FleetembedError
+from pipelines.config.job import JobConfig
+from pipelines.embed.average_length import averages, held_lengths, measuring, numbers, with_lengths, with_stand_ins
+from pipelines.embed.checked import JobEmbedders, model_facts, notices
+from pipelines.errors import ConfigError, TooManyErrorsError
+from pipelines.run.placement import Placement, place_stages
+from pipelines.run.progress import ProgressView, choose_view
+from pipelines.run.report import RunReport
+from pipelines.run.tally import STARTED_AT
+from pipelines.sinks import make_sink
+from pipelines.sinks.base import JobFacts, Sink
+from pipelines.sources import plan_source
+
+if TYPE_CHECKING:
+    from pipelines.run.dataset import Read
+
+log = logging.getLogger("fleetembed")
+
+SECONDS_BETWEEN_LOOKS = 1.0
+
+
+class Run:
+    """One carrying out of a job: its clock, report and sinks.
+
+    The configuration gets its average lengths on the way, those that places hold before those that are measured.
+    """
+
+    def __init__(self, config: JobConfig, embedders: JobEmbedders, console: Console) -> None:
+        self._config, self._embedders, self._console = config, embedders, console
+        self._started = time.monotonic()
+        self._started_at = time.time()
+        now = datetime.now(timezone.utc)
+        self._run_id = f"{now:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
+        self._report = RunReport(self._run_id, self._config.corpus, started=now.isoformat(timespec="seconds"))
+        self._report.dead_letters = self._config.dead_letters
+        self._sinks: list[Sink] = [make_sink(sink) for sink in self._config.sink]
+
+    def carry_out(self) -> RunReport:
+        """See ``EmbeddingPipeline.run``."""
+        report = self._report
+        # What the configuration has wrong is said before anything is looked at, and before there is a report.
+        self._embedders.facts(with_stand_ins(self._config))
+        try:
+            report.save(self._config.report)
+        except OSError as error:
+            raise ConfigError(f"report: cannot write {self._config.report}: {error.strerror}") from None
+        try:
+            with _sigterm_interrupts():
+                self._embed_all()
+            report.status = "complete"
+        except (KeyboardInterrupt, SystemExit):
+            # SystemExit: a SIGTERM while Ray starts meets Ray's own handler.
+            report.status, report.error = "interrupted", "stopped by a signal"
+            raise KeyboardInterrupt from None
+        except BaseException as error:
+            report.status, report.error = "failed", str(error)
+            raise
+        finally:
+            report.seconds = round(time.monotonic() - self._started, 2)
+            report.save(self._config.report)
+            if report.documents is not None:
+                report.show(self._console)
+        return report
+
+    def _embed_all(self) -> None:
+        source = plan_source(self._config.source, images=self._config.takes_images)
+        held = held_lengths(self._config, self._sinks)
+        for name, found in held.items():
+            self._report.statistics[name] = {"avg_len": found.avg_len, "held_by": found.place}
+            log.info("the average length of %s is %s words, which %s was filled with", name, found.avg_len, found.place)
+        facts = self._settle(numbers(held))
+        self._report.notices = notices(self._config)
+        for sink in self._sinks:
+            sink.check(facts)
+
+        # Ray is imported late: planning and previews do without it, and so do errors of the configuration.
+        from pipelines.run import cluster
+        from pipelines.run import dataset as flow
+
+        with cluster.connect(self._config.compute) as machines, cluster.plain_errors():
+            self._report.startup_seconds = round(time.monotonic() - self._started, 2)
+            placements = place_stages(self._config, machines)
+            cluster.configure(self._config.compute)
+            # Once more: starting Ray puts its own handler of SIGTERM, which exits, in the place of ours.
+            with _sigterm_interrupts():
+                read = flow.scan(source.splits, self._config.source)
+                self._report.documents = read.documents
+                if measuring(self._config):
+                    facts = self._settle(self._measure(read))
+                with self._opened_sinks(facts):
+                    self._drive(read, placements)
+
+    def _settle(self, lengths: dict[str, float]) -> JobFacts:
+        """Take average lengths into the configuration; the facts are stand-ins while there is more to measure."""
+        self._config = with_lengths(self._config, lengths)
+        facts = self._embedders.facts(with_stand_ins(self._config))
+        self._report.fingerprint = "" if measuring(self._config) else facts.fingerprint
+        self._report.models = model_facts(self._config, facts)
+        return facts
+
+    def _measure(self, read: Read) -> dict[str, float]:
+        from pipelines.run import dataset as flow
+
+        started = time.monotonic()
+        documents = f"{read.documents:,}"
+        log.info(
+            "measuring the average length of %s over %s documents", " and ".join(measuring(self._config)), documents
+        )
+        measured = flow.measure(self._config, read)
+        seconds = round(time.monotonic() - started, 2)
+        lengths = averages(self._config, measured)
+        for name, found in measured.items():
+            self._report.statistics[name] = {"avg_len": lengths[name], "texts": found.texts, "seconds": seconds}
+            log.info("the average length of %s is %s words, over %s texts", name, lengths[name], f"{found.texts:,}")
+        return lengths
+
+    @contextmanager
+    def _opened_sinks(self, facts: JobFacts) -> Iterator[None]:
+        """Open the sinks, and finish each one whatever happens; the first failure is the one that is raised."""
+        opened: list[tuple[Sink, dict[str, Any]]] = []
+        completed = False
+        failure: FleetembedError | None = None
+        try:
+            for config, sink in zip(self._config.sink, self._sinks, strict=True):
+                opened.append((sink, {"type": config.type, "place": config.place}))
+                sink.open(facts)
+            yield
+            completed = True
+        finally:
+            for sink, about in opened:
+                try:
+                    self._report.sinks.append(about | sink.finish(completed=completed))
+                except FleetembedError as error:
+                    log.error("%s could not be finished: %s", sink.name, error)
+                    failure = failure or error
+        if failure is not None:
+            raise failure
+
+    def _drive(self, read: Read, placements: dict[str, Placement]) -> None:
+        from pipelines.run import cluster
+        from pipelines.run import dataset as flow
+
+        tally = cluster.RemoteTally()
+        dataset = flow.build_dataset(self._config, read, placements, self._sinks, self._run_id, tally)
+        view = choose_view(read.documents, self._console)
+        settled = 0.0
+        with view, self._watching(tally, view, lambda: settled):
+            receipts: Any
+            for receipts in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+                settled += sum(receipts["documents"].to_pylist())
+                self._report.take_receipts(receipts)
+                self._check_errors(at_end=False)
+        self._check_errors(at_end=True)
+
+    @contextmanager
+    def _watching(self, tally: Any, view: ProgressView, settled: Any) -> Iterator[None]:
+        """Refresh the view and the report's file while receipts come in."""
+        over = threading.Event()
+
+        def look() -> None:
+            while not over.wait(SECONDS_BETWEEN_LOOKS):
+                stages = tally.read()
+                self._report.take_stages(stages)
+                self._report.seconds = round(time.monotonic() - self._started, 2)
+                self._report.save(self._config.report)
+                view.update(settled() + stages.get("skip", {}).get("documents", 0), self._report.tokens)
+
+        watcher = threading.Thread(target=look, name="progress", daemon=True)
+        watcher.start()
+        try:
+            yield
+        finally:
+            over.set()
+            watcher.join()
+            stages = tally.read()
+            self._report.take_stages(stages)
+            first = min((stages[name][STARTED_AT] for name in self._report.models if name in stages), default=None)
+            if first is not None:
+                self._report.startup_seconds = round(first - self._started_at, 2)
+            view.update(settled() + stages.get("skip", {}).get("documents", 0), self._report.tokens)
+
+    def _check_errors(self, *, at_end: bool) -> None:
+        errors, dead = self._config.errors, self._report.rows["dead"]
+        seen = self._report.settled
+        if dead > errors.max_rate * seen and (at_end or seen >= errors.min_rows):
+            first = f" The first: {self._report.dead_samples[0].rstrip('.')}." if self._report.dead_samples else ""
+            raise TooManyErrorsError(
+                f"{dead:,} of {seen:,} rows went to dead letters ({self._config.dead_letters}), more than "
+                f"errors.max_rate {errors.max_rate:g} allows.{first} What was written stays; mend the rows, or raise "
+                "errors.max_rate, and run the job again"
+            )
+
+
+@contextmanager
+def _sigterm_interrupts() -> Iterator[None]:
+    """Let SIGTERM stop a run as cleanly as Ctrl-C does; outside of the main thread nothing can be set."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

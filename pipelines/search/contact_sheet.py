@@ -1,0 +1,159 @@
+"""A contact sheet: a query and the images it found, as one HTML page or PNG picture."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont
+
+from embedders.errors import ImageError
+from embedders.images.decoding import decode_image
+from pipelines.config.source import SourceConfig
+from pipelines.errors import ConfigError
+from pipelines.filesystem import open_filesystem
+from pipelines.search import Hit
+
+THUMBNAIL = 224
+MARGIN = 16
+CAPTION = 44
+COLUMNS = 5
+PAPER, INK, FAINT = (255, 255, 255), (32, 32, 32), (120, 120, 120)
+
+PAGE = """<!doctype html>
+<meta charset="utf-8">
+<title>{query}</title>
+<style>
+body {{ font: 15px system-ui, sans-serif; margin: 24px; color: #202020; background: #fff; }}
+h1 {{ font-size: 20px; }}
+main {{ display: flex; flex-wrap: wrap; gap: 20px; }}
+figure {{ margin: 0; width: 224px; }}
+img, .none {{ width: 224px; height: 224px; object-fit: contain; background: #f4f4f4; display: block; }}
+.none {{ display: grid; place-items: center; color: #787878; }}
+figcaption {{ overflow-wrap: anywhere; margin-top: 6px; }}
+small {{ color: #787878; }}
+</style>
+<h1>{heading}</h1>
+<main>
+{figures}
+</main>
+"""
+
+
+def write_sheet(target: Path, query: str | Path, hits: Sequence[Hit], source: SourceConfig) -> None:
+    """Write the query and its hits, nearest first, to ``target``, which ends with .html or .png.
+
+    An image is read again from where the job read it: the hit's payload ``path``, below the source's paths. Where that
+    is not possible, a hit stands with its name alone. Raises ConfigError for another ending or an unwritable file.
+    """
+    thumbnails = [_thumbnail(hit, source) for hit in hits]
+    asked = _opened(query.read_bytes()) if isinstance(query, Path) else None
+    title = f"image {query}" if isinstance(query, Path) else query
+    ending = target.suffix.lower()
+    if ending not in (".html", ".png"):
+        raise ConfigError(f"--image-sheet {target}: the name must end with .html or .png")
+    try:
+        if ending == ".html":
+            target.write_text(_page(title, asked, hits, thumbnails), encoding="utf-8")
+        else:
+            _picture(title, asked, hits, thumbnails).save(target)
+    except OSError as error:
+        raise ConfigError(f"--image-sheet {target} cannot be written: {error.strerror}") from None
+
+
+def _thumbnail(hit: Hit, source: SourceConfig) -> Image.Image | None:
+    path = hit.payload.get("path")
+    if not isinstance(path, str):
+        return None
+    for place in _places(path, source):
+        try:
+            filesystem, inside = open_filesystem(place)
+            with filesystem.open_input_stream(inside, compression=None) as file:
+                return _opened(file.read())
+        # Each store has errors of its own kind, and a sheet without one image is still of use.
+        except Exception:
+            continue
+    return None
+
+
+def _places(path: str, source: SourceConfig) -> list[str]:
+    """Where an image of the source may be: below its folder or glob, or as the path says by itself."""
+    roots = [source.image_root] if source.image_root else []
+    for root in source.paths:
+        body = root.partition("*")[0].rstrip("/") if "*" in root else root.rstrip("/")
+        roots += [body, body.rpartition("/")[0] or "."]
+    return [*(f"{root.rstrip('/')}/{path}" for root in roots), path]
+
+
+def _opened(content: bytes) -> Image.Image | None:
+    try:
+        image = decode_image(content)
+    except ImageError:
+        return None
+    image.thumbnail((THUMBNAIL, THUMBNAIL))
+    return image
+
+
+def _caption(hit: Hit, number: int) -> tuple[str, str]:
+    return hit.title, f"{number}.  {hit.score:.3f}"
+
+
+def _page(title: str, asked: Image.Image | None, hits: Sequence[Hit], thumbnails: Sequence[Image.Image | None]) -> str:
+    figures = []
+    for number, (hit, image) in enumerate(zip(hits, thumbnails, strict=True), start=1):
+        name, score = _caption(hit, number)
+        figures.append(
+            f"<figure>{_tag(image)}<figcaption>{html.escape(name)}<br><small>{score}</small></figcaption></figure>"
+        )
+    heading = html.escape(title) if asked is None else _tag(asked)
+    return PAGE.format(query=html.escape(title), heading=heading, figures="\n".join(figures) or "nothing found")
+
+
+def _tag(image: Image.Image | None) -> str:
+    if image is None:
+        return '<div class="none">no image at hand</div>'
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=85)
+    return f'<img alt="" src="data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}">'
+
+
+def _picture(
+    title: str, asked: Image.Image | None, hits: Sequence[Hit], thumbnails: Sequence[Image.Image | None]
+) -> Image.Image:
+    columns = max(1, min(COLUMNS, len(hits)))
+    rows = -(-len(hits) // columns)
+    cell, line = THUMBNAIL + MARGIN, THUMBNAIL + CAPTION + MARGIN
+    head = MARGIN + (THUMBNAIL if asked is not None else 28) + MARGIN
+    sheet = Image.new("RGB", (max(columns, 2) * cell + MARGIN, head + max(rows, 1) * line), PAPER)
+    draw = ImageDraw.Draw(sheet)
+    large, small = ImageFont.load_default(20), ImageFont.load_default(14)
+    if asked is None:
+        draw.text((MARGIN, MARGIN), _fitted(draw, title, large, sheet.width - 2 * MARGIN), INK, large)
+    else:
+        sheet.paste(asked, (MARGIN, MARGIN))
+    for at, (hit, image) in enumerate(zip(hits, thumbnails, strict=True)):
+        left, top = MARGIN + at % columns * cell, head + at // columns * line
+        if image is not None:
+            sheet.paste(image, (left + (THUMBNAIL - image.width) // 2, top + (THUMBNAIL - image.height) // 2))
+        else:
+            draw.rectangle((left, top, left + THUMBNAIL, top + THUMBNAIL), fill=(244, 244, 244))
+            draw.text((left + 8, top + THUMBNAIL // 2), "no image at hand", FAINT, small)
+        name, score = _caption(hit, at + 1)
+        draw.text((left, top + THUMBNAIL + 4), _fitted(draw, name, small, THUMBNAIL), INK, small)
+        draw.text((left, top + THUMBNAIL + 22), score, FAINT, small)
+    return sheet
+
+
+def _fitted(
+    draw: ImageDraw.ImageDraw, text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int
+) -> str:
+    """The text, its middle left out where it is wider than ``width`` pixels."""
+    kept = len(text)
+    shown = text
+    while draw.textlength(shown, font) > width and kept > 4:
+        kept -= 1
+        shown = f"{text[: kept // 2]}…{text[len(text) - kept // 2 :]}"
+    return shown

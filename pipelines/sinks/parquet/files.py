@@ -1,0 +1,169 @@
+"""The files of a Parquet sink: their columns, metadata and names, and which of their rows are current.
+
+Every run has a generation, one above the highest it found. Where two rows have one id, the row of the higher
+generation is current (in one generation that of the later file name, in one file the later row); where the newest
+last chunk of a document is chunk n, its chunks past n of older generations are not.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+import xxhash
+from pyarrow import fs
+
+from pipelines.identity import keys64
+from pipelines.sinks.base import JobFacts
+from pipelines.sinks.made_by import describe
+
+METADATA_KEY = b"fleetembed"
+_HASH = xxhash.xxh3_64_intdigest
+Keys = npt.NDArray[np.uint64]
+
+
+def file_schema(job: JobFacts, *, store_text: bool) -> pa.Schema:
+    """Columns of a file; ``chunk_count``, the chunks of the row's document, only with chunking."""
+    fields = [("id", pa.string()), ("document_id", pa.string())]
+    fields += [("chunk_no", pa.int32()), ("chunk_start", pa.int64()), ("chunk_end", pa.int64())]
+    if job.chunked:
+        fields.append(("chunk_count", pa.int32()))
+    if store_text:
+        fields.append(("text", pa.string()))
+    fields += [("payload", pa.string()), ("content_hash", pa.string())]
+    fields += [(name, spec.arrow_type) for name, spec in job.vectors.items()]
+    return pa.schema(fields)
+
+
+def file_name(generation: int, keys: Keys) -> str:
+    """Name a file after its rows, so that a write repeated within a run replaces the first."""
+    return f"part-{generation:05d}-{xxhash.xxh3_128_hexdigest(np.sort(keys).tobytes())}.parquet"
+
+
+def is_part_name(name: str) -> bool:
+    """Tell whether a file is called as this sink calls its own."""
+    return re.fullmatch(r"part-[0-9]{5,}-[0-9a-f]{32}\.parquet", name) is not None
+
+
+def encode(table: pa.Table, job: JobFacts, generation: int, level: int) -> pa.Buffer:
+    """Make a whole Parquet file of rows that have ``file_schema``."""
+    facts = {**describe(job), "generation": generation}
+    return encode_with(table, json.dumps(facts, sort_keys=True).encode(), level)
+
+
+def encode_with(table: pa.Table, facts: bytes, level: int) -> pa.Buffer:
+    """Make a whole Parquet file whose metadata holds ``facts`` as they are."""
+    plain = [field.name for field in table.schema if field.type in (pa.string(), pa.int32())]
+    stream = pa.BufferOutputStream()
+    pq.write_table(
+        table.replace_schema_metadata({METADATA_KEY: facts}),
+        stream,
+        compression="zstd",
+        compression_level=level,
+        use_dictionary=plain,
+    )
+    return stream.getvalue()
+
+
+@dataclass(frozen=True)
+class Footer:
+    """What a file says of itself: ``facts`` (see ``describe``, and the generation), columns and number of rows."""
+
+    facts: dict[str, Any] | None
+    schema: pa.Schema
+    rows: int
+
+
+def read_footer(filesystem: fs.FileSystem, path: str) -> Footer:
+    """Read a file's metadata; ``facts`` is None for a file of another tool."""
+    with filesystem.open_input_file(path) as source:
+        file = pq.ParquetFile(source)
+        raw = (file.schema_arrow.metadata or {}).get(METADATA_KEY)
+        return Footer(json.loads(raw) if raw else None, file.schema_arrow, file.metadata.num_rows)
+
+
+@dataclass(frozen=True)
+class FileRows:
+    """One file's rows as 64-bit hashes: a few bytes a row, whatever the ids' length.
+
+    ``documents`` and the columns after it are empty where nothing is chunked.
+    """
+
+    name: str
+    generation: int
+    ids: Keys
+    keys: Keys
+    documents: Keys
+    chunk_no: npt.NDArray[np.int32]
+    chunk_count: npt.NDArray[np.int32]
+
+    @property
+    def rank(self) -> tuple[int, str]:
+        """Order of files: of two rows with one id, the one in the higher is current."""
+        return self.generation, self.name
+
+
+def read_rows(filesystem: fs.FileSystem, path: str, footer: Footer) -> FileRows:
+    """Read the columns that say which rows a file of this sink has."""
+    facts = footer.facts or {}
+    names = ["id", "content_hash"]
+    if facts["chunked"]:
+        names += ["document_id", "chunk_no", "chunk_count"]
+    table = pq.read_table(path, filesystem=filesystem, columns=names, partitioning=None)
+    ids, hashes = table["id"].to_pylist(), table["content_hash"].to_pylist()
+    empty: list[Any] = []
+    documents = table["document_id"].to_pylist() if facts["chunked"] else empty
+    return FileRows(
+        name=path.rpartition("/")[2],
+        generation=facts["generation"],
+        ids=_hashes(ids),
+        keys=keys64(ids, hashes),
+        documents=_hashes(f"{facts['corpus']}\n{name}" for name in documents),
+        chunk_no=table["chunk_no"].to_numpy() if facts["chunked"] else np.empty(0, np.int32),
+        chunk_count=table["chunk_count"].to_numpy() if facts["chunked"] else np.empty(0, np.int32),
+    )
+
+
+def current_rows(files: Sequence[FileRows]) -> dict[str, npt.NDArray[np.bool_]]:
+    """Mark each file's rows that are current, by file name; see the module's text for the rule."""
+    files = sorted(files, key=lambda file: file.rank)
+    if not files:
+        return {}
+    ids = np.concatenate([file.ids for file in files])
+    order = np.argsort(ids, kind="stable")
+    current = np.ones(len(ids), np.bool_)
+    current[order[:-1]] = ids[order[:-1]] != ids[order[1:]]
+    if any(len(file.documents) for file in files):
+        current &= ~_past_the_end(files, current)
+    ends = np.cumsum([len(file.ids) for file in files])[:-1]
+    return {file.name: rows for file, rows in zip(files, np.split(current, ends), strict=True)}
+
+
+def _past_the_end(files: Sequence[FileRows], current: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Mark chunks behind their document's newest last chunk, where that one is of a newer generation."""
+    documents = np.concatenate([file.documents for file in files])
+    chunk_no = np.concatenate([file.chunk_no for file in files])
+    generation = np.repeat([file.generation for file in files], [len(file.ids) for file in files])
+    last = np.concatenate([file.chunk_no + 1 == file.chunk_count for file in files])
+    ends = np.flatnonzero(last & current)
+    if not len(ends):
+        return np.zeros(len(current), np.bool_)
+    ends = ends[np.argsort(documents[ends], kind="stable")]
+    newest = np.append(documents[ends][:-1] != documents[ends][1:], True)
+    ends = ends[newest]
+    at = np.minimum(np.searchsorted(documents[ends], documents), len(ends) - 1)
+    end = ends[at]
+    known = documents[end] == documents
+    past: npt.NDArray[np.bool_] = known & (chunk_no > chunk_no[end]) & (generation < generation[end])
+    return past
+
+
+def _hashes(names: Iterable[str]) -> Keys:
+    return np.fromiter((_HASH(name.encode()) for name in names), dtype=np.uint64)

@@ -1,0 +1,249 @@
+"""A folder of Parquet files as a sink: one file a write, committed whole, read back by any Parquet reader."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyarrow import fs
+
+from pipelines.config.sinks import ParquetSinkConfig
+from pipelines.errors import SinkError
+from pipelines.filesystem import TEMPORARY, open_filesystem, without_credentials, write_file
+from pipelines.identity import keys64
+from pipelines.sinks.base import JobFacts, WriteResult
+from pipelines.sinks.made_by import describe, differences
+from pipelines.sinks.parquet.files import (
+    METADATA_KEY,
+    FileRows,
+    Footer,
+    current_rows,
+    encode,
+    encode_with,
+    file_name,
+    file_schema,
+    is_part_name,
+    read_footer,
+    read_rows,
+)
+from pipelines.sinks.ray_context import running_ray
+
+SUCCESS = "_SUCCESS"
+MANIFEST = "_manifest.json"
+READERS = 8
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class ParquetSink:
+    """Writes rows to Parquet files in a folder, and takes from them what need not be embedded again.
+
+    ``_SUCCESS`` and ``_manifest.json`` are there only while the folder is what a completed run left. A run that
+    did not complete may leave rows twice, under one id; the next run settles them.
+    """
+
+    def __init__(self, config: ParquetSinkConfig) -> None:
+        self.config = config
+        self.workers = config.writers
+        self.filesystem, self.path = open_filesystem(config.path)
+        self.path = self.path.rstrip("/")
+        self.shown = without_credentials(config.path)
+        self.name = f"parquet:{self.shown}"
+        self.job: JobFacts | None = None
+        self.generation = 1
+        self._files: dict[str, FileRows] = {}
+        self._index: Any = np.empty(0, np.uint64)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_files": {}}
+
+    def check(self, job: JobFacts) -> dict[str, Any]:
+        """Read every file's metadata; raises SinkError where the folder holds what this job cannot add to."""
+        footers = self._footers(job)
+        return {"exists": self._exists(), "files": len(footers), "points": sum(foot.rows for foot in footers.values())}
+
+    def held_facts(self) -> dict[str, Any] | None:
+        """Read the metadata of the newest file; None for one that ``check`` refuses. See Sink."""
+        names = [name for name in self._list() if is_part_name(name)]
+        try:
+            return read_footer(self.filesystem, f"{self.path}/{names[-1]}").facts if names else None
+        except (OSError, pa.ArrowInvalid):
+            return None
+
+    def open(self, job: JobFacts) -> None:
+        """Clear what a killed run left unfinished, and index the committed rows."""
+        footers = self._footers(job)
+        self.job = job
+        with self.reporting("cannot be made ready"):
+            self.filesystem.create_dir(self.path, recursive=True)
+            self._remove(SUCCESS)
+            self._clear_temporary()
+        self._files = {}
+        self.generation = 1 + max((foot.facts["generation"] for foot in footers.values() if foot.facts), default=0)
+        self._files = self._read_rows(footers)
+        current = current_rows(list(self._files.values()))
+        kept = [file.keys[current[file.name]] for file in self._files.values()]
+        index = np.sort(np.concatenate(kept)) if kept else np.empty(0, np.uint64)
+        # One copy a machine in the object store, rather than one a worker.
+        ray = running_ray()
+        self._index = ray.put(index) if ray else index
+
+    def connect(self) -> ParquetWriter:
+        """Make a worker's writer; ``open`` comes first."""
+        if self.job is None:
+            raise RuntimeError("open() the sink before connect()")
+        ray = running_ray()
+        shared = ray is not None and isinstance(self._index, ray.ObjectRef)
+        return ParquetWriter(self, self.job, ray.get(self._index) if ray and shared else self._index)
+
+    def finish(self, *, completed: bool) -> dict[str, Any]:
+        """Remove rows that a newer one replaced, then write the manifest; a run that failed leaves all as it is."""
+        figures: dict[str, Any] = {"path": self.shown}
+        if self.job is None or not completed:
+            return figures
+        footers = self._footers(self.job)
+        self._files = self._read_rows(footers)
+        current = current_rows(list(self._files.values()))
+        counts = {name: int(kept.sum()) for name, kept in sorted(current.items()) if kept.any()}
+        with self.reporting("cannot be settled"):
+            for name, kept in current.items():
+                if not kept.all():
+                    self._keep(name, kept)
+            self._write_manifest(self.job, counts)
+            self._clear_temporary()
+        replaced = sum(int((~kept).sum()) for kept in current.values())
+        return {**figures, "points": sum(counts.values()), "files": len(counts), "replaced": replaced}
+
+    @contextmanager
+    def reporting(self, what: str) -> Iterator[None]:
+        """Turn the file system's errors into SinkErrors."""
+        try:
+            yield
+        except OSError as error:
+            raise SinkError(
+                f"{self.shown} {what}: {error}; what was written before stays, a new run adds to it"
+            ) from None
+
+    def _exists(self) -> bool:
+        return bool(self.filesystem.get_file_info(self.path).type == fs.FileType.Directory)
+
+    def _list(self) -> list[str]:
+        with self.reporting("cannot be listed"):
+            found = self.filesystem.get_file_info(fs.FileSelector(self.path, allow_not_found=True))
+        return sorted(info.base_name for info in found if info.is_file and info.base_name.endswith(".parquet"))
+
+    def _footers(self, job: JobFacts) -> dict[str, Footer]:
+        """Read the metadata of all files; raises SinkError at the first that does not fit the job."""
+        schema = file_schema(job, store_text=self.config.store_text)
+
+        def read(name: str) -> Footer:
+            try:
+                footer = read_footer(self.filesystem, f"{self.path}/{name}")
+            except (OSError, pa.ArrowInvalid) as error:
+                advice = "choose another path for this job"
+                if is_part_name(name):
+                    advice = "delete it, and its rows will be embedded again"
+                raise SinkError(f"{self.shown}/{name} is damaged ({error}); {advice}") from None
+            self._fits(name, footer, job, schema)
+            return footer
+
+        names = self._list()
+        return dict(zip(names, _side_by_side(read, names), strict=True))
+
+    def _fits(self, name: str, footer: Footer, job: JobFacts, schema: pa.Schema) -> None:
+        advice = "choose another path for this job, or delete that folder"
+        if footer.facts is None:
+            raise SinkError(f"{self.shown}/{name} was not written by this tool; {advice}")
+        found = differences(footer.facts, job)
+        if not found and not schema.equals(footer.schema):
+            found = [f"its columns are {_columns(footer.schema)}, this job's are {_columns(schema)}"]
+        if found:
+            raise SinkError(f"{self.shown} holds what another job made: {'; '.join(found)}. Now {advice}")
+
+    def _read_rows(self, footers: dict[str, Footer]) -> dict[str, FileRows]:
+        """Read the rows of files not read before; a name stands for its rows, so no file is read twice."""
+        fresh = [name for name in footers if name not in self._files]
+        rows = _side_by_side(lambda name: read_rows(self.filesystem, f"{self.path}/{name}", footers[name]), fresh)
+        read = {**self._files, **dict(zip(fresh, rows, strict=True))}
+        return {name: read[name] for name in footers}
+
+    def _keep(self, name: str, kept: npt.NDArray[np.bool_]) -> None:
+        """Write a file anew with only some of its rows, or delete it where none are left."""
+        path = f"{self.path}/{name}"
+        if not kept.any():
+            self.filesystem.delete_file(path)
+            return
+        table = pq.read_table(path, filesystem=self.filesystem, partitioning=None)
+        facts = table.schema.metadata[METADATA_KEY]
+        data = encode_with(table.filter(pa.array(kept)), facts, self.config.compression_level)
+        write_file(self.filesystem, path, data)
+
+    def _write_manifest(self, job: JobFacts, counts: dict[str, int]) -> None:
+        schema = file_schema(job, store_text=self.config.store_text)
+        manifest = {**describe(job), "schema": _columns(schema), "points": sum(counts.values()), "files": counts}
+        text = json.dumps(manifest, indent=2)
+        write_file(self.filesystem, f"{self.path}/{MANIFEST}", pa.py_buffer(text.encode()))
+        write_file(self.filesystem, f"{self.path}/{SUCCESS}", pa.py_buffer(b""))
+
+    def _remove(self, name: str) -> None:
+        if self.filesystem.get_file_info(f"{self.path}/{name}").is_file:
+            self.filesystem.delete_file(f"{self.path}/{name}")
+
+    def _clear_temporary(self) -> None:
+        if self.filesystem.get_file_info(f"{self.path}/{TEMPORARY}").type == fs.FileType.Directory:
+            self.filesystem.delete_dir(f"{self.path}/{TEMPORARY}")
+
+
+class ParquetWriter:
+    """One worker's hold of the folder: the keys of what it held when the run began, and a way to add files."""
+
+    def __init__(self, sink: ParquetSink, job: JobFacts, index: npt.NDArray[np.uint64]) -> None:
+        self._sink = sink
+        self._job = job
+        self._index = index
+        self._schema = file_schema(job, store_text=sink.config.store_text)
+
+    def held(self, ids: Sequence[str], content_hashes: Sequence[str]) -> npt.NDArray[np.bool_]:
+        """Mark the rows that were committed, and current, when the run began."""
+        return self._in_index(keys64(ids, content_hashes))
+
+    def write(self, table: pa.Table) -> WriteResult:
+        """Commit the rows that the folder does not hold yet, as one file; raises SinkError when it cannot be written.
+
+        ``written`` counts the rows that were there already, too.
+        """
+        keys = keys64(table["id"].to_pylist(), table["content_hash"].to_pylist())
+        missing = ~self._in_index(keys)
+        if missing.any():
+            self._commit(table.filter(pa.array(missing)), keys[missing])
+        return WriteResult(written=table.num_rows)
+
+    def _in_index(self, keys: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
+        if not len(self._index):
+            return np.zeros(len(keys), np.bool_)
+        at = np.minimum(np.searchsorted(self._index, keys), len(self._index) - 1)
+        found: npt.NDArray[np.bool_] = self._index[at] == keys
+        return found
+
+    def _commit(self, table: pa.Table, keys: npt.NDArray[np.uint64]) -> None:
+        sink = self._sink
+        rows = table.select(self._schema.names).cast(self._schema)
+        data = encode(rows, self._job, sink.generation, sink.config.compression_level)
+        with sink.reporting(f"does not take a file of {rows.num_rows} rows"):
+            write_file(sink.filesystem, f"{sink.path}/{file_name(sink.generation, keys)}", data)
+
+
+def _side_by_side(work: Callable[[T], R], items: Sequence[T]) -> list[R]:
+    with ThreadPoolExecutor(READERS) as pool:
+        return list(pool.map(work, items))
+
+
+def _columns(schema: pa.Schema) -> str:
+    return ", ".join(f"{field.name} {field.type}" for field in schema)

@@ -1,0 +1,75 @@
+"""Clients of a Qdrant server, or of the embedded engine in a folder."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import portalocker
+from portalocker.exceptions import LockException
+from pydantic import SecretStr
+from qdrant_client import QdrantClient
+from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_delay, wait_exponential
+
+from pipelines.config.sinks import QdrantSinkConfig
+from pipelines.errors import SinkError
+from pipelines.filesystem import without_credentials
+
+LOCK_SECONDS = 30.0  # a killed run's process may hold the folder a little longer
+
+
+def api_key(config: QdrantSinkConfig) -> SecretStr | None:
+    """Read the API key from the environment, wrapped so that no message shows it."""
+    key = config.secret()
+    return SecretStr(key) if key else None
+
+
+def open_client(config: QdrantSinkConfig, key: SecretStr | None = None) -> QdrantClient:
+    """Connect to the configured server or open the configured folder; the caller closes the client.
+
+    The key is read from the environment unless given. A server is not asked anything yet; a folder that another
+    process has open raises SinkError after 30 s.
+    """
+    if config.path is not None:
+        return open_folder(str(Path(config.path).expanduser().absolute()))
+    secret = key or api_key(config)
+    try:
+        return QdrantClient(
+            url=config.url,
+            api_key=secret.get_secret_value() if secret else None,
+            prefer_grpc=config.prefer_grpc,
+            grpc_port=config.grpc_port,
+            timeout=math.ceil(config.timeout),
+            check_compatibility=False,
+        )
+    except ValueError as error:
+        raise SinkError(
+            f"sink.url {without_credentials(config.url or '')} is no address of a server: {error}"
+        ) from None
+
+
+def open_folder(path: str, lock_seconds: float = LOCK_SECONDS) -> QdrantClient:
+    """Open the embedded engine; waits for another process's lock, then raises SinkError."""
+    patient = Retrying(
+        retry=retry_if_exception_type((RuntimeError, LockException)),
+        wait=wait_exponential(0.2, max=2),
+        stop=stop_after_delay(lock_seconds),
+    )
+    try:
+        return patient(lambda: _open_free(path))
+    except RetryError:
+        advice = "end the process that has it open, or use a Qdrant server"
+        raise SinkError(f"{path}: another process has this Qdrant folder open ({lock_seconds:g} s); {advice}") from None
+    except Exception as error:
+        # The engine checks nothing of what it reads: a damaged file can raise anything.
+        raise SinkError(f"{path} cannot be opened as a Qdrant folder: {type(error).__name__}: {error}") from None
+
+
+def _open_free(path: str) -> QdrantClient:
+    """Open a folder that is not locked: the engine itself reads all points before it asks for the lock."""
+    lock = Path(path, ".lock")
+    if lock.exists():
+        with lock.open("r+") as file:
+            portalocker.lock(file, portalocker.LockFlags.EXCLUSIVE | portalocker.LockFlags.NON_BLOCKING)
+            portalocker.unlock(file)
+    return QdrantClient(path=path, force_disable_check_same_thread=True)

@@ -1,0 +1,267 @@
+"""Qdrant's embedded engine as a sink: a folder that one process at a time may open.
+
+With Ray running, that process is an actor on the driver's machine, and every worker's question and write goes
+through it. Without Ray it is this process.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sqlite3
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from qdrant_client import QdrantClient
+
+from embedders.errors import FleetembedError
+from pipelines.config.sinks import QdrantSinkConfig
+from pipelines.errors import SinkError
+from pipelines.sinks.base import JobFacts, WriteResult
+from pipelines.sinks.qdrant.client import LOCK_SECONDS, open_folder
+from pipelines.sinks.qdrant.sink import QdrantSink
+from pipelines.sinks.ray_context import running_ray
+
+RESTARTS = 3
+
+
+class FolderHost:
+    """Holds the folder's one client, for one or more collections in it.
+
+    Calls carry the config and the job, so that a host started anew after a crash needs nothing of the one before.
+    """
+
+    def __init__(self, path: str, lock_seconds: float = LOCK_SECONDS) -> None:
+        self._client: QdrantClient | None = open_folder(path, lock_seconds)
+        self._path = path
+        self._sinks: dict[str, QdrantSink] = {}
+
+    def check(self, config: QdrantSinkConfig, job: JobFacts) -> dict[str, Any]:
+        """See ``QdrantSink.check``."""
+        return QdrantSink(config, self._opened()).check(job)
+
+    def held_facts(self, config: QdrantSinkConfig) -> dict[str, Any] | None:
+        """See ``QdrantSink.held_facts``."""
+        return QdrantSink(config, self._opened()).held_facts()
+
+    def open(self, config: QdrantSinkConfig, job: JobFacts) -> None:
+        """See ``QdrantSink.open``."""
+        sink = QdrantSink(config, self._opened())
+        sink.open(job)
+        self._sinks[config.collection] = sink
+        speed_up_commits(self._opened(), config.collection)
+
+    def held(
+        self, config: QdrantSinkConfig, job: JobFacts, ids: Sequence[str], content_hashes: Sequence[str]
+    ) -> npt.NDArray[np.bool_]:
+        """See ``QdrantWriter.held``."""
+        return self._sink(config, job).connect().held(ids, content_hashes)
+
+    def write(self, config: QdrantSinkConfig, job: JobFacts, table: pa.Table) -> WriteResult:
+        """See ``QdrantWriter.write``."""
+        return self._sink(config, job).connect().write(table)
+
+    def finish(self, config: QdrantSinkConfig, job: JobFacts, *, completed: bool) -> dict[str, Any]:
+        """See ``QdrantSink.finish``; ``last`` in the figures says that the folder is closed now."""
+        figures = self._sink(config, job).finish(completed=completed)
+        self._sinks.pop(config.collection)
+        return {**figures, "last": self.release()}
+
+    def release(self) -> bool:
+        """Close the folder if no collection in it is open; returns whether it is closed."""
+        if not self._sinks:
+            self.close()
+        return self._client is None
+
+    def pid(self) -> int:
+        """Say which process holds the folder."""
+        return os.getpid()
+
+    def close(self) -> None:
+        """Put everything on the disk and give the folder free."""
+        if self._client is not None:
+            settle_commits(self._client)
+            self._client.close()
+            self._client = None
+
+    def _opened(self) -> QdrantClient:
+        if self._client is None:
+            self._client = open_folder(self._path)
+        return self._client
+
+    def _sink(self, config: QdrantSinkConfig, job: JobFacts) -> QdrantSink:
+        if config.collection not in self._sinks:
+            self.open(config, job)
+        return self._sinks[config.collection]
+
+
+# Hosts of this process, by folder, where no Ray is running.
+_hosts: dict[str, FolderHost] = {}
+
+
+class FolderSink:
+    """The driver's side of a folder: starts its host and ends it."""
+
+    workers = 1
+
+    def __init__(self, config: QdrantSinkConfig) -> None:
+        path = str(Path(config.path or "").expanduser().absolute())
+        self.config = config.model_copy(update={"path": path})
+        self.path = path
+        self.name = f"qdrant:{path}/{config.collection}"
+        self.job: JobFacts | None = None
+        self._host: Any = None
+
+    def check(self, job: JobFacts) -> dict[str, Any]:
+        """Compare the collection in the folder with the job; raises SinkError naming each difference."""
+        if not Path(self.path, "meta.json").exists():
+            return {"exists": False, "points": 0}
+        host = FolderHost(self.path)
+        try:
+            return host.check(self.config, job)
+        finally:
+            host.close()
+
+    def held_facts(self) -> dict[str, Any] | None:
+        """Read what the job that filled the collection wrote into its metadata; see Sink."""
+        if not Path(self.path, "meta.json").exists():
+            return None
+        host = FolderHost(self.path)
+        try:
+            return host.held_facts(self.config)
+        finally:
+            host.close()
+
+    def open(self, job: JobFacts) -> None:
+        """Start the folder's host and prepare the collection."""
+        self._host = start_host(self.path)
+        try:
+            ask(self._host, "open", self.config, job)
+        except SinkError:
+            if ask(self._host, "release"):
+                self._end()
+            raise
+        self.job = job
+
+    def connect(self) -> FolderWriter:
+        """Make a worker's way to the host; ``open`` comes first."""
+        if self.job is None:
+            raise RuntimeError("open() the sink before connect()")
+        return FolderWriter(self._host, self.config, self.job)
+
+    def finish(self, *, completed: bool) -> dict[str, Any]:
+        """Count the points, and close the folder unless another sink of this job has it open."""
+        if self.job is None:
+            return {"collection": self.config.collection}
+        try:
+            figures = ask(self._host, "finish", self.config, self.job, completed=completed)
+        except SinkError as error:
+            if completed:
+                raise
+            figures = {"collection": self.config.collection, "error": str(error), "last": True}
+        if figures.pop("last"):
+            self._end()
+        self.job = None
+        return dict(figures)
+
+    def _end(self) -> None:
+        if isinstance(self._host, FolderHost):
+            self._host.close()
+            _hosts.pop(self.path, None)
+        elif ray := running_ray():
+            ray.kill(self._host, no_restart=True)
+        self._host = None
+
+
+class FolderWriter:
+    """One worker's way to the folder's host."""
+
+    def __init__(self, host: Any, config: QdrantSinkConfig, job: JobFacts) -> None:
+        self._host = host
+        self._config = config
+        self._job = job
+
+    def held(self, ids: Sequence[str], content_hashes: Sequence[str]) -> npt.NDArray[np.bool_]:
+        """Mark the points that the folder holds with this content and the job's fingerprint."""
+        marks: npt.NDArray[np.bool_] = ask(self._host, "held", self._config, self._job, ids, content_hashes)
+        return marks
+
+    def write(self, table: pa.Table) -> WriteResult:
+        """Upsert all rows through the host."""
+        result: WriteResult = ask(self._host, "write", self._config, self._job, table)
+        return result
+
+
+def start_host(path: str) -> Any:
+    """Find or start the host of a folder: an actor where Ray runs, else an object of this process."""
+    ray = running_ray()
+    if ray is None:
+        if path not in _hosts:
+            _hosts[path] = FolderHost(path)
+        return _hosts[path]
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    name = f"fleetembed-folder-{hashlib.sha256(path.encode()).hexdigest()[:16]}"
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    actor = ray.remote(FolderHost).options(
+        name=name,
+        get_if_exists=True,
+        num_cpus=0,
+        max_restarts=RESTARTS,
+        max_task_retries=RESTARTS,
+        scheduling_strategy=here,
+    )
+    return actor.remote(path)
+
+
+def ask(host: Any, method: str, *arguments: Any, **options: Any) -> Any:
+    """Call a host's method, wherever it is; its errors come as they were raised there."""
+    if isinstance(host, FolderHost):
+        return getattr(host, method)(*arguments, **options)
+    import ray
+    from ray.exceptions import RayActorError, RayTaskError
+
+    try:
+        return ray.get(getattr(host, method).remote(*arguments, **options))
+    except RayTaskError as error:
+        if isinstance(error.cause, FleetembedError):
+            raise error.cause from None
+        raise
+    except RayActorError as error:
+        raise SinkError(f"the process that holds the Qdrant folder is gone: {error}") from None
+
+
+def speed_up_commits(client: QdrantClient, collection: str) -> None:
+    """Let SQLite append commits to a log without waiting for the disk at each: the engine commits every point.
+
+    A killed process loses nothing by it; a power cut may lose the last points, and a new run finds them missing.
+    ``settle_commits`` puts all on the disk at the end.
+    """
+    connection = _connections(client).get(collection)
+    if connection is not None:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=NORMAL")
+
+
+def settle_commits(client: QdrantClient) -> None:
+    """Write SQLite's log into its file and sync both, and leave the journal as the engine expects it."""
+    for connection in _connections(client).values():
+        connection.execute("PRAGMA wal_checkpoint")
+        # Another process that looks into the file keeps it from leaving the log mode, in which it is as good.
+        with suppress(sqlite3.OperationalError):
+            connection.execute("PRAGMA journal_mode=DELETE")
+
+
+def _connections(client: QdrantClient) -> dict[str, sqlite3.Connection]:
+    """Find the engine's SQLite connections by collection; none where a version keeps them elsewhere."""
+    found = {}
+    for name, collection in getattr(getattr(client, "_client", None), "collections", {}).items():
+        connection = getattr(getattr(collection, "storage", None), "storage", None)
+        if isinstance(connection, sqlite3.Connection):
+            found[name] = connection
+    return found

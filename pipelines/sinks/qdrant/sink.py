@@ -1,0 +1,235 @@
+"""A Qdrant collection as a sink."""
+
+from __future__ import annotations
+
+import uuid
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import SecretStr
+from qdrant_client import QdrantClient, models
+
+from pipelines.config.sinks import QdrantSinkConfig
+from pipelines.errors import SinkError
+from pipelines.filesystem import without_credentials
+from pipelines.rows import RowError
+from pipelines.sinks.base import JobFacts, WriteResult
+from pipelines.sinks.qdrant.client import api_key, open_client
+from pipelines.sinks.qdrant.collection import COMPLETE, STATE, Collection
+from pipelines.sinks.qdrant.points import OURS, Points, batches, to_point_id
+from pipelines.sinks.qdrant.retry import NotAppliedError, RequestRefusedError, call
+
+RETRIEVE_POINTS = 1000
+T = TypeVar("T")
+
+
+def place(config: QdrantSinkConfig) -> str:
+    """Name a collection and where it is, for people."""
+    return f"Qdrant collection {config.collection!r} at {without_credentials(config.url or config.path or '')}"
+
+
+class QdrantSink:
+    """Writes rows as points of one collection on a server.
+
+    With a ``client`` given, that one is used for everything (and left open); so the embedded engine is served.
+    The API key is read from the driver's environment and travels to workers inside the pickled sink only.
+    """
+
+    def __init__(self, config: QdrantSinkConfig, client: QdrantClient | None = None) -> None:
+        self.config = config
+        self.workers = config.writers
+        self.name = f"qdrant:{without_credentials(config.url or config.path or '')}/{config.collection}"
+        self.job: JobFacts | None = None
+        self._client = client
+        self._key: SecretStr | None = None
+        self._was_empty = False
+        self._deferred: int | None = None
+
+    def check(self, job: JobFacts) -> dict[str, Any]:
+        """Compare the collection, if there is one, with the job; raises SinkError naming each difference."""
+        with self._collection() as collection:
+            info = collection.info()
+            if info is None:
+                return {"exists": False, "points": 0}
+            collection.refuse_unless_fit(info, job)
+            return {"exists": True, "points": collection.count()}
+
+    def held_facts(self) -> dict[str, Any] | None:
+        """Read what the job that filled the collection wrote into its metadata; see Sink."""
+        with self._collection() as collection:
+            info = collection.info()
+            return None if info is None else collection.held_facts(info)
+
+    def open(self, job: JobFacts) -> None:
+        """Create the collection, or check the one there and undo what a killed load left switched off."""
+        self._deferred = None
+        with self._collection() as collection:
+            info = collection.info()
+            if info is None:
+                collection.create(job)
+            else:
+                collection.refuse_unless_fit(info, job)
+                collection.restore_indexing(info)
+            collection.settle_for(job, info.payload_schema if info else {})
+            self.job = job
+            self._was_empty = collection.is_empty()
+            bulk = self.config.bulk_load
+            if self.config.path is None and (self._was_empty if bulk == "auto" else bulk):
+                self._deferred = collection.defer_indexing()
+
+    def connect(self) -> QdrantWriter:
+        """Make a worker's connection; ``open`` comes first."""
+        if self.job is None:
+            raise RuntimeError("open() the sink before connect()")
+        client = self._client or self._connect_client()
+        return QdrantWriter(client, self.config, self.job, was_empty=self._was_empty)
+
+    def finish(self, *, completed: bool) -> dict[str, Any]:
+        """Switch indexing on again, wait for it where the load put it off, and count the points.
+
+        After a failed run the server may be away: what could not be undone is said in the figures (``error``), and
+        the next ``open`` sees to it.
+        """
+        figures: dict[str, Any] = {"collection": self.config.collection}
+        if self.job is None:
+            return figures
+        try:
+            with self._collection() as collection:
+                info = collection.info()
+                if info is not None and collection.restore_indexing(info, self._deferred) and completed:
+                    figures["status"] = collection.wait_until_indexed()
+                if info is not None and completed:
+                    collection.remember({STATE: COMPLETE})
+                return {**figures, "points": collection.count()}
+        except SinkError as error:
+            if completed:
+                raise
+            return {**figures, "error": str(error)}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_client": None}
+
+    @contextmanager
+    def _collection(self) -> Iterator[Collection]:
+        client = self._client or self._connect_client()
+        try:
+            yield Collection(client, self.config, place(self.config))
+        finally:
+            if client is not self._client:
+                client.close()
+
+    def _connect_client(self) -> QdrantClient:
+        self._key = self._key or api_key(self.config)
+        return open_client(self.config, self._key)
+
+
+class QdrantWriter:
+    """One worker's connection: asks which points are held, and upserts until each is acknowledged as applied."""
+
+    def __init__(self, client: QdrantClient, config: QdrantSinkConfig, job: JobFacts, *, was_empty: bool) -> None:
+        self._client = client
+        self._config = config
+        self._job = job
+        self._was_empty = was_empty
+        self._retries = 0
+
+    def held(self, ids: Sequence[str], content_hashes: Sequence[str]) -> npt.NDArray[np.bool_]:
+        """Mark the points whose payload has this content hash and the job's fingerprint."""
+        return self._held([to_point_id(name) for name in ids], content_hashes)
+
+    def write(self, table: pa.Table) -> WriteResult:
+        """Upsert all rows; a row that the server refuses alone is rejected with the server's reason."""
+        result, before = WriteResult(), self._retries
+        if self._job.chunked and not self._was_empty:
+            # Before the upsert: once the last chunk is held, no later run would come back to this document.
+            self._delete_past_the_end(table)
+        config = self._config
+        cut = batches(
+            table, self._job, points=config.batch_points, megabytes=config.batch_mb, store_text=config.store_text
+        )
+        for points in cut:
+            self._send(points, result)
+        result.retries = self._retries - before
+        return result
+
+    def _send(self, points: Points, result: WriteResult) -> None:
+        """Upsert points, or where the server refuses them their halves, down to the point it refuses alone."""
+        try:
+            self._call(lambda: self._upsert(points), f"upserting {len(points)} points", points=len(points))
+            result.written += len(points)
+        except RequestRefusedError as error:
+            if len(points) == 1:
+                result.rejected[points.first] = RowError("sink", "Refused", str(error))
+                return
+            half = len(points) // 2
+            self._send(points.part(0, half), result)
+            self._send(points.part(half, len(points)), result)
+
+    def _upsert(self, points: Points) -> None:
+        answer = self._client.upsert(self._config.collection, points.batch(), wait=True)
+        if answer.status != models.UpdateStatus.COMPLETED and not self._held(points.ids, points.hashes).all():
+            raise NotAppliedError(f"the server answered {answer.status.value!r}, not 'completed'")
+
+    def _held(self, ids: Sequence[int | str | uuid.UUID], content_hashes: Sequence[str]) -> npt.NDArray[np.bool_]:
+        there: dict[Any, dict[str, Any]] = {}
+        for start in range(0, len(ids), RETRIEVE_POINTS):
+            for record in self._retrieve(ids[start : start + RETRIEVE_POINTS]):
+                there[record.id] = (record.payload or {}).get(OURS) or {}
+        wanted = self._job.fingerprint
+        marks = [
+            (made := there.get(name)) is not None
+            and made.get("content_hash") == content
+            and made.get("fingerprint") == wanted
+            for name, content in zip(ids, content_hashes, strict=True)
+        ]
+        return np.array(marks, np.bool_)
+
+    def _retrieve(self, ids: Sequence[int | str | uuid.UUID]) -> list[models.Record]:
+        collection, asked = self._config.collection, list(ids)
+        return self._call(
+            lambda: self._client.retrieve(collection, asked, with_payload=[OURS], with_vectors=False),
+            f"asking for {len(ids)} points",
+        )
+
+    def _delete_past_the_end(self, table: pa.Table) -> None:
+        """Delete what is behind the last chunk of documents that end in this table and had more chunks before."""
+        ending = table.filter(pc.equal(pc.add(table["chunk_no"], 1), table["chunk_count"]))
+        documents: dict[int, list[str]] = defaultdict(list)
+        for name, count in zip(ending["document_id"].to_pylist(), ending["chunk_count"].to_pylist(), strict=True):
+            documents[count].append(name)
+        if not documents:
+            return
+        corpus = models.FieldCondition(key=f"{OURS}.corpus", match=models.MatchValue(value=self._job.corpus))
+        past = models.Filter(must=[corpus], should=[_past(count, names) for count, names in documents.items()])
+        self._call(
+            lambda: self._client.delete(self._config.collection, models.FilterSelector(filter=past), wait=True),
+            "deleting chunks that documents no longer have",
+        )
+
+    def _call(self, request: Callable[[], T], doing: str, *, points: int = 0) -> T:
+        return call(
+            request,
+            what=f"{place(self._config)}: {doing}",
+            seconds=self._config.retry_seconds,
+            points=points,
+            on_retry=self._count_retry,
+        )
+
+    def _count_retry(self) -> None:
+        self._retries += 1
+
+
+def _past(chunk_count: int, documents: list[str]) -> models.Filter:
+    """Select the chunks of these documents from ``chunk_count`` on."""
+    return models.Filter(
+        must=[
+            models.FieldCondition(key="document_id", match=models.MatchAny(any=documents)),
+            models.FieldCondition(key="chunk_no", range=models.Range(gte=chunk_count)),
+        ]
+    )

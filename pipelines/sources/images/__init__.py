@@ -1,0 +1,1 @@
+"""Images that rows hold or refer to."""

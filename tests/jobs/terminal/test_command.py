@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import io
+
+import pandas as pd
+from rich.console import Console
+
+from pipelines.errors import ConfigError, SinkError
+from pipelines.pipeline import JobPlan
+from terminal.command import exit_code, show_plan, show_preview
+
+
+def shown_by(action: object, *arguments: object) -> str:
+    text = io.StringIO()
+    action(*arguments, Console(file=text, width=100))  # type: ignore[operator]
+    return text.getvalue()
+
+
+def test_errors_become_one_message_and_a_code() -> None:
+    def raising(error: BaseException) -> tuple[int, str]:
+        def act() -> None:
+            raise error
+
+        text = io.StringIO()
+        return exit_code(act, Console(file=text)), text.getvalue()
+
+    assert raising(ConfigError("source.path: [wrong]")) == (2, "source.path: [wrong]\n")
+    assert raising(SinkError("gone")) == (1, "gone\n")
+    assert raising(KeyboardInterrupt())[0] == 1
+    assert exit_code(lambda: 3, Console(file=io.StringIO())) == 3
+
+
+def test_a_preview_shows_text_that_looks_like_markup_as_it_is() -> None:
+    frame = pd.DataFrame({"document_id": ["m[/red]"], "text": ["see [/usr/bin] and [bold]"]})
+    shown = shown_by(show_preview, frame)
+    assert "m[/red]" in shown and "see [/usr/bin] and [bold]" in shown
+
+
+def test_a_plan_names_files_models_and_places() -> None:
+    models = {"dense": {"model": "a/b", "kind": "dense", "dim": 384, "fingerprint": "f" * 64}}
+    sinks = [
+        {"type": "parquet", "place": "out[1]", "exists": False},
+        {"type": "qdrant", "place": "docs at http://q", "exists": True, "points": 1200},
+    ]
+    shown = shown_by(show_plan, JobPlan(1, 2, 1536, "0" * 64, models, sinks))
+    assert "1 file, 1.5 kB; 2 files of unknown kind" in shown
+    assert "parquet out[1]; it will be created" in shown
+    assert "qdrant docs at http://q; it holds 1,200 points" in shown

@@ -1,0 +1,141 @@
+"""A job's models: from the catalog or one's own, with prompts, dimensions and licences."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from embedders.catalog import find_card
+from pipelines import EmbeddingPipeline
+from pipelines.config.embeddings import EmbeddingConfig
+from pipelines.config.file import load_config
+from pipelines.embed.row_embedder import build_embedder
+from pipelines.errors import ConfigError
+from tests.model_fixtures import MINILM, write_synthetic_model
+
+E5 = "intfloat/multilingual-e5-large"
+
+
+def job(*embeddings: dict[str, Any], path: str = "x.jsonl") -> dict[str, Any]:
+    return {"source": {"path": path}, "embeddings": list(embeddings), "sink": {"type": "parquet", "path": "out"}}
+
+
+def refusal(embedding: dict[str, Any]) -> str:
+    with pytest.raises(ConfigError) as refused:
+        load_config(job({"name": "e", **embedding}))
+    return str(refused.value)
+
+
+@pytest.fixture(scope="module")
+def synthetic(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_synthetic_model(tmp_path_factory.mktemp("own") / "my-model")
+
+
+@pytest.mark.parametrize(
+    ("embedding", "message"),
+    [
+        ({"model": {"path": "x", "poling": "mean"}}, "embeddings.0.model.poling: unknown key; did you mean 'pooling'?"),
+        ({"model": {"path": "x"}}, "embeddings.0.model: pooling is needed"),
+        ({"model": {"path": "x", "hf": "a/b", "pooling": "cls"}}, "exactly one of path (a folder) and hf"),
+        ({"model": {"path": "x", "family": "splade", "dim": 7}}, "dim means nothing for a splade model; leave it out"),
+        ({"model": {"path": "x", "pooling": "max"}}, "embeddings.0.model.pooling: input should be 'cls', 'mean'"),
+        ({"model": {"path": "x", "pooling": "cls"}, "path": "y"}, "write it inside of model"),
+        ({"model": E5, "prompts": "on"}, "embeddings.0.prompts: input should be 'auto' or 'none' (got 'on')"),
+        ({"model": E5, "prompts": {"document": "d"}}, "prompts.document: unknown key; known here: query, passage"),
+    ],
+)
+def test_what_is_wrong_about_a_model_is_said_with_its_key(embedding: dict[str, Any], message: str) -> None:
+    assert message in refusal(embedding)
+
+
+def test_synthetic_model_of_ones_own_embeds_as_its_card_says(synthetic: Path, tmp_path: Path) -> None:
+    (tmp_path / "in.jsonl").write_text('{"text": "hello world"}\n{"text": "paris"}\n')
+    own = {"path": str(synthetic), "pooling": "mean", "normalize": False}
+    pipeline = EmbeddingPipeline.from_config(
+        job({"name": "e", "model": own}, path=str(tmp_path / "in.jsonl")), [f"sink.path={tmp_path / 'out'}"]
+    )
+    plan = pipeline.plan()
+    assert (plan.models["e"]["model"], plan.models["e"]["dim"]) == ("my-model", 24)
+    frame = pipeline.preview(2)
+    normalized = EmbeddingPipeline.from_config(
+        job({"name": "e", "model": {**own, "normalize": True}}, path=str(tmp_path / "in.jsonl"))
+    ).preview(2)
+    for raw, unit in zip(frame["e"], normalized["e"], strict=True):
+        np.testing.assert_allclose(np.array(raw) / np.linalg.norm(raw), unit, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"pooling": "none"}, "pooling 'none' takes (texts, dim); the graph's outputs are last_hidden_state"),
+        ({"dim": 25}, "gives 24 numbers, and dim says 25"),
+        ({"output": "pooler"}, "has no output 'pooler'; its outputs are last_hidden_state"),
+        ({"model_file": "other.onnx"}, "lacks other.onnx; it holds config.json, model.onnx"),
+        ({"family": "late_interaction", "options": {"marker": 1}}, "late_interaction has no option 'marker'"),
+        ({"family": "bm42"}, "BM42 takes attention of (texts, heads, tokens, tokens)"),
+    ],
+)
+def test_a_synthetic_model_that_does_not_fit_is_refused_before_ray_starts(
+    synthetic: Path, change: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    (tmp_path / "in.jsonl").write_text('{"text": "a"}\n')
+    pooling = {} if "family" in change else {"pooling": "mean"}
+    model = {"path": str(synthetic), **pooling, **change}
+    pipeline = EmbeddingPipeline.from_config(job({"name": "e", "model": model}, path=str(tmp_path / "in.jsonl")))
+    with pytest.raises(ValueError, match=r"embeddings\.0|my-model") as refused:
+        pipeline.plan()
+    assert message in str(refused.value)
+
+
+def test_a_job_applies_the_cards_prompts_unless_it_is_told_otherwise(synthetic: Path) -> None:
+    def vectors(prompts: Any, text: str, *, query: bool = False) -> list[float]:
+        model = {"path": str(synthetic), "pooling": "mean", "prompts": {"query": "hello ", "passage": "paris "}}
+        config = load_config(job({"name": "e", "model": model, "prompts": prompts})).embeddings[0]
+        embedder = build_embedder(config)
+        column = embedder.embed_queries_arrow([text]) if query else embedder.embed_arrow([text])
+        return list(column.to_pylist()[0])
+
+    assert vectors("auto", "fox") == vectors("none", "paris fox")
+    assert vectors("auto", "fox", query=True) == vectors("none", "hello fox")
+    assert vectors({"passage": "world "}, "fox") == vectors(None, "world fox")
+    assert vectors(False, "fox", query=True) == vectors("none", "fox")
+
+
+def test_a_catalog_models_prompts_are_its_cards() -> None:
+    assert find_card(E5).prompts == {"query": "query: ", "passage": "passage: "}
+    assert load_config(job({"name": "e", "model": E5})).embeddings[0].prompts == "auto"
+
+
+def test_a_dimension_that_the_card_does_not_allow_is_refused(minilm: Path, tmp_path: Path) -> None:
+    (tmp_path / "in.jsonl").write_text('{"text": "a"}\n')
+    embedding = {"name": "e", "model": MINILM, "path": str(minilm), "dim": 100}
+    with pytest.raises(ConfigError, match=r"embeddings\.0: the vectors of .*MiniLM.* cannot be cut"):
+        EmbeddingPipeline.from_config(job(embedding, path=str(tmp_path / "in.jsonl"))).plan()
+
+
+def test_a_reranker_is_refused_with_what_it_is_for(tmp_path: Path) -> None:
+    (tmp_path / "in.jsonl").write_text('{"text": "a"}\n')
+    embedding = {"name": "e", "model": "BAAI/bge-reranker-base"}
+    with pytest.raises(ConfigError, match=r"embeddings\.0\.model: .* is a reranker: it scores pairs"):
+        EmbeddingPipeline.from_config(job(embedding, path=str(tmp_path / "in.jsonl"))).plan()
+
+
+def test_synthetic_model_with_a_licence_against_commercial_use_is_shown_in_the_plan(
+    synthetic: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "in.jsonl").write_text('{"text": "a"}\n')
+    model = {"path": str(synthetic), "pooling": "mean", "license": "cc-by-nc-4.0"}
+    plan = EmbeddingPipeline.from_config(
+        job({"name": "e", "model": model}, path=str(tmp_path / "in.jsonl")), [f"sink.path={tmp_path / 'out'}"]
+    ).plan()
+    assert plan.notices == ["my-model is licensed cc-by-nc-4.0: its vectors are not for commercial use"]
+    assert plan.models["e"]["license"] == "cc-by-nc-4.0"
+
+
+def test_options_that_a_family_lacks_are_named() -> None:
+    embedding = EmbeddingConfig(name="e", model="Qdrant/bm25", max_length=12)
+    with pytest.raises(TypeError, match="'Qdrant/bm25' takes no 'max_length'"):
+        build_embedder(embedding)

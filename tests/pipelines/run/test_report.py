@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import io
+import json
+import logging
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from rich.console import Console
+
+from pipelines.run.progress import LineProgress, choose_view
+from pipelines.run.report import MAX_SAMPLES, RunReport
+from pipelines.run.stages import RECEIPT_SCHEMA
+
+
+def filled() -> RunReport:
+    report = RunReport("run", "corpus", status="complete", models={"dense": {"model": "m"}, "bm25": {"model": "b"}})
+    report.take_stages(
+        {
+            "read": {"rows": 10.0, "chunks": 20.0, "seconds": 1.0},
+            "skip": {"rows": 5.0, "seconds": 0.5},
+            "dense": {"rows": 15.0, "tokens": 90.0, "padded_tokens": 100.0, "seconds": 3.0},
+            "bm25": {"rows": 15.0, "tokens": 30.0, "padded_tokens": 30.0, "seconds": 0.1},
+        }
+    )
+    return report
+
+
+def receipts(written: int, dead: int, samples: int = 0) -> pa.Table:
+    row = {"documents": written + dead, "written": written, "dead": dead, "samples": ["why"] * samples}
+    return pa.Table.from_pylist([row], schema=RECEIPT_SCHEMA)
+
+
+def test_counts_come_from_stages_and_receipts() -> None:
+    report = filled()
+    report.take_receipts(receipts(12, 2, 2))
+    report.take_receipts(receipts(1, 0))
+    assert report.rows == {"read": 10, "chunked": 20, "skipped": 5, "embedded": 15, "written": 13, "dead": 2}
+    assert report.settled == 20
+    assert report.tokens == 120
+    assert report.stages["dense"]["padding_waste"] == 0.1
+    assert report.padding_waste == pytest.approx(1 - 120 / 130, abs=1e-4)
+
+
+def test_samples_of_dead_rows_are_bounded() -> None:
+    report = filled()
+    for _ in range(10):
+        report.take_receipts(receipts(0, 3, 3))
+    assert len(report.dead_samples) == MAX_SAMPLES
+
+
+@pytest.mark.parametrize(
+    ("status", "dead", "code"), [("complete", 0, 0), ("complete", 1, 3), ("failed", 0, 1), ("interrupted", 1, 1)]
+)
+def test_exit_codes(status: str, dead: int, code: int) -> None:
+    report = RunReport("run", "corpus", status=status)  # type: ignore[arg-type]
+    report.rows["dead"] = dead
+    assert report.exit_code == code
+
+
+def test_the_file_holds_every_figure_and_is_replaced_whole(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "report.json"
+    report = filled()
+    report.save(path)
+    report.status = "failed"
+    report.save(path)
+    found = json.loads(path.read_text())
+    assert found["status"] == "failed" and found["rows"]["chunked"] == 20
+    assert [file.name for file in path.parent.iterdir()] == ["report.json"]
+
+
+def test_the_summary_shows_counts_stages_sinks_and_dead_rows() -> None:
+    report = filled()
+    report.take_receipts(receipts(13, 2, 1))
+    report.sinks = [{"type": "parquet", "place": "out", "points": 13}, {"type": "qdrant", "place": "gone"}]
+    text = io.StringIO()
+    report.show(Console(file=text, width=100))
+    for word in ("complete", "chunked", "dense", "10.0%", "13 points in out", "2 dead letters", "why"):
+        assert word in text.getvalue()
+
+
+def test_a_dead_rows_text_cannot_be_mistaken_for_markup() -> None:
+    report = filled()
+    row = {"documents": 1, "written": 0, "dead": 1, "samples": ["document '[/red] [bold]x' (a:1): no"]}
+    report.take_receipts(pa.Table.from_pylist([row], schema=RECEIPT_SCHEMA))
+    text = io.StringIO()
+    report.show(Console(file=text, width=100))
+    assert "'[/red] [bold]x'" in text.getvalue()
+
+
+def test_a_terminal_gets_a_bar_and_a_log_gets_lines(caplog: pytest.LogCaptureFixture) -> None:
+    text = io.StringIO()
+    with choose_view(200, Console(file=text, force_terminal=True, width=120)) as bar:
+        bar.update(50, 1000)
+    assert "50/200 documents" in text.getvalue() and "25%" in text.getvalue()
+    view = choose_view(200, Console(file=io.StringIO()))
+    assert isinstance(view, LineProgress)
+    with caplog.at_level(logging.INFO, "fleetembed"), view:
+        view.update(50, 1000)
+    assert caplog.messages == ["embedding 200 documents"]

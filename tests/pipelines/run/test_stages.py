@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from embedders.arrow import dense_array, dense_type
+from embedders.base import VectorSpec
+from pipelines.config.embeddings import EmbeddingConfig
+from pipelines.config.sinks import ParquetSinkConfig
+from pipelines.identity import identify
+from pipelines.rows import CHUNK_SCHEMA, IMAGE_COLUMN, RowError, add_errors
+from pipelines.run.placement import Placement
+from pipelines.run.stages import EmbedStage, document_shares, skip_held, write_rows
+from pipelines.run.tally import Figures, Tally
+from pipelines.sinks import make_sink
+from pipelines.sinks.base import JobFacts
+
+DENSE = VectorSpec("dense", dense_type(2), dim=2)
+
+
+def rows(texts: Sequence[str], **changes: Any) -> pa.Table:
+    blank = {"chunk_no": 0, "chunk_start": 0, "chunk_end": 1, "chunk_count": 1, "payload": "{}", "origin": "here"}
+    named = [{**blank, "document_id": f"d{n}", "text": text, **changes} for n, text in enumerate(texts)]
+    return identify(pa.Table.from_pylist(named, schema=CHUNK_SCHEMA), "corpus", chunked=False)
+
+
+def test_real_minilm_leaves_dead_rows_null_and_counts_the_live(minilm: Path) -> None:
+    tally = Tally()
+    embedding = EmbeddingConfig(name="dense", model="sentence-transformers/all-MiniLM-L6-v2", path=str(minilm))
+    stage = EmbedStage(embedding, Placement(workers=1, cpus=1, threads=2), tally.add)
+    table = add_errors(rows(["one", "two", "three"]), {1: RowError("read", "Test", "dead before")})
+    out = stage(table)
+    assert [vector is None for vector in out["dense"].to_pylist()] == [False, True, False]
+    figures = tally.read()["dense"]
+    assert figures["rows"] == 2
+    assert figures["tokens"] == 6
+
+
+def test_a_chunk_counts_as_its_share_of_a_document() -> None:
+    table = pa.concat_tables([rows(["a"], chunk_count=4), rows(["b"])])
+    assert document_shares(table).tolist() == [0.25, 1.0]
+
+
+def test_written_rows_are_held_and_dead_rows_are_dead_letters(tmp_path: Path) -> None:
+    sink = make_sink(ParquetSinkConfig(type="parquet", path=str(tmp_path / "out")))
+    facts = JobFacts("corpus", "0" * 64, {"dense": DENSE}, {"dense": "m"}, {"dense": "0" * 64})
+    sink.open(facts)
+    table = rows(["good", "bad", "fine"], **{IMAGE_COLUMN: b"an image"})
+    vectors = dense_array(np.ones((3, 2), np.float32))
+    table = add_errors(table.append_column("dense", vectors), {1: RowError("dense", "ValueError", "no")})
+    figures: dict[str, Figures] = {}
+    receipt = write_rows(
+        table, sinks=[sink], dead_letters=str(tmp_path / "dead"), run_id="r", add=figures.__setitem__
+    ).to_pylist()[0]
+    assert (receipt["written"], receipt["dead"], receipt["documents"]) == (2, 1, 3)
+    assert "'d1'" in receipt["samples"][0] and "ValueError: no" in receipt["samples"][0]
+    dead = pq.read_table(next((tmp_path / "dead").glob("*.parquet"))).to_pylist()
+    assert [(row["document_id"], row["text"]) for row in dead] == [("d1", "bad")]
+    sink.finish(completed=True)
+    again = make_sink(ParquetSinkConfig(type="parquet", path=str(tmp_path / "out")))
+    again.open(facts)
+    assert not [path for path in tmp_path.rglob("*.parquet") if b"an image" in path.read_bytes()]
+    left = skip_held(
+        rows(["good", "bad", "changed"], **{IMAGE_COLUMN: b"an image"}), sinks=[again], add=figures.__setitem__
+    )
+    assert left["document_id"].to_pylist() == ["d1", "d2"]
+    assert figures["skip"]["rows"] == 1

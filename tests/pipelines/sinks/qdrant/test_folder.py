@@ -1,0 +1,157 @@
+"""The embedded engine's folder: one process holds it, however many write."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from qdrant_client import QdrantClient
+
+from pipelines.errors import SinkError
+from pipelines.sinks import make_sink
+from pipelines.sinks.qdrant.client import open_client, open_folder
+from pipelines.sinks.qdrant.folder import FolderSink
+from tests.pipelines.sinks import qdrant_help as qdrant
+from tests.pipelines.sinks import rows
+
+FACTS = rows.job()
+ROOT = Path(__file__).resolve().parents[4]
+
+# Opens a folder as a sink, writes twenty documents at a time, and says each time that they are acknowledged.
+WRITER = """
+import sys
+from tests.pipelines.sinks import qdrant_help as qdrant, rows
+facts = rows.job()
+sink = qdrant.opened(facts, path=sys.argv[1])
+writer = sink.connect()
+for first in range(0, 100_000, 20):
+    writer.write(rows.table(facts, rows.documents(20, first=first)))
+    print(first + 20, flush=True)
+"""
+
+
+def test_points_acknowledged_before_a_kill_are_there_for_the_next_run(tmp_path: Path) -> None:
+    acknowledged = 0
+    command = [sys.executable, "-W", "ignore", "-c", WRITER, str(tmp_path)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        while acknowledged < 200:
+            acknowledged = int(process.stdout.readline())
+        process.send_signal(signal.SIGKILL)
+    table = rows.table(FACTS, rows.documents(acknowledged))
+    sink = qdrant.opened(FACTS, path=str(tmp_path))
+    assert all(rows.held(sink.connect(), table))
+    sink.connect().write(table)
+    count = sink.finish(completed=True)["points"]
+    assert acknowledged <= count <= acknowledged + 20
+
+
+def test_a_folder_that_is_open_elsewhere_is_waited_for(tmp_path: Path) -> None:
+    other = open_folder(str(tmp_path))
+    with pytest.raises(SinkError, match=r"another process has this Qdrant folder open \(0\.3 s\); end the process"):
+        open_folder(str(tmp_path), lock_seconds=0.3)
+    threading.Timer(0.5, other.close).start()
+    open_folder(str(tmp_path)).close()
+
+
+def test_finish_gives_the_folder_free_and_leaves_plain_sqlite(tmp_path: Path) -> None:
+    qdrant.run(FACTS, rows.table(FACTS, rows.documents(3)), path=str(tmp_path))
+    store = tmp_path / "collection" / qdrant.NAME / "storage.sqlite"
+    connection = sqlite3.connect(store)
+    assert connection.execute("PRAGMA journal_mode").fetchone() == ("delete",)
+    connection.close()
+    assert [path.name for path in store.parent.iterdir()] == ["storage.sqlite"]
+    client = QdrantClient(path=str(tmp_path))
+    assert client.count(qdrant.NAME).count == 3
+    client.close()
+
+
+def test_two_collections_of_one_job_share_a_folder(tmp_path: Path) -> None:
+    sinks = [make_sink(qdrant.config(path=str(tmp_path), collection=name)) for name in ("one", "two")]
+    for sink in sinks:
+        sink.open(FACTS)
+    for count, sink in enumerate(sinks, 1):
+        sink.connect().write(rows.table(FACTS, rows.documents(count)))
+    assert [sink.finish(completed=True)["points"] for sink in sinks] == [1, 2]
+    QdrantClient(path=str(tmp_path)).close()
+
+
+def test_a_refused_folder_is_given_free(tmp_path: Path) -> None:
+    qdrant.run(FACTS, path=str(tmp_path))
+    with pytest.raises(SinkError, match="lacks the vector"):
+        qdrant.opened(rows.job({"other": rows.DENSE}), path=str(tmp_path))
+    QdrantClient(path=str(tmp_path)).close()
+
+
+def test_a_folder_refused_for_one_collection_stays_open_for_the_other(tmp_path: Path) -> None:
+    qdrant.run(rows.job({"other": rows.DENSE}), path=str(tmp_path), collection="misfit")
+    sink = qdrant.opened(FACTS, path=str(tmp_path))
+    with pytest.raises(SinkError, match="lacks the vector"):
+        qdrant.opened(FACTS, path=str(tmp_path), collection="misfit")
+    assert sink.connect().write(rows.table(FACTS, rows.documents(2))).written == 2
+    assert sink.finish(completed=True)["points"] == 2
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(SinkError, match=r"file.* cannot be opened as a Qdrant folder"):
+        qdrant.opened(FACTS, path=str(tmp_path / "file" / "store"))
+
+
+def test_the_client_for_searching_opens_the_folder_too(tmp_path: Path) -> None:
+    qdrant.run(FACTS, rows.table(FACTS, rows.documents(3)), path=str(tmp_path))
+    client = open_client(qdrant.config(path=str(tmp_path)))
+    found = client.query_points(qdrant.NAME, query=rows.dense_of("text number 1").tolist(), using="dense", limit=1)
+    client.close()
+    assert found.points[0].payload and found.points[0].payload["document_id"] == "d1"
+
+
+@pytest.fixture
+def ray_sink(tmp_path: Path, ray_local: None) -> FolderSink:
+    sink = qdrant.opened(FACTS, path=str(tmp_path))
+    assert isinstance(sink, FolderSink)
+    return sink
+
+
+@pytest.mark.ray
+def test_ray_workers_write_through_one_host(ray_sink: FolderSink) -> None:
+    import ray
+
+    def work(sink: FolderSink, table: pa.Table) -> tuple[int, list[bool]]:
+        writer = sink.connect()
+        return writer.write(table).written, rows.held(writer, table)
+
+    remote: Any = ray.remote(work).remote
+    parts = [rows.table(FACTS, rows.documents(20, first=first)) for first in (0, 10, 40)]
+    assert ray.get([remote(ray_sink, part) for part in parts]) == [(20, [True] * 20)] * 3
+    with pytest.raises(SinkError, match="another process"):
+        open_folder(ray_sink.path, lock_seconds=0.3)
+    with pytest.raises(SinkError, match="lacks the vector 'other'") as caught:
+        qdrant.opened(rows.job({"other": rows.DENSE}), path=ray_sink.path)
+    assert "Traceback" not in str(caught.value)
+    assert ray_sink.finish(completed=True) == {"collection": qdrant.NAME, "points": 50}
+    client = open_folder(ray_sink.path)
+    assert len(qdrant.points(client)) == 50
+    client.close()
+
+
+@pytest.mark.ray
+def test_a_host_that_is_killed_comes_back_and_nothing_is_lost(ray_sink: FolderSink) -> None:
+    import ray
+
+    writer = ray_sink.connect()
+    writer.write(rows.table(FACTS, rows.documents(30)))
+    pid = ray.get(ray_sink._host.pid.remote())
+    assert pid != os.getpid()
+    os.kill(pid, signal.SIGKILL)
+    writer.write(rows.table(FACTS, rows.documents(30, first=20)))
+    assert ray.get(ray_sink._host.pid.remote()) != pid
+    assert ray_sink.finish(completed=True)["points"] == 50
