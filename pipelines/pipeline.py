@@ -25,14 +25,13 @@ from pipelines.embed.average_length import (
     with_stand_ins,
 )
 from pipelines.embed.checked import JobEmbedders, model_facts, notices
-from pipelines.embed.chunking import chunk_table, load_tokenizer
+from pipelines.embed.documents import name_chunks, read_chunks
 from pipelines.errors import SinkError
-from pipelines.identity import identify
 from pipelines.rows import CHUNK_SCHEMA, IMAGE_COLUMN
 from pipelines.run.report import RunReport
 from pipelines.run.run import Run
 from pipelines.sinks import make_sink
-from pipelines.sources import plan_source, read_split
+from pipelines.sources import plan_source
 
 log = logging.getLogger("fleetembed")
 
@@ -86,7 +85,7 @@ class EmbeddingPipeline:
         return JobPlan(
             files=source.files,
             skipped_files=source.skipped_files,
-            bytes=sum(split.bytes for split in source.splits),
+            bytes=source.bytes,
             fingerprint=None if measuring(config) else facts.fingerprint,
             models=model_facts(config, facts),
             notices=[*notices(config), *length_notices(config, held)],
@@ -102,8 +101,8 @@ class EmbeddingPipeline:
         An average length that is to be measured is the one that the job's place holds, else that of these rows.
         """
         config = self.config
-        table = pa.concat_tables([CHUNK_SCHEMA.empty_table(), *self._first_rows(n)]).slice(0, n)
-        rows = identify(table, config.corpus, chunked=config.chunking is not None)
+        chunks = pa.concat_tables([CHUNK_SCHEMA.empty_table(), *self._first_chunks(n)]).slice(0, n)
+        rows = name_chunks(chunks, config)
         for embedder in self._embedders.load(self._with_preview_lengths(rows)):
             rows = embedder.embed(rows)
         frame: pd.DataFrame = rows.drop_columns([IMAGE_COLUMN]).to_pandas()
@@ -117,17 +116,14 @@ class EmbeddingPipeline:
         """
         return Run(self.config, self._embedders, console or Console(stderr=True)).carry_out()
 
-    def _first_rows(self, n: int) -> Iterator[pa.Table]:
-        chunking = self.config.chunking
-        tokenizer = load_tokenizer(chunking.tokenizer) if chunking else None
+    def _first_chunks(self, n: int) -> Iterator[pa.Table]:
+        plan = plan_source(self.config.source, images=self.config.takes_images)
         missing = n
-        for split in plan_source(self.config.source, images=self.config.takes_images).splits:
-            for table in read_split(split, self.config.source, block_rows=n):
-                chunks = chunk_table(table, chunking, tokenizer)
-                yield chunks
-                missing -= chunks.num_rows
-                if missing <= 0:
-                    return
+        for _, chunks in read_chunks(((split, None) for split in plan.splits), self.config, block_rows=n):
+            yield chunks
+            missing -= chunks.num_rows
+            if missing <= 0:
+                return
 
     def _with_preview_lengths(self, rows: pa.Table) -> JobConfig:
         if not measuring(self.config):

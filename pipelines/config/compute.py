@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from collections.abc import Sequence
+from typing import Annotated, Literal
 
-from pipelines.config.section import Section
+from pydantic import Field, model_validator
+
+from pipelines.config.section import NonEmpty, Section
 
 
 class StageConfig(Section):
-    """Placement of one embedding's actor pool; what is left out is chosen from the cluster."""
+    """Placement of one embedding or pool; what is left out is chosen from the cluster."""
 
     workers: int | None = Field(None, ge=1, description="Actors")
     cpus: float | None = Field(None, ge=0, description="CPUs Ray sets aside for an actor")
@@ -16,16 +19,69 @@ class StageConfig(Section):
     threads: int | None = Field(None, ge=1, description="ONNX Runtime threads an actor")
     token_budget: int | None = Field(None, ge=1, description="Padded tokens a model batch has at most")
 
+    @property
+    def places(self) -> bool:
+        """Whether it says anything of processes, and not of the batches in them alone."""
+        return bool(self.model_fields_set - {"token_budget"})
+
 
 class ComputeConfig(Section):
     """The cluster, and how much of it the job may use."""
 
+    engine: Literal["auto", "ray", "local"] = Field(
+        "auto",
+        description="What drives the job: Ray, or this process alone (local); auto takes this process where Ray is "
+        "neither running nor asked for (address, cpus, stages with workers or gpus) and little is left to embed",
+    )
     address: str | None = Field(None, description="Ray address; left out: the cluster around, else a local one")
     cpus: int | None = Field(None, ge=1, description="CPUs of a local Ray")
     object_store_mb: int = Field(512, ge=80, description="Object store of a local Ray, megabytes")
     block_rows: int = Field(
         1024, ge=1, le=1_000_000, description="Rows embedded and committed together; resume repeats at most these"
     )
-    stages: dict[str, StageConfig] = Field(default_factory=dict, description="Embedding's name -> its placement")
+    pools: dict[NonEmpty, Annotated[list[str], Field(min_length=1)]] = Field(
+        default_factory=dict,
+        description="Pool's name -> the embeddings that share its processes; left out: all embeddings on CPUs share "
+        "one, each model on GPUs has its own, and so has each embedding that stages places",
+    )
+    stages: dict[str, StageConfig] = Field(
+        default_factory=dict, description="Embedding's or pool's name -> its placement"
+    )
     max_retries: int = Field(3, ge=0, description="How often a block is tried again when its worker died")
     stall_seconds: int = Field(1800, ge=10, description="Give up when no block moved for so long")
+
+    @property
+    def asks_for_ray(self) -> bool:
+        """Whether it says anything that only Ray can do."""
+        placed = any(stage.workers is not None or stage.gpus for stage in self.stages.values())
+        return self.address is not None or self.cpus is not None or placed
+
+    @model_validator(mode="after")
+    def _local_has_no_cluster(self) -> ComputeConfig:
+        if self.engine == "local" and self.address is not None:
+            raise ValueError("engine local runs in this process alone, and address names a Ray; leave one of them out")
+        return self
+
+    def check_names(self, embeddings: Sequence[str]) -> None:
+        """Raise ValueError for a pool or stage that does not go with the job's embeddings."""
+        pooled = [name for names in self.pools.values() for name in names]
+        for pool, names in self.pools.items():
+            if pool in embeddings:
+                raise ValueError(f"compute.pools: {pool!r} is the name of an embedding; choose another for the pool")
+            for name in names:
+                if name not in embeddings:
+                    raise ValueError(
+                        f"compute.pools.{pool}: {name!r} is no embedding of this job ({', '.join(embeddings)})"
+                    )
+                if pooled.count(name) > 1:
+                    raise ValueError(f"compute.pools: {name!r} is named twice; an embedding is in one pool")
+        for stage, placed in self.stages.items():
+            if stage not in embeddings and stage not in self.pools:
+                known = ", ".join([*embeddings, *self.pools])
+                raise ValueError(f"compute.stages: {stage!r} is no embedding of this job ({known})")
+            if stage in pooled and placed.places:
+                pool = next(pool for pool, names in self.pools.items() if stage in names)
+                raise ValueError(
+                    f"compute.stages.{stage}: {stage} is in the pool {pool}; place that one, under "
+                    f"compute.stages.{pool}, and leave only token_budget here"
+                )

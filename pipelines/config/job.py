@@ -58,10 +58,8 @@ class JobConfig(Section):
                     f"embeddings: {embedding.multivector_name!r} is the name of {embedding.name}'s multivectors; "
                     "choose another for the embedding of that name"
                 )
-        for stage in self.compute.stages:
-            if stage not in names:
-                raise ValueError(f"compute.stages: {stage!r} is no embedding of this job ({', '.join(names)})")
-        vectors = [name for embedding in self.embeddings for name in embedding.vector_names]
+        self.compute.check_names(names)
+        vectors = self.vector_names
         for name, way in self.searches.items():
             for vector in [*way.using, *([way.rescore] if way.rescore is not None else [])]:
                 if vector not in vectors:
@@ -70,6 +68,11 @@ class JobConfig(Section):
         if len(set(places)) < len(places):
             raise ValueError("sink: the same place is named twice")
         return self
+
+    @property
+    def vector_names(self) -> list[str]:
+        """Names of the vectors that a row gets, in the embeddings' order."""
+        return [name for embedding in self.embeddings for name in embedding.vector_names]
 
     @property
     def takes_images(self) -> bool:

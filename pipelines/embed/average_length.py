@@ -15,11 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from pipelines.config.job import JobConfig
-from pipelines.embed.chunking import chunk_table, load_tokenizer
+from pipelines.embed.documents import read_chunks
 from pipelines.embed.row_embedder import RowEmbedder
 from pipelines.errors import ConfigError, SinkError
 from pipelines.sinks.base import Sink
-from pipelines.sources import Repeats, Split, read_split
+from pipelines.sources import Repeats, Split
 
 # Stands in the configuration while nothing is measured yet, so that the rest of it can be checked.
 STAND_IN = 100.0
@@ -170,14 +170,10 @@ def measure_splits(splits: Iterable[tuple[Split, Repeats | None]], config: JobCo
     Images are not fetched: a row whose image turns out to be unusable counts.
     """
     embedders = length_embedders(config)
-    tokenizer = load_tokenizer(config.chunking.tokenizer) if config.chunking else None
     found = {embedder.name: Lengths() for embedder in embedders}
-    for split, repeats in splits:
-        rows = config.compute.block_rows
-        for table in read_split(split, config.source, block_rows=rows, repeats=repeats, images=False):
-            chunks = chunk_table(table, config.chunking, tokenizer)
-            for embedder in embedders:
-                found[embedder.name] += Lengths.of(embedder.scored_lengths(chunks))
+    for _, chunks in read_chunks(splits, config, images=False):
+        for embedder in embedders:
+            found[embedder.name] += Lengths.of(embedder.scored_lengths(chunks))
     return found
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -23,16 +23,20 @@ from embedders.factory import family_options, make_embedder
 from embedders.muvera.muvera import Muvera
 from pipelines.config.embeddings import EmbeddingConfig
 from pipelines.rows import IMAGE_COLUMN, RowError, add_errors, is_dead, set_column
-from pipelines.run.placement import Placement
+
+NO_ARGUMENTS: Mapping[str, Any] = {}
 
 
 class RowEmbedder:
-    """One embedding of a job at work. Nothing is loaded when it is made; ``placement`` tells threads and device."""
+    """One embedding of a job at work. Nothing is loaded when it is made.
 
-    def __init__(self, embedding: EmbeddingConfig, placement: Placement | None = None) -> None:
+    ``runtime`` holds arguments of `embedders.model_options.Runtime`, such as threads and device.
+    """
+
+    def __init__(self, embedding: EmbeddingConfig, runtime: Mapping[str, Any] = NO_ARGUMENTS) -> None:
         self.config = embedding
         self.name, self.images = embedding.name, embedding.images
-        self.model = build_embedder(embedding, placement)
+        self.model = build_embedder(embedding, runtime)
 
     @cached_property
     def muvera(self) -> Muvera | None:
@@ -87,8 +91,8 @@ class RowEmbedder:
         return lengths
 
 
-def build_embedder(embedding: EmbeddingConfig, placement: Placement | None = None) -> Embedder:
-    """Make a job's embedder, not loaded yet; ``placement`` tells threads, device and token budget."""
+def build_embedder(embedding: EmbeddingConfig, runtime: Mapping[str, Any] = NO_ARGUMENTS) -> Embedder:
+    """Make a job's embedder, not loaded yet, with the arguments of its ``runtime`` that are not None."""
     arguments: dict[str, Any] = {
         "cache_dir": embedding.cache_dir,
         "specific_model_path": embedding.path,
@@ -97,14 +101,11 @@ def build_embedder(embedding: EmbeddingConfig, placement: Placement | None = Non
         **embedding.options,
     }
     card = embedding.card
-    optional: dict[str, Any] = {name: getattr(embedding, name) for name in ("max_length", "dim", "dtype")}
+    optional = {name: getattr(embedding, name) for name in ("max_length", "dim", "dtype")} | dict(runtime)
     prompts = embedding.prompts
     known = "prompts" in family_options(card.family) and "prompts" not in embedding.options
     if known or not isinstance(prompts, str):
         arguments["prompts"] = prompts if isinstance(prompts, str) else prompts.model_dump()
-    if placement is not None:
-        optional |= {"threads": placement.threads, "token_budget": placement.token_budget}
-        arguments["cuda"] = placement.gpus > 0
     arguments |= {name: value for name, value in optional.items() if value is not None}
     return make_embedder(card, **arguments)
 

@@ -5,20 +5,18 @@ from __future__ import annotations
 import logging
 import os
 import socket
-import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import ray
-from ray.data import ActorPoolStrategy, DataContext, Dataset, TaskPoolStrategy
+from ray.data import DataContext
 
 from embedders.errors import FleetembedError
 from pipelines.config.compute import ComputeConfig
 from pipelines.errors import WorkerError
-from pipelines.run.placement import Cluster, Placement
-from pipelines.run.tally import Figures, Tally
+from pipelines.run.placement import Machines
 
 log = logging.getLogger("fleetembed")
 
@@ -34,7 +32,7 @@ MIN_LOCAL_CPUS = 4
 
 
 @contextmanager
-def connect(compute: ComputeConfig) -> Iterator[Cluster]:
+def connect(compute: ComputeConfig) -> Iterator[Machines]:
     """Use the Ray that is there (this process's own, ``address``, RAY_ADDRESS), else start a local one for the job."""
     if ray.is_initialized():
         yield _describe()
@@ -96,13 +94,13 @@ def _muted_core() -> Iterator[None]:
         os.close(kept)
 
 
-def _describe() -> Cluster:
+def _describe() -> Machines:
     resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
     nodes = [node for node in _nodes() if node["Alive"] and node["Resources"].get("CPU")]
     a_node = int(max((node["Resources"]["CPU"] for node in nodes), default=1))
     # A local Ray may be told of more CPUs than there are cores; threads must go by the cores.
     cores = min(a_node, os.cpu_count() or a_node) if len(nodes) == 1 else a_node
-    return Cluster(resources.get("CPU", 0), resources.get("GPU", 0), max(1, len(nodes)), cores)
+    return Machines(resources.get("CPU", 0), resources.get("GPU", 0), max(1, len(nodes)), cores)
 
 
 def _nodes() -> list[dict[str, Any]]:
@@ -160,72 +158,3 @@ def _find_cause(error: BaseException | None) -> FleetembedError | None:
             return error
         error = getattr(error, "cause", None) or error.__cause__
     return None
-
-
-class RemoteTally:
-    """Adds figures to a Tally that runs as an actor, without waiting for it."""
-
-    def __init__(self) -> None:
-        self._last: dict[str, Figures] = {}
-        self._actor: Any = ray.remote(num_cpus=0)(Tally).remote()
-
-    def __call__(self, stage: str, figures: Figures) -> None:
-        """Send figures on their way."""
-        self._actor.add.remote(stage, figures)
-
-    def begin(self, work: str) -> int:
-        """Note that some work begins; returns how often it did before."""
-        times: int = ray.get(self._actor.begin.remote(work))
-        return times
-
-    def read(self) -> dict[str, Figures]:
-        """Fetch the sums by stage; the last ones known where the counter is gone."""
-        # Where memory ran short and Ray ended the counter, figures are missing, and no documents.
-        with suppress(ray.exceptions.RayError):
-            self._last = ray.get(self._actor.read.remote())
-        return self._last
-
-
-def on_tasks(
-    dataset: Dataset, stage: Any, arguments: dict[str, Any], *, cpus: float, at_once: int | None = None
-) -> Dataset:
-    """Run a function over the dataset's blocks in Ray tasks, at most ``at_once`` of them at a time."""
-    return dataset.map_batches(
-        stage,
-        fn_kwargs=arguments,
-        batch_size=None,
-        batch_format="pyarrow",
-        num_cpus=cpus,
-        compute=TaskPoolStrategy(size=at_once),
-    )
-
-
-def on_actors(
-    dataset: Dataset,
-    stage: type,
-    arguments: tuple[Any, ...],
-    placement: Placement,
-    compute: ComputeConfig,
-    *,
-    packed: bool = False,
-) -> Dataset:
-    """Run a stage on a fixed pool of actors, a block at a time; ``packed`` tells that a block is one row to Ray.
-
-    Restarts and retries are finite: Ray's default is for ever, and a row that kills its process would loop.
-    """
-    placed: dict[str, Any] = {"num_gpus": placement.gpus} if placement.gpus else {}
-    with warnings.catch_warnings():
-        # Only ray_remote_args carries restarts and retries so far; Ray warns that it leaves in 2.64.
-        warnings.filterwarnings("ignore", message=".*ray_remote_args.*")
-        return dataset.map_batches(
-            stage,
-            fn_constructor_args=arguments,
-            # With GPUs Ray wants a number; blocks hold compute.block_rows rows, so that this is one block as well.
-            batch_size=(1 if packed else compute.block_rows) if placement.gpus else None,
-            batch_format="pyarrow",
-            compute=ActorPoolStrategy(size=placement.workers),
-            num_cpus=placement.cpus,
-            max_restarts=compute.max_retries,
-            max_task_retries=compute.max_retries,
-            **placed,
-        )

@@ -1,114 +1,113 @@
-"""The job as one Ray dataset: splits -> rows -> rows to embed -> vectors -> receipts."""
+"""A job's stages as one Ray dataset, in which each block is a packed table: see packing.py."""
 
 from __future__ import annotations
 
-import pickle
-from collections.abc import Sequence
-from dataclasses import dataclass
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import pyarrow as pa
 import ray
-from ray.data import Dataset
+from ray.data import ActorPoolStrategy, Dataset, TaskPoolStrategy
 
-from pipelines.config.job import JobConfig
-from pipelines.config.source import SourceConfig
-from pipelines.embed.average_length import Lengths, measure_splits, total
-from pipelines.run.cluster import on_actors, on_tasks
-from pipelines.run.packing import PackedStage, packed_call, unpacked_call
-from pipelines.run.placement import READ_CPUS, SUPPORT_CPUS, Placement
-from pipelines.run.stages import EmbedStage, read_packed, read_rows, skip_held, write_rows
-from pipelines.run.tally import AddFigures, Counter
-from pipelines.sinks.base import Sink
-from pipelines.sources import Duplicates, Repeats, Split, SplitScan, find_duplicates, scan_split
-
-# One read task takes splits of so many bytes or files together: a million small files are not a million tasks.
-BYTES_A_TASK = 32 << 20
-SPLITS_A_TASK = 500
+from pipelines.config.compute import ComputeConfig
+from pipelines.run.packing import pack, unpack
+from pipelines.run.stage import Resources, Stage, Work, fuse, open_stages
+from pipelines.run.stages import TASK_COLUMN
 
 
-@dataclass(frozen=True)
-class Read:
-    """What the job reads: splits, how many documents they hold, and the rows among them that repeat an id."""
-
-    splits: Sequence[Split]
-    documents: int
-    duplicates: Duplicates
-
-
-def group_splits(splits: Sequence[Split]) -> list[list[int]]:
-    """Put the numbers of neighbouring splits together, one list a read task."""
-    groups: list[list[int]] = []
-    size = 0
-    for number, split in enumerate(splits):
-        if not groups or size + split.bytes > BYTES_A_TASK or len(groups[-1]) >= SPLITS_A_TASK:
-            groups.append([])
-            size = 0
-        groups[-1].append(number)
-        size += split.bytes
-    return groups
+def build_dataset(stages: Sequence[Stage], tasks: Sequence[bytes], compute: ComputeConfig) -> Dataset:
+    """Chain the stages lazily, from tasks to the tables of the last one; neighbours on tasks share a worker."""
+    dataset: Dataset = ray.data.from_arrow([pack(pa.table({TASK_COLUMN: [task]})) for task in tasks])
+    groups = fuse(stages)
+    for number, group in enumerate(groups):
+        last = number == len(groups) - 1
+        run = on_actors if group[0].resources.actors else on_tasks
+        dataset = run(dataset, group, compute, packed=not last)
+    return dataset
 
 
-def scan(splits: Sequence[Split], source: SourceConfig) -> Read:
-    """Count documents and find repeated ids over all splits, in Ray tasks."""
-
-    @ray.remote(num_cpus=READ_CPUS)
-    def scan_group(group: list[Split]) -> list[SplitScan]:
-        return [scan_split(split, source) for split in group]
-
-    pending = [scan_group.remote([splits[number] for number in group]) for group in group_splits(splits)]
-    scans = [found for task in pending for found in ray.get(task)]
-    duplicates = find_duplicates(scans)
-    return Read(duplicates.splits, sum(found.rows for found in scans), duplicates)
-
-
-def measure(config: JobConfig, read: Read) -> dict[str, Lengths]:
-    """Sum up the scored lengths of all rows for the embeddings that measure their average, in Ray tasks."""
-
-    @ray.remote(num_cpus=READ_CPUS)
-    def measure_group(group: list[tuple[Split, Repeats | None]]) -> dict[str, Lengths]:
-        return measure_splits(group, config)
-
-    groups = [
-        [(read.splits[number], read.duplicates.of_split(number)) for number in group]
-        for group in group_splits(read.splits)
-    ]
-    pending = [measure_group.remote(group) for group in groups]
-    return total(ray.get(task) for task in pending)
+def on_tasks(dataset: Dataset, stages: Sequence[Stage], compute: ComputeConfig, *, packed: bool) -> Dataset:
+    """Run stages in Ray tasks, each of which opens them and closes them; a block for each table that they give."""
+    worked = dataset.map_batches(
+        _named_function(stages, packed=packed),
+        batch_size=1,
+        batch_format="pyarrow",
+        num_cpus=stages[0].resources.cpus,
+        compute=TaskPoolStrategy(size=stages[0].resources.workers),
+    )
+    # Else Ray would gather the tables of a task, up to 128 MB, before the next stage gets the first.
+    return worked.repartition(target_num_rows_per_block=1)
 
 
-def read_dataset(config: JobConfig, read: Read, add: AddFigures, *, packed: bool) -> Dataset:
-    """Read the splits, lazily, into blocks of at most ``compute.block_rows`` rows; packed, also of about 64 MB."""
-    tasks = [
-        pickle.dumps([(read.splits[number], read.duplicates.of_split(number)) for number in group])
-        for group in group_splits(read.splits)
-    ]
-    source = ray.data.from_arrow([pa.table({"task": [task]}) for task in tasks])
-    rows = on_tasks(source, read_packed if packed else read_rows, {"config": config, "add": add}, cpus=READ_CPUS)
-    return rows.repartition(target_num_rows_per_block=1 if packed else config.compute.block_rows)
+def on_actors(dataset: Dataset, stages: Sequence[Stage], compute: ComputeConfig, *, packed: bool) -> Dataset:
+    """Run stages on a pool of actors, a block at a time.
+
+    Restarts and retries are finite: Ray's default is for ever, and a row that kills its process would loop.
+    """
+    wanted = stages[0].resources
+    placed: dict[str, Any] = {"num_gpus": wanted.gpus} if wanted.gpus else {}
+    with warnings.catch_warnings():
+        # Only ray_remote_args carries restarts and retries so far; Ray warns that it leaves in 2.64.
+        warnings.filterwarnings("ignore", message=".*ray_remote_args.*")
+        return dataset.map_batches(
+            _named_class(stages),
+            fn_constructor_args=(tuple(stages), packed),
+            batch_size=1,
+            batch_format="pyarrow",
+            compute=_strategy(wanted),
+            num_cpus=wanted.cpus,
+            max_restarts=compute.max_retries,
+            max_task_retries=compute.max_retries,
+            **placed,
+        )
 
 
-def build_dataset(
-    config: JobConfig,
-    read: Read,
-    placements: dict[str, Placement],
-    sinks: Sequence[Sink],
-    run_id: str,
-    add: Counter,
-) -> Dataset:
-    """Chain the stages lazily; each block that comes out is the receipt of a block that the sinks acknowledged."""
-    compute = config.compute
-    packed = any(split.holds_images(config.source.image) for split in read.splits)
-    rows = read_dataset(config, read, add, packed=packed)
-    lookers = max(1, max(placement.workers for placement in placements.values()) // 2)
-    skip: dict[str, Any] = {"sinks": sinks, "add": add}
-    write: dict[str, Any] = {"sinks": sinks, "dead_letters": config.dead_letters, "run_id": run_id, "add": add}
-    writers = max(sink.workers for sink in sinks)
-    if packed:
-        skip, write = {"stage": skip_held, "arguments": skip}, {"stage": write_rows, "arguments": write}
-    rows = on_tasks(rows, packed_call if packed else skip_held, skip, cpus=SUPPORT_CPUS, at_once=lookers)
-    for embedding in config.embeddings:
-        placement = placements[embedding.name]
-        stage, arguments = (PackedStage, (EmbedStage,)) if packed else (EmbedStage, ())
-        rows = on_actors(rows, stage, (*arguments, embedding, placement, add), placement, compute, packed=packed)
-    return on_tasks(rows, unpacked_call if packed else write_rows, write, cpus=SUPPORT_CPUS, at_once=writers)
+class StageActor:
+    """Stages that one process has opened, for as long as it lives."""
+
+    def __init__(self, stages: Sequence[Stage], packed: bool) -> None:
+        self._opened = ExitStack()
+        self._work = self._opened.enter_context(open_stages(stages))
+        self._packed = packed
+
+    def __call__(self, packed: pa.Table) -> Iterator[pa.Table]:
+        """Work on one packed table; gives packed tables, or where nothing follows plain ones."""
+        yield from _packed_tables(self._work, packed, self._packed)
+
+    def __del__(self) -> None:
+        # Ray Data deletes it when the last block is through; so connections are closed.
+        if opened := getattr(self, "_opened", None):
+            opened.close()
+
+
+def _strategy(wanted: Resources) -> ActorPoolStrategy:
+    if wanted.least is None or wanted.least == wanted.workers:
+        return ActorPoolStrategy(size=wanted.workers)
+    return ActorPoolStrategy(min_size=wanted.least, max_size=wanted.workers)
+
+
+def _named_function(stages: Sequence[Stage], *, packed: bool) -> Callable[[pa.Table], Iterator[pa.Table]]:
+    """A function with the stages' names, which is what Ray shows of it."""
+
+    def run(table: pa.Table) -> Iterator[pa.Table]:
+        with open_stages(stages) as work:
+            yield from _packed_tables(work, table, packed)
+
+    run.__name__ = run.__qualname__ = _title(stages)
+    return run
+
+
+def _named_class(stages: Sequence[Stage]) -> type[StageActor]:
+    """A StageActor with the stages' names, which is what Ray shows of it."""
+    return type(_title(stages), (StageActor,), {})
+
+
+def _packed_tables(work: Work, packed: pa.Table, pack_again: bool) -> Iterator[pa.Table]:
+    tables = work(iter([unpack(packed)]))
+    return map(pack, tables) if pack_again else tables
+
+
+def _title(stages: Sequence[Stage]) -> str:
+    return " + ".join(stage.name for stage in stages)

@@ -1,4 +1,4 @@
-"""Places the actor pools on the cluster, and refuses a job that would hang there.
+"""Groups a job's embeddings into pools of processes, places them on the machines, and refuses a job that would hang.
 
 Ray Data starts a pool's actors before the tasks that feed them: actors that hold every CPU wait for ever for
 readers that never run. So at least READ_CPUS of the cluster stay free of actors.
@@ -6,15 +6,18 @@ readers that never run. So at least READ_CPUS of the cluster stay free of actors
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 from embedders.factory import is_heavy
-from pipelines.config.compute import StageConfig
+from pipelines.config.compute import ComputeConfig, StageConfig
 from pipelines.config.embeddings import EmbeddingConfig
 from pipelines.config.job import JobConfig
 from pipelines.errors import PreflightError
+from pipelines.run.stage import Resources
 
-# CPUs of a task that reads, and of one that mostly waits for a sink. Whole CPUs for readers, since each task that
+# CPUs of a task that reads, and of an actor that mostly waits for a sink. Whole CPUs for readers, since each task that
 # runs beside others costs a process and seconds of imports.
 READ_CPUS = 1.0
 SUPPORT_CPUS = 0.05
@@ -23,7 +26,7 @@ THREADS_A_WORKER = 8
 
 
 @dataclass(frozen=True)
-class Cluster:
+class Machines:
     """What the job may use: logical CPUs and GPUs over all nodes, and the cores of one node."""
 
     cpus: float
@@ -33,77 +36,132 @@ class Cluster:
 
 
 @dataclass(frozen=True)
-class Placement:
-    """One actor pool: actors, and what Ray sets aside for each (CPUs, GPUs) or the actor uses (threads)."""
+class Pool:
+    """Embeddings that share the processes of one stage.
 
-    workers: int
-    cpus: float
-    gpus: float = 0
-    threads: int | None = None
-    token_budget: int | None = None
+    ``token_budgets`` maps an embedding's name to the padded tokens that a model batch of it may have.
+    """
+
+    name: str
+    embeddings: tuple[EmbeddingConfig, ...]
+    resources: Resources
+    token_budgets: Mapping[str, int] = field(default_factory=dict)
+
+    def runtime(self, embedding: EmbeddingConfig) -> dict[str, Any]:
+        """Arguments of `embedders.model_options.Runtime` for one of its embeddings."""
+        resources = self.resources
+        return {
+            "threads": resources.threads,
+            "cuda": "auto" if resources.gpus is None else resources.gpus > 0,
+            "token_budget": self.token_budgets.get(embedding.name),
+        }
 
 
-def place_stages(config: JobConfig, cluster: Cluster) -> dict[str, Placement]:
-    """Choose a placement for each embedding; what ``compute.stages`` says is kept.
+def place_pools(config: JobConfig, machines: Machines) -> list[Pool]:
+    """Group the embeddings and place each group; what ``compute.pools`` and ``compute.stages`` say is kept.
 
     Raises PreflightError when the pools would leave no CPU for readers, or ask for GPUs that are not there.
     """
-    heavy = [embedding for embedding in config.embeddings if is_heavy(embedding.card)]
-    placements = {}
+    compute = config.compute
+    groups = _groups(config, machines)
+    heavy = [name for name, members in groups.items() if any(is_heavy(one.card) for one in members)]
+    pools = []
+    for name, members in groups.items():
+        wanted = compute.stages.get(name, StageConfig())
+        resources = _heavy(wanted, machines, len(heavy)) if name in heavy else _light(wanted, machines)
+        pools.append(Pool(name, members, resources, _token_budgets(name, members, compute)))
+    _check(pools, machines)
+    return pools
+
+
+def _groups(config: JobConfig, machines: Machines) -> dict[str, tuple[EmbeddingConfig, ...]]:
+    """Put the embeddings together that share a pool, by its name, in the order of the first of each."""
+    compute = config.compute
+    pool_of = {name: pool for pool, names in compute.pools.items() for name in names}
+    shared = []
     for embedding in config.embeddings:
-        wanted = config.compute.stages.get(embedding.name, StageConfig())
-        chosen = _heavy(wanted, cluster, len(heavy)) if embedding in heavy else _light(wanted, cluster)
-        placements[embedding.name] = chosen
-    _check(placements, config.embeddings, cluster)
-    return placements
+        name = embedding.name
+        if name in pool_of:
+            continue
+        placed = compute.stages.get(name, StageConfig()).places
+        if placed or (machines.gpus > 0 and is_heavy(embedding.card)):
+            pool_of[name] = name
+        else:
+            shared.append(name)
+    pool_of |= dict.fromkeys(shared, ", ".join(shared))
+    groups: dict[str, tuple[EmbeddingConfig, ...]] = {}
+    for embedding in config.embeddings:
+        pool = pool_of[embedding.name]
+        groups[pool] = (*groups.get(pool, ()), embedding)
+    return groups
 
 
-def _heavy(wanted: StageConfig, cluster: Cluster, pools: int) -> Placement:
-    gpus = wanted.gpus if wanted.gpus is not None else float(cluster.gpus > 0)
+def _token_budgets(pool: str, members: Sequence[EmbeddingConfig], compute: ComputeConfig) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for embedding in members:
+        for name in (embedding.name, pool):
+            wanted = compute.stages.get(name, StageConfig()).token_budget
+            if wanted is not None:
+                found.setdefault(embedding.name, wanted)
+    return found
+
+
+def _heavy(wanted: StageConfig, machines: Machines, pools: int) -> Resources:
+    gpus = wanted.gpus if wanted.gpus is not None else float(machines.gpus > 0)
     if gpus:
-        workers = wanted.workers or max(1, int(cluster.gpus / gpus) // pools)
-        return _placement(wanted, workers, cpus=_share(cluster, workers * pools, most=1.0), gpus=gpus, threads=1)
-    a_node = max(1, round(cluster.cores_a_node / pools / THREADS_A_WORKER))
-    workers = wanted.workers or a_node * cluster.nodes
-    threads = max(1, cluster.cores_a_node * cluster.nodes // (workers * pools))
-    free = cluster.cpus - READ_CPUS - 2 * SUPPORT_CPUS
-    return _placement(
-        wanted, workers, cpus=max(0.05, int(75 * free / (pools * workers)) / 100), gpus=0, threads=threads
-    )
+        workers = wanted.workers or max(1, int(machines.gpus / gpus) // pools)
+        return _resources(wanted, workers, cpus=min(1.0, _share(machines, workers * pools, 0.01)), gpus=gpus, threads=1)
+    a_node = max(1, round(machines.cores_a_node / pools / THREADS_A_WORKER))
+    workers = wanted.workers or a_node * machines.nodes
+    threads = max(1, machines.cores_a_node * machines.nodes // (workers * pools))
+    return _resources(wanted, workers, cpus=_share(machines, workers * pools, 0.05), gpus=0, threads=threads)
 
 
-def _share(cluster: Cluster, actors: int, most: float = float("inf")) -> float:
+def _share(machines: Machines, actors: int, least: float) -> float:
     """CPUs for each of some actors, so that readers and the light stages have room beside them."""
-    free = cluster.cpus - READ_CPUS - 2 * SUPPORT_CPUS
-    return min(most, max(0.01, int(75 * free / actors) / 100))
+    free = machines.cpus - READ_CPUS - 2 * SUPPORT_CPUS
+    return max(least, int(75 * free / actors) / 100)
 
 
-def _light(wanted: StageConfig, cluster: Cluster) -> Placement:
-    workers = wanted.workers or max(1, int(cluster.cpus // 16))
-    return _placement(wanted, workers, cpus=min(0.5, round(cluster.cpus / workers / 20, 2)), gpus=0, threads=None)
+def _light(wanted: StageConfig, machines: Machines) -> Resources:
+    workers = wanted.workers or max(1, int(machines.cpus // 16))
+    return _resources(wanted, workers, cpus=min(0.5, round(machines.cpus / workers / 20, 2)), gpus=0, threads=None)
 
 
-def _placement(wanted: StageConfig, workers: int, *, cpus: float, gpus: float, threads: int | None) -> Placement:
-    return Placement(
+def _resources(wanted: StageConfig, workers: int, *, cpus: float, gpus: float, threads: int | None) -> Resources:
+    return Resources(
         workers=workers,
         cpus=cpus if wanted.cpus is None else wanted.cpus,
         gpus=gpus if wanted.gpus is None else wanted.gpus,
         threads=wanted.threads or threads,
-        token_budget=wanted.token_budget,
+        actors=True,
     )
 
 
-def _check(placements: dict[str, Placement], embeddings: list[EmbeddingConfig], cluster: Cluster) -> None:
-    shown = ", ".join(f"{name}: {p.workers} x {p.cpus:g} CPU" for name, p in placements.items())
-    reserved = sum(p.workers * p.cpus for p in placements.values()) + SUPPORT_CPUS * 2
-    if reserved > cluster.cpus - READ_CPUS:
+def _check(pools: Sequence[Pool], machines: Machines) -> None:
+    held = [(pool.name, pool.resources.workers or 0, pool.resources) for pool in pools]
+    shown = ", ".join(f"{name}: {workers} x {one.cpus:g} CPU" for name, workers, one in held)
+    reserved = sum(workers * one.cpus for _, workers, one in held) + SUPPORT_CPUS * 2
+    if reserved > machines.cpus - READ_CPUS:
         raise PreflightError(
-            f"the actors would hold {reserved:g} of {cluster.cpus:g} CPUs ({shown}) and leave none to read with: the "
+            f"the actors would hold {reserved:g} of {machines.cpus:g} CPUs ({shown}) and leave none to read with: the "
             f"job would hang. Lower workers or cpus under compute.stages, so that at least {READ_CPUS:g} CPU stays free"
         )
-    gpus = sum(p.workers * p.gpus for p in placements.values())
-    if gpus > cluster.gpus:
+    gpus = sum(workers * (one.gpus or 0) for _, workers, one in held)
+    if gpus > machines.gpus:
         raise PreflightError(
-            f"compute.stages asks for {gpus:g} GPUs and Ray sees {cluster.gpus:g}; lower workers or gpus, "
+            f"compute.stages asks for {gpus:g} GPUs and Ray sees {machines.gpus:g}; lower workers or gpus, "
             "or start Ray on a machine whose GPUs it can see"
         )
+
+
+def place_in_one_process(config: JobConfig) -> list[Pool]:
+    """Place all embeddings in this process, one after the other, each with its threads and the GPU that is there."""
+    compute = config.compute
+    nothing = Machines(cpus=0, gpus=0, nodes=1, cores_a_node=0)
+    pools = []
+    for name, members in _groups(config, nothing).items():
+        wanted = compute.stages.get(name, StageConfig())
+        resources = Resources(workers=1, gpus=wanted.gpus, threads=wanted.threads, actors=True)
+        pools.append(Pool(name, members, resources, _token_budgets(name, members, compute)))
+    return pools

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
 
@@ -20,16 +20,16 @@ from pipelines.config.job import JobConfig
 from pipelines.embed.average_length import averages, held_lengths, measuring, numbers, with_lengths, with_stand_ins
 from pipelines.embed.checked import JobEmbedders, model_facts, notices
 from pipelines.errors import ConfigError, TooManyErrorsError
-from pipelines.run.placement import Placement, place_stages
+from pipelines.run.engine import Engine, MoreThanFewError, choose_engines
+from pipelines.run.placement import Pool
 from pipelines.run.progress import ProgressView, choose_view
 from pipelines.run.report import RunReport
-from pipelines.run.tally import STARTED_AT
+from pipelines.run.scan import ScannedSource, measure, scan
+from pipelines.run.stages import job_stages
+from pipelines.run.tally import STARTED_AT, Counter
 from pipelines.sinks import make_sink
 from pipelines.sinks.base import JobFacts, Sink
-from pipelines.sources import plan_source
-
-if TYPE_CHECKING:
-    from pipelines.run.dataset import Read
+from pipelines.sources import SourcePlan, plan_source
 
 log = logging.getLogger("fleetembed")
 
@@ -51,6 +51,8 @@ class Run:
         self._report = RunReport(self._run_id, self._config.corpus, started=now.isoformat(timespec="seconds"))
         self._report.dead_letters = self._config.dead_letters
         self._sinks: list[Sink] = [make_sink(sink) for sink in self._config.sink]
+        self._facts: JobFacts
+        self._scanned: ScannedSource | None = None
 
     def carry_out(self) -> RunReport:
         """See ``EmbeddingPipeline.run``."""
@@ -85,27 +87,32 @@ class Run:
         for name, found in held.items():
             self._report.statistics[name] = {"avg_len": found.avg_len, "held_by": found.place}
             log.info("the average length of %s is %s words, which %s was filled with", name, found.avg_len, found.place)
-        facts = self._settle(numbers(held))
+        self._facts = self._settle(numbers(held))
         self._report.notices = notices(self._config)
-        for sink in self._sinks:
-            sink.check(facts)
+        points = min(sink.check(self._facts)["points"] for sink in self._sinks)
+        for engine in choose_engines(self._config, source):
+            try:
+                with engine() as opened:
+                    self._report.startup_seconds = round(time.monotonic() - self._started, 2)
+                    # Once more: starting Ray puts its own handler of SIGTERM, which exits, in the place of ours.
+                    with _sigterm_interrupts():
+                        self._embed_with(opened, source, nothing_held=not points)
+                return
+            except MoreThanFewError:
+                self._report.sinks.clear()
 
-        # Ray is imported late: planning and previews do without it, and so do errors of the configuration.
-        from pipelines.run import cluster
-        from pipelines.run import dataset as flow
-
-        with cluster.connect(self._config.compute) as machines, cluster.plain_errors():
-            self._report.startup_seconds = round(time.monotonic() - self._started, 2)
-            placements = place_stages(self._config, machines)
-            cluster.configure(self._config.compute)
-            # Once more: starting Ray puts its own handler of SIGTERM, which exits, in the place of ours.
-            with _sigterm_interrupts():
-                read = flow.scan(source.splits, self._config.source)
-                self._report.documents = read.documents
-                if measuring(self._config):
-                    facts = self._settle(self._measure(read))
-                with self._opened_sinks(facts):
-                    self._drive(read, placements)
+    def _embed_with(self, engine: Engine, source: SourcePlan, *, nothing_held: bool) -> None:
+        pools = engine.place(self._config)
+        self._scanned = self._scanned or scan(source.splits, self._config.source, engine.map)
+        self._report.documents = self._scanned.documents
+        if nothing_held and engine.most_rows is not None and self._scanned.documents > engine.most_rows:
+            raise MoreThanFewError
+        if measuring(self._config):
+            self._facts = self._settle(self._measure(self._scanned, engine))
+            # The average lengths are in the embeddings.
+            pools = engine.place(self._config)
+        with self._opened_sinks(self._facts):
+            self._drive(engine, pools, self._scanned)
 
     def _settle(self, lengths: dict[str, float]) -> JobFacts:
         """Take average lengths into the configuration; the facts are stand-ins while there is more to measure."""
@@ -115,15 +122,13 @@ class Run:
         self._report.models = model_facts(self._config, facts)
         return facts
 
-    def _measure(self, read: Read) -> dict[str, float]:
-        from pipelines.run import dataset as flow
-
+    def _measure(self, source: ScannedSource, engine: Engine) -> dict[str, float]:
         started = time.monotonic()
-        documents = f"{read.documents:,}"
+        documents = f"{source.documents:,}"
         log.info(
             "measuring the average length of %s over %s documents", " and ".join(measuring(self._config)), documents
         )
-        measured = flow.measure(self._config, read)
+        measured = measure(self._config, source, engine.map)
         seconds = round(time.monotonic() - started, 2)
         lengths = averages(self._config, measured)
         for name, found in measured.items():
@@ -153,30 +158,26 @@ class Run:
         if failure is not None:
             raise failure
 
-    def _drive(self, read: Read, placements: dict[str, Placement]) -> None:
-        from pipelines.run import cluster
-        from pipelines.run import dataset as flow
-
-        tally = cluster.RemoteTally()
-        dataset = flow.build_dataset(self._config, read, placements, self._sinks, self._run_id, tally)
-        view = choose_view(read.documents, self._console)
+    def _drive(self, engine: Engine, pools: list[Pool], source: ScannedSource) -> None:
+        stages = job_stages(self._config, pools, self._sinks, self._run_id, engine.counter)
+        tables = engine.drive(stages, source.tasks)
+        view = choose_view(source.documents, self._console)
         settled = 0.0
-        with view, self._watching(tally, view, lambda: settled):
-            receipts: Any
-            for receipts in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+        with view, self._watching(engine.counter, view, lambda: settled):
+            for receipts in tables:
                 settled += sum(receipts["documents"].to_pylist())
                 self._report.take_receipts(receipts)
                 self._check_errors(at_end=False)
         self._check_errors(at_end=True)
 
     @contextmanager
-    def _watching(self, tally: Any, view: ProgressView, settled: Any) -> Iterator[None]:
+    def _watching(self, counter: Counter, view: ProgressView, settled: Any) -> Iterator[None]:
         """Refresh the view and the report's file while receipts come in."""
         over = threading.Event()
 
         def look() -> None:
             while not over.wait(SECONDS_BETWEEN_LOOKS):
-                stages = tally.read()
+                stages = counter.read()
                 self._report.take_stages(stages)
                 self._report.seconds = round(time.monotonic() - self._started, 2)
                 self._report.save(self._config.report)
@@ -189,7 +190,7 @@ class Run:
         finally:
             over.set()
             watcher.join()
-            stages = tally.read()
+            stages = counter.read()
             self._report.take_stages(stages)
             first = min((stages[name][STARTED_AT] for name in self._report.models if name in stages), default=None)
             if first is not None:

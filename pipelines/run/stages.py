@@ -1,4 +1,4 @@
-"""What each Ray worker does with a block of rows: read, skip, embed, write.
+"""The stages of a job: read, skip what is held, gather into blocks, embed, write.
 
 No stage raises for a bad row: the row gets an error and goes on to the dead letters.
 """
@@ -8,7 +8,8 @@ from __future__ import annotations
 import pickle
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -17,122 +18,248 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
 
-from embedders.images.isolation import crashing_images
-from pipelines.config.embeddings import EmbeddingConfig
 from pipelines.config.job import JobConfig
-from pipelines.embed.chunking import chunk_table, load_tokenizer
+from pipelines.embed.documents import name_chunks, read_chunks
 from pipelines.embed.row_embedder import RowEmbedder
-from pipelines.identity import identify
-from pipelines.rows import IMAGE_COLUMN, RowError, add_errors, is_dead
-from pipelines.run.packing import pack, regroup
-from pipelines.run.placement import Placement
-from pipelines.run.tally import AddFigures, Counter
-from pipelines.sinks.base import Sink
+from pipelines.rows import IDENTIFIED_SCHEMA, IMAGE_COLUMN, RowError, add_errors, is_dead
+from pipelines.run.packing import regroup
+from pipelines.run.placement import READ_CPUS, SUPPORT_CPUS, Pool
+from pipelines.run.stage import Resources, Stage, Work, check_columns
+from pipelines.run.tally import Counter
+from pipelines.sinks.base import Sink, SinkWriter
 from pipelines.sinks.dead_letters import write_dead
-from pipelines.sources import read_split
 
+# Splits to read, pickled: what a job's first stage takes.
+TASK_COLUMN = "task"
 RECEIPT_SCHEMA = pa.schema(
     [("documents", pa.float64()), ("written", pa.int64()), ("dead", pa.int64()), ("samples", pa.list_(pa.string()))]
 )
 SAMPLES_A_BLOCK = 3
 SAMPLE_COLUMNS = ["document_id", "origin", "error"]
+ROW_COLUMNS = frozenset(IDENTIFIED_SCHEMA.names)
+# Those that run before the first model share a worker.
+ON_READERS = Resources(cpus=READ_CPUS)
 
 
-def read_rows(batch: pa.Table, *, config: JobConfig, add: AddFigures) -> Iterator[pa.Table]:
-    """Read the splits pickled in the column ``task``, each with its repeated rows, as identified chunk rows.
+def job_stages(
+    config: JobConfig, pools: Sequence[Pool], sinks: Sequence[Sink], run_id: str, add: Counter
+) -> list[Stage]:
+    """List the stages of a job, from splits to receipts of what the sinks acknowledged; the sinks are open."""
+    stages: list[Stage] = [ReadStage(config, add), SkipStage(sinks, add), BlockStage(config.compute.block_rows)]
+    stages += [EmbedStage(pool, add) for pool in pools]
+    stages.append(WriteStage(sinks, config.dead_letters, run_id, config.vector_names, add))
+    check_columns(stages, frozenset([TASK_COLUMN]))
+    return stages
 
-    Yields tables made from at most ``compute.block_rows`` documents.
+
+@dataclass(frozen=True)
+class ReadStage:
+    """Reads splits, each with its rows that repeat an id, as identified rows of their chunks.
+
+    Gives tables made from at most ``compute.block_rows`` documents.
     """
-    tokenizer = load_tokenizer(config.chunking.tokenizer) if config.chunking else None
-    for task in batch["task"].to_pylist():
-        for split, repeats in pickle.loads(task):
-            started = time.perf_counter()
-            for table in read_split(split, config.source, block_rows=config.compute.block_rows, repeats=repeats):
-                chunks = chunk_table(table, config.chunking, tokenizer)
-                rows = identify(chunks, config.corpus, chunked=config.chunking is not None)
-                figures = {"rows": table.num_rows, "chunks": rows.num_rows, "seconds": time.perf_counter() - started}
-                add("read", figures)
-                yield rows
-                started = time.perf_counter()
 
+    config: JobConfig
+    add: Counter
+    name: str = "read"
+    takes: frozenset[str] = frozenset([TASK_COLUMN])
+    gives: frozenset[str] = ROW_COLUMNS
+    keeps: bool = False
+    resources: Resources = ON_READERS
 
-def read_packed(batch: pa.Table, *, config: JobConfig, add: AddFigures) -> Iterator[pa.Table]:
-    """Read as ``read_rows`` does, into tables that are packed, and so large that few are needed (see packing.py)."""
-    for table in regroup(read_rows(batch, config=config, add=add), config.compute.block_rows):
-        yield pack(table)
+    @contextmanager
+    def open(self) -> Iterator[Work]:
+        """See Stage."""
+        yield self._read
 
-
-def skip_held(table: pa.Table, *, sinks: Sequence[Sink], add: AddFigures) -> pa.Table:
-    """Drop the live rows that every sink holds unchanged."""
-    started = time.perf_counter()
-    live = np.flatnonzero(~is_dead(table))
-    ids = table["id"].take(live).to_pylist()
-    hashes = table["content_hash"].take(live).to_pylist()
-    held = np.zeros(0, bool)
-    if ids:
-        held = np.logical_and.reduce([sink.connect().held(ids, hashes) for sink in sinks])
-    keep = np.ones(table.num_rows, dtype=bool)
-    keep[live] = ~held
-    figures = {"rows": int(held.sum()), "seconds": time.perf_counter() - started}
-    add("skip", {**figures, "documents": float(document_shares(table.select(["chunk_count"]).filter(~keep)).sum())})
-    return table.filter(keep)
-
-
-class EmbedStage:
-    """Adds one embedding's column; the model is loaded when the first row arrives."""
-
-    def __init__(self, embedding: EmbeddingConfig, placement: Placement, add: Counter) -> None:
-        self._name, self._add = embedding.name, add
-        self._embedder = RowEmbedder(embedding, placement)
-
-    def __call__(self, table: pa.Table) -> pa.Table:
-        """Embed the live rows of one table."""
+    def _read(self, tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
+        tasks = (task for table in tables for task in table[TASK_COLUMN].to_pylist())
+        splits = (split for task in tasks for split in pickle.loads(task))
         started = time.perf_counter()
-        before = asdict(self._embedder.model.stats)
+        for documents, chunks in read_chunks(splits, self.config):
+            rows = name_chunks(chunks, self.config)
+            self.add("read", {"rows": documents, "chunks": rows.num_rows, "seconds": time.perf_counter() - started})
+            yield rows
+            started = time.perf_counter()
+
+
+@dataclass(frozen=True)
+class SkipStage:
+    """Drops the live rows that every sink holds unchanged."""
+
+    sinks: Sequence[Sink]
+    add: Counter
+    name: str = "skip"
+    takes: frozenset[str] = frozenset(["id", "content_hash", "chunk_count", "error"])
+    gives: frozenset[str] = frozenset()
+    keeps: bool = True
+    resources: Resources = ON_READERS
+
+    @contextmanager
+    def open(self) -> Iterator[Work]:
+        """See Stage."""
+        with _connected(self.sinks) as writers:
+            yield lambda tables: (self._skip(table, writers) for table in tables)
+
+    def _skip(self, table: pa.Table, writers: Sequence[SinkWriter]) -> pa.Table:
+        started = time.perf_counter()
+        live = np.flatnonzero(~is_dead(table))
+        ids = table["id"].take(live).to_pylist()
+        hashes = table["content_hash"].take(live).to_pylist()
+        held = np.zeros(0, bool)
+        if ids:
+            held = np.logical_and.reduce([writer.held(ids, hashes) for writer in writers])
+        keep = np.ones(table.num_rows, dtype=bool)
+        keep[live] = ~held
+        figures = {"rows": int(held.sum()), "seconds": time.perf_counter() - started}
+        documents = document_shares(table.select(["chunk_count"]).filter(~keep))
+        self.add(self.name, {**figures, "documents": float(documents.sum())})
+        return table.filter(keep)
+
+
+@dataclass(frozen=True)
+class BlockStage:
+    """Gathers rows into blocks of at most ``block_rows`` rows and about 64 MB, which are embedded and written whole."""
+
+    block_rows: int
+    name: str = "block"
+    takes: frozenset[str] = frozenset()
+    gives: frozenset[str] = frozenset()
+    keeps: bool = True
+    resources: Resources = ON_READERS
+
+    @contextmanager
+    def open(self) -> Iterator[Work]:
+        """See Stage."""
+        yield lambda tables: regroup(tables, self.block_rows)
+
+
+@dataclass(frozen=True)
+class EmbedStage:
+    """Adds the columns of one or several embeddings; a model is loaded when the first row arrives."""
+
+    pool: Pool
+    add: Counter
+    keeps: bool = True
+
+    @property
+    def takes(self) -> frozenset[str]:
+        """Texts or images, and what errors and crashes are told by."""
+        return frozenset(["id", "error", *(IMAGE_COLUMN if one.images else "text" for one in self.pool.embeddings)])
+
+    @property
+    def gives(self) -> frozenset[str]:
+        """A column a vector."""
+        return frozenset(name for one in self.pool.embeddings for name in one.vector_names)
+
+    @property
+    def name(self) -> str:
+        """The pool's name."""
+        return self.pool.name
+
+    @property
+    def resources(self) -> Resources:
+        """The pool's resources."""
+        return self.pool.resources
+
+    @contextmanager
+    def open(self) -> Iterator[Work]:
+        """See Stage."""
+        embedders = [RowEmbedder(one, self.pool.runtime(one)) for one in self.pool.embeddings]
+
+        def embed(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
+            for table in tables:
+                for embedder in embedders:
+                    table = self._embed(embedder, table)
+                yield table
+
+        yield embed
+
+    def _embed(self, embedder: RowEmbedder, table: pa.Table) -> pa.Table:
+        started = time.perf_counter()
+        before = asdict(embedder.model.stats)
         if not is_dead(table).all():
-            self._add(self._name, {})
-        if self._embedder.images:
-            table = self._without_crashes(table)
-        table = self._embedder.embed(table)
-        after = asdict(self._embedder.model.stats)
+            self.add(embedder.name, {})
+        if embedder.images:
+            table = self._without_crashes(embedder.name, table)
+        table = embedder.embed(table)
+        after = asdict(embedder.model.stats)
         counted = {name: value - before[name] for name, value in after.items() if name != "rows"}
-        self._add(
-            self._name, {**counted, "rows": int((~is_dead(table)).sum()), "seconds": time.perf_counter() - started}
-        )
+        rows = int((~is_dead(table)).sum())
+        self.add(embedder.name, {**counted, "rows": rows, "seconds": time.perf_counter() - started})
         return table
 
-    def _without_crashes(self, table: pa.Table) -> pa.Table:
+    def _without_crashes(self, name: str, table: pa.Table) -> pa.Table:
         """Find images that crash the decoder, in a block that a worker has died of before."""
         block = xxhash.xxh3_64_hexdigest("\n".join(map(str, table["id"].to_pylist())).encode())
-        if not self._add.begin(f"{self._name} {block}"):
+        if not self.add.begin(f"{name} {block}"):
             return table
+        # Imported by need: text workers have nothing to do with images.
+        from embedders.images.isolation import crashing_images
+
         crashes = crashing_images(table[IMAGE_COLUMN].to_pylist())
-        return add_errors(table, {row: RowError(self._name, "DecoderCrash", why) for row, why in crashes.items()})
+        return add_errors(table, {row: RowError(name, "DecoderCrash", why) for row, why in crashes.items()})
 
 
-def write_rows(table: pa.Table, *, sinks: Sequence[Sink], dead_letters: str, run_id: str, add: AddFigures) -> pa.Table:
-    """Write live rows to every sink and dead ones to the dead letters; returns a receipt of what was acknowledged.
+@dataclass(frozen=True)
+class WriteStage:
+    """Writes live rows to every sink and dead ones to the dead letters; gives receipts of what was acknowledged.
 
     A row that one sink rejects is dead, and not offered to the sinks after it. Images are kept nowhere.
     """
-    table = table.drop_columns([IMAGE_COLUMN])
-    for sink in sinks:
-        started = time.perf_counter()
-        live = np.flatnonzero(~is_dead(table))
-        result = sink.connect().write(table.take(live))
-        table = add_errors(table, {int(live[row]): error for row, error in result.rejected.items()})
-        figures = {"rows": result.written, "retries": result.retries, "seconds": time.perf_counter() - started}
-        add(f"write {sink.name.partition(':')[0]}", figures)
-    dead = table.filter(pa.array(is_dead(table)))
-    if dead.num_rows:
-        write_dead(dead_letters, run_id, dead)
-    receipt = {
-        "documents": float(document_shares(table).sum()),
-        "written": table.num_rows - dead.num_rows,
-        "dead": dead.num_rows,
-        "samples": [_describe(row) for row in dead.slice(0, SAMPLES_A_BLOCK).select(SAMPLE_COLUMNS).to_pylist()],
-    }
-    return pa.Table.from_pylist([receipt], schema=RECEIPT_SCHEMA)
+
+    sinks: Sequence[Sink]
+    dead_letters: str
+    run_id: str
+    vectors: Sequence[str]
+    add: Counter
+    name: str = "write"
+    gives: frozenset[str] = frozenset(RECEIPT_SCHEMA.names)
+    keeps: bool = False
+
+    @property
+    def takes(self) -> frozenset[str]:
+        """All of a row, with its vectors."""
+        return ROW_COLUMNS | frozenset(self.vectors)
+
+    @property
+    def resources(self) -> Resources:
+        """As many writers as the sink that takes most of them, where one does not keep up."""
+        most = max(sink.workers for sink in self.sinks)
+        return Resources(workers=most, least=1, cpus=SUPPORT_CPUS, actors=True)
+
+    @contextmanager
+    def open(self) -> Iterator[Work]:
+        """See Stage."""
+        with _connected(self.sinks) as writers:
+            yield lambda tables: (self._write(table, writers) for table in tables)
+
+    def _write(self, table: pa.Table, writers: Sequence[SinkWriter]) -> pa.Table:
+        table = table.drop_columns([IMAGE_COLUMN])
+        for sink, writer in zip(self.sinks, writers, strict=True):
+            started = time.perf_counter()
+            live = np.flatnonzero(~is_dead(table))
+            result = writer.write(table.take(live))
+            table = add_errors(table, {int(live[row]): error for row, error in result.rejected.items()})
+            figures = {"rows": result.written, "retries": result.retries, "seconds": time.perf_counter() - started}
+            self.add(f"write {sink.name.partition(':')[0]}", figures)
+        dead = table.filter(pa.array(is_dead(table)))
+        if dead.num_rows:
+            write_dead(self.dead_letters, self.run_id, dead)
+        receipt = {
+            "documents": float(document_shares(table).sum()),
+            "written": table.num_rows - dead.num_rows,
+            "dead": dead.num_rows,
+            "samples": [_describe(row) for row in dead.slice(0, SAMPLES_A_BLOCK).select(SAMPLE_COLUMNS).to_pylist()],
+        }
+        return pa.Table.from_pylist([receipt], schema=RECEIPT_SCHEMA)
+
+
+@contextmanager
+def _connected(sinks: Sequence[Sink]) -> Iterator[list[SinkWriter]]:
+    """Connect to every sink, for as long as a worker works."""
+    with ExitStack() as opened:
+        yield [opened.enter_context(closing(sink.connect())) for sink in sinks]
 
 
 def document_shares(table: pa.Table) -> npt.NDArray[np.float64]:

@@ -61,6 +61,9 @@ class SinkWriter(Protocol):
         as a whole fails for good.
         """
 
+    def close(self) -> None:
+        """Give back what the connection holds; it is not used afterwards."""
+
 
 class Sink(Protocol):
     """One place that a job writes to."""

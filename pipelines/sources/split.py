@@ -106,6 +106,11 @@ class SourcePlan:
             | {file for split in self.splits for file in split.files}
         )
 
+    @property
+    def bytes(self) -> int:
+        """How many bytes they have, compressed as they are."""
+        return sum(split.bytes for split in self.splits)
+
 
 def unreadable(what: str, reason: BaseException, loss: str) -> Record:
     """Make the record that stands for rows nobody can read."""

@@ -158,6 +158,10 @@ class QdrantWriter:
         result.retries = self._retries - before
         return result
 
+    def close(self) -> None:
+        """See SinkWriter."""
+        self._client.close()
+
     def _send(self, points: Points, result: WriteResult) -> None:
         """Upsert points, or where the server refuses them their halves, down to the point it refuses alone."""
         try:

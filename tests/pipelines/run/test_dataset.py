@@ -2,87 +2,123 @@ from __future__ import annotations
 
 import os
 import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
 import ray
-import ray.data
-from hypothesis import given
-from hypothesis import strategies as st
 
 from pipelines.config.compute import ComputeConfig
 from pipelines.config.file import load_config
 from pipelines.errors import SinkError, WorkerError
 from pipelines.run import cluster
-from pipelines.run.dataset import BYTES_A_TASK, SPLITS_A_TASK, Read, group_splits, read_dataset
-from pipelines.run.packing import PackedStage, unpacked_call
-from pipelines.run.placement import Placement
-from pipelines.sources import Duplicates, Split, plan_source
+from pipelines.run.dataset import build_dataset
+from pipelines.run.ray_engine import RemoteTally
+from pipelines.run.scan import scan
+from pipelines.run.stage import Resources, Stage, Work
+from pipelines.run.stages import BlockStage, ReadStage
+from pipelines.sources import plan_source
 
 
-@given(st.lists(st.integers(0, 2 * BYTES_A_TASK), max_size=200))
-def test_groups_hold_every_split_once_and_in_order(sizes: list[int]) -> None:
-    groups = group_splits([Split("r", "p", "n", "jsonl", bytes=size) for size in sizes])
-    assert [number for group in groups for number in group] == list(range(len(sizes)))
-    assert all(sum(sizes[number] for number in group) <= BYTES_A_TASK or len(group) == 1 for group in groups)
+@dataclass(frozen=True)
+class Step:
+    """A stage of a test's own: a function of a table."""
+
+    run: Callable[[pa.Table], pa.Table]
+    resources: Resources = Resources(workers=1, cpus=0.1, actors=True)  # noqa: RUF009
+    name: str = "step"
+    takes: frozenset[str] = frozenset()
+    gives: frozenset[str] = frozenset()
+    keeps: bool = True
+    closed: str | None = None
+
+    @contextmanager
+    def open(self) -> Iterator[Work]:
+        try:
+            yield lambda tables: map(self.run, tables)
+        finally:
+            if self.closed is not None:
+                with Path(self.closed).open("a") as file:
+                    file.write("closed\n")
 
 
-def test_many_small_files_share_tasks() -> None:
-    groups = group_splits([Split("r", "p", "n", "text", bytes=10)] * (3 * SPLITS_A_TASK))
-    assert len(groups) == 3
+def killer(calls: Path) -> Callable[[pa.Table], pa.Table]:
+    """Dies of the task 'poison', as a crash in native code would; keeps count of its calls in a file."""
 
-
-class Killer:
-    """Dies of the row 'poison', as a crash in native code would; keeps count of its calls in a file."""
-
-    def __init__(self, calls: str) -> None:
-        self._calls = Path(calls)
-
-    def __call__(self, table: pa.Table) -> pa.Table:
-        with self._calls.open("a") as file:
+    def run(table: pa.Table) -> pa.Table:
+        with calls.open("a") as file:
             file.write("x")
-        if "poison" in table["text"].to_pylist():
+        if table["task"].to_pylist() == [b"poison"]:
             os.kill(os.getpid(), signal.SIGKILL)
         return table
 
+    return run
 
-class Refuser:
+
+def refuse(table: pa.Table) -> pa.Table:
     """Fails as a sink does that refuses the job."""
-
-    def __call__(self, table: pa.Table) -> pa.Table:
-        raise SinkError("the collection is gone")
+    raise SinkError("the collection is gone")
 
 
-def run(stage: type, *arguments: str) -> int:
+def drive(*stages: Stage, tasks: Sequence[bytes] = (b"a", b"poison", b"b")) -> list[Any]:
     compute = ComputeConfig(max_retries=2)
     cluster.configure(compute)
-    source = ray.data.from_arrow([pa.table({"text": [text]}) for text in ("a", "poison", "b")])
-    dataset = cluster.on_actors(source, stage, arguments, Placement(workers=1, cpus=0.1), compute)
     with cluster.plain_errors():
-        return dataset.count()
+        return build_dataset(stages, tasks, compute).take_all()
 
 
 @pytest.mark.ray
 @pytest.mark.usefixtures("ray_local")
 def test_a_row_that_kills_its_worker_ends_the_job_with_a_message_instead_of_looping(tmp_path: Path) -> None:
     with pytest.raises(WorkerError, match=r"worker process died.*run the job again"):
-        run(Killer, str(tmp_path / "calls"))
+        drive(Step(killer(tmp_path / "calls")))
     assert len((tmp_path / "calls").read_text()) <= 3 * 3
 
 
 @pytest.mark.ray
 @pytest.mark.usefixtures("ray_local")
-def test_a_workers_own_error_arrives_as_itself() -> None:
+@pytest.mark.parametrize("actors", [False, True])
+def test_a_workers_own_error_arrives_as_itself(actors: bool) -> None:
     with pytest.raises(SinkError, match=r"^the collection is gone$"):
-        run(Refuser)
+        drive(Step(refuse, Resources(workers=1, cpus=0.1, actors=actors)))
 
 
-class Measure:
-    """Tells how many rows and bytes its blocks have."""
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_local")
+def test_stages_on_tasks_share_a_worker_and_all_are_closed(tmp_path: Path) -> None:
+    def pid(name: str) -> Callable[[pa.Table], pa.Table]:
+        return lambda table: table.append_column(name, pa.array([os.getpid()] * table.num_rows))
 
-    def __call__(self, table: pa.Table) -> pa.Table:
-        return pa.table({"rows": [table.num_rows], "bytes": [table.nbytes]})
+    def step(name: str, resources: Resources) -> Step:
+        return Step(pid(name), resources, name, gives=frozenset([name]), closed=str(tmp_path / name))
+
+    tasks, actor = Resources(cpus=0.5), Resources(workers=1, cpus=0.1, actors=True)
+    steps = [step("a", tasks), step("b", tasks), step("c", actor), step("d", actor)]
+    rows = drive(*steps, tasks=[b"1", b"2", b"3"])
+    assert sorted(row["task"] for row in rows) == [b"1", b"2", b"3"]
+    assert all(row["a"] == row["b"] for row in rows)
+    assert len({row["c"] for row in rows}) == len({row["d"] for row in rows}) == 1
+    assert rows[0]["c"] != rows[0]["d"]
+    wait_for(lambda: {name: (tmp_path / name).exists() for name in "abcd"} == dict.fromkeys("abcd", True))
+    assert (tmp_path / "a").read_text().count("closed") == 3
+    assert (tmp_path / "c").read_text().count("closed") == 1
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def measure(table: pa.Table) -> pa.Table:
+    """Tells how many rows and bytes a block has."""
+    return pa.table({"rows": [table.num_rows], "bytes": [table.nbytes]})
 
 
 @pytest.mark.ray
@@ -100,19 +136,11 @@ def test_blocks_of_large_images_are_bounded_by_bytes_all_the_way_to_the_models(t
             "sink": {"type": "parquet", "path": str(tmp_path / "out")},
         }
     )
-    cluster.configure(config.compute)
-    splits = plan_source(config.source).splits
-    read = Read(splits, 60, Duplicates(splits, {}))
-    rows = read_dataset(config, read, lambda stage, figures: None, packed=True)
-    stage, placement = (Measure,), Placement(workers=1, cpus=0.1)
-    rows = cluster.on_actors(rows, PackedStage, stage, placement, config.compute, packed=True)
-    measured = cluster.on_tasks(rows, unpacked_call, {"stage": same, "arguments": {}}, cpus=0.1).to_pandas()
-    assert sorted(measured["rows"].tolist()) == [16, 22, 22]
-    assert measured["bytes"].max() <= 64 << 20
-
-
-def same(table: pa.Table) -> pa.Table:
-    return table
+    source = scan(plan_source(config.source).splits, config.source, map)
+    stages = [ReadStage(config, RemoteTally()), BlockStage(config.compute.block_rows), Step(measure)]
+    measured = drive(*stages, tasks=source.tasks)
+    assert sorted(block["rows"] for block in measured) == [16, 22, 22]
+    assert max(block["bytes"] for block in measured) <= 64 << 20
 
 
 def test_an_address_without_a_ray_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.rows import IDENTIFIED_SCHEMA, IMAGE_COLUMN
-from pipelines.run.packing import PackedStage, pack, packed_call, regroup, unpack, unpacked_call
+from pipelines.run.packing import pack, regroup, unpack
 
 Values = list[tuple[str | None, bytes | None]]
 ROWS = st.lists(st.tuples(st.text(max_size=3) | st.none(), st.binary(max_size=9) | st.none()), max_size=5)
@@ -13,18 +13,6 @@ ROWS = st.lists(st.tuples(st.text(max_size=3) | st.none(), st.binary(max_size=9)
 
 def rows(values: Values) -> pa.Table:
     return pa.Table.from_pylist([{"text": text, IMAGE_COLUMN: image} for text, image in values], IDENTIFIED_SCHEMA)
-
-
-def first(table: pa.Table, *, count: int) -> pa.Table:
-    return table.slice(0, count)
-
-
-class First:
-    def __init__(self, count: int) -> None:
-        self.count = count
-
-    def __call__(self, table: pa.Table) -> pa.Table:
-        return table.slice(0, self.count)
 
 
 @given(ROWS, st.integers(0, 5))
@@ -36,14 +24,6 @@ def test_a_packed_table_is_one_row_and_comes_out_as_it_was(
     assert packed.num_rows == 1
     assert unpack(packed).equals(table) and unpack(packed).schema.equals(IDENTIFIED_SCHEMA)
     assert unpack(pa.concat_tables([packed, packed])).num_rows == 2 * table.num_rows
-
-
-def test_stages_run_on_what_is_packed() -> None:
-    table = rows([("a", b"1"), ("b", None), ("c", b"3")])
-    arguments = {"stage": first, "arguments": {"count": 2}}
-    assert unpacked_call(pack(table), **arguments).equals(table.slice(0, 2))
-    assert unpack(packed_call(pack(table), **arguments)).equals(table.slice(0, 2))
-    assert unpack(PackedStage(First, 1)(pack(table))).equals(table.slice(0, 1))
 
 
 @given(st.lists(ROWS, max_size=8), st.integers(1, 7), st.integers(100, 400))

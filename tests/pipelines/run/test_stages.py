@@ -14,13 +14,20 @@ from pipelines.config.embeddings import EmbeddingConfig
 from pipelines.config.sinks import ParquetSinkConfig
 from pipelines.identity import identify
 from pipelines.rows import CHUNK_SCHEMA, IMAGE_COLUMN, RowError, add_errors
-from pipelines.run.placement import Placement
-from pipelines.run.stages import EmbedStage, document_shares, skip_held, write_rows
-from pipelines.run.tally import Figures, Tally
+from pipelines.run.placement import Pool
+from pipelines.run.stage import Resources, Stage
+from pipelines.run.stages import EmbedStage, SkipStage, WriteStage, document_shares
+from pipelines.run.tally import Tally
 from pipelines.sinks import make_sink
 from pipelines.sinks.base import JobFacts
 
 DENSE = VectorSpec("dense", dense_type(2), dim=2)
+
+
+def through(stage: Stage, table: pa.Table) -> pa.Table:
+    """What a stage makes of one table."""
+    with stage.open() as work:
+        return pa.concat_tables(work(iter([table])))
 
 
 def rows(texts: Sequence[str], **changes: Any) -> pa.Table:
@@ -32,9 +39,9 @@ def rows(texts: Sequence[str], **changes: Any) -> pa.Table:
 def test_real_minilm_leaves_dead_rows_null_and_counts_the_live(minilm: Path) -> None:
     tally = Tally()
     embedding = EmbeddingConfig(name="dense", model="sentence-transformers/all-MiniLM-L6-v2", path=str(minilm))
-    stage = EmbedStage(embedding, Placement(workers=1, cpus=1, threads=2), tally.add)
+    stage = EmbedStage(Pool("dense", (embedding,), Resources(threads=2)), tally)
     table = add_errors(rows(["one", "two", "three"]), {1: RowError("read", "Test", "dead before")})
-    out = stage(table)
+    out = through(stage, table)
     assert [vector is None for vector in out["dense"].to_pylist()] == [False, True, False]
     figures = tally.read()["dense"]
     assert figures["rows"] == 2
@@ -53,10 +60,8 @@ def test_written_rows_are_held_and_dead_rows_are_dead_letters(tmp_path: Path) ->
     table = rows(["good", "bad", "fine"], **{IMAGE_COLUMN: b"an image"})
     vectors = dense_array(np.ones((3, 2), np.float32))
     table = add_errors(table.append_column("dense", vectors), {1: RowError("dense", "ValueError", "no")})
-    figures: dict[str, Figures] = {}
-    receipt = write_rows(
-        table, sinks=[sink], dead_letters=str(tmp_path / "dead"), run_id="r", add=figures.__setitem__
-    ).to_pylist()[0]
+    tally = Tally()
+    receipt = through(WriteStage([sink], str(tmp_path / "dead"), "r", ["dense"], tally), table).to_pylist()[0]
     assert (receipt["written"], receipt["dead"], receipt["documents"]) == (2, 1, 3)
     assert "'d1'" in receipt["samples"][0] and "ValueError: no" in receipt["samples"][0]
     dead = pq.read_table(next((tmp_path / "dead").glob("*.parquet"))).to_pylist()
@@ -65,8 +70,17 @@ def test_written_rows_are_held_and_dead_rows_are_dead_letters(tmp_path: Path) ->
     again = make_sink(ParquetSinkConfig(type="parquet", path=str(tmp_path / "out")))
     again.open(facts)
     assert not [path for path in tmp_path.rglob("*.parquet") if b"an image" in path.read_bytes()]
-    left = skip_held(
-        rows(["good", "bad", "changed"], **{IMAGE_COLUMN: b"an image"}), sinks=[again], add=figures.__setitem__
-    )
+    left = through(SkipStage([again], tally), rows(["good", "bad", "changed"], **{IMAGE_COLUMN: b"an image"}))
     assert left["document_id"].to_pylist() == ["d1", "d2"]
-    assert figures["skip"]["rows"] == 1
+    assert tally.read()["skip"]["rows"] == 1
+
+
+def test_one_stage_embeds_all_embeddings_of_its_pool_and_counts_each(minilm: Path) -> None:
+    tally = Tally()
+    dense = EmbeddingConfig(name="dense", model="sentence-transformers/all-MiniLM-L6-v2", path=str(minilm))
+    bm25 = EmbeddingConfig(name="bm25", model="Qdrant/bm25")
+    stage = EmbedStage(Pool("dense, bm25", (dense, bm25), Resources(threads=2)), tally)
+    assert stage.gives == {"dense", "bm25"}
+    out = through(stage, rows(["one", "two words", "three"]))
+    assert out["dense"].null_count == out["bm25"].null_count == 0
+    assert {name: figures["rows"] for name, figures in tally.read().items()} == {"dense": 3, "bm25": 3}

@@ -1,0 +1,81 @@
+"""Drives a job in this process alone: without Ray's start, and without its processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from types import TracebackType
+from typing import TypeVar
+
+import pyarrow as pa
+
+from pipelines.config.job import JobConfig
+from pipelines.run.engine import MoreThanFewError
+from pipelines.run.placement import Pool, place_in_one_process
+from pipelines.run.stage import Stage, open_stages
+from pipelines.run.stages import TASK_COLUMN
+from pipelines.run.tally import Tally
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class LocalEngine:
+    """Runs the stages one after the other, a block at a time.
+
+    ``most`` is how many rows and bytes it takes; None for any number. Where it is given, they are all read before the
+    first is embedded.
+    """
+
+    def __init__(self, most: tuple[int, int] | None = None) -> None:
+        self.counter = Tally()
+        self._most = most
+
+    def __enter__(self) -> LocalEngine:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+    @property
+    def most_rows(self) -> int | None:
+        """See Engine."""
+        return self._most and self._most[0]
+
+    def place(self, config: JobConfig) -> list[Pool]:
+        """See Engine."""
+        return place_in_one_process(config)
+
+    def map(self, work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+        """See Engine."""
+        return map(work, items)
+
+    def drive(self, stages: Sequence[Stage], tasks: Sequence[bytes]) -> Iterator[pa.Table]:
+        """See Engine."""
+        tasks_of_one = (pa.table({TASK_COLUMN: [task]}) for task in tasks)
+        first = next((number for number, stage in enumerate(stages) if stage.resources.actors), len(stages))
+        with ExitStack() as opened:
+            read, rest = (opened.enter_context(open_stages(part)) for part in (stages[:first], stages[first:]))
+            blocks = read(tasks_of_one)
+            tables = rest(blocks if self._most is None else iter(_few(blocks, *self._most)))
+            return _then_close(tables, opened.pop_all())
+
+
+def _then_close(tables: Iterator[pa.Table], opened: ExitStack) -> Iterator[pa.Table]:
+    with opened:
+        yield from tables
+
+
+def _few(tables: Iterable[pa.Table], most_rows: int, most_bytes: int) -> list[pa.Table]:
+    """Take all tables; raises MoreThanFewError as soon as there are more rows or bytes in them."""
+    taken: list[pa.Table] = []
+    rows = size = 0
+    for table in tables:
+        rows += table.num_rows
+        size += table.nbytes
+        if rows > most_rows or size > most_bytes:
+            raise MoreThanFewError
+        taken.append(table)
+    return taken

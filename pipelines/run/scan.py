@@ -1,0 +1,81 @@
+"""The look at a source before it is embedded: how many documents it has, which repeat an id, how long texts are."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol, TypeVar
+
+from pipelines.config.job import JobConfig
+from pipelines.config.source import SourceConfig
+from pipelines.embed.average_length import Lengths, measure_splits, total
+from pipelines.sources import Duplicates, Repeats, Split, SplitScan, find_duplicates, scan_split
+
+# One read task takes splits of so many bytes or files together: a million small files are not a million tasks.
+BYTES_A_TASK = 32 << 20
+SPLITS_A_TASK = 500
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+MarkedSplit = tuple[Split, Repeats | None]
+
+
+class Mapper(Protocol):
+    """Calls a function for many items, where there is room, and gives its results in their order."""
+
+    def __call__(self, work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+        """See Engine.map."""
+
+
+@dataclass(frozen=True)
+class ScannedSource:
+    """What the job reads: splits, how many documents they hold, and the rows among them that repeat an id."""
+
+    splits: Sequence[Split]
+    documents: int
+    duplicates: Duplicates
+
+    @property
+    def groups(self) -> list[list[MarkedSplit]]:
+        """The splits, each with its rows that repeat an id, as they are read together."""
+        return [
+            [(self.splits[number], self.duplicates.of_split(number)) for number in group]
+            for group in group_splits(self.splits)
+        ]
+
+    @property
+    def tasks(self) -> list[bytes]:
+        """The groups, pickled: what the first stage of a job takes."""
+        return [pickle.dumps(group) for group in self.groups]
+
+
+def group_splits(splits: Sequence[Split]) -> list[list[int]]:
+    """Put the numbers of neighbouring splits together, one list a read task."""
+    groups: list[list[int]] = []
+    size = 0
+    for number, split in enumerate(splits):
+        if not groups or size + split.bytes > BYTES_A_TASK or len(groups[-1]) >= SPLITS_A_TASK:
+            groups.append([])
+            size = 0
+        groups[-1].append(number)
+        size += split.bytes
+    return groups
+
+
+def scan(splits: Sequence[Split], source: SourceConfig, run: Mapper) -> ScannedSource:
+    """Count documents and find repeated ids over all splits."""
+    groups = [[splits[number] for number in group] for group in group_splits(splits)]
+    scans = [one for group in run(partial(_scan_group, source=source), groups) for one in group]
+    duplicates = find_duplicates(scans)
+    return ScannedSource(duplicates.splits, sum(one.rows for one in scans), duplicates)
+
+
+def measure(config: JobConfig, source: ScannedSource, run: Mapper) -> dict[str, Lengths]:
+    """Sum up the scored lengths of all rows for the embeddings that measure their average."""
+    return total(run(partial(measure_splits, config=config), source.groups))
+
+
+def _scan_group(group: Sequence[Split], *, source: SourceConfig) -> list[SplitScan]:
+    return [scan_split(split, source) for split in group]
