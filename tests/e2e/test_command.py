@@ -18,7 +18,6 @@ import pytest
 from tests.conftest import ROOT
 from tests.e2e.jobs import Job, Row, parquet_points
 
-pytestmark = pytest.mark.ray
 COMMAND = [sys.executable, str(ROOT / "jobs" / "embed_corpus.py")]
 
 
@@ -27,14 +26,27 @@ def job(tmp_path: Path, minilm: Path) -> Job:
     return Job(tmp_path, minilm, [{"type": "parquet", "path": str(tmp_path / "out")}])
 
 
+@pytest.fixture(params=["local", pytest.param("ray", marks=pytest.mark.ray)])
+def engine(request: pytest.FixtureRequest) -> str:
+    return f"compute.engine={request.param}"
+
+
 def run(job: Job, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [*COMMAND, "--config", str(job.config_file()), *arguments]
     return subprocess.run(command, capture_output=True, text=True, cwd=job.folder, timeout=240)
 
 
-def start(job: Job) -> subprocess.Popen[str]:
-    command = [*COMMAND, "--config", str(job.config_file())]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=job.folder)
+def start(job: Job, engine: str) -> subprocess.Popen[str]:
+    command = [*COMMAND, "--config", str(job.config_file()), "--set", engine]
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=job.folder,
+        # Where the tests run in the background, SIGINT is ignored, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
 
 
 def wait_for(child: subprocess.Popen[str], condition: Callable[[], Any], seconds: float = 200) -> Any:
@@ -101,9 +113,11 @@ def test_plan_and_schema_print_and_end_with_0(job: Job) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_stops_cleanly_with_a_report(job: Job, stdlib_rows: list[Row], number: signal.Signals) -> None:
+def test_a_signal_stops_cleanly_with_a_report(
+    job: Job, stdlib_rows: list[Row], number: signal.Signals, engine: str
+) -> None:
     job.write(stdlib_rows[:600])
-    child = start(job)
+    child = start(job, engine)
     wait_for(child, lambda: committed(job))
     child.send_signal(number)
     output = child.communicate(timeout=60)[0]
@@ -115,17 +129,17 @@ def test_a_signal_stops_cleanly_with_a_report(job: Job, stdlib_rows: list[Row], 
 
 
 def test_a_run_killed_half_way_is_completed_by_the_next_with_little_done_twice(
-    job: Job, stdlib_rows: list[Row]
+    job: Job, stdlib_rows: list[Row], engine: str
 ) -> None:
     rows = stdlib_rows[:600]
     job.write(rows)
-    child = start(job)
+    child = start(job, engine)
     wait_for(child, lambda: committed(job) * 16 >= len(rows) // 2)
     child.kill()
     child.wait()
     child.stdout and child.stdout.close()
     first = job.report["rows"]["embedded"]
-    done = run(job)
+    done = run(job, "--set", engine)
     assert done.returncode == 0, done.stderr
     assert parquet_points(job.folder / "out").keys() == {row["id"] for row in rows}
     report = job.report
@@ -134,10 +148,11 @@ def test_a_run_killed_half_way_is_completed_by_the_next_with_little_done_twice(
     assert max(first, report["rows"]["skipped"]) + report["rows"]["embedded"] < 1.2 * len(rows)
 
 
+@pytest.mark.ray
 def test_a_killed_worker_is_replaced_and_every_document_is_there_once(job: Job, stdlib_rows: list[Row]) -> None:
     rows = stdlib_rows[:400]
     job.write(rows)
-    child = start(job)
+    child = start(job, "compute.engine=ray")
     wait_for(child, lambda: committed(job) >= 5)
     victim = wait_for(child, lambda: embed_worker(child.pid))
     os.kill(victim, signal.SIGKILL)
@@ -148,11 +163,11 @@ def test_a_killed_worker_is_replaced_and_every_document_is_there_once(job: Job, 
 
 
 def embed_worker(driver: int) -> int | None:
-    """Process of the dense actor: of the job's embed actors the one that has worked most."""
+    """Process of the actor that embeds."""
     workers = []
     for process in psutil.Process(driver).children(recursive=True):
         try:
-            if "EmbedStage" in " ".join(process.cmdline()):
+            if "dense" in " ".join(process.cmdline()):
                 workers.append((process.cpu_times().user, process.pid))
         except psutil.Error:
             continue
