@@ -1,19 +1,68 @@
-"""The job: Ray reads, embeds and writes a corpus."""
+"""The job: a source is read, embedded and written, by Ray or in this process; and what it filled is searched."""
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pipelines.pipeline import EmbeddingPipeline
+    from embedders.errors import FleetembedError
+    from pipelines.config.file import load_config
+    from pipelines.config.job import JobConfig
+    from pipelines.errors import (
+        ConfigError,
+        PreflightError,
+        SinkError,
+        SourceError,
+        TooManyErrorsError,
+        WorkerError,
+    )
+    from pipelines.pipeline import EmbeddingPipeline, JobPlan
+    from pipelines.run.report import RunReport
+    from pipelines.search import Hit, Searcher
 
-__all__ = ["EmbeddingPipeline"]
+__all__ = [
+    "ConfigError",
+    "EmbeddingPipeline",
+    "FleetembedError",
+    "Hit",
+    "JobConfig",
+    "JobPlan",
+    "PreflightError",
+    "RunReport",
+    "Searcher",
+    "SinkError",
+    "SourceError",
+    "TooManyErrorsError",
+    "WorkerError",
+    "load_config",
+]
+
+# Imported by need: a worker imports this package for one stage, and need not load what only a driver or a search does.
+_MODULES = {
+    "embedders.errors": ("FleetembedError",),
+    "pipelines.config.file": ("load_config",),
+    "pipelines.config.job": ("JobConfig",),
+    "pipelines.errors": (
+        "ConfigError",
+        "PreflightError",
+        "SinkError",
+        "SourceError",
+        "TooManyErrorsError",
+        "WorkerError",
+    ),
+    "pipelines.pipeline": ("EmbeddingPipeline", "JobPlan"),
+    "pipelines.run.report": ("RunReport",),
+    "pipelines.search": ("Hit", "Searcher"),
+}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
-    # Workers import this package for a stage or a sink; they need not load what only a driver does.
-    if name == "EmbeddingPipeline":
-        from pipelines.pipeline import EmbeddingPipeline
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_MODULE_OF[name]), name)
 
-        return EmbeddingPipeline
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])
