@@ -31,7 +31,7 @@ from pipelines.identity import identify
 from pipelines.rows import CHUNK_SCHEMA, IMAGE_COLUMN
 from pipelines.run.report import RunReport
 from pipelines.run.run import Run
-from pipelines.sinks import make_sink
+from pipelines.sinks.factory import make_sink
 from pipelines.sources import plan_source, read_split
 
 log = logging.getLogger("fleetembed")

@@ -24,8 +24,8 @@ from pipelines.run.placement import Placement, place_stages
 from pipelines.run.progress import ProgressView, choose_view
 from pipelines.run.report import RunReport
 from pipelines.run.tally import STARTED_AT
-from pipelines.sinks import make_sink
 from pipelines.sinks.base import JobFacts, Sink
+from pipelines.sinks.factory import make_sink
 from pipelines.sources import plan_source
 
 if TYPE_CHECKING:

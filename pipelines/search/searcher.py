@@ -16,7 +16,6 @@ from pipelines.config.embeddings import EmbeddingConfig
 from pipelines.config.file import load_config
 from pipelines.config.job import JobConfig
 from pipelines.config.search import RerankConfig, SearchConfig
-from pipelines.config.sinks import QdrantSinkConfig
 from pipelines.errors import ConfigError, SinkError
 from pipelines.search.encoders import QueryEncoder, shape
 from pipelines.search.filters import Chosen, build_filter
@@ -25,6 +24,7 @@ from pipelines.search.hits import Hit, Payload, with_payload_of
 from pipelines.search.request import build_request
 from pipelines.search.rerank import Reranker
 from pipelines.sinks.qdrant.client import open_client
+from pipelines.sinks.qdrant.config import QdrantSinkConfig
 from pipelines.sinks.qdrant.facts import CollectionFacts, read_facts
 from pipelines.sinks.qdrant.retry import call
 

@@ -1,14 +1,17 @@
 """What a sink is to the job.
 
-A Sink lives on the driver: it opens the place once, and settles it at the end. It is pickled (after ``open``) into
-worker processes, where ``connect`` gives a SinkWriter: that one asks what is held already, and writes.
+A SinkSection is the part of the configuration that describes one. The Sink that is made of it lives on the driver: it
+opens the place once, and settles it at the end. It is pickled (after ``open``) into worker processes, where
+``connect`` gives a SinkWriter: that one asks what is held already, and writes.
+
+A new kind of sink is a module with these three, and a line in ``pipelines.config.sinks.SINKS``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -46,6 +49,30 @@ class WriteResult:
     written: int = 0
     rejected: dict[int, RowError] = field(default_factory=dict)
     retries: int = 0
+
+
+class SinkSection(Protocol):
+    """A sink's section of a job's configuration: a ``pipelines.config.section.Section`` that has these as well.
+
+    ``secrets`` are its keys that may name an environment variable, as ``${NAME}``.
+    """
+
+    secrets: ClassVar[frozenset[str]]
+
+    @property
+    def type(self) -> str:
+        """The word for this kind of sink."""
+
+    @property
+    def place(self) -> str:
+        """Where the sink writes, for people to read: without user and password."""
+
+    @property
+    def identity(self) -> Hashable:
+        """Equal for two sections of one type that write to the same place."""
+
+    def refuse_vectors(self, vectors: Mapping[str, VectorSpec]) -> None:
+        """Raise ConfigError, with the keys to change, for vectors that no place of this kind can take."""
 
 
 class SinkWriter(Protocol):

@@ -14,12 +14,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
-from pipelines.config.sinks import ParquetSinkConfig
 from pipelines.errors import SinkError
 from pipelines.filesystem import TEMPORARY, open_filesystem, without_credentials, write_file
 from pipelines.identity import keys64
 from pipelines.sinks.base import JobFacts, WriteResult
 from pipelines.sinks.made_by import describe, differences
+from pipelines.sinks.parquet.config import ParquetSinkConfig
 from pipelines.sinks.parquet.files import (
     METADATA_KEY,
     FileRows,

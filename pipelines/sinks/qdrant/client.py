@@ -11,9 +11,9 @@ from pydantic import SecretStr
 from qdrant_client import QdrantClient
 from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_delay, wait_exponential
 
-from pipelines.config.sinks import QdrantSinkConfig
 from pipelines.errors import SinkError
 from pipelines.filesystem import without_credentials
+from pipelines.sinks.qdrant.config import QdrantSinkConfig
 
 LOCK_SECONDS = 30.0  # a killed run's process may hold the folder a little longer
 

@@ -12,10 +12,10 @@ from qdrant_client import QdrantClient, models
 
 from embedders.arrow import number_type
 from embedders.base import VectorSpec
-from pipelines.config.sinks import QdrantSinkConfig
 from pipelines.errors import SinkError
 from pipelines.sinks.base import JobFacts
 from pipelines.sinks.made_by import describe, differences
+from pipelines.sinks.qdrant.config import QdrantSinkConfig
 from pipelines.sinks.qdrant.points import OURS
 from pipelines.sinks.qdrant.retry import call
 

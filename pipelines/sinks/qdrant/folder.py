@@ -20,10 +20,10 @@ import pyarrow as pa
 from qdrant_client import QdrantClient
 
 from embedders.errors import FleetembedError
-from pipelines.config.sinks import QdrantSinkConfig
 from pipelines.errors import SinkError
 from pipelines.sinks.base import JobFacts, WriteResult
 from pipelines.sinks.qdrant.client import LOCK_SECONDS, open_folder
+from pipelines.sinks.qdrant.config import QdrantSinkConfig
 from pipelines.sinks.qdrant.sink import QdrantSink
 from pipelines.sinks.ray_context import running_ray
 

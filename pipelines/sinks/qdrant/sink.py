@@ -15,13 +15,13 @@ import pyarrow.compute as pc
 from pydantic import SecretStr
 from qdrant_client import QdrantClient, models
 
-from pipelines.config.sinks import QdrantSinkConfig
 from pipelines.errors import SinkError
 from pipelines.filesystem import without_credentials
 from pipelines.rows import RowError
 from pipelines.sinks.base import JobFacts, WriteResult
 from pipelines.sinks.qdrant.client import api_key, open_client
 from pipelines.sinks.qdrant.collection import COMPLETE, STATE, Collection
+from pipelines.sinks.qdrant.config import QdrantSinkConfig
 from pipelines.sinks.qdrant.points import OURS, Points, batches, to_point_id
 from pipelines.sinks.qdrant.retry import NotAppliedError, RequestRefusedError, call
 

@@ -11,14 +11,14 @@ import pyarrow.parquet as pq
 from embedders.arrow import dense_array, dense_type
 from embedders.base import VectorSpec
 from pipelines.config.embeddings import EmbeddingConfig
-from pipelines.config.sinks import ParquetSinkConfig
 from pipelines.identity import identify
 from pipelines.rows import CHUNK_SCHEMA, IMAGE_COLUMN, RowError, add_errors
 from pipelines.run.placement import Placement
 from pipelines.run.stages import EmbedStage, document_shares, skip_held, write_rows
 from pipelines.run.tally import Figures, Tally
-from pipelines.sinks import make_sink
 from pipelines.sinks.base import JobFacts
+from pipelines.sinks.factory import make_sink
+from pipelines.sinks.parquet.config import ParquetSinkConfig
 
 DENSE = VectorSpec("dense", dense_type(2), dim=2)
 

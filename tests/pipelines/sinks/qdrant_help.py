@@ -7,9 +7,9 @@ from typing import Any
 import pyarrow as pa
 from qdrant_client import QdrantClient
 
-from pipelines.config.sinks import QdrantSinkConfig
-from pipelines.sinks import make_sink
 from pipelines.sinks.base import JobFacts, Sink, WriteResult
+from pipelines.sinks.factory import make_sink
+from pipelines.sinks.qdrant.config import QdrantSinkConfig
 
 NAME = "books"
 

@@ -15,9 +15,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from embedders.base import VectorSpec
-from pipelines.config.sinks import ParquetSinkConfig
 from pipelines.errors import SinkError
-from pipelines.sinks import make_sink
+from pipelines.sinks.factory import make_sink
+from pipelines.sinks.parquet.config import ParquetSinkConfig
 from pipelines.sinks.parquet.sink import ParquetSink
 from tests.pipelines.sinks import rows
 

@@ -10,7 +10,7 @@ import pytest
 from qdrant_client import QdrantClient, models
 
 from pipelines.errors import SinkError
-from pipelines.sinks import make_sink
+from pipelines.sinks.factory import make_sink
 from pipelines.sinks.qdrant.client import open_client
 from pipelines.sinks.qdrant.collection import DEFAULT_INDEXING_THRESHOLD, Collection
 from tests.pipelines.sinks import qdrant_help as qdrant

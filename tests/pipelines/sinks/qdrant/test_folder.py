@@ -16,7 +16,7 @@ import pytest
 from qdrant_client import QdrantClient
 
 from pipelines.errors import SinkError
-from pipelines.sinks import make_sink
+from pipelines.sinks.factory import make_sink
 from pipelines.sinks.qdrant.client import open_client, open_folder
 from pipelines.sinks.qdrant.folder import FolderSink
 from tests.pipelines.sinks import qdrant_help as qdrant

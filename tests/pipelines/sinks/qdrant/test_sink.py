@@ -13,7 +13,7 @@ import pytest
 from qdrant_client import QdrantClient, models
 
 from pipelines.errors import SinkError
-from pipelines.sinks import make_sink
+from pipelines.sinks.factory import make_sink
 from tests.pipelines.sinks import qdrant_help as qdrant
 from tests.pipelines.sinks import rows
 
