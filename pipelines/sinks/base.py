@@ -98,13 +98,13 @@ class Sink(Protocol):
     def check(self, job: JobFacts) -> dict[str, Any]:
         """Look, without changing anything, whether the place fits the job; raises SinkError naming the difference.
 
-        Returns facts for the plan: whether it exists, how many points it holds.
+        Returns figures for the plan: whether it exists, how many points it holds.
         """
 
-    def held_facts(self) -> dict[str, Any] | None:
-        """Read what the place keeps with its vectors (see ``facts.describe``), without changing anything.
+    def provenance(self) -> dict[str, Any] | None:
+        """Read what made the vectors that the place holds (see ``provenance.provenance_of``), and change nothing.
 
-        None where no job's vectors are there, so that the next job may choose; empty where the place keeps no facts.
+        None where no job's vectors are there, so that the next job may choose; empty where the place does not say.
         """
 
     def open(self, job: JobFacts) -> None:

@@ -16,22 +16,17 @@ from pydantic import SecretStr
 from qdrant_client import QdrantClient, models
 
 from pipelines.errors import SinkError
-from pipelines.filesystem import without_credentials
 from pipelines.rows import RowError
 from pipelines.sinks.base import JobFacts, WriteResult
 from pipelines.sinks.qdrant.client import api_key, open_client
-from pipelines.sinks.qdrant.collection import COMPLETE, STATE, Collection
+from pipelines.sinks.qdrant.collection import Collection
 from pipelines.sinks.qdrant.config import QdrantSinkConfig
+from pipelines.sinks.qdrant.description import COMPLETE, STATE
 from pipelines.sinks.qdrant.points import OURS, Points, batches, to_point_id
 from pipelines.sinks.qdrant.retry import NotAppliedError, RequestRefusedError, call
 
 RETRIEVE_POINTS = 1000
 T = TypeVar("T")
-
-
-def place(config: QdrantSinkConfig) -> str:
-    """Name a collection and where it is, for people."""
-    return f"Qdrant collection {config.collection!r} at {without_credentials(config.url or config.path or '')}"
 
 
 class QdrantSink:
@@ -44,7 +39,7 @@ class QdrantSink:
     def __init__(self, config: QdrantSinkConfig, client: QdrantClient | None = None) -> None:
         self.config = config
         self.workers = config.writers
-        self.name = f"qdrant:{without_credentials(config.url or config.path or '')}/{config.collection}"
+        self.name = f"qdrant:{config.address}/{config.collection}"
         self.job: JobFacts | None = None
         self._client = client
         self._key: SecretStr | None = None
@@ -60,11 +55,11 @@ class QdrantSink:
             collection.refuse_unless_fit(info, job)
             return {"exists": True, "points": collection.count()}
 
-    def held_facts(self) -> dict[str, Any] | None:
+    def provenance(self) -> dict[str, Any] | None:
         """Read what the job that filled the collection wrote into its metadata; see Sink."""
         with self._collection() as collection:
             info = collection.info()
-            return None if info is None else collection.held_facts(info)
+            return None if info is None else collection.provenance(info)
 
     def open(self, job: JobFacts) -> None:
         """Create the collection, or check the one there and undo what a killed load left switched off."""
@@ -119,7 +114,7 @@ class QdrantSink:
     def _collection(self) -> Iterator[Collection]:
         client = self._client or self._connect_client()
         try:
-            yield Collection(client, self.config, place(self.config))
+            yield Collection(client, self.config)
         finally:
             if client is not self._client:
                 client.close()
@@ -215,7 +210,7 @@ class QdrantWriter:
     def _call(self, request: Callable[[], T], doing: str, *, points: int = 0) -> T:
         return call(
             request,
-            what=f"{place(self._config)}: {doing}",
+            what=f"{self._config.title}: {doing}",
             seconds=self._config.retry_seconds,
             points=points,
             on_retry=self._count_retry,

@@ -211,7 +211,7 @@ def test_a_server_without_collection_metadata_gets_its_default_back(qdrant_serve
     client = open_client(config)
     info = client.get_collection(qdrant.NAME)
     info.config.metadata = None
-    assert Collection(client, config, "here").restore_indexing(info)
+    assert Collection(client, config).restore_indexing(info)
     client.close()
     assert threshold(qdrant_server) == DEFAULT_INDEXING_THRESHOLD
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from qdrant_client import QdrantClient, models
 
 from pipelines.errors import SinkError
 from pipelines.sinks.factory import make_sink
+from pipelines.sinks.qdrant.vectors import rescoring_vectors, stored_vectors
 from tests.pipelines.sinks import qdrant_help as qdrant
 from tests.pipelines.sinks import rows
 
@@ -62,7 +63,12 @@ def test_all_vector_kinds_arrive_with_their_payload(place: Place) -> None:
 def test_the_collection_has_the_job_s_vectors(place: Place) -> None:
     qdrant.run(rows.job(rows.ALL_KINDS), **place.options)
     with place.client() as client:
-        config = client.get_collection(qdrant.NAME).config
+        info = client.get_collection(qdrant.NAME)
+    # A sparse vector has no distance of its own: scores are dot products, whatever a job's specification says.
+    expected = {**rows.ALL_KINDS, "terms": replace(rows.SPARSE, distance="dot")}
+    assert stored_vectors(info) == expected
+    assert rescoring_vectors(info) == {"tokens"}
+    config = info.config
     assert isinstance(config.params.vectors, dict)
     assert config.params.vectors["dense"].distance == models.Distance.COSINE
     assert config.params.vectors["half"].distance == models.Distance.DOT
