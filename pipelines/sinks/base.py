@@ -76,7 +76,7 @@ class SinkSection(Protocol):
 
 
 class SinkWriter(Protocol):
-    """One worker's connection to a sink."""
+    """One worker's connection to a sink: made once, used for many tables, and closed in the end."""
 
     def held(self, ids: Sequence[str], content_hashes: Sequence[str]) -> npt.NDArray[np.bool_]:
         """Mark the points that the sink holds with this very content (and the job's fingerprint)."""
@@ -87,6 +87,9 @@ class SinkWriter(Protocol):
         Writing the same rows again, in whole or in part, leaves each of them once. Raises SinkError when the sink
         as a whole fails for good.
         """
+
+    def close(self) -> None:
+        """Give up what the writer keeps open; nothing is asked of it afterwards. A second call does nothing."""
 
 
 class Sink(Protocol):
@@ -111,7 +114,7 @@ class Sink(Protocol):
         """Create or recover the place for this job; raises SinkError like ``check``."""
 
     def connect(self) -> SinkWriter:
-        """Make a worker's connection."""
+        """Make a worker's connection, which the caller closes; ``open`` comes first."""
 
     def finish(self, *, completed: bool) -> dict[str, Any]:
         """Settle the place after the last write, also when the job failed; returns figures for the report."""

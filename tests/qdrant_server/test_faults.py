@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import socket
-import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -16,6 +14,7 @@ from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedR
 
 from tests.qdrant_server import Fault, QdrantTestServer
 from tests.qdrant_server.faults import ERRORS
+from tests.waiting import wait_until
 
 BATCH = {"batch": {"ids": [10, 11, 12, 13], "vectors": {"v": [[1.0, 2.0]] * 4}, "payloads": [{"a": 1}] * 4}}
 POINTS = {"points": [{"id": i, "vector": {"v": [1.0, 2.0]}} for i in range(5)]}
@@ -38,13 +37,6 @@ def put(http: httpx.Client, body: dict[str, Any] = POINTS) -> httpx.Response:
 
 def count(http: httpx.Client) -> int:
     return int(http.post("/points/count", json={"exact": True}).json()["result"]["count"])
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline, "waited 60 s in vain"
-        time.sleep(0.01)
 
 
 @pytest.mark.parametrize("kind", ERRORS)

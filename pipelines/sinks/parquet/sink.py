@@ -227,6 +227,9 @@ class ParquetWriter:
             self._commit(table.filter(pa.array(missing)), keys[missing])
         return WriteResult(written=table.num_rows)
 
+    def close(self) -> None:
+        """Do nothing: each file is closed when it is written."""
+
     def _in_index(self, keys: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
         if not len(self._index):
             return np.zeros(len(keys), np.bool_)

@@ -196,6 +196,9 @@ class FolderWriter:
         result: WriteResult = ask(self._host, "write", self._config, self._job, table)
         return result
 
+    def close(self) -> None:
+        """Leave the host as it is: ``FolderSink.finish`` ends it."""
+
 
 def start_host(path: str) -> Any:
     """Find or start the host of a folder: an actor where Ray runs, else an object of this process."""

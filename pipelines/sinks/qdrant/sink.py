@@ -83,7 +83,7 @@ class QdrantSink:
         if self.job is None:
             raise RuntimeError("open() the sink before connect()")
         client = self._client or self._connect_client()
-        return QdrantWriter(client, self.config, self.job, was_empty=self._was_empty)
+        return QdrantWriter(client, self.config, self.job, was_empty=self._was_empty, borrowed=client is self._client)
 
     def finish(self, *, completed: bool) -> dict[str, Any]:
         """Switch indexing on again, wait for it where the load put it off, and count the points.
@@ -125,10 +125,22 @@ class QdrantSink:
 
 
 class QdrantWriter:
-    """One worker's connection: asks which points are held, and upserts until each is acknowledged as applied."""
+    """One worker's connection: asks which points are held, and upserts until each is acknowledged as applied.
 
-    def __init__(self, client: QdrantClient, config: QdrantSinkConfig, job: JobFacts, *, was_empty: bool) -> None:
+    ``borrowed`` tells that another closes the client.
+    """
+
+    def __init__(
+        self,
+        client: QdrantClient,
+        config: QdrantSinkConfig,
+        job: JobFacts,
+        *,
+        was_empty: bool,
+        borrowed: bool = False,
+    ) -> None:
         self._client = client
+        self._borrowed = borrowed
         self._config = config
         self._job = job
         self._was_empty = was_empty
@@ -152,6 +164,11 @@ class QdrantWriter:
             self._send(points, result)
         result.retries = self._retries - before
         return result
+
+    def close(self) -> None:
+        """Close the connections to the server."""
+        if not self._borrowed:
+            self._client.close()
 
     def _send(self, points: Points, result: WriteResult) -> None:
         """Upsert points, or where the server refuses them their halves, down to the point it refuses alone."""

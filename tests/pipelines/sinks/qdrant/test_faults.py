@@ -27,7 +27,7 @@ def write(server: QdrantTestServer, *faults: Fault, **options: Any) -> Any:
     sink = qdrant.opened(FACTS, url=server.url, batch_points=40, **options)
     server.clear()
     server.faults(faults)
-    result = sink.connect().write(rows.table(FACTS, rows.documents(COUNT)))
+    result = qdrant.write(sink, rows.table(FACTS, rows.documents(COUNT)))
     assert result.written == COUNT
     assert not result.rejected
     assert sink.finish(completed=True)["points"] == COUNT
@@ -83,7 +83,7 @@ def test_a_full_server_ends_the_run_at_once(qdrant_server: QdrantTestServer, kin
     qdrant_server.clear()
     qdrant_server.inject(Fault(kind, skip=1, times=None))
     with pytest.raises(SinkError, match=r"upserting 40 points failed: 50.*points acknowledged before stay") as caught:
-        sink.connect().write(rows.table(FACTS, rows.documents(COUNT)))
+        qdrant.write(sink, rows.table(FACTS, rows.documents(COUNT)))
     assert len(qdrant_server.requests("PUT", "/points")) == 2
     assert qdrant.NAME in str(caught.value)
     assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
@@ -95,11 +95,11 @@ def test_patience_ends_and_a_new_run_goes_on(qdrant_server: QdrantTestServer) ->
     qdrant_server.inject(Fault("503", skip=1, times=None))
     table = rows.table(FACTS, rows.documents(COUNT))
     with pytest.raises(SinkError, match=r"tried for up to 1 s\): 503 Shard temporarily unavailable"):
-        sink.connect().write(table)
+        qdrant.write(sink, table)
     sink.finish(completed=False)
     qdrant_server.clear()
     again = qdrant.opened(FACTS, url=qdrant_server.url)
-    assert rows.held(again.connect(), table) == [True] * 40 + [False] * 60
+    assert qdrant.held(again, table) == [True] * 40 + [False] * 60
 
 
 def test_one_row_that_the_server_refuses_goes_alone(qdrant_server: QdrantTestServer) -> None:
@@ -109,7 +109,7 @@ def test_one_row_that_the_server_refuses_goes_alone(qdrant_server: QdrantTestSer
     terms = [bad if row == 57 else entry for row, entry in enumerate(table["terms"].to_pylist())]
     table = table.set_column(table.num_columns - 1, "terms", [pa.array(terms, rows.SPARSE.arrow_type)])
     sink = qdrant.opened(facts, url=qdrant_server.url)
-    result = sink.connect().write(table)
+    result = qdrant.write(sink, table)
     assert list(result.rejected) == [57]
     assert "unique" in result.rejected[57].message
     assert result.written == COUNT - 1
@@ -123,9 +123,9 @@ def test_a_run_that_fails_at_deleting_old_chunks_has_not_written_the_new_ones(qd
     sink = qdrant.opened(facts, url=qdrant_server.url)
     qdrant_server.inject(Fault("507", method="POST", path_suffix="/points/delete"))
     with pytest.raises(SinkError, match="deleting chunks"):
-        sink.connect().write(short)
-    assert rows.held(sink.connect(), short) == [False, False]
-    assert sink.connect().write(short).written == 2
+        qdrant.write(sink, short)
+    assert qdrant.held(sink, short) == [False, False]
+    assert qdrant.write(sink, short).written == 2
     assert sink.finish(completed=True)["points"] == 2
 
 
@@ -133,7 +133,7 @@ def test_batches_keep_to_points_and_bytes(qdrant_server: QdrantTestServer) -> No
     documents = [(f"d{n}", "x" * (40_000 if n % 10 == 0 else 10), None) for n in range(COUNT)]
     sink = qdrant.opened(FACTS, url=qdrant_server.url, batch_points=64, batch_mb=0.1)
     qdrant_server.clear()
-    sink.connect().write(rows.table(FACTS, documents))
+    qdrant.write(sink, rows.table(FACTS, documents))
     requests = qdrant_server.requests("PUT", "/points")
     assert sum(request.points for request in requests) == COUNT
     assert max(request.bytes for request in requests) < 110_000
@@ -144,7 +144,7 @@ def test_a_deleted_collection_ends_the_run(qdrant_server: QdrantTestServer) -> N
     sink = qdrant.opened(FACTS, url=qdrant_server.url)
     qdrant_server.reset()
     with pytest.raises(SinkError, match="no such collection"):
-        sink.connect().write(rows.table(FACTS, rows.documents(3)))
+        qdrant.write(sink, rows.table(FACTS, rows.documents(3)))
     assert "error" in sink.finish(completed=False)
 
 
@@ -167,6 +167,7 @@ def test_the_api_key_reaches_the_server_and_nothing_else(monkeypatch: pytest.Mon
         assert writer.write(rows.table(FACTS, rows.documents(2))).written == 2
         for thing in (sink, writer, sink.finish(completed=True), vars(sink), vars(writer)):
             assert key not in repr(thing)
+        writer.close()
         monkeypatch.setenv("VAULT_KEY", "wrong-s3cret")
         with pytest.raises(SinkError, match=r"401.*API key is missing or wrong") as caught:
             qdrant.opened(FACTS, url=server.url, api_key="${VAULT_KEY}")
@@ -198,7 +199,7 @@ def test_a_load_that_was_killed_is_undone_by_the_next_run(qdrant_server: QdrantT
     qdrant.run(FACTS, url=qdrant_server.url, bulk_load=False)
     before = threshold(qdrant_server)
     killed = qdrant.opened(FACTS, url=qdrant_server.url)
-    killed.connect().write(rows.table(FACTS, rows.documents(3)))
+    qdrant.write(killed, rows.table(FACTS, rows.documents(3)))
     assert threshold(qdrant_server) == 0
     qdrant.opened(FACTS, url=qdrant_server.url)
     assert threshold(qdrant_server) == before

@@ -94,10 +94,9 @@ def test_held_knows_id_and_content(place: Place) -> None:
     qdrant.run(facts, table, **place.options)
     sink = qdrant.opened(facts, **place.options)
     try:
-        writer = sink.connect()
-        assert rows.held(writer, table) == [True] * 4
+        assert qdrant.held(sink, table) == [True] * 4
         changed = rows.table(facts, [("d0", "other text", None), ("7", "seven", None), ("d9", "new", None)])
-        assert rows.held(writer, changed) == [False, True, False]
+        assert qdrant.held(sink, changed) == [False, True, False]
     finally:
         sink.finish(completed=False)
 
@@ -207,7 +206,7 @@ def test_a_row_that_cannot_be_stored_costs_no_other(place: Place) -> None:
     facts = rows.job({"tokens": rows.MULTI})
     table = rows.table(facts, [(f"d{n}", "" if n in (0, 13) else "some words", None) for n in range(30)])
     sink = qdrant.opened(facts, **place.options)
-    result = sink.connect().write(table)
+    result = qdrant.write(sink, table)
     assert sorted(result.rejected) == [0, 13]
     assert result.written == 28
     assert result.rejected[13].stage == "sink"
@@ -219,5 +218,5 @@ def test_a_row_that_cannot_be_stored_costs_no_other(place: Place) -> None:
 def test_a_pickled_sink_connects(qdrant_server: Any) -> None:
     facts = rows.job()
     sink = qdrant.opened(facts, url=qdrant_server.url)
-    pickle.loads(pickle.dumps(sink)).connect().write(rows.table(facts, rows.documents(3)))
+    qdrant.write(pickle.loads(pickle.dumps(sink)), rows.table(facts, rows.documents(3)))
     assert sink.finish(completed=True)["points"] == 3
