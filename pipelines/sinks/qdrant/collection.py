@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from qdrant_client import QdrantClient, models
 
+from embedders.retrying import Patience, retry
 from pipelines.errors import SinkError
 from pipelines.sinks.base import JobFacts
 from pipelines.sinks.provenance import differences, provenance_of
@@ -24,6 +24,10 @@ DEFAULT_INDEXING_THRESHOLD = 10_000  # kilobytes; the server's own default
 ADMIN_SECONDS = 15.0  # a wrong address shall not cost `retry_seconds`
 INDEX_WAIT_SECONDS = 600.0
 T = TypeVar("T")
+
+
+class _NotGreenError(Exception):
+    """The server is still indexing; the message is the collection's status."""
 
 
 class Collection:
@@ -143,23 +147,25 @@ class Collection:
         return True
 
     def wait_until_indexed(self, limit: float = INDEX_WAIT_SECONDS) -> str:
-        """Wait until the collection is green, so long at most; returns its status."""
-        deadline, pause = time.monotonic() + limit, 0.1
-        while True:
-            info = self._read()
-            if info.status == models.CollectionStatus.GREEN or time.monotonic() + pause > deadline:
-                break
-            time.sleep(pause)
-            pause = min(2 * pause, 5.0)
-        if info.status != models.CollectionStatus.GREEN:
-            log.warning("%s: still %s after %g s; the server goes on indexing", self.title, info.status.value, limit)
-        return str(info.status.value)
+        """Wait until the collection is green, so many seconds at most; returns its status."""
+        patience = Patience(limit, first_pause=0.1, longest_pause=5)
+        try:
+            return retry(self._green, patience, passing=lambda error: isinstance(error, _NotGreenError))
+        except _NotGreenError as still:
+            log.warning("%s: still %s after %g s; the server goes on indexing", self.title, still, limit)
+            return str(still)
 
     def remember(self, entries: dict[str, Any]) -> None:
         """Merge entries into the collection's metadata; servers without metadata ignore them."""
         self._ask(
             lambda: self.client.update_collection(self.name, metadata=entries), "writing the collection's metadata"
         )
+
+    def _green(self) -> str:
+        status = self._read().status
+        if status != models.CollectionStatus.GREEN:
+            raise _NotGreenError(status.value)
+        return str(status.value)
 
     def _read(self) -> models.CollectionInfo:
         return self._ask(lambda: self.client.get_collection(self.name), "reading the collection")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from contextlib import closing
 from typing import Any
 
 import pyarrow as pa
@@ -215,6 +216,21 @@ def test_a_server_without_collection_metadata_gets_its_default_back(qdrant_serve
     assert Collection(client, config).restore_indexing(info)
     client.close()
     assert threshold(qdrant_server) == DEFAULT_INDEXING_THRESHOLD
+
+
+def test_an_index_is_waited_for_as_long_as_there_is_patience(
+    qdrant_server: QdrantTestServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    qdrant.run(FACTS, rows.table(FACTS, rows.documents(COUNT)), url=qdrant_server.url)
+    with closing(QdrantClient(url=qdrant_server.url)) as client:
+        # COUNT points x 4 dimensions x 4 bytes are more than 1 kB
+        client.update_collection(qdrant.NAME, optimizers_config=models.OptimizersConfigDiff(indexing_threshold=1))
+        collection = Collection(client, qdrant.config(url=qdrant_server.url))
+        assert collection.wait_until_indexed(limit=0) == "yellow"
+        assert "still yellow after 0 s; the server goes on indexing" in caplog.text
+        caplog.clear()
+        assert collection.wait_until_indexed() == "green"
+        assert not caplog.records
 
 
 def test_bulk_load_can_be_forced_and_forbidden(qdrant_server: QdrantTestServer) -> None:
