@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+from more_itertools import chunked
 from pydantic import SecretStr
 from qdrant_client import QdrantClient, models
 
@@ -190,8 +191,8 @@ class QdrantWriter:
 
     def _held(self, ids: Sequence[int | str | uuid.UUID], content_hashes: Sequence[str]) -> npt.NDArray[np.bool_]:
         there: dict[Any, dict[str, Any]] = {}
-        for start in range(0, len(ids), RETRIEVE_POINTS):
-            for record in self._retrieve(ids[start : start + RETRIEVE_POINTS]):
+        for some in chunked(ids, RETRIEVE_POINTS):
+            for record in self._retrieve(some):
                 there[record.id] = (record.payload or {}).get(OURS) or {}
         wanted = self._job.fingerprint
         marks = [
@@ -202,10 +203,9 @@ class QdrantWriter:
         ]
         return np.array(marks, np.bool_)
 
-    def _retrieve(self, ids: Sequence[int | str | uuid.UUID]) -> list[models.Record]:
-        collection, asked = self._config.collection, list(ids)
+    def _retrieve(self, ids: list[int | str | uuid.UUID]) -> list[models.Record]:
         return self._call(
-            lambda: self._client.retrieve(collection, asked, with_payload=[OURS], with_vectors=False),
+            lambda: self._client.retrieve(self._config.collection, ids, with_payload=[OURS], with_vectors=False),
             f"asking for {len(ids)} points",
         )
 
