@@ -11,13 +11,15 @@ import pytest
 from qdrant_client import QdrantClient, models
 
 from pipelines.errors import SinkError
-from pipelines.sinks.factory import make_sink
 from pipelines.sinks.qdrant.client import open_client
 from pipelines.sinks.qdrant.collection import DEFAULT_INDEXING_THRESHOLD, Collection
 from tests.pipelines.sinks import qdrant_help as qdrant
 from tests.pipelines.sinks import rows
 from tests.qdrant_server.faults import Fault
+from tests.qdrant_server.fixtures import SECRET_KEY
 from tests.qdrant_server.process import QdrantTestServer
+
+pytestmark = pytest.mark.server
 
 FACTS = rows.job()
 COUNT = 100
@@ -149,29 +151,21 @@ def test_a_deleted_collection_ends_the_run(qdrant_server: QdrantTestServer) -> N
     assert "error" in sink.finish(completed=False)
 
 
-def test_a_server_that_is_not_there_is_named_with_its_address() -> None:
-    with pytest.raises(SinkError, match=r"http://127\.0\.0\.1:9.*looking for the collection failed"):
-        make_sink(qdrant.config(url="http://user:hunter2@127.0.0.1:9", retry_seconds=1)).open(FACTS)
-
-
-def test_a_url_that_is_none_is_named() -> None:
-    with pytest.raises(SinkError, match=r"sink\.url ftp://host is no address"):
-        make_sink(qdrant.config(url="ftp://user:hunter2@host")).open(FACTS)
-
-
-def test_the_api_key_reaches_the_server_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
-    key = "s3cret-s3cret"
-    with QdrantTestServer(api_key=key) as server, pytest.warns(UserWarning, match="insecure"):
-        monkeypatch.setenv("VAULT_KEY", key)
-        sink = qdrant.opened(FACTS, url=server.url, api_key="${VAULT_KEY}")
-        writer = sink.connect()
-        assert writer.write(rows.table(FACTS, rows.documents(2))).written == 2
-        for thing in (sink, writer, sink.finish(completed=True), vars(sink), vars(writer)):
-            assert key not in repr(thing)
-        writer.close()
+def test_the_api_key_reaches_the_server_and_nothing_else(
+    guarded_qdrant_server: QdrantTestServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guarded_qdrant_server.reset()
+    url = guarded_qdrant_server.url
+    with pytest.warns(UserWarning, match="insecure"):
+        monkeypatch.setenv("VAULT_KEY", SECRET_KEY)
+        sink = qdrant.opened(FACTS, url=url, api_key="${VAULT_KEY}")
+        with closing(sink.connect()) as writer:
+            assert writer.write(rows.table(FACTS, rows.documents(2))).written == 2
+            for thing in (sink, writer, sink.finish(completed=True), vars(sink), vars(writer)):
+                assert SECRET_KEY not in repr(thing)
         monkeypatch.setenv("VAULT_KEY", "wrong-s3cret")
         with pytest.raises(SinkError, match=r"401.*API key is missing or wrong") as caught:
-            qdrant.opened(FACTS, url=server.url, api_key="${VAULT_KEY}")
+            qdrant.opened(FACTS, url=url, api_key="${VAULT_KEY}")
         assert "wrong-s3cret" not in str(caught.value)
 
 

@@ -14,6 +14,7 @@ from qdrant_client import QdrantClient, models
 
 from pipelines.errors import SinkError
 from pipelines.sinks.factory import make_sink
+from pipelines.sinks.provenance import provenance_of
 from pipelines.sinks.qdrant.vectors import rescoring_vectors, stored_vectors
 from tests.pipelines.sinks import qdrant_help as qdrant
 from tests.pipelines.sinks import rows
@@ -36,7 +37,7 @@ class Place:
             return qdrant.points(client, vectors=vectors)
 
 
-@pytest.fixture(params=["server", "folder"])
+@pytest.fixture(params=[pytest.param("server", marks=pytest.mark.server), "folder"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     if request.param == "folder":
         return Place({"path": str(tmp_path / "store")})
@@ -196,10 +197,25 @@ def test_an_unnamed_vector_is_a_difference(place: Place) -> None:
         qdrant.opened(rows.job(), **place.options)
 
 
-def test_check_changes_nothing(place: Place) -> None:
-    assert make_sink(qdrant.config(**place.options)).check(rows.job()) == {"exists": False, "points": 0}
+def test_check_and_provenance_change_nothing(place: Place) -> None:
+    facts = rows.job()
+    sink = make_sink(qdrant.config(**place.options))
+    assert sink.check(facts) == {"exists": False, "points": 0}
+    assert sink.provenance() is None
     if "path" in place.options:
         assert not Path(place.options["path"]).exists()
+    else:
+        with place.client() as client:
+            assert not client.collection_exists(qdrant.NAME)
+    qdrant.run(facts, **place.options)
+    assert sink.provenance() is None
+    qdrant.run(facts, rows.table(facts, rows.documents(2)), **place.options)
+    with place.client() as client:
+        before = client.get_collection(qdrant.NAME)
+    assert sink.check(facts) == {"exists": True, "points": 2}
+    assert sink.provenance() == provenance_of(facts)
+    with place.client() as client:
+        assert client.get_collection(qdrant.NAME) == before
 
 
 def test_a_row_that_cannot_be_stored_costs_no_other(place: Place) -> None:
@@ -215,6 +231,7 @@ def test_a_row_that_cannot_be_stored_costs_no_other(place: Place) -> None:
     assert sorted(place.points()) == sorted((f"d{n}", 0) for n in range(30) if n not in (0, 13))
 
 
+@pytest.mark.server
 def test_a_pickled_sink_connects(qdrant_server: Any) -> None:
     facts = rows.job()
     sink = qdrant.opened(facts, url=qdrant_server.url)
