@@ -30,7 +30,7 @@ from pipelines.errors import SinkError
 from pipelines.rows import CHUNK_SCHEMA, IMAGE_COLUMN
 from pipelines.run.report import RunReport
 from pipelines.run.run import Run
-from pipelines.sinks import make_sink
+from pipelines.sinks.factory import make_sink
 from pipelines.sources import plan_source
 
 log = logging.getLogger("fleetembed")

@@ -13,11 +13,12 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from pipelines.config.job import JobConfig
-from pipelines.config.sinks import SECRET_REFERENCE
+from pipelines.config.secrets import is_reference
+from pipelines.config.sinks import SECTIONS, SINKS
 from pipelines.errors import ConfigError
 
 _REFERENCE = re.compile(r"\$\{[^}]*\}")
-_SECRET_KEYS = frozenset(("api_key",))
+_SECRET_KEYS = frozenset[str]().union(*(section.secrets for section in SECTIONS))
 
 
 def load_config(job: str | Path | dict[str, Any] | JobConfig, overrides: Sequence[str] = ()) -> JobConfig:
@@ -106,16 +107,13 @@ def _check_references(node: Any, where: str, key: str = "") -> None:
     elif isinstance(node, str) and _REFERENCE.search(node):
         if key not in _SECRET_KEYS:
             raise ConfigError(f"{where}: environment variables may only stand for secrets; use --set for {node!r}")
-        if not SECRET_REFERENCE.match(node):
+        if not is_reference(node):
             raise ConfigError(f"{where}: write exactly ${{NAME}}, the name of an environment variable")
 
 
 def _explain(error: ErrorDetails) -> str:
     """Say one of pydantic's findings in one line, the key first."""
-    where = (
-        ".".join(str(part) for part in error["loc"] if part not in ("qdrant", "parquet") and str(part)[:1] != "<")
-        or "job"
-    )
+    where = ".".join(str(part) for part in error["loc"] if part not in SINKS and str(part)[:1] != "<") or "job"
     kind = error["type"]
     if kind == "extra_forbidden":
         known = _fields_at(error["loc"][:-1])
@@ -125,7 +123,7 @@ def _explain(error: ErrorDetails) -> str:
     if kind == "missing":
         return f"{where}: is missing"
     if kind == "union_tag_not_found":
-        return f"{where}.type: is missing; write qdrant or parquet"
+        return f"{where}.type: is missing; write {' or '.join(SINKS)}"
     message = error["msg"].removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
     given = error["input"]

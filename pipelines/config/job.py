@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import suppress
 from typing import Any
 
@@ -64,8 +63,7 @@ class JobConfig(Section):
             for vector in [*way.using, *([way.rescore] if way.rescore is not None else [])]:
                 if vector not in vectors:
                     raise ValueError(f"searches.{name}: {vector!r} is no vector of this job ({', '.join(vectors)})")
-        places = [json.dumps(sink.model_dump(include={"type", "url", "path", "collection"})) for sink in self.sink]
-        if len(set(places)) < len(places):
+        if len({(sink.type, sink.identity) for sink in self.sink}) < len(self.sink):
             raise ValueError("sink: the same place is named twice")
         return self
 

@@ -92,7 +92,7 @@ def held_lengths(config: JobConfig, sinks: Sequence[Sink]) -> dict[str, Held]:
     held: dict[str, Held] = {}
     wanted = [(number, one.name) for number, one in enumerate(config.embeddings) if one.measures_length]
     for sink_config, sink in zip(config.sink, sinks, strict=True) if wanted else ():
-        facts = sink.held_facts()
+        facts = sink.provenance()
         if facts is None:
             continue
         place = f"{sink_config.type} {sink_config.place}"

@@ -10,15 +10,11 @@ from embedders.errors import FleetembedError, ModelFilesError, ModelNotFoundErro
 from embedders.factory import refuse_reranker
 from pipelines.config.embeddings import EmbeddingConfig
 from pipelines.config.job import JobConfig
-from pipelines.config.sinks import QdrantSinkConfig
 from pipelines.embed.chunking import load_tokenizer
 from pipelines.embed.row_embedder import RowEmbedder
 from pipelines.errors import ConfigError
 from pipelines.identity import fingerprint
 from pipelines.sinks.base import JobFacts
-
-# Qdrant's own limit (its validation of VectorParams.size).
-QDRANT_MOST_NUMBERS = 65_536
 
 
 def checked_embedder(key: str, embedding: EmbeddingConfig) -> RowEmbedder:
@@ -80,12 +76,8 @@ def job_facts(config: JobConfig, embedders: Sequence[RowEmbedder]) -> JobFacts:
     makers = {vector: embedder for embedder in embedders for vector in embedder.config.vector_names}
     prints = {embedder.name: embedder.fingerprint for embedder in embedders}
     vectors = {name: spec for embedder in embedders for name, spec in embedder.vectors.items()}
-    for name, spec in vectors.items():
-        if (spec.dim or 0) > QDRANT_MOST_NUMBERS and any(isinstance(sink, QdrantSinkConfig) for sink in config.sink):
-            raise ConfigError(
-                f"embeddings: the vector {name} has {spec.dim:,} numbers, and Qdrant takes {QDRANT_MOST_NUMBERS:,} at "
-                "most; lower muvera.k_sim, dim_proj or r_reps, or set muvera.final_dim"
-            )
+    for sink in config.sink:
+        sink.refuse_vectors(vectors)
     return JobFacts(
         corpus=config.corpus,
         fingerprint=fingerprint(prints, chunking, tokenizer),

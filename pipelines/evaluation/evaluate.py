@@ -16,7 +16,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from pipelines import EmbeddingPipeline
 from pipelines.config.file import load_config
 from pipelines.config.job import JobConfig
-from pipelines.config.sinks import QdrantSinkConfig
 from pipelines.errors import ConfigError, SinkError
 from pipelines.evaluation import extra
 from pipelines.evaluation.beir import BeirDataset, judgements_file, read_dataset
@@ -33,6 +32,7 @@ from pipelines.evaluation.ways import Searchable, Way, choose_ways
 from pipelines.filesystem import without_credentials
 from pipelines.run.report import RunReport
 from pipelines.search import Searcher
+from pipelines.sinks.qdrant.config import QdrantSinkConfig
 
 MARGIN = 0.01
 

@@ -7,11 +7,11 @@ from pathlib import Path
 from embedders.errors import ModelFilesError, ModelNotFoundError
 from pipelines.config.embeddings import EmbeddingConfig
 from pipelines.config.job import JobConfig
-from pipelines.config.sinks import QdrantSinkConfig
 from pipelines.config.source import SourceConfig
 from pipelines.embed.average_length import with_stand_ins
 from pipelines.embed.row_embedder import RowEmbedder
 from pipelines.errors import ConfigError, SourceError
+from pipelines.sinks.qdrant.config import QdrantSinkConfig
 
 
 def make_job(config: JobConfig, name: str, out: Path) -> tuple[JobConfig, list[str]]:

@@ -27,8 +27,8 @@ from pipelines.run.report import RunReport
 from pipelines.run.scan import ScannedSource, measure, scan
 from pipelines.run.stages import job_stages
 from pipelines.run.tally import STARTED_AT, Counter
-from pipelines.sinks import make_sink
 from pipelines.sinks.base import JobFacts, Sink
+from pipelines.sinks.factory import make_sink
 from pipelines.sources import SourcePlan, plan_source
 
 log = logging.getLogger("fleetembed")

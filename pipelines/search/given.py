@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from pipelines.config.embeddings import EmbeddingConfig
 from pipelines.errors import ConfigError
-from pipelines.sinks.qdrant.facts import CollectionFacts
+from pipelines.sinks.qdrant.description import CollectionDescription
 
 Part = TypeVar("Part", bound=BaseModel)
 
@@ -24,7 +24,9 @@ def validated(kind: type[Part], given: Mapping[str, Any], where: str) -> Part:
         raise ConfigError(f"{where}: {'; '.join(dict.fromkeys(said))}") from None
 
 
-def with_models(facts: CollectionFacts, models: Mapping[str, str | Mapping[str, Any]]) -> dict[str, EmbeddingConfig]:
+def with_models(
+    facts: CollectionDescription, models: Mapping[str, str | Mapping[str, Any]]
+) -> dict[str, EmbeddingConfig]:
     """Tell how queries of a collection's vectors are encoded: as written down there, changed by what is given.
 
     ``models`` maps a vector to a catalog model's name, or to keys of an embedding. Raises ConfigError.
@@ -48,7 +50,7 @@ def with_models(facts: CollectionFacts, models: Mapping[str, str | Mapping[str, 
 
 
 def with_held_lengths(
-    embeddings: Mapping[str, EmbeddingConfig], facts: CollectionFacts, place: str
+    embeddings: Mapping[str, EmbeddingConfig], facts: CollectionDescription, place: str
 ) -> dict[str, EmbeddingConfig]:
     """Put the average length that the collection was filled with in the place of ``avg_len: measure``.
 

@@ -16,7 +16,6 @@ from pipelines.config.embeddings import EmbeddingConfig
 from pipelines.config.file import load_config
 from pipelines.config.job import JobConfig
 from pipelines.config.search import RerankConfig, SearchConfig
-from pipelines.config.sinks import QdrantSinkConfig
 from pipelines.errors import ConfigError, SinkError
 from pipelines.search.encoders import QueryEncoder, shape
 from pipelines.search.filters import Chosen, build_filter
@@ -25,7 +24,8 @@ from pipelines.search.hits import Hit, Payload, with_payload_of
 from pipelines.search.request import build_request
 from pipelines.search.rerank import Reranker
 from pipelines.sinks.qdrant.client import open_client
-from pipelines.sinks.qdrant.facts import CollectionFacts, read_facts
+from pipelines.sinks.qdrant.config import QdrantSinkConfig
+from pipelines.sinks.qdrant.description import CollectionDescription, describe_collection
 from pipelines.sinks.qdrant.retry import call
 
 log = logging.getLogger("fleetembed")
@@ -42,7 +42,7 @@ class Searcher:
     """
 
     def __init__(
-        self, sink: QdrantSinkConfig, embeddings: Callable[[CollectionFacts], Mapping[str, EmbeddingConfig]]
+        self, sink: QdrantSinkConfig, embeddings: Callable[[CollectionDescription], Mapping[str, EmbeddingConfig]]
     ) -> None:
         """Open a collection; ``embeddings`` tells by what it says of itself how queries of each vector are encoded.
 
@@ -57,7 +57,9 @@ class Searcher:
         try:
             if not self._ask(lambda: self.client.collection_exists(sink.collection)):
                 raise SinkError(f"collection {sink.place} does not exist yet; run the job first{self._others()}")
-            self.facts: CollectionFacts = read_facts(self._ask(lambda: self.client.get_collection(sink.collection)))
+            self.facts: CollectionDescription = describe_collection(
+                self._ask(lambda: self.client.get_collection(sink.collection))
+            )
             self._encoders = self._make_encoders(with_held_lengths(embeddings(self.facts), self.facts, sink.place))
             self._warn()
         except BaseException:

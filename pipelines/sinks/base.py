@@ -1,14 +1,17 @@
 """What a sink is to the job.
 
-A Sink lives on the driver: it opens the place once, and settles it at the end. It is pickled (after ``open``) into
-worker processes, where ``connect`` gives a SinkWriter: that one asks what is held already, and writes.
+A SinkSection is the part of the configuration that describes one. The Sink that is made of it lives on the driver: it
+opens the place once, and settles it at the end. It is pickled (after ``open``) into worker processes, where
+``connect`` gives a SinkWriter: that one asks what is held already, and writes.
+
+A new kind of sink is a module with these three, and a line in ``pipelines.config.sinks.SINKS``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -48,8 +51,32 @@ class WriteResult:
     retries: int = 0
 
 
+class SinkSection(Protocol):
+    """A sink's section of a job's configuration: a ``pipelines.config.section.Section`` that has these as well.
+
+    ``secrets`` are its keys that may name an environment variable, as ``${NAME}``.
+    """
+
+    secrets: ClassVar[frozenset[str]]
+
+    @property
+    def type(self) -> str:
+        """The word for this kind of sink."""
+
+    @property
+    def place(self) -> str:
+        """Where the sink writes, for people to read: without user and password."""
+
+    @property
+    def identity(self) -> Hashable:
+        """Equal for two sections of one type that write to the same place."""
+
+    def refuse_vectors(self, vectors: Mapping[str, VectorSpec]) -> None:
+        """Raise ConfigError, with the keys to change, for vectors that no place of this kind can take."""
+
+
 class SinkWriter(Protocol):
-    """One worker's connection to a sink."""
+    """One worker's connection to a sink: made once, used for many tables, and closed in the end."""
 
     def held(self, ids: Sequence[str], content_hashes: Sequence[str]) -> npt.NDArray[np.bool_]:
         """Mark the points that the sink holds with this very content (and the job's fingerprint)."""
@@ -62,7 +89,7 @@ class SinkWriter(Protocol):
         """
 
     def close(self) -> None:
-        """Give back what the connection holds; it is not used afterwards."""
+        """Give up what the writer keeps open; nothing is asked of it afterwards. A second call does nothing."""
 
 
 class Sink(Protocol):
@@ -74,20 +101,20 @@ class Sink(Protocol):
     def check(self, job: JobFacts) -> dict[str, Any]:
         """Look, without changing anything, whether the place fits the job; raises SinkError naming the difference.
 
-        Returns facts for the plan: whether it exists, how many points it holds.
+        Returns figures for the plan: whether it exists, how many points it holds.
         """
 
-    def held_facts(self) -> dict[str, Any] | None:
-        """Read what the place keeps with its vectors (see ``facts.describe``), without changing anything.
+    def provenance(self) -> dict[str, Any] | None:
+        """Read what made the vectors that the place holds (see ``provenance.provenance_of``), and change nothing.
 
-        None where no job's vectors are there, so that the next job may choose; empty where the place keeps no facts.
+        None where no job's vectors are there, so that the next job may choose; empty where the place does not say.
         """
 
     def open(self, job: JobFacts) -> None:
         """Create or recover the place for this job; raises SinkError like ``check``."""
 
     def connect(self) -> SinkWriter:
-        """Make a worker's connection."""
+        """Make a worker's connection, which the caller closes; ``open`` comes first."""
 
     def finish(self, *, completed: bool) -> dict[str, Any]:
         """Settle the place after the last write, also when the job failed; returns figures for the report."""

@@ -22,6 +22,8 @@ from tests.qdrant_server import QdrantTestServer
 
 edge = pytest.importorskip("qdrant_edge", reason="needs qdrant-edge-py, which has no wheel for this platform")
 
+pytestmark = pytest.mark.server
+
 POINTS, DIM, VOCABULARY = 400, 32, 500
 TOLERANCE = 1e-4
 Sparse = tuple[list[int], list[float]]

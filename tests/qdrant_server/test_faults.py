@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import socket
-import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -16,6 +14,9 @@ from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedR
 
 from tests.qdrant_server import Fault, QdrantTestServer
 from tests.qdrant_server.faults import ERRORS
+from tests.waiting import wait_until
+
+pytestmark = pytest.mark.server
 
 BATCH = {"batch": {"ids": [10, 11, 12, 13], "vectors": {"v": [[1.0, 2.0]] * 4}, "payloads": [{"a": 1}] * 4}}
 POINTS = {"points": [{"id": i, "vector": {"v": [1.0, 2.0]}} for i in range(5)]}
@@ -40,13 +41,6 @@ def count(http: httpx.Client) -> int:
     return int(http.post("/points/count", json={"exact": True}).json()["result"]["count"])
 
 
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline, "waited 60 s in vain"
-        time.sleep(0.01)
-
-
 @pytest.mark.parametrize("kind", ERRORS)
 @pytest.mark.parametrize(("applied", "stored"), [("nothing", 0), ("half", 2), ("all", 5)])
 def test_an_error_fault_answers_as_qdrant_does_and_applies_what_it_is_told(
@@ -68,7 +62,7 @@ def test_the_client_tells_a_429_to_wait_for_from_a_429_to_split(
     client = QdrantClient(url=qdrant_server.url)
     point = models.PointStruct(id=1, vector={"v": [1.0, 2.0]})
     qdrant_server.faults([Fault(kind="429_wait", retry_after=3), Fault(kind="429_split")])
-    with pytest.raises(ResourceExhaustedResponse) as wait:
+    with pytest.raises(ResourceExhaustedResponse, match="Rate limiting exceeded") as wait:
         client.upsert("c", [point])
     assert wait.value.retry_after_s == 3
     with pytest.raises(UnexpectedResponse, match="split your request") as split:
@@ -98,7 +92,7 @@ def test_a_dropped_connection_has_no_answer(
     qdrant_server: QdrantTestServer, http: httpx.Client, applied: Any, stored: int
 ) -> None:
     qdrant_server.inject(Fault(kind="drop", applied=applied))
-    with pytest.raises(httpx.ReadError):
+    with pytest.raises(httpx.ReadError, match="Connection reset by peer"):
         put(http)
     (entry,) = qdrant_server.requests("PUT")
     assert (entry.status, entry.fault) == (0, "drop")
@@ -107,7 +101,7 @@ def test_a_dropped_connection_has_no_answer(
 
 def test_the_client_sees_a_drop_as_a_failed_response(qdrant_server: QdrantTestServer, http: httpx.Client) -> None:
     qdrant_server.inject(Fault(kind="drop"))
-    with pytest.raises(ResponseHandlingException):
+    with pytest.raises(ResponseHandlingException, match="Connection reset by peer"):
         QdrantClient(url=qdrant_server.url).upsert("c", [models.PointStruct(id=1, vector={"v": [1.0, 2.0]})])
 
 
@@ -124,7 +118,7 @@ def test_a_stalled_request_outlives_its_client_and_is_served_when_released(
     qdrant_server: QdrantTestServer, http: httpx.Client
 ) -> None:
     qdrant_server.inject(Fault(kind="stall"))
-    with pytest.raises(httpx.ReadTimeout):
+    with pytest.raises(httpx.ReadTimeout, match="timed out"):
         http.put("/points", json=POINTS, timeout=httpx.Timeout(30, read=0.2))
     wait_until(lambda: bool(qdrant_server.requests("PUT")))
     (held,) = qdrant_server.requests("PUT")

@@ -12,6 +12,8 @@ from qdrant_client.http.exceptions import UnexpectedResponse
 
 from tests.qdrant_server.samples import dense_points
 
+pytestmark = pytest.mark.server
+
 UUID = "fa38d572-4f1e-4a76-9c47-7a3c7b5a1f00"
 
 

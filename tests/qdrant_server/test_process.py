@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -14,6 +13,9 @@ from qdrant_client import QdrantClient, models
 from qdrant_client.http.exceptions import UnexpectedResponse
 
 from tests.qdrant_server import QdrantTestServer
+from tests.qdrant_server.fixtures import READER_KEY, SECRET_KEY
+
+pytestmark = pytest.mark.server
 
 VECTORS = {"vectors": {"size": 2, "distance": "Dot"}}
 
@@ -22,14 +24,10 @@ def points(start: int, count: int) -> dict[str, Any]:
     return {"points": [{"id": i, "vector": [1.0, float(i)], "payload": {"n": i}} for i in range(start, start + count)]}
 
 
-@pytest.fixture(scope="module")
-def guarded() -> Iterator[QdrantTestServer]:
-    """A server with keys, a small body limit and strict mode."""
-    strict = {"enabled": True, "upsert_max_batchsize": 20, "write_rate_limit": 60}
-    with QdrantTestServer(
-        api_key="secret", read_only_api_key="reader", max_body_bytes=20_000, strict_mode=strict
-    ) as server:
-        yield server
+@pytest.fixture
+def guarded(guarded_qdrant_server: QdrantTestServer) -> QdrantTestServer:
+    guarded_qdrant_server.reset()
+    return guarded_qdrant_server
 
 
 def client_of(server: QdrantTestServer, key: str | None) -> httpx.Client:
@@ -41,13 +39,13 @@ def test_requests_without_the_right_key_are_401_in_plain_text(guarded: QdrantTes
     missing, wrong = client_of(guarded, None).get("/collections"), client_of(guarded, "guess").get("/collections")
     assert (missing.status_code, missing.text) == (401, "Must provide an API key or an Authorization bearer token")
     assert (wrong.status_code, wrong.text) == (401, "Invalid API key or JWT")
-    assert client_of(guarded, "secret").get("/collections").status_code == 200
-    bearer = httpx.get(f"{guarded.url}/collections", headers={"Authorization": "Bearer secret"})
+    assert client_of(guarded, SECRET_KEY).get("/collections").status_code == 200
+    bearer = httpx.get(f"{guarded.url}/collections", headers={"Authorization": f"Bearer {SECRET_KEY}"})
     assert bearer.status_code == 200
 
 
 def test_a_read_only_key_may_not_write(guarded: QdrantTestServer) -> None:
-    reader = client_of(guarded, "reader")
+    reader = client_of(guarded, READER_KEY)
     assert reader.get("/collections").status_code == 200
     refused = reader.put("/collections/r", json=VECTORS)
     assert (refused.status_code, "Forbidden" in refused.json()["status"]["error"]) == (403, True)
@@ -55,15 +53,15 @@ def test_a_read_only_key_may_not_write(guarded: QdrantTestServer) -> None:
 
 def test_the_client_passes_its_key_on(guarded: QdrantTestServer) -> None:
     with pytest.warns(UserWarning, match="insecure connection"):
-        client = QdrantClient(url=guarded.url, api_key="secret")
+        client = QdrantClient(url=guarded.url, api_key=SECRET_KEY)
     assert not client.collection_exists("nothing")
-    with pytest.raises(UnexpectedResponse) as error:
+    with pytest.raises(UnexpectedResponse, match="Must provide an API key") as error:
         QdrantClient(url=guarded.url, check_compatibility=False).get_collections()
     assert error.value.status_code == 401
 
 
 def test_a_body_over_the_limit_is_400(guarded: QdrantTestServer) -> None:
-    http = client_of(guarded, "secret")
+    http = client_of(guarded, SECRET_KEY)
     http.put("/collections/size", json=VECTORS).raise_for_status()
     body = {"points": [{"id": 1, "vector": [1.0, 2.0], "payload": {"text": "x" * 20_000}}]}
     answer = http.put("/collections/size/points", json=body)
@@ -75,7 +73,7 @@ def test_a_body_over_the_limit_is_400(guarded: QdrantTestServer) -> None:
 
 
 def test_strict_mode_limits_points_a_request_and_a_minute(guarded: QdrantTestServer) -> None:
-    http = client_of(guarded, "secret")
+    http = client_of(guarded, SECRET_KEY)
     http.put("/collections/strict", json=VECTORS).raise_for_status()
 
     def put(count: int) -> httpx.Response:
@@ -104,7 +102,7 @@ def test_strict_mode_limits_points_a_request_and_a_minute(guarded: QdrantTestSer
 
 
 def test_a_collection_overrides_the_servers_strict_mode(guarded: QdrantTestServer) -> None:
-    http = client_of(guarded, "secret")
+    http = client_of(guarded, SECRET_KEY)
     http.put("/collections/free", json={**VECTORS, "strict_mode_config": {"enabled": False}}).raise_for_status()
     assert http.put("/collections/free/points", json=points(0, 100)).status_code == 200
 
@@ -134,9 +132,9 @@ def test_several_processes_write_at_once(qdrant_server: QdrantTestServer) -> Non
 def test_the_server_ends_with_its_handle() -> None:
     with QdrantTestServer() as server:
         os.kill(server.pid, 0)
-    with pytest.raises(ProcessLookupError):
+    with pytest.raises(ProcessLookupError, match="No such process"):
         os.kill(server.pid, 0)
-    with pytest.raises(httpx.ConnectError):
+    with pytest.raises(httpx.ConnectError, match="Connection refused"):
         httpx.get(server.url)
     server.stop()
 

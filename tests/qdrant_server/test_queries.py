@@ -10,6 +10,8 @@ from qdrant_client.http.exceptions import UnexpectedResponse
 
 from tests.qdrant_server.samples import dense_points
 
+pytestmark = pytest.mark.server
+
 
 def test_dense_queries_rank_by_cosine(qdrant_client: QdrantClient, collection: str) -> None:
     qdrant_client.upsert(collection, dense_points(6))
@@ -85,11 +87,11 @@ def test_a_query_that_does_not_fit_is_refused(
     qdrant_client: QdrantClient, collection: str, query: Any, using: str, status: int
 ) -> None:
     qdrant_client.upsert(collection, dense_points(2))
-    with pytest.raises(UnexpectedResponse) as error:
+    with pytest.raises(UnexpectedResponse, match=f"Unexpected Response: {status}") as error:
         qdrant_client.query_points(collection, query=query, using=using)
     assert error.value.status_code == status
     prefetch = models.Prefetch(query=query, using=using)
-    with pytest.raises(UnexpectedResponse) as below:
+    with pytest.raises(UnexpectedResponse, match=f"Unexpected Response: {status}") as below:
         qdrant_client.query_points(collection, prefetch=prefetch, query=models.FusionQuery(fusion=models.Fusion.RRF))
     assert below.value.status_code == status
 
@@ -99,6 +101,6 @@ def test_a_limit_of_zero_is_422(qdrant_client: QdrantClient, collection: str) ->
         lambda: qdrant_client.scroll(collection, limit=0),
         lambda: qdrant_client.query_points(collection, query=[1.0, 0, 0, 0], using="dense", limit=0),
     ):
-        with pytest.raises(UnexpectedResponse) as error:
+        with pytest.raises(UnexpectedResponse, match="Validation error in JSON body") as error:
             ask()
         assert error.value.status_code == 422

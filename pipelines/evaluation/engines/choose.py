@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from pipelines.config.search import SearchConfig
-from pipelines.config.sinks import QdrantSinkConfig
 from pipelines.errors import SinkError
 from pipelines.evaluation import extra
 from pipelines.evaluation.engines.edge import EdgeCopy, Original
@@ -17,6 +16,7 @@ from pipelines.evaluation.engines.points import count_indexed
 from pipelines.evaluation.ways import Searchable
 from pipelines.search import Hit, Searcher
 from pipelines.search.request import build_request
+from pipelines.sinks.qdrant.config import QdrantSinkConfig
 
 Ask = Callable[[], list[Hit]]
 

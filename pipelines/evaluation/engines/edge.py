@@ -19,10 +19,10 @@ from qdrant_client import QdrantClient, models
 from embedders.arrow import number_type
 from embedders.base import VectorSpec
 from embedders.errors import FleetembedError
-from pipelines.config.sinks import QdrantSinkConfig
 from pipelines.errors import SinkError
 from pipelines.evaluation.engines.points import pages
 from pipelines.search.hits import Hit
+from pipelines.sinks.qdrant.config import QdrantSinkConfig
 
 POINTS_A_BATCH = 200
 # k of reciprocal rank fusion where a request names none, in Qdrant 1.19.

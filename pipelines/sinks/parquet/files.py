@@ -22,7 +22,7 @@ from pyarrow import fs
 
 from pipelines.identity import keys64
 from pipelines.sinks.base import JobFacts
-from pipelines.sinks.made_by import describe
+from pipelines.sinks.provenance import provenance_of
 
 METADATA_KEY = b"fleetembed"
 _HASH = xxhash.xxh3_64_intdigest
@@ -54,16 +54,16 @@ def is_part_name(name: str) -> bool:
 
 def encode(table: pa.Table, job: JobFacts, generation: int, level: int) -> pa.Buffer:
     """Make a whole Parquet file of rows that have ``file_schema``."""
-    facts = {**describe(job), "generation": generation}
-    return encode_with(table, json.dumps(facts, sort_keys=True).encode(), level)
+    provenance = {**provenance_of(job), "generation": generation}
+    return encode_with(table, json.dumps(provenance, sort_keys=True).encode(), level)
 
 
-def encode_with(table: pa.Table, facts: bytes, level: int) -> pa.Buffer:
-    """Make a whole Parquet file whose metadata holds ``facts`` as they are."""
+def encode_with(table: pa.Table, provenance: bytes, level: int) -> pa.Buffer:
+    """Make a whole Parquet file whose metadata holds ``provenance`` as it is."""
     plain = [field.name for field in table.schema if field.type in (pa.string(), pa.int32())]
     stream = pa.BufferOutputStream()
     pq.write_table(
-        table.replace_schema_metadata({METADATA_KEY: facts}),
+        table.replace_schema_metadata({METADATA_KEY: provenance}),
         stream,
         compression="zstd",
         compression_level=level,
@@ -73,20 +73,23 @@ def encode_with(table: pa.Table, facts: bytes, level: int) -> pa.Buffer:
 
 
 @dataclass(frozen=True)
-class Footer:
-    """What a file says of itself: ``facts`` (see ``describe``, and the generation), columns and number of rows."""
+class FileDescription:
+    """What a file says of itself: what made its vectors, with its ``generation``; its columns and number of rows.
 
-    facts: dict[str, Any] | None
+    ``provenance`` (see ``provenance_of``) is None for a file of another tool.
+    """
+
+    provenance: dict[str, Any] | None
     schema: pa.Schema
     rows: int
 
 
-def read_footer(filesystem: fs.FileSystem, path: str) -> Footer:
-    """Read a file's metadata; ``facts`` is None for a file of another tool."""
+def describe_file(filesystem: fs.FileSystem, path: str) -> FileDescription:
+    """Read a file's metadata."""
     with filesystem.open_input_file(path) as source:
         file = pq.ParquetFile(source)
         raw = (file.schema_arrow.metadata or {}).get(METADATA_KEY)
-        return Footer(json.loads(raw) if raw else None, file.schema_arrow, file.metadata.num_rows)
+        return FileDescription(json.loads(raw) if raw else None, file.schema_arrow, file.metadata.num_rows)
 
 
 @dataclass(frozen=True)
@@ -110,24 +113,24 @@ class FileRows:
         return self.generation, self.name
 
 
-def read_rows(filesystem: fs.FileSystem, path: str, footer: Footer) -> FileRows:
+def read_rows(filesystem: fs.FileSystem, path: str, description: FileDescription) -> FileRows:
     """Read the columns that say which rows a file of this sink has."""
-    facts = footer.facts or {}
+    provenance = description.provenance or {}
     names = ["id", "content_hash"]
-    if facts["chunked"]:
+    if provenance["chunked"]:
         names += ["document_id", "chunk_no", "chunk_count"]
     table = pq.read_table(path, filesystem=filesystem, columns=names, partitioning=None)
     ids, hashes = table["id"].to_pylist(), table["content_hash"].to_pylist()
     empty: list[Any] = []
-    documents = table["document_id"].to_pylist() if facts["chunked"] else empty
+    documents = table["document_id"].to_pylist() if provenance["chunked"] else empty
     return FileRows(
         name=path.rpartition("/")[2],
-        generation=facts["generation"],
+        generation=provenance["generation"],
         ids=_hashes(ids),
         keys=keys64(ids, hashes),
-        documents=_hashes(f"{facts['corpus']}\n{name}" for name in documents),
-        chunk_no=table["chunk_no"].to_numpy() if facts["chunked"] else np.empty(0, np.int32),
-        chunk_count=table["chunk_count"].to_numpy() if facts["chunked"] else np.empty(0, np.int32),
+        documents=_hashes(f"{provenance['corpus']}\n{name}" for name in documents),
+        chunk_no=table["chunk_no"].to_numpy() if provenance["chunked"] else np.empty(0, np.int32),
+        chunk_count=table["chunk_count"].to_numpy() if provenance["chunked"] else np.empty(0, np.int32),
     )
 
 

@@ -14,25 +14,25 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
-from pipelines.config.sinks import ParquetSinkConfig
 from pipelines.errors import SinkError
-from pipelines.filesystem import TEMPORARY, open_filesystem, without_credentials, write_file
+from pipelines.filesystem import TEMPORARY, open_filesystem, write_file
 from pipelines.identity import keys64
 from pipelines.sinks.base import JobFacts, WriteResult
-from pipelines.sinks.made_by import describe, differences
+from pipelines.sinks.parquet.config import ParquetSinkConfig
 from pipelines.sinks.parquet.files import (
     METADATA_KEY,
+    FileDescription,
     FileRows,
-    Footer,
     current_rows,
+    describe_file,
     encode,
     encode_with,
     file_name,
     file_schema,
     is_part_name,
-    read_footer,
     read_rows,
 )
+from pipelines.sinks.provenance import differences, provenance_of
 from pipelines.sinks.ray_context import running_ray
 
 SUCCESS = "_SUCCESS"
@@ -54,8 +54,8 @@ class ParquetSink:
         self.workers = config.writers
         self.filesystem, self.path = open_filesystem(config.path)
         self.path = self.path.rstrip("/")
-        self.shown = without_credentials(config.path)
-        self.name = f"parquet:{self.shown}"
+        self.place = config.place
+        self.name = f"parquet:{self.place}"
         self.job: JobFacts | None = None
         self.generation = 1
         self._files: dict[str, FileRows] = {}
@@ -66,28 +66,30 @@ class ParquetSink:
 
     def check(self, job: JobFacts) -> dict[str, Any]:
         """Read every file's metadata; raises SinkError where the folder holds what this job cannot add to."""
-        footers = self._footers(job)
-        return {"exists": self._exists(), "files": len(footers), "points": sum(foot.rows for foot in footers.values())}
+        files = self._describe_files(job)
+        return {"exists": self._exists(), "files": len(files), "points": sum(file.rows for file in files.values())}
 
-    def held_facts(self) -> dict[str, Any] | None:
+    def provenance(self) -> dict[str, Any] | None:
         """Read the metadata of the newest file; None for one that ``check`` refuses. See Sink."""
         names = [name for name in self._list() if is_part_name(name)]
         try:
-            return read_footer(self.filesystem, f"{self.path}/{names[-1]}").facts if names else None
+            return describe_file(self.filesystem, f"{self.path}/{names[-1]}").provenance if names else None
         except (OSError, pa.ArrowInvalid):
             return None
 
     def open(self, job: JobFacts) -> None:
         """Clear what a killed run left unfinished, and index the committed rows."""
-        footers = self._footers(job)
+        files = self._describe_files(job)
         self.job = job
         with self.reporting("cannot be made ready"):
             self.filesystem.create_dir(self.path, recursive=True)
             self._remove(SUCCESS)
             self._clear_temporary()
         self._files = {}
-        self.generation = 1 + max((foot.facts["generation"] for foot in footers.values() if foot.facts), default=0)
-        self._files = self._read_rows(footers)
+        self.generation = 1 + max(
+            (file.provenance["generation"] for file in files.values() if file.provenance), default=0
+        )
+        self._files = self._read_rows(files)
         current = current_rows(list(self._files.values()))
         kept = [file.keys[current[file.name]] for file in self._files.values()]
         index = np.sort(np.concatenate(kept)) if kept else np.empty(0, np.uint64)
@@ -105,11 +107,11 @@ class ParquetSink:
 
     def finish(self, *, completed: bool) -> dict[str, Any]:
         """Remove rows that a newer one replaced, then write the manifest; a run that failed leaves all as it is."""
-        figures: dict[str, Any] = {"path": self.shown}
+        figures: dict[str, Any] = {"path": self.place}
         if self.job is None or not completed:
             return figures
-        footers = self._footers(self.job)
-        self._files = self._read_rows(footers)
+        files = self._describe_files(self.job)
+        self._files = self._read_rows(files)
         current = current_rows(list(self._files.values()))
         counts = {name: int(kept.sum()) for name, kept in sorted(current.items()) if kept.any()}
         with self.reporting("cannot be settled"):
@@ -128,7 +130,7 @@ class ParquetSink:
             yield
         except OSError as error:
             raise SinkError(
-                f"{self.shown} {what}: {error}; what was written before stays, a new run adds to it"
+                f"{self.place} {what}: {error}; what was written before stays, a new run adds to it"
             ) from None
 
     def _exists(self) -> bool:
@@ -139,40 +141,40 @@ class ParquetSink:
             found = self.filesystem.get_file_info(fs.FileSelector(self.path, allow_not_found=True))
         return sorted(info.base_name for info in found if info.is_file and info.base_name.endswith(".parquet"))
 
-    def _footers(self, job: JobFacts) -> dict[str, Footer]:
+    def _describe_files(self, job: JobFacts) -> dict[str, FileDescription]:
         """Read the metadata of all files; raises SinkError at the first that does not fit the job."""
         schema = file_schema(job, store_text=self.config.store_text)
 
-        def read(name: str) -> Footer:
+        def describe(name: str) -> FileDescription:
             try:
-                footer = read_footer(self.filesystem, f"{self.path}/{name}")
+                file = describe_file(self.filesystem, f"{self.path}/{name}")
             except (OSError, pa.ArrowInvalid) as error:
                 advice = "choose another path for this job"
                 if is_part_name(name):
                     advice = "delete it, and its rows will be embedded again"
-                raise SinkError(f"{self.shown}/{name} is damaged ({error}); {advice}") from None
-            self._fits(name, footer, job, schema)
-            return footer
+                raise SinkError(f"{self.place}/{name} is damaged ({error}); {advice}") from None
+            self._refuse_unless_fit(name, file, job, schema)
+            return file
 
         names = self._list()
-        return dict(zip(names, _side_by_side(read, names), strict=True))
+        return dict(zip(names, _side_by_side(describe, names), strict=True))
 
-    def _fits(self, name: str, footer: Footer, job: JobFacts, schema: pa.Schema) -> None:
+    def _refuse_unless_fit(self, name: str, file: FileDescription, job: JobFacts, schema: pa.Schema) -> None:
         advice = "choose another path for this job, or delete that folder"
-        if footer.facts is None:
-            raise SinkError(f"{self.shown}/{name} was not written by this tool; {advice}")
-        found = differences(footer.facts, job)
-        if not found and not schema.equals(footer.schema):
-            found = [f"its columns are {_columns(footer.schema)}, this job's are {_columns(schema)}"]
+        if file.provenance is None:
+            raise SinkError(f"{self.place}/{name} was not written by this tool; {advice}")
+        found = differences(file.provenance, job)
+        if not found and not schema.equals(file.schema):
+            found = [f"its columns are {_columns(file.schema)}, this job's are {_columns(schema)}"]
         if found:
-            raise SinkError(f"{self.shown} holds what another job made: {'; '.join(found)}. Now {advice}")
+            raise SinkError(f"{self.place} holds what another job made: {'; '.join(found)}. Now {advice}")
 
-    def _read_rows(self, footers: dict[str, Footer]) -> dict[str, FileRows]:
+    def _read_rows(self, files: dict[str, FileDescription]) -> dict[str, FileRows]:
         """Read the rows of files not read before; a name stands for its rows, so no file is read twice."""
-        fresh = [name for name in footers if name not in self._files]
-        rows = _side_by_side(lambda name: read_rows(self.filesystem, f"{self.path}/{name}", footers[name]), fresh)
+        fresh = [name for name in files if name not in self._files]
+        rows = _side_by_side(lambda name: read_rows(self.filesystem, f"{self.path}/{name}", files[name]), fresh)
         read = {**self._files, **dict(zip(fresh, rows, strict=True))}
-        return {name: read[name] for name in footers}
+        return {name: read[name] for name in files}
 
     def _keep(self, name: str, kept: npt.NDArray[np.bool_]) -> None:
         """Write a file anew with only some of its rows, or delete it where none are left."""
@@ -181,13 +183,13 @@ class ParquetSink:
             self.filesystem.delete_file(path)
             return
         table = pq.read_table(path, filesystem=self.filesystem, partitioning=None)
-        facts = table.schema.metadata[METADATA_KEY]
-        data = encode_with(table.filter(pa.array(kept)), facts, self.config.compression_level)
+        provenance = table.schema.metadata[METADATA_KEY]
+        data = encode_with(table.filter(pa.array(kept)), provenance, self.config.compression_level)
         write_file(self.filesystem, path, data)
 
     def _write_manifest(self, job: JobFacts, counts: dict[str, int]) -> None:
         schema = file_schema(job, store_text=self.config.store_text)
-        manifest = {**describe(job), "schema": _columns(schema), "points": sum(counts.values()), "files": counts}
+        manifest = {**provenance_of(job), "schema": _columns(schema), "points": sum(counts.values()), "files": counts}
         text = json.dumps(manifest, indent=2)
         write_file(self.filesystem, f"{self.path}/{MANIFEST}", pa.py_buffer(text.encode()))
         write_file(self.filesystem, f"{self.path}/{SUCCESS}", pa.py_buffer(b""))
@@ -226,7 +228,7 @@ class ParquetWriter:
         return WriteResult(written=table.num_rows)
 
     def close(self) -> None:
-        """See SinkWriter."""
+        """Do nothing: each file is closed when it is written."""
 
     def _in_index(self, keys: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
         if not len(self._index):

@@ -9,13 +9,14 @@ import portalocker
 from portalocker.exceptions import LockException
 from pydantic import SecretStr
 from qdrant_client import QdrantClient
-from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_delay, wait_exponential
 
-from pipelines.config.sinks import QdrantSinkConfig
+from embedders.retrying import Patience, retry
 from pipelines.errors import SinkError
-from pipelines.filesystem import without_credentials
+from pipelines.sinks.qdrant.config import QdrantSinkConfig
 
 LOCK_SECONDS = 30.0  # a killed run's process may hold the folder a little longer
+# What a locked folder raises: the look at its lock, and the engine itself.
+_LOCKED = (LockException, RuntimeError)
 
 
 def api_key(config: QdrantSinkConfig) -> SecretStr | None:
@@ -43,21 +44,15 @@ def open_client(config: QdrantSinkConfig, key: SecretStr | None = None) -> Qdran
             check_compatibility=False,
         )
     except ValueError as error:
-        raise SinkError(
-            f"sink.url {without_credentials(config.url or '')} is no address of a server: {error}"
-        ) from None
+        raise SinkError(f"sink.url {config.address} is no address of a server: {error}") from None
 
 
 def open_folder(path: str, lock_seconds: float = LOCK_SECONDS) -> QdrantClient:
     """Open the embedded engine; waits for another process's lock, then raises SinkError."""
-    patient = Retrying(
-        retry=retry_if_exception_type((RuntimeError, LockException)),
-        wait=wait_exponential(0.2, max=2),
-        stop=stop_after_delay(lock_seconds),
-    )
+    patience = Patience(lock_seconds, first_pause=0.2, longest_pause=2)
     try:
-        return patient(lambda: _open_free(path))
-    except RetryError:
+        return retry(lambda: _open_free(path), patience, passing=lambda error: isinstance(error, _LOCKED))
+    except _LOCKED:
         advice = "end the process that has it open, or use a Qdrant server"
         raise SinkError(f"{path}: another process has this Qdrant folder open ({lock_seconds:g} s); {advice}") from None
     except Exception as error:

@@ -3,48 +3,41 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-import pyarrow as pa
 from qdrant_client import QdrantClient, models
 
-from embedders.arrow import number_type
-from embedders.base import VectorSpec
-from pipelines.config.sinks import QdrantSinkConfig
+from embedders.retrying import Patience, retry
 from pipelines.errors import SinkError
 from pipelines.sinks.base import JobFacts
-from pipelines.sinks.made_by import describe, differences
+from pipelines.sinks.provenance import differences, provenance_of
+from pipelines.sinks.qdrant.config import QdrantSinkConfig
+from pipelines.sinks.qdrant.description import DEFERRED, FILLING, PROVENANCE, STATE, held_provenance
 from pipelines.sinks.qdrant.points import OURS
 from pipelines.sinks.qdrant.retry import call
+from pipelines.sinks.qdrant.vectors import dense_params, quantization, sparse_params, vector_differences
 
 log = logging.getLogger(__name__)
 
-FACTS, DEFERRED = "fleetembed", "fleetembed_deferred_indexing_threshold"
-# Whether what a job set out to write is all there, in the collection's metadata.
-STATE, FILLING, COMPLETE = "fleetembed_state", "filling", "complete"
 DEFAULT_INDEXING_THRESHOLD = 10_000  # kilobytes; the server's own default
 ADMIN_SECONDS = 15.0  # a wrong address shall not cost `retry_seconds`
 INDEX_WAIT_SECONDS = 600.0
 T = TypeVar("T")
 
-_DISTANCES = {
-    "cosine": models.Distance.COSINE,
-    "dot": models.Distance.DOT,
-    "euclid": models.Distance.EUCLID,
-    "manhattan": models.Distance.MANHATTAN,
-}
+
+class _NotGreenError(Exception):
+    """The server is still indexing; the message is the collection's status."""
 
 
 class Collection:
     """One collection as the driver sees it. Methods raise SinkError when the server refuses or stays away."""
 
-    def __init__(self, client: QdrantClient, config: QdrantSinkConfig, place: str) -> None:
+    def __init__(self, client: QdrantClient, config: QdrantSinkConfig) -> None:
         self.client = client
         self.config = config
         self.name = config.collection
-        self.place = place
+        self.title = config.title
 
     def info(self) -> models.CollectionInfo | None:
         """Read the collection's state, or None where there is none of that name."""
@@ -62,10 +55,10 @@ class Collection:
 
     def refuse_unless_fit(self, info: models.CollectionInfo, job: JobFacts) -> None:
         """Raise SinkError, naming the differences, where the collection's vectors or points are not this job's."""
-        advice = f"choose another collection for this job, or delete {self.place}"
+        advice = f"choose another collection for this job, or delete {self.title}"
         found = vector_differences(info, job)
         if found:
-            raise SinkError(f"{self.place} does not fit: {'; '.join(found)}. Now {advice}")
+            raise SinkError(f"{self.title} does not fit: {'; '.join(found)}. Now {advice}")
         stranger = self._point_without(job.fingerprint)
         if stranger is None:
             return
@@ -73,22 +66,21 @@ class Collection:
         if not isinstance(made, dict):
             what = f"point {stranger.id} was not made by this tool"
         else:
-            facts: dict[str, Any] = (info.config.metadata or {}).get(FACTS) or {}
-            same = facts.get("fingerprint") == made.get("fingerprint")
-            unlike = differences(facts, job) if same else ["other models, settings or chunking made its vectors"]
+            held = held_provenance(info)
+            same = held.get("fingerprint") == made.get("fingerprint")
+            unlike = differences(held, job) if same else ["other models, settings or chunking made its vectors"]
             what = f"it holds what another job made: {'; '.join(unlike)}"
-        raise SinkError(f"{self.place} cannot be added to: {what}. Now {advice}")
+        raise SinkError(f"{self.title} cannot be added to: {what}. Now {advice}")
 
-    def held_facts(self, info: models.CollectionInfo) -> dict[str, Any] | None:
-        """Read what the job that filled it wrote down, which is empty on a server without metadata.
+    def provenance(self, info: models.CollectionInfo) -> dict[str, Any] | None:
+        """Read what made its vectors, which is empty on a server without metadata.
 
         None where no job of this tool has points in it.
         """
         found = self._scroll_one(None, "looking for points")
         if not found or not isinstance((found[0].payload or {}).get(OURS), dict):
             return None
-        facts: dict[str, Any] = (info.config.metadata or {}).get(FACTS) or {}
-        return facts
+        return held_provenance(info)
 
     def create(self, job: JobFacts) -> None:
         """Create the collection with its vectors and settings."""
@@ -104,17 +96,17 @@ class Collection:
                 replication_factor=config.replication_factor,
                 on_disk_payload=config.on_disk_payload,
                 quantization_config=quantization(config),
-                metadata={FACTS: describe(job)},
+                metadata={PROVENANCE: provenance_of(job)},
             ),
             "creating the collection",
         )
 
     def settle_for(self, job: JobFacts, known: Mapping[str, Any]) -> None:
-        """Write the job's facts, and make the payload indexes not yet ``known``, before the upload.
+        """Write down what makes the vectors, and make the payload indexes not yet ``known``, before the upload.
 
         An HNSW graph has the links that filtered search needs only if the index was there when it was built.
         """
-        self.remember({FACTS: describe(job), STATE: FILLING})
+        self.remember({PROVENANCE: provenance_of(job), STATE: FILLING})
         if self.config.path is not None:
             return  # the embedded engine has no payload indexes
         wanted: dict[str, Any] = {f"{OURS}.fingerprint": "keyword"}
@@ -146,7 +138,7 @@ class Collection:
         """
         metadata = info.config.metadata or {}
         threshold = threshold or metadata.get(DEFERRED)
-        if threshold is None and FACTS not in metadata and info.config.optimizer_config.indexing_threshold == 0:
+        if threshold is None and PROVENANCE not in metadata and info.config.optimizer_config.indexing_threshold == 0:
             threshold = DEFAULT_INDEXING_THRESHOLD
         if threshold is None:
             return False
@@ -155,21 +147,25 @@ class Collection:
         return True
 
     def wait_until_indexed(self, limit: float = INDEX_WAIT_SECONDS) -> str:
-        """Wait until the collection is green, so long at most; returns its status."""
-        deadline, pause = time.monotonic() + limit, 0.1
-        while True:
-            info = self._read()
-            if info.status == models.CollectionStatus.GREEN or time.monotonic() + pause > deadline:
-                break
-            time.sleep(pause)
-            pause = min(2 * pause, 5.0)
-        if info.status != models.CollectionStatus.GREEN:
-            log.warning("%s: still %s after %g s; the server goes on indexing", self.place, info.status.value, limit)
-        return str(info.status.value)
+        """Wait until the collection is green, so many seconds at most; returns its status."""
+        patience = Patience(limit, first_pause=0.1, longest_pause=5)
+        try:
+            return retry(self._green, patience, passing=lambda error: isinstance(error, _NotGreenError))
+        except _NotGreenError as still:
+            log.warning("%s: still %s after %g s; the server goes on indexing", self.title, still, limit)
+            return str(still)
 
-    def remember(self, facts: dict[str, Any]) -> None:
-        """Merge facts into the collection's metadata; servers without metadata ignore them."""
-        self._ask(lambda: self.client.update_collection(self.name, metadata=facts), "writing the collection's metadata")
+    def remember(self, entries: dict[str, Any]) -> None:
+        """Merge entries into the collection's metadata; servers without metadata ignore them."""
+        self._ask(
+            lambda: self.client.update_collection(self.name, metadata=entries), "writing the collection's metadata"
+        )
+
+    def _green(self) -> str:
+        status = self._read().status
+        if status != models.CollectionStatus.GREEN:
+            raise _NotGreenError(status.value)
+        return str(status.value)
 
     def _read(self) -> models.CollectionInfo:
         return self._ask(lambda: self.client.get_collection(self.name), "reading the collection")
@@ -196,77 +192,4 @@ class Collection:
         return found
 
     def _ask(self, request: Callable[[], T], doing: str) -> T:
-        return call(request, what=f"{self.place}: {doing}", seconds=min(ADMIN_SECONDS, self.config.retry_seconds))
-
-
-def dense_params(name: str, job: JobFacts, config: QdrantSinkConfig) -> models.VectorParams:
-    """Say how a dense vector or multivector is stored.
-
-    A multivector beside a dense vector is there to rescore what that one found: it gets no HNSW graph (m=0).
-    """
-    spec = job.vectors[name]
-    multi = spec.kind == "multivector"
-    rescores = multi and any(other.kind == "dense" for other in job.vectors.values())
-    return models.VectorParams(
-        size=spec.dim or 0,
-        distance=_DISTANCES[spec.distance],
-        on_disk=config.on_disk,
-        datatype=models.Datatype.FLOAT16 if number_type(spec.arrow_type) == pa.float16() else None,
-        multivector_config=(
-            models.MultiVectorConfig(comparator=models.MultiVectorComparator.MAX_SIM) if multi else None
-        ),
-        hnsw_config=models.HnswConfigDiff(m=0) if rescores else None,
-    )
-
-
-def sparse_params(spec: VectorSpec) -> models.SparseVectorParams:
-    """Say how a sparse vector is stored."""
-    return models.SparseVectorParams(modifier=models.Modifier.IDF if spec.idf else None)
-
-
-def quantization(config: QdrantSinkConfig) -> Any:
-    """Build the quantization settings; the quantized vectors are kept in memory, as their use is speed."""
-    if config.quantization == "scalar":
-        scalar = models.ScalarQuantizationConfig(type=models.ScalarType.INT8, quantile=0.99, always_ram=True)
-        return models.ScalarQuantization(scalar=scalar)
-    if config.quantization == "binary":
-        return models.BinaryQuantization(binary=models.BinaryQuantizationConfig(always_ram=True))
-    if config.quantization == "product":
-        product = models.ProductQuantizationConfig(compression=models.CompressionRatio.X16, always_ram=True)
-        return models.ProductQuantization(product=product)
-    return None
-
-
-def vector_differences(info: models.CollectionInfo, job: JobFacts) -> list[str]:
-    """Name how a collection's vectors differ from those the job makes; empty where they agree."""
-    params = info.config.params
-    dense = params.vectors if isinstance(params.vectors, dict) else {"": params.vectors} if params.vectors else {}
-    there = {name: _dense_facts(vector) for name, vector in dense.items()}
-    there |= {name: _sparse_facts(vector) for name, vector in (params.sparse_vectors or {}).items()}
-    wanted = {name: _spec_facts(spec) for name, spec in job.vectors.items()}
-    found = [f"it lacks the vector {name!r}, which this job makes" for name in wanted if name not in there]
-    for name in there:
-        if name not in wanted:
-            shown = f"the vector {name!r}" if name else "an unnamed vector"
-            found.append(f"it has {shown}, which this job does not make")
-    for name in wanted.keys() & there.keys():
-        for fact in wanted[name]:
-            if there[name].get(fact) != wanted[name][fact]:
-                found.append(f"vector {name!r} has {fact} {there[name].get(fact)}, this job's has {wanted[name][fact]}")
-    return found
-
-
-def _dense_facts(params: models.VectorParams) -> dict[str, Any]:
-    kind = "multivector" if params.multivector_config else "dense"
-    return {"kind": kind, "dim": params.size, "distance": params.distance.value.lower()}
-
-
-def _sparse_facts(params: models.SparseVectorParams) -> dict[str, Any]:
-    modifier = None if params.modifier in (None, models.Modifier.NONE) else params.modifier.value
-    return {"kind": "sparse", "modifier": modifier}
-
-
-def _spec_facts(spec: VectorSpec) -> dict[str, Any]:
-    if spec.kind == "sparse":
-        return {"kind": "sparse", "modifier": "idf" if spec.idf else None}
-    return {"kind": spec.kind, "dim": spec.dim, "distance": spec.distance}
+        return call(request, what=f"{self.title}: {doing}", seconds=min(ADMIN_SECONDS, self.config.retry_seconds))

@@ -20,10 +20,10 @@ import pyarrow as pa
 from qdrant_client import QdrantClient
 
 from embedders.errors import FleetembedError
-from pipelines.config.sinks import QdrantSinkConfig
 from pipelines.errors import SinkError
 from pipelines.sinks.base import JobFacts, WriteResult
 from pipelines.sinks.qdrant.client import LOCK_SECONDS, open_folder
+from pipelines.sinks.qdrant.config import QdrantSinkConfig
 from pipelines.sinks.qdrant.sink import QdrantSink
 from pipelines.sinks.ray_context import running_ray
 
@@ -45,9 +45,9 @@ class FolderHost:
         """See ``QdrantSink.check``."""
         return QdrantSink(config, self._opened()).check(job)
 
-    def held_facts(self, config: QdrantSinkConfig) -> dict[str, Any] | None:
-        """See ``QdrantSink.held_facts``."""
-        return QdrantSink(config, self._opened()).held_facts()
+    def provenance(self, config: QdrantSinkConfig) -> dict[str, Any] | None:
+        """See ``QdrantSink.provenance``."""
+        return QdrantSink(config, self._opened()).provenance()
 
     def open(self, config: QdrantSinkConfig, job: JobFacts) -> None:
         """See ``QdrantSink.open``."""
@@ -127,13 +127,13 @@ class FolderSink:
         finally:
             host.close()
 
-    def held_facts(self) -> dict[str, Any] | None:
+    def provenance(self) -> dict[str, Any] | None:
         """Read what the job that filled the collection wrote into its metadata; see Sink."""
         if not Path(self.path, "meta.json").exists():
             return None
         host = FolderHost(self.path)
         try:
-            return host.held_facts(self.config)
+            return host.provenance(self.config)
         finally:
             host.close()
 
@@ -197,7 +197,7 @@ class FolderWriter:
         return result
 
     def close(self) -> None:
-        """See SinkWriter."""
+        """Leave the host as it is: ``FolderSink.finish`` ends it."""
 
 
 def start_host(path: str) -> Any:

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+from more_itertools import constrained_batches
 from qdrant_client import models
 
 from embedders.arrow import dense_matrix
@@ -75,15 +76,10 @@ def payload(row: dict[str, Any], job: JobFacts, *, store_text: bool) -> dict[str
 
 def batches(table: pa.Table, job: JobFacts, *, points: int, megabytes: float, store_text: bool) -> Iterator[Points]:
     """Cut a table into batches of at most so many points and, about, megabytes; a larger row goes alone."""
-    sizes = _sizes(table, job, store_text=store_text)
-    start, limit = 0, megabytes * 1e6
-    ends = np.cumsum(sizes)
-    while start < table.num_rows:
-        used = ends[start - 1] if start else 0
-        fit = int(np.searchsorted(ends, used + limit, side="right"))
-        stop = min(max(fit, start + 1), start + points, table.num_rows)
-        yield _points(table.slice(start, stop - start), start, job, store_text=store_text)
-        start = stop
+    sizes: list[int] = _sizes(table, job, store_text=store_text).tolist()
+    limit = max(1, int(megabytes * 1e6))
+    for rows in constrained_batches(range(len(sizes)), limit, points, get_len=sizes.__getitem__, strict=False):
+        yield _points(table.slice(rows[0], len(rows)), rows[0], job, store_text=store_text)
 
 
 def vector_lists(column: pa.ChunkedArray, spec: VectorSpec) -> list[Any]:
@@ -114,9 +110,9 @@ def _points(table: pa.Table, first: int, job: JobFacts, *, store_text: bool) -> 
     return Points(first, ids, table["content_hash"].to_pylist(), vectors, payloads)
 
 
-def _sizes(table: pa.Table, job: JobFacts, *, store_text: bool) -> npt.NDArray[np.float64]:
+def _sizes(table: pa.Table, job: JobFacts, *, store_text: bool) -> npt.NDArray[np.int64]:
     """Estimate each row's bytes in a JSON request."""
-    sizes = np.full(table.num_rows, float(POINT_BYTES))
+    sizes = np.full(table.num_rows, POINT_BYTES)
     for name in ("payload", "text") if store_text else ("payload",):
         sizes += pc.binary_length(table[name]).fill_null(0).to_numpy()
     for name, spec in job.vectors.items():

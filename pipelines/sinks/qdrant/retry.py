@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,11 +11,10 @@ from typing import Literal, TypeVar
 import grpc  # type: ignore[import-untyped]
 from qdrant_client.common.client_exceptions import QdrantException, ResourceExhaustedResponse
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
-from tenacity import RetryCallState, Retrying, retry_if_exception, stop_before_delay
 
+from embedders.retrying import Patience, retry
 from pipelines.errors import SinkError
 
-FIRST_WAIT, LONGEST_WAIT = 0.25, 20.0
 _FINAL_STATUS = {
     401: "the API key is missing or wrong",
     403: "the API key does not permit this",
@@ -83,7 +81,7 @@ def call(
     on_retry: Callable[[], None] = lambda: None,
     comfort: str = "; points acknowledged before stay, and a new run goes on from there",
 ) -> T:
-    """Make a request until it succeeds, waiting longer each time, for ``seconds`` in all.
+    """Make a request until it succeeds, with pauses that grow or that the server asks for, for ``seconds`` in all.
 
     A refused request that carries ``points`` raises RequestRefusedError: the caller sends its parts. Other refusals,
     final failures and the end of patience raise SinkError, whose message ends in ``comfort``.
@@ -93,15 +91,12 @@ def call(
         failure = classify(error)
         return failure is not None and (failure.kind == "passing" or (failure.kind == "throttled" and points < 2))
 
-    retrying = Retrying(
-        retry=retry_if_exception(passing),
-        wait=_wait,
-        stop=stop_before_delay(seconds),
-        before_sleep=lambda _state: on_retry(),
-        reraise=True,
-    )
+    def asked_pause(error: BaseException) -> float | None:
+        failure = classify(error)
+        return failure.retry_after if failure is not None else None
+
     try:
-        return retrying(request)
+        return retry(request, Patience(seconds), passing=passing, asked_pause=asked_pause, on_retry=on_retry)
     except Exception as error:
         failure = classify(error)
         if failure is None:
@@ -110,15 +105,6 @@ def call(
             raise RequestRefusedError(failure.message) from None
         patience = f" (tried for up to {seconds:g} s)" if passing(error) else ""
         raise SinkError(f"{what} failed{patience}: {failure.message}{comfort}") from None
-
-
-def _wait(state: RetryCallState) -> float:
-    error = state.outcome.exception() if state.outcome else None
-    failure = classify(error) if error else None
-    if failure and failure.retry_after is not None:
-        return failure.retry_after + random.uniform(0, FIRST_WAIT)
-    backoff: float = min(LONGEST_WAIT, FIRST_WAIT * 2 ** (state.attempt_number - 1))
-    return backoff * random.uniform(0.5, 1.5)
 
 
 def _of_status(status: int, message: str) -> Failure:

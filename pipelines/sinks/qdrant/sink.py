@@ -12,26 +12,22 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+from more_itertools import chunked
 from pydantic import SecretStr
 from qdrant_client import QdrantClient, models
 
-from pipelines.config.sinks import QdrantSinkConfig
 from pipelines.errors import SinkError
-from pipelines.filesystem import without_credentials
 from pipelines.rows import RowError
 from pipelines.sinks.base import JobFacts, WriteResult
 from pipelines.sinks.qdrant.client import api_key, open_client
-from pipelines.sinks.qdrant.collection import COMPLETE, STATE, Collection
+from pipelines.sinks.qdrant.collection import Collection
+from pipelines.sinks.qdrant.config import QdrantSinkConfig
+from pipelines.sinks.qdrant.description import COMPLETE, STATE
 from pipelines.sinks.qdrant.points import OURS, Points, batches, to_point_id
 from pipelines.sinks.qdrant.retry import NotAppliedError, RequestRefusedError, call
 
 RETRIEVE_POINTS = 1000
 T = TypeVar("T")
-
-
-def place(config: QdrantSinkConfig) -> str:
-    """Name a collection and where it is, for people."""
-    return f"Qdrant collection {config.collection!r} at {without_credentials(config.url or config.path or '')}"
 
 
 class QdrantSink:
@@ -44,7 +40,7 @@ class QdrantSink:
     def __init__(self, config: QdrantSinkConfig, client: QdrantClient | None = None) -> None:
         self.config = config
         self.workers = config.writers
-        self.name = f"qdrant:{without_credentials(config.url or config.path or '')}/{config.collection}"
+        self.name = f"qdrant:{config.address}/{config.collection}"
         self.job: JobFacts | None = None
         self._client = client
         self._key: SecretStr | None = None
@@ -60,11 +56,11 @@ class QdrantSink:
             collection.refuse_unless_fit(info, job)
             return {"exists": True, "points": collection.count()}
 
-    def held_facts(self) -> dict[str, Any] | None:
+    def provenance(self) -> dict[str, Any] | None:
         """Read what the job that filled the collection wrote into its metadata; see Sink."""
         with self._collection() as collection:
             info = collection.info()
-            return None if info is None else collection.held_facts(info)
+            return None if info is None else collection.provenance(info)
 
     def open(self, job: JobFacts) -> None:
         """Create the collection, or check the one there and undo what a killed load left switched off."""
@@ -88,7 +84,7 @@ class QdrantSink:
         if self.job is None:
             raise RuntimeError("open() the sink before connect()")
         client = self._client or self._connect_client()
-        return QdrantWriter(client, self.config, self.job, was_empty=self._was_empty)
+        return QdrantWriter(client, self.config, self.job, was_empty=self._was_empty, borrowed=client is self._client)
 
     def finish(self, *, completed: bool) -> dict[str, Any]:
         """Switch indexing on again, wait for it where the load put it off, and count the points.
@@ -119,7 +115,7 @@ class QdrantSink:
     def _collection(self) -> Iterator[Collection]:
         client = self._client or self._connect_client()
         try:
-            yield Collection(client, self.config, place(self.config))
+            yield Collection(client, self.config)
         finally:
             if client is not self._client:
                 client.close()
@@ -130,10 +126,22 @@ class QdrantSink:
 
 
 class QdrantWriter:
-    """One worker's connection: asks which points are held, and upserts until each is acknowledged as applied."""
+    """One worker's connection: asks which points are held, and upserts until each is acknowledged as applied.
 
-    def __init__(self, client: QdrantClient, config: QdrantSinkConfig, job: JobFacts, *, was_empty: bool) -> None:
+    ``borrowed`` tells that another closes the client.
+    """
+
+    def __init__(
+        self,
+        client: QdrantClient,
+        config: QdrantSinkConfig,
+        job: JobFacts,
+        *,
+        was_empty: bool,
+        borrowed: bool = False,
+    ) -> None:
         self._client = client
+        self._borrowed = borrowed
         self._config = config
         self._job = job
         self._was_empty = was_empty
@@ -159,8 +167,9 @@ class QdrantWriter:
         return result
 
     def close(self) -> None:
-        """See SinkWriter."""
-        self._client.close()
+        """Close the connections to the server."""
+        if not self._borrowed:
+            self._client.close()
 
     def _send(self, points: Points, result: WriteResult) -> None:
         """Upsert points, or where the server refuses them their halves, down to the point it refuses alone."""
@@ -182,8 +191,8 @@ class QdrantWriter:
 
     def _held(self, ids: Sequence[int | str | uuid.UUID], content_hashes: Sequence[str]) -> npt.NDArray[np.bool_]:
         there: dict[Any, dict[str, Any]] = {}
-        for start in range(0, len(ids), RETRIEVE_POINTS):
-            for record in self._retrieve(ids[start : start + RETRIEVE_POINTS]):
+        for some in chunked(ids, RETRIEVE_POINTS):
+            for record in self._retrieve(some):
                 there[record.id] = (record.payload or {}).get(OURS) or {}
         wanted = self._job.fingerprint
         marks = [
@@ -194,10 +203,9 @@ class QdrantWriter:
         ]
         return np.array(marks, np.bool_)
 
-    def _retrieve(self, ids: Sequence[int | str | uuid.UUID]) -> list[models.Record]:
-        collection, asked = self._config.collection, list(ids)
+    def _retrieve(self, ids: list[int | str | uuid.UUID]) -> list[models.Record]:
         return self._call(
-            lambda: self._client.retrieve(collection, asked, with_payload=[OURS], with_vectors=False),
+            lambda: self._client.retrieve(self._config.collection, ids, with_payload=[OURS], with_vectors=False),
             f"asking for {len(ids)} points",
         )
 
@@ -219,7 +227,7 @@ class QdrantWriter:
     def _call(self, request: Callable[[], T], doing: str, *, points: int = 0) -> T:
         return call(
             request,
-            what=f"{place(self._config)}: {doing}",
+            what=f"{self._config.title}: {doing}",
             seconds=self._config.retry_seconds,
             points=points,
             on_retry=self._count_retry,

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 
 from pipelines.config.file import load_config
 from pipelines.config.job import JobConfig
+from pipelines.config.sinks import SINKS
 from pipelines.errors import ConfigError
 from pipelines.identity import fingerprint
 
@@ -69,9 +71,8 @@ def test_what_an_embedding_is_called_is_free_of_the_images_column() -> None:
 
 
 def test_every_wrong_key_is_named_at_once() -> None:
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(ConfigError, match=r"(?s)extra: unknown key.*more: unknown key"):
         load_config(job(extra=1, more=2))
-    assert "extra" in str(caught.value) and "more" in str(caught.value)
 
 
 def test_set_overrides_nested_keys_and_list_items() -> None:
@@ -92,9 +93,8 @@ def test_a_malformed_override_is_refused(override: str) -> None:
 
 def test_a_key_in_the_configuration_is_refused_and_not_repeated() -> None:
     sink = {"type": "qdrant", "collection": "c", "url": "http://127.0.0.1:1", "api_key": "s3cr3t"}
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(ConfigError, match=r"sink\.0: a key must not stand in .*QDRANT_API_KEY") as caught:
         load_config(job(sink=sink))
-    assert "QDRANT_API_KEY" in str(caught.value)
     assert "s3cr3t" not in str(caught.value)
 
 
@@ -149,5 +149,6 @@ def test_where_the_chunkings_tokenizer_lies_is_not_in_the_fingerprint() -> None:
 
 
 def test_the_schema_can_be_printed_for_editors() -> None:
-    schema = JobConfig.model_json_schema()
+    schema = json.loads(json.dumps(JobConfig.model_json_schema()))
     assert {"source", "embeddings", "sink"} <= set(schema["properties"])
+    assert set(schema["properties"]["sink"]["items"]["discriminator"]["mapping"]) == set(SINKS)

@@ -32,7 +32,7 @@ from pipelines.embed.checked import JobEmbedders
 from pipelines.errors import ConfigError, SinkError
 from pipelines.identity import identify
 from pipelines.rows import CHUNK_SCHEMA
-from pipelines.sinks import make_sink
+from pipelines.sinks.factory import make_sink
 from pipelines.sources import find_duplicates, plan_source, scan_split
 from tests.model_fixtures import write_tokenizer
 from tests.qdrant_server import QdrantTestServer

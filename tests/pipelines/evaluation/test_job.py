@@ -9,9 +9,9 @@ import pytest
 
 from pipelines.config.file import load_config
 from pipelines.config.job import JobConfig
-from pipelines.config.sinks import QdrantSinkConfig
 from pipelines.errors import ConfigError, SourceError
 from pipelines.evaluation.job import make_job
+from pipelines.sinks.qdrant.config import QdrantSinkConfig
 
 BM25 = {"name": "bm25", "model": "Qdrant/bm25"}
 GONE = {"name": "dense", "model": "sentence-transformers/all-MiniLM-L6-v2", "path": "/nowhere/minilm"}

@@ -18,7 +18,7 @@ from pipelines.run.local_engine import LocalEngine
 from pipelines.run.scan import scan
 from pipelines.run.stage import Stage
 from pipelines.run.stages import job_stages
-from pipelines.sinks import make_sink
+from pipelines.sinks.factory import make_sink
 from pipelines.sources import SourcePlan, Split, plan_source
 
 BM25 = {"name": "bm25", "model": "Qdrant/bm25"}

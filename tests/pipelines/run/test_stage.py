@@ -12,7 +12,7 @@ from pipelines.run.placement import place_in_one_process
 from pipelines.run.stage import Resources, Work, check_columns, fuse, open_stages
 from pipelines.run.stages import job_stages
 from pipelines.run.tally import Tally
-from pipelines.sinks import make_sink
+from pipelines.sinks.factory import make_sink
 
 
 @dataclass(frozen=True)

@@ -11,15 +11,15 @@ import pyarrow.parquet as pq
 from embedders.arrow import dense_array, dense_type
 from embedders.base import VectorSpec
 from pipelines.config.embeddings import EmbeddingConfig
-from pipelines.config.sinks import ParquetSinkConfig
 from pipelines.identity import identify
 from pipelines.rows import CHUNK_SCHEMA, IMAGE_COLUMN, RowError, add_errors
 from pipelines.run.placement import Pool
 from pipelines.run.stage import Resources, Stage
 from pipelines.run.stages import EmbedStage, SkipStage, WriteStage, document_shares
 from pipelines.run.tally import Tally
-from pipelines.sinks import make_sink
 from pipelines.sinks.base import JobFacts
+from pipelines.sinks.factory import make_sink
+from pipelines.sinks.parquet.config import ParquetSinkConfig
 
 DENSE = VectorSpec("dense", dense_type(2), dim=2)
 

@@ -18,7 +18,7 @@ from pipelines.embed.checked import checked_embedder, job_facts
 from pipelines.identity import identify
 from pipelines.rows import CHUNK_SCHEMA
 from pipelines.search import Searcher
-from pipelines.sinks import make_sink
+from pipelines.sinks.factory import make_sink
 
 DOCUMENTS: list[dict[str, Any]] = [
     {"id": "python", "text": "Pythons are large snakes that squeeze their prey.", "year": 2001, "lang": "en"},

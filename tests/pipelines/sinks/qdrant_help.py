@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import Any
 
 import pyarrow as pa
 from qdrant_client import QdrantClient
 
-from pipelines.config.sinks import QdrantSinkConfig
-from pipelines.sinks import make_sink
 from pipelines.sinks.base import JobFacts, Sink, WriteResult
+from pipelines.sinks.factory import make_sink
+from pipelines.sinks.qdrant.config import QdrantSinkConfig
+from tests.pipelines.sinks import rows
 
 NAME = "books"
 
@@ -30,12 +32,25 @@ def run(facts: JobFacts, *tables: pa.Table, completed: bool = True, **options: A
     """One run that writes all it is given; returns the figures."""
     sink = opened(facts, **options)
     try:
-        for table in tables:
-            result = sink.connect().write(table)
-            assert result == WriteResult(written=table.num_rows, retries=result.retries)
+        with closing(sink.connect()) as writer:
+            for table in tables:
+                result = writer.write(table)
+                assert result == WriteResult(written=table.num_rows, retries=result.retries)
     finally:
         figures = sink.finish(completed=completed)
     return figures
+
+
+def write(sink: Sink, table: pa.Table) -> WriteResult:
+    """Write a table through a writer of its own."""
+    with closing(sink.connect()) as writer:
+        return writer.write(table)
+
+
+def held(sink: Sink, table: pa.Table) -> list[bool]:
+    """Ask for the rows of a table through a writer of its own."""
+    with closing(sink.connect()) as writer:
+        return rows.held(writer, table)
 
 
 def points(client: QdrantClient, *, vectors: bool = False) -> dict[Any, Any]:

@@ -13,11 +13,11 @@ from qdrant_client import QdrantClient, models
 from embedders.arrow import SPARSE_TYPE, dense_type, multivector_type
 from embedders.base import VectorSpec
 from pipelines.config.search import SearchConfig
-from pipelines.config.sinks import QdrantSinkConfig
 from pipelines.evaluation.engines.edge import EdgeCopy, Original
 from pipelines.evaluation.measure import in_order
 from pipelines.search.hits import Hit
 from pipelines.search.request import build_request
+from pipelines.sinks.qdrant.config import QdrantSinkConfig
 
 pytest.importorskip("qdrant_edge", reason="needs qdrant-edge-py, which has no wheel for this platform")
 

@@ -10,7 +10,7 @@ import pyarrow.dataset as ds
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipelines.config.sinks import ParquetSinkConfig
+from pipelines.sinks.parquet.config import ParquetSinkConfig
 from pipelines.sinks.parquet.sink import ParquetSink
 from tests.pipelines.sinks import rows
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import pickle
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from embedders.base import VectorSpec
-from pipelines.config.sinks import ParquetSinkConfig
 from pipelines.errors import SinkError
-from pipelines.sinks import make_sink
+from pipelines.sinks.factory import make_sink
+from pipelines.sinks.parquet.config import ParquetSinkConfig
 from pipelines.sinks.parquet.sink import ParquetSink
 from tests.pipelines.sinks import rows
 
@@ -32,12 +33,12 @@ def run(path: Path, facts: Any, *tables: pa.Table, completed: bool = True) -> di
     """One run of a job: what is held is not written, as in the pipeline."""
     sink = sink_at(path)
     sink.open(facts)
-    writer = sink.connect()
-    for one in tables:
-        held = writer.held(one["id"].to_pylist(), one["content_hash"].to_pylist())
-        fresh = one.filter(pa.array(~held))
-        if fresh.num_rows:
-            assert writer.write(fresh).written == fresh.num_rows
+    with closing(sink.connect()) as writer:
+        for one in tables:
+            held = writer.held(one["id"].to_pylist(), one["content_hash"].to_pylist())
+            fresh = one.filter(pa.array(~held))
+            if fresh.num_rows:
+                assert writer.write(fresh).written == fresh.num_rows
     return sink.finish(completed=completed)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from contextlib import closing
 from typing import Any
 
 import pyarrow as pa
@@ -10,13 +11,15 @@ import pytest
 from qdrant_client import QdrantClient, models
 
 from pipelines.errors import SinkError
-from pipelines.sinks import make_sink
 from pipelines.sinks.qdrant.client import open_client
 from pipelines.sinks.qdrant.collection import DEFAULT_INDEXING_THRESHOLD, Collection
 from tests.pipelines.sinks import qdrant_help as qdrant
 from tests.pipelines.sinks import rows
 from tests.qdrant_server.faults import Fault
+from tests.qdrant_server.fixtures import SECRET_KEY
 from tests.qdrant_server.process import QdrantTestServer
+
+pytestmark = pytest.mark.server
 
 FACTS = rows.job()
 COUNT = 100
@@ -27,7 +30,7 @@ def write(server: QdrantTestServer, *faults: Fault, **options: Any) -> Any:
     sink = qdrant.opened(FACTS, url=server.url, batch_points=40, **options)
     server.clear()
     server.faults(faults)
-    result = sink.connect().write(rows.table(FACTS, rows.documents(COUNT)))
+    result = qdrant.write(sink, rows.table(FACTS, rows.documents(COUNT)))
     assert result.written == COUNT
     assert not result.rejected
     assert sink.finish(completed=True)["points"] == COUNT
@@ -83,7 +86,7 @@ def test_a_full_server_ends_the_run_at_once(qdrant_server: QdrantTestServer, kin
     qdrant_server.clear()
     qdrant_server.inject(Fault(kind, skip=1, times=None))
     with pytest.raises(SinkError, match=r"upserting 40 points failed: 50.*points acknowledged before stay") as caught:
-        sink.connect().write(rows.table(FACTS, rows.documents(COUNT)))
+        qdrant.write(sink, rows.table(FACTS, rows.documents(COUNT)))
     assert len(qdrant_server.requests("PUT", "/points")) == 2
     assert qdrant.NAME in str(caught.value)
     assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
@@ -95,11 +98,11 @@ def test_patience_ends_and_a_new_run_goes_on(qdrant_server: QdrantTestServer) ->
     qdrant_server.inject(Fault("503", skip=1, times=None))
     table = rows.table(FACTS, rows.documents(COUNT))
     with pytest.raises(SinkError, match=r"tried for up to 1 s\): 503 Shard temporarily unavailable"):
-        sink.connect().write(table)
+        qdrant.write(sink, table)
     sink.finish(completed=False)
     qdrant_server.clear()
     again = qdrant.opened(FACTS, url=qdrant_server.url)
-    assert rows.held(again.connect(), table) == [True] * 40 + [False] * 60
+    assert qdrant.held(again, table) == [True] * 40 + [False] * 60
 
 
 def test_one_row_that_the_server_refuses_goes_alone(qdrant_server: QdrantTestServer) -> None:
@@ -109,7 +112,7 @@ def test_one_row_that_the_server_refuses_goes_alone(qdrant_server: QdrantTestSer
     terms = [bad if row == 57 else entry for row, entry in enumerate(table["terms"].to_pylist())]
     table = table.set_column(table.num_columns - 1, "terms", [pa.array(terms, rows.SPARSE.arrow_type)])
     sink = qdrant.opened(facts, url=qdrant_server.url)
-    result = sink.connect().write(table)
+    result = qdrant.write(sink, table)
     assert list(result.rejected) == [57]
     assert "unique" in result.rejected[57].message
     assert result.written == COUNT - 1
@@ -123,9 +126,9 @@ def test_a_run_that_fails_at_deleting_old_chunks_has_not_written_the_new_ones(qd
     sink = qdrant.opened(facts, url=qdrant_server.url)
     qdrant_server.inject(Fault("507", method="POST", path_suffix="/points/delete"))
     with pytest.raises(SinkError, match="deleting chunks"):
-        sink.connect().write(short)
-    assert rows.held(sink.connect(), short) == [False, False]
-    assert sink.connect().write(short).written == 2
+        qdrant.write(sink, short)
+    assert qdrant.held(sink, short) == [False, False]
+    assert qdrant.write(sink, short).written == 2
     assert sink.finish(completed=True)["points"] == 2
 
 
@@ -133,7 +136,7 @@ def test_batches_keep_to_points_and_bytes(qdrant_server: QdrantTestServer) -> No
     documents = [(f"d{n}", "x" * (40_000 if n % 10 == 0 else 10), None) for n in range(COUNT)]
     sink = qdrant.opened(FACTS, url=qdrant_server.url, batch_points=64, batch_mb=0.1)
     qdrant_server.clear()
-    sink.connect().write(rows.table(FACTS, documents))
+    qdrant.write(sink, rows.table(FACTS, documents))
     requests = qdrant_server.requests("PUT", "/points")
     assert sum(request.points for request in requests) == COUNT
     assert max(request.bytes for request in requests) < 110_000
@@ -144,32 +147,25 @@ def test_a_deleted_collection_ends_the_run(qdrant_server: QdrantTestServer) -> N
     sink = qdrant.opened(FACTS, url=qdrant_server.url)
     qdrant_server.reset()
     with pytest.raises(SinkError, match="no such collection"):
-        sink.connect().write(rows.table(FACTS, rows.documents(3)))
+        qdrant.write(sink, rows.table(FACTS, rows.documents(3)))
     assert "error" in sink.finish(completed=False)
 
 
-def test_a_server_that_is_not_there_is_named_with_its_address() -> None:
-    with pytest.raises(SinkError, match=r"http://127\.0\.0\.1:9.*looking for the collection failed"):
-        make_sink(qdrant.config(url="http://user:hunter2@127.0.0.1:9", retry_seconds=1)).open(FACTS)
-
-
-def test_a_url_that_is_none_is_named() -> None:
-    with pytest.raises(SinkError, match=r"sink\.url ftp://host is no address"):
-        make_sink(qdrant.config(url="ftp://user:hunter2@host")).open(FACTS)
-
-
-def test_the_api_key_reaches_the_server_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
-    key = "s3cret-s3cret"
-    with QdrantTestServer(api_key=key) as server, pytest.warns(UserWarning, match="insecure"):
-        monkeypatch.setenv("VAULT_KEY", key)
-        sink = qdrant.opened(FACTS, url=server.url, api_key="${VAULT_KEY}")
-        writer = sink.connect()
-        assert writer.write(rows.table(FACTS, rows.documents(2))).written == 2
-        for thing in (sink, writer, sink.finish(completed=True), vars(sink), vars(writer)):
-            assert key not in repr(thing)
+def test_the_api_key_reaches_the_server_and_nothing_else(
+    guarded_qdrant_server: QdrantTestServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guarded_qdrant_server.reset()
+    url = guarded_qdrant_server.url
+    with pytest.warns(UserWarning, match="insecure"):
+        monkeypatch.setenv("VAULT_KEY", SECRET_KEY)
+        sink = qdrant.opened(FACTS, url=url, api_key="${VAULT_KEY}")
+        with closing(sink.connect()) as writer:
+            assert writer.write(rows.table(FACTS, rows.documents(2))).written == 2
+            for thing in (sink, writer, sink.finish(completed=True), vars(sink), vars(writer)):
+                assert SECRET_KEY not in repr(thing)
         monkeypatch.setenv("VAULT_KEY", "wrong-s3cret")
         with pytest.raises(SinkError, match=r"401.*API key is missing or wrong") as caught:
-            qdrant.opened(FACTS, url=server.url, api_key="${VAULT_KEY}")
+            qdrant.opened(FACTS, url=url, api_key="${VAULT_KEY}")
         assert "wrong-s3cret" not in str(caught.value)
 
 
@@ -198,7 +194,7 @@ def test_a_load_that_was_killed_is_undone_by_the_next_run(qdrant_server: QdrantT
     qdrant.run(FACTS, url=qdrant_server.url, bulk_load=False)
     before = threshold(qdrant_server)
     killed = qdrant.opened(FACTS, url=qdrant_server.url)
-    killed.connect().write(rows.table(FACTS, rows.documents(3)))
+    qdrant.write(killed, rows.table(FACTS, rows.documents(3)))
     assert threshold(qdrant_server) == 0
     qdrant.opened(FACTS, url=qdrant_server.url)
     assert threshold(qdrant_server) == before
@@ -211,9 +207,24 @@ def test_a_server_without_collection_metadata_gets_its_default_back(qdrant_serve
     client = open_client(config)
     info = client.get_collection(qdrant.NAME)
     info.config.metadata = None
-    assert Collection(client, config, "here").restore_indexing(info)
+    assert Collection(client, config).restore_indexing(info)
     client.close()
     assert threshold(qdrant_server) == DEFAULT_INDEXING_THRESHOLD
+
+
+def test_an_index_is_waited_for_as_long_as_there_is_patience(
+    qdrant_server: QdrantTestServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    qdrant.run(FACTS, rows.table(FACTS, rows.documents(COUNT)), url=qdrant_server.url)
+    with closing(QdrantClient(url=qdrant_server.url)) as client:
+        # COUNT points x 4 dimensions x 4 bytes are more than 1 kB
+        client.update_collection(qdrant.NAME, optimizers_config=models.OptimizersConfigDiff(indexing_threshold=1))
+        collection = Collection(client, qdrant.config(url=qdrant_server.url))
+        assert collection.wait_until_indexed(limit=0) == "yellow"
+        assert "still yellow after 0 s; the server goes on indexing" in caplog.text
+        caplog.clear()
+        assert collection.wait_until_indexed() == "green"
+        assert not caplog.records
 
 
 def test_bulk_load_can_be_forced_and_forbidden(qdrant_server: QdrantTestServer) -> None:

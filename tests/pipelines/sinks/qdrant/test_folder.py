@@ -16,7 +16,7 @@ import pytest
 from qdrant_client import QdrantClient
 
 from pipelines.errors import SinkError
-from pipelines.sinks import make_sink
+from pipelines.sinks.factory import make_sink
 from pipelines.sinks.qdrant.client import open_client, open_folder
 from pipelines.sinks.qdrant.folder import FolderSink
 from tests.pipelines.sinks import qdrant_help as qdrant
@@ -48,8 +48,8 @@ def test_points_acknowledged_before_a_kill_are_there_for_the_next_run(tmp_path: 
         process.send_signal(signal.SIGKILL)
     table = rows.table(FACTS, rows.documents(acknowledged))
     sink = qdrant.opened(FACTS, path=str(tmp_path))
-    assert all(rows.held(sink.connect(), table))
-    sink.connect().write(table)
+    assert all(qdrant.held(sink, table))
+    qdrant.write(sink, table)
     count = sink.finish(completed=True)["points"]
     assert acknowledged <= count <= acknowledged + 20
 
@@ -79,7 +79,7 @@ def test_two_collections_of_one_job_share_a_folder(tmp_path: Path) -> None:
     for sink in sinks:
         sink.open(FACTS)
     for count, sink in enumerate(sinks, 1):
-        sink.connect().write(rows.table(FACTS, rows.documents(count)))
+        qdrant.write(sink, rows.table(FACTS, rows.documents(count)))
     assert [sink.finish(completed=True)["points"] for sink in sinks] == [1, 2]
     QdrantClient(path=str(tmp_path)).close()
 
@@ -96,7 +96,7 @@ def test_a_folder_refused_for_one_collection_stays_open_for_the_other(tmp_path: 
     sink = qdrant.opened(FACTS, path=str(tmp_path))
     with pytest.raises(SinkError, match="lacks the vector"):
         qdrant.opened(FACTS, path=str(tmp_path), collection="misfit")
-    assert sink.connect().write(rows.table(FACTS, rows.documents(2))).written == 2
+    assert qdrant.write(sink, rows.table(FACTS, rows.documents(2))).written == 2
     assert sink.finish(completed=True)["points"] == 2
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,9 @@ import pytest
 from qdrant_client import QdrantClient, models
 
 from pipelines.errors import SinkError
-from pipelines.sinks import make_sink
+from pipelines.sinks.factory import make_sink
+from pipelines.sinks.provenance import provenance_of
+from pipelines.sinks.qdrant.vectors import rescoring_vectors, stored_vectors
 from tests.pipelines.sinks import qdrant_help as qdrant
 from tests.pipelines.sinks import rows
 
@@ -35,7 +37,7 @@ class Place:
             return qdrant.points(client, vectors=vectors)
 
 
-@pytest.fixture(params=["server", "folder"])
+@pytest.fixture(params=[pytest.param("server", marks=pytest.mark.server), "folder"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     if request.param == "folder":
         return Place({"path": str(tmp_path / "store")})
@@ -62,7 +64,12 @@ def test_all_vector_kinds_arrive_with_their_payload(place: Place) -> None:
 def test_the_collection_has_the_job_s_vectors(place: Place) -> None:
     qdrant.run(rows.job(rows.ALL_KINDS), **place.options)
     with place.client() as client:
-        config = client.get_collection(qdrant.NAME).config
+        info = client.get_collection(qdrant.NAME)
+    # A sparse vector has no distance of its own: scores are dot products, whatever a job's specification says.
+    expected = {**rows.ALL_KINDS, "terms": replace(rows.SPARSE, distance="dot")}
+    assert stored_vectors(info) == expected
+    assert rescoring_vectors(info) == {"tokens"}
+    config = info.config
     assert isinstance(config.params.vectors, dict)
     assert config.params.vectors["dense"].distance == models.Distance.COSINE
     assert config.params.vectors["half"].distance == models.Distance.DOT
@@ -88,10 +95,9 @@ def test_held_knows_id_and_content(place: Place) -> None:
     qdrant.run(facts, table, **place.options)
     sink = qdrant.opened(facts, **place.options)
     try:
-        writer = sink.connect()
-        assert rows.held(writer, table) == [True] * 4
+        assert qdrant.held(sink, table) == [True] * 4
         changed = rows.table(facts, [("d0", "other text", None), ("7", "seven", None), ("d9", "new", None)])
-        assert rows.held(writer, changed) == [False, True, False]
+        assert qdrant.held(sink, changed) == [False, True, False]
     finally:
         sink.finish(completed=False)
 
@@ -191,17 +197,32 @@ def test_an_unnamed_vector_is_a_difference(place: Place) -> None:
         qdrant.opened(rows.job(), **place.options)
 
 
-def test_check_changes_nothing(place: Place) -> None:
-    assert make_sink(qdrant.config(**place.options)).check(rows.job()) == {"exists": False, "points": 0}
+def test_check_and_provenance_change_nothing(place: Place) -> None:
+    facts = rows.job()
+    sink = make_sink(qdrant.config(**place.options))
+    assert sink.check(facts) == {"exists": False, "points": 0}
+    assert sink.provenance() is None
     if "path" in place.options:
         assert not Path(place.options["path"]).exists()
+    else:
+        with place.client() as client:
+            assert not client.collection_exists(qdrant.NAME)
+    qdrant.run(facts, **place.options)
+    assert sink.provenance() is None
+    qdrant.run(facts, rows.table(facts, rows.documents(2)), **place.options)
+    with place.client() as client:
+        before = client.get_collection(qdrant.NAME)
+    assert sink.check(facts) == {"exists": True, "points": 2}
+    assert sink.provenance() == provenance_of(facts)
+    with place.client() as client:
+        assert client.get_collection(qdrant.NAME) == before
 
 
 def test_a_row_that_cannot_be_stored_costs_no_other(place: Place) -> None:
     facts = rows.job({"tokens": rows.MULTI})
     table = rows.table(facts, [(f"d{n}", "" if n in (0, 13) else "some words", None) for n in range(30)])
     sink = qdrant.opened(facts, **place.options)
-    result = sink.connect().write(table)
+    result = qdrant.write(sink, table)
     assert sorted(result.rejected) == [0, 13]
     assert result.written == 28
     assert result.rejected[13].stage == "sink"
@@ -210,8 +231,9 @@ def test_a_row_that_cannot_be_stored_costs_no_other(place: Place) -> None:
     assert sorted(place.points()) == sorted((f"d{n}", 0) for n in range(30) if n not in (0, 13))
 
 
+@pytest.mark.server
 def test_a_pickled_sink_connects(qdrant_server: Any) -> None:
     facts = rows.job()
     sink = qdrant.opened(facts, url=qdrant_server.url)
-    pickle.loads(pickle.dumps(sink)).connect().write(rows.table(facts, rows.documents(3)))
+    qdrant.write(pickle.loads(pickle.dumps(sink)), rows.table(facts, rows.documents(3)))
     assert sink.finish(completed=True)["points"] == 3

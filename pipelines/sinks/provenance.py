@@ -1,14 +1,18 @@
-"""What made the vectors of a place, written down with them, and how another job differs from it."""
+"""The provenance of a place's vectors: the record, kept with them, of what made them, and how a job differs from it."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from pipelines.sinks.base import JobFacts
 
+# A vector's properties by its name, as JSON has them.
+VectorProperties = Mapping[str, Mapping[str, Any]]
 
-def describe(job: JobFacts) -> dict[str, Any]:
-    """Say as JSON what a place keeps with its vectors."""
+
+def provenance_of(job: JobFacts) -> dict[str, Any]:
+    """Write down, as JSON, what makes a job's vectors."""
     vectors = {
         name: {"kind": spec.kind, "dim": spec.dim, "distance": spec.distance, "idf": spec.idf}
         for name, spec in job.vectors.items()
@@ -24,12 +28,12 @@ def describe(job: JobFacts) -> dict[str, Any]:
     }
 
 
-def differences(held: dict[str, Any], job: JobFacts) -> list[str]:
-    """Name what differs between what a place holds (see ``describe``) and this job; empty where they agree.
+def differences(held: Mapping[str, Any], job: JobFacts) -> list[str]:
+    """Name what differs between the provenance that a place holds and this job; empty where they agree.
 
     The corpus may differ: two corpora can share a place.
     """
-    wanted = describe(job)
+    wanted = provenance_of(job)
     if held.get("fingerprint") == job.fingerprint and held.get("vectors") == wanted["vectors"]:
         return []
     found = _vector_differences(held.get("vectors", {}), wanted["vectors"])
@@ -39,17 +43,23 @@ def differences(held: dict[str, Any], job: JobFacts) -> list[str]:
     return found or ["the chunking has other settings"]
 
 
-def _vector_differences(held: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
+def property_differences(held: VectorProperties, wanted: VectorProperties) -> list[str]:
+    """Name the properties in which vectors of one name differ; those of ``wanted`` count."""
+    return [
+        f"vector {name!r} has {key} {held[name].get(key)}, this job's has {value}"
+        for name in sorted(held.keys() & wanted.keys())
+        for key, value in wanted[name].items()
+        if held[name].get(key) != value
+    ]
+
+
+def _vector_differences(held: VectorProperties, wanted: VectorProperties) -> list[str]:
     found = [f"it has the vector {name!r}, which this job does not make" for name in held if name not in wanted]
     found += [f"it lacks the vector {name!r}, which this job makes" for name in wanted if name not in held]
-    for name in sorted(held.keys() & wanted.keys()):
-        for fact, value in wanted[name].items():
-            if held[name].get(fact) != value:
-                found.append(f"vector {name!r} has {fact} {held[name].get(fact)}, this job's has {value}")
-    return found
+    return found + property_differences(held, wanted)
 
 
-def _embedding_differences(held: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
+def _embedding_differences(held: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
     found = []
     for name in sorted(held.get("models", {}).keys() & wanted["models"].keys()):
         before, now = held["models"][name], wanted["models"][name]

@@ -1,0 +1,23 @@
+"""Secrets of a job: its configuration names the environment variables that hold them, and never holds them itself."""
+
+from __future__ import annotations
+
+import os
+import re
+
+from pipelines.errors import ConfigError
+
+_REFERENCE = re.compile(r"^\$\{([A-Za-z_][A-Za-z0-9_]*)\}$")
+
+
+def is_reference(text: str) -> bool:
+    """Tell whether a text is ``${NAME}``, which stands for an environment variable."""
+    return _REFERENCE.match(text) is not None
+
+
+def read_secret(reference: str, key: str) -> str:
+    """Read the variable that a reference names; raises ConfigError, naming the ``key``, when it is not set."""
+    name = reference[2:-1]
+    if name not in os.environ:
+        raise ConfigError(f"{key}: the environment variable {name} is not set")
+    return os.environ[name]

@@ -1,0 +1,37 @@
+"""The section of a job's configuration for a folder of Parquet files."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from embedders.base import VectorSpec
+from pipelines.config.section import NonEmpty, Section
+from pipelines.filesystem import without_credentials
+
+
+class ParquetSinkConfig(Section):
+    """A folder of Parquet files, local or any fsspec/pyarrow URL."""
+
+    secrets: ClassVar[frozenset[str]] = frozenset()
+
+    type: Literal["parquet"]
+    path: NonEmpty
+    writers: int = Field(1, ge=1)
+    compression_level: int = Field(3, ge=1, le=22, description="zstd level")
+    store_text: bool = Field(True, description="Keep the text as a column")
+
+    @property
+    def place(self) -> str:
+        """The folder, for people to read."""
+        return without_credentials(self.path)
+
+    @property
+    def identity(self) -> Hashable:
+        """What sections of one folder have in common."""
+        return self.path
+
+    def refuse_vectors(self, vectors: Mapping[str, VectorSpec]) -> None:
+        """Refuse none: a column takes vectors of any size."""

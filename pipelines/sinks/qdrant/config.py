@@ -1,0 +1,92 @@
+"""The section of a job's configuration for a Qdrant collection."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Hashable, Mapping
+from typing import ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from embedders.base import VectorSpec
+from pipelines.config.secrets import is_reference, read_secret
+from pipelines.config.section import NonEmpty, Section
+from pipelines.errors import ConfigError
+from pipelines.filesystem import without_credentials
+
+# Qdrant's own limit (its validation of VectorParams.size).
+MOST_NUMBERS = 65_536
+
+
+class QdrantSinkConfig(Section):
+    """A Qdrant collection, on a server (``url``) or in a folder (``path``, qdrant-client's embedded engine)."""
+
+    secrets: ClassVar[frozenset[str]] = frozenset(("api_key",))
+
+    type: Literal["qdrant"]
+    collection: str = Field(min_length=1, max_length=255, pattern=r"^[^/\\\s]+$")
+    url: NonEmpty | None = None
+    path: NonEmpty | None = None
+    api_key: str | None = Field(None, description="${NAME} of an environment variable; QDRANT_API_KEY when left out")
+    prefer_grpc: bool = False
+    grpc_port: int = Field(6334, ge=1, le=65535)
+    timeout: float = Field(60, gt=0, description="Seconds a request may take")
+    writers: int = Field(2, ge=1, description="Writers at once (a folder has one)")
+    batch_points: int = Field(256, ge=1, description="Points a request has at most")
+    batch_mb: float = Field(4, gt=0, le=32, description="Megabytes a request has at most, about")
+    retry_seconds: float = Field(300, ge=0, description="How long one batch is tried again before the job fails")
+    bulk_load: bool | Literal["auto"] = Field(
+        "auto", description="Indexing off while loading, then on again; auto does so for a collection that is empty"
+    )
+    store_text: bool = Field(True, description="Keep the text in the payload")
+    shards: int | None = Field(None, ge=1)
+    replication_factor: int | None = Field(None, ge=1)
+    on_disk: bool | None = Field(None, description="Keep the original dense vectors on disk")
+    on_disk_payload: bool | None = None
+    quantization: Literal["scalar", "binary", "product"] | None = None
+    payload_indexes: dict[str, Literal["keyword", "integer", "float", "bool", "datetime", "text", "uuid", "geo"]] = (
+        Field(default_factory=dict, description="Payload field -> type, made before the upload")
+    )
+
+    @property
+    def address(self) -> str:
+        """The server's URL without credentials, or the folder's path."""
+        return without_credentials(self.url or self.path or "")
+
+    @property
+    def place(self) -> str:
+        """The collection and where it is, for people to read."""
+        return f"{self.collection} at {self.address}"
+
+    @property
+    def title(self) -> str:
+        """The place as messages begin with it."""
+        return f"Qdrant collection {self.collection!r} at {self.address}"
+
+    @property
+    def identity(self) -> Hashable:
+        """What sections of one collection have in common."""
+        return self.url, self.path, self.collection
+
+    @model_validator(mode="after")
+    def _one_place(self) -> QdrantSinkConfig:
+        if (self.url is None) == (self.path is None):
+            raise ValueError("give exactly one of url (a server) and path (a folder)")
+        if self.api_key is not None and not is_reference(self.api_key):
+            raise ValueError("a key must not stand in a configuration: write ${QDRANT_API_KEY} and set that variable")
+        return self
+
+    def refuse_vectors(self, vectors: Mapping[str, VectorSpec]) -> None:
+        """Raise ConfigError for a vector of more numbers than Qdrant takes."""
+        for name, spec in vectors.items():
+            if (spec.dim or 0) > MOST_NUMBERS:
+                raise ConfigError(
+                    f"embeddings: the vector {name} has {spec.dim:,} numbers, and Qdrant takes {MOST_NUMBERS:,} at "
+                    "most; lower muvera.k_sim, dim_proj or r_reps, or set muvera.final_dim"
+                )
+
+    def secret(self) -> str | None:
+        """Read the API key from the environment; raises ConfigError when the named variable is not set."""
+        if self.api_key is None:
+            return os.environ.get("QDRANT_API_KEY")
+        return read_secret(self.api_key, "sink.api_key")

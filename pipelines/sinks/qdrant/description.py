@@ -1,0 +1,66 @@
+"""What a collection says of itself: its vectors, and in its metadata what the job that filled it wrote down."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import ValidationError
+from qdrant_client import models
+
+from embedders.base import VectorSpec
+from pipelines.config.embeddings import EmbeddingConfig
+from pipelines.sinks.qdrant.vectors import rescoring_vectors, stored_vectors
+
+# Keys of the metadata: what made the vectors (see `pipelines.sinks.provenance`), and the indexing threshold to restore.
+PROVENANCE, DEFERRED = "fleetembed", "fleetembed_deferred_indexing_threshold"
+# Whether what a job set out to write is all there.
+STATE, FILLING, COMPLETE = "fleetembed_state", "filling", "complete"
+
+
+@dataclass(frozen=True)
+class CollectionDescription:
+    """A collection's vectors by name, and what its job wrote down.
+
+    ``rescoring`` names the multivectors without an index, which are there to order candidates. ``embeddings`` and
+    ``fingerprints`` are empty where no job of this tool filled the collection; ``complete`` is None there.
+    ``unreadable`` tells of embeddings whose settings this version cannot read, and why.
+    """
+
+    vectors: dict[str, VectorSpec]
+    rescoring: frozenset[str]
+    embeddings: dict[str, EmbeddingConfig] = field(default_factory=dict)
+    fingerprints: dict[str, str] = field(default_factory=dict)
+    complete: bool | None = None
+    unreadable: dict[str, str] = field(default_factory=dict)
+
+
+def describe_collection(info: models.CollectionInfo) -> CollectionDescription:
+    """Read what a collection says of itself."""
+    provenance = held_provenance(info)
+    embeddings: dict[str, EmbeddingConfig] = {}
+    unreadable = {}
+    for name, settings in _object(provenance.get("embeddings")).items():
+        try:
+            embedding = EmbeddingConfig.model_validate(settings)
+        except ValidationError as error:
+            wrong = error.errors()[0]
+            unreadable[name] = f"{'.'.join(str(part) for part in wrong['loc'])}: {wrong['msg']}".removeprefix(": ")
+            continue
+        embeddings |= dict.fromkeys(embedding.vector_names, embedding)
+    state = (info.config.metadata or {}).get(STATE)
+    complete = None if state is None else state == COMPLETE
+    prints = {name: str(value) for name, value in _object(provenance.get("fingerprints")).items()}
+    return CollectionDescription(
+        stored_vectors(info), rescoring_vectors(info), embeddings, prints, complete, unreadable
+    )
+
+
+def held_provenance(info: models.CollectionInfo) -> dict[str, Any]:
+    """Read what made the collection's vectors; empty where nothing says it, as on a server without metadata."""
+    return _object((info.config.metadata or {}).get(PROVENANCE))
+
+
+def _object(value: Any) -> dict[str, Any]:
+    """A JSON object of the metadata, empty where something else stands there."""
+    return value if isinstance(value, dict) else {}
