@@ -63,12 +63,12 @@ def choose_engines(config: JobConfig, source: SourcePlan) -> list[Callable[[], A
     """
     engine = config.compute.engine
     if engine == "local" or (engine == "auto" and not _asks_for_ray(config) and source.bytes <= QUICKLY_READ_BYTES):
-        from pipelines.run.local_engine import LocalEngine
+        from pipelines.run.local_engine import local_engine
 
         if engine == "local":
-            return [LocalEngine]
+            return [local_engine]
         most = (0, 0) if config.takes_images else (FEW_ROWS, FEW_BYTES)
-        return [lambda: LocalEngine(most), lambda: _ray(config)]
+        return [lambda: local_engine(most), lambda: _ray(config)]
     return [lambda: _ray(config)]
 
 

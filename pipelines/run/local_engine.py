@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
-from types import TracebackType
+from contextlib import ExitStack, contextmanager
 from typing import TypeVar
 
 import pyarrow as pa
@@ -15,9 +14,17 @@ from pipelines.run.placement import Pool, place_in_one_process
 from pipelines.run.stage import Stage, open_stages
 from pipelines.run.stages import TASK_COLUMN
 from pipelines.run.tally import Tally
+from pipelines.sinks.ray_context import without_ray
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+@contextmanager
+def local_engine(most: tuple[int, int] | None = None) -> Iterator[LocalEngine]:
+    """Drive a job in this process, also where a Ray runs in it; see LocalEngine."""
+    with without_ray():
+        yield LocalEngine(most)
 
 
 class LocalEngine:
@@ -30,14 +37,6 @@ class LocalEngine:
     def __init__(self, most: tuple[int, int] | None = None) -> None:
         self.counter = Tally()
         self._most = most
-
-    def __enter__(self) -> LocalEngine:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        return None
 
     @property
     def most_rows(self) -> int | None:

@@ -14,7 +14,7 @@ from pipelines.config.file import load_config
 from pipelines.config.job import JobConfig
 from pipelines.run import engine
 from pipelines.run.engine import FEW_ROWS, QUICKLY_READ_BYTES, MoreThanFewError, choose_engines
-from pipelines.run.local_engine import LocalEngine
+from pipelines.run.local_engine import LocalEngine, local_engine
 from pipelines.run.scan import scan
 from pipelines.run.stage import Stage
 from pipelines.run.stages import job_stages
@@ -84,7 +84,9 @@ def test_a_ray_that_runs_or_is_named_in_the_environment_takes_the_job(monkeypatc
     monkeypatch.delenv("RAY_ADDRESS")
     monkeypatch.setattr(engine, "running_ray", lambda: os)
     assert len(choose_engines(job(), source(1000))) == 1
-    assert [type(one()) for one in choose_engines(job(engine="local"), source(1000))] == [LocalEngine]
+    (only,) = choose_engines(job(engine="local"), source(1000))
+    with only() as driver:
+        assert type(driver) is LocalEngine and driver.most_rows is None
 
 
 @pytest.fixture
@@ -121,7 +123,7 @@ MakeStages = Callable[[LocalEngine, int], tuple[list[Stage], list[bytes]]]
 
 
 def test_this_process_alone_reads_embeds_and_writes_block_by_block(make_stages: MakeStages, tmp_path: Path) -> None:
-    with LocalEngine() as driver:
+    with local_engine() as driver:
         receipts = [table.to_pylist()[0]["written"] for table in driver.drive(*make_stages(driver, 10))]
     assert receipts == [4, 4, 2]
     assert len(list((tmp_path / "out").glob("*.parquet"))) == 3
@@ -129,7 +131,7 @@ def test_this_process_alone_reads_embeds_and_writes_block_by_block(make_stages: 
 
 
 def test_more_than_it_takes_is_left_before_anything_is_embedded(make_stages: MakeStages, tmp_path: Path) -> None:
-    with LocalEngine((9, 1 << 20)) as driver:
+    with local_engine((9, 1 << 20)) as driver:
         stages, tasks = make_stages(driver, 10)
         with pytest.raises(MoreThanFewError):
             driver.drive(stages, tasks)
@@ -138,10 +140,10 @@ def test_more_than_it_takes_is_left_before_anything_is_embedded(make_stages: Mak
 
 
 def test_more_bytes_than_it_takes_are_left_too(make_stages: MakeStages) -> None:
-    with LocalEngine((10, 100)) as driver, pytest.raises(MoreThanFewError):
+    with local_engine((10, 100)) as driver, pytest.raises(MoreThanFewError):
         driver.drive(*make_stages(driver, 10))
 
 
 def test_as_much_as_it_takes_is_taken(make_stages: MakeStages) -> None:
-    with LocalEngine((10, 1 << 20)) as driver:
+    with local_engine((10, 1 << 20)) as driver:
         assert sum(table["written"][0].as_py() for table in driver.drive(*make_stages(driver, 10))) == 10
