@@ -107,7 +107,8 @@ def _token_budgets(pool: str, members: Sequence[EmbeddingConfig], compute: Compu
 
 
 def _heavy(wanted: StageConfig, machines: Machines, pools: int) -> Resources:
-    gpus = wanted.gpus if wanted.gpus is not None else float(machines.gpus > 0)
+    # Several models share a GPU where there are not enough; Ray counts in ten thousandths of one.
+    gpus = wanted.gpus if wanted.gpus is not None else min(1.0, int(1e4 * machines.gpus / pools) / 1e4)
     if gpus:
         workers = wanted.workers or max(1, int(machines.gpus / gpus) // pools)
         return _resources(wanted, workers, cpus=min(1.0, _share(machines, workers * pools, 0.01)), gpus=gpus, threads=1)

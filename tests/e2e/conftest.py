@@ -9,6 +9,15 @@ import pytest
 from terminal.stdlib_corpus import collect_stdlib
 
 
+@pytest.fixture
+def engine(request: pytest.FixtureRequest) -> str:
+    """What drives a test's jobs: this process, or the tests' Ray where a test is marked ON_RAY or ON_BOTH."""
+    kind: str = getattr(request, "param", "local")
+    if kind == "ray":
+        request.getfixturevalue("ray_local")
+    return kind
+
+
 @pytest.fixture(scope="session")
 def stdlib_rows(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """Docstrings and help topics of the standard library that runs the tests."""

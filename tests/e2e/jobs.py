@@ -10,11 +10,17 @@ from typing import Any
 
 import numpy as np
 import pyarrow.dataset as pads
+import pytest
 from qdrant_client import QdrantClient
 from rich.console import Console
 
 from pipelines import EmbeddingPipeline
 from pipelines.run.report import RunReport
+
+# Tests run their jobs in this process, unless only Ray can show something.
+RAY = pytest.param("ray", marks=pytest.mark.ray)
+ON_RAY = pytest.mark.parametrize("engine", [RAY], indirect=True)
+ON_BOTH = pytest.mark.parametrize("engine", ["local", RAY], indirect=True)
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 Row = dict[str, Any]
@@ -28,6 +34,7 @@ class Job:
     model: Path
     sinks: list[dict[str, Any]]
     extra: dict[str, Any] = field(default_factory=dict)
+    engine: str = "local"
 
     @property
     def corpus(self) -> Path:
@@ -50,7 +57,7 @@ class Job:
                 {"name": "bm25", "model": "Qdrant/bm25"},
             ],
             "sink": self.sinks,
-            "compute": {"block_rows": 16},
+            "compute": {"block_rows": 16, "engine": self.engine},
             "report": str(self.folder / "report.json"),
         }
         return {**base, **self.extra}

@@ -17,8 +17,7 @@ from pipelines import EmbeddingPipeline
 from pipelines.errors import ConfigError
 from pipelines.run.report import RunReport
 from pipelines.search import Searcher
-
-pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_local")]
+from tests.e2e.jobs import ON_BOTH
 
 # Words that BM25 keeps: 3, 5, 1; then a text without any, a dead row and one that repeats an id.
 FIRST: list[dict[str, Any]] = [
@@ -36,7 +35,7 @@ LATER: list[dict[str, Any]] = [{"id": "long", "text": "ship " * 90}, {"id": "mor
 class MeasuringJob:
     """A corpus, and a folder of Qdrant and one of Parquet to fill."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, engine: str) -> None:
         self.folder = folder
         self.config: dict[str, Any] = {
             "source": {"path": str(folder / "corpus.jsonl"), "id": "id"},
@@ -46,6 +45,7 @@ class MeasuringJob:
                 {"type": "parquet", "path": str(folder / "out")},
             ],
             "errors": {"max_rate": 0.5},
+            "compute": {"engine": engine},
             "report": str(folder / "report.json"),
         }
         self.printed = ""
@@ -67,11 +67,12 @@ class MeasuringJob:
         return {row["document_id"]: dict(zip(*row["bm25"].values(), strict=True)) for row in rows}
 
 
+@ON_BOTH
 def test_a_measured_average_is_kept_and_later_runs_and_queries_take_it(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, engine: str
 ) -> None:
     caplog.set_level(logging.INFO, "fleetembed")
-    job = MeasuringJob(tmp_path)
+    job = MeasuringJob(tmp_path, engine)
     job.write(FIRST)
     before = job.pipeline().plan()
     assert before.fingerprint is None and "measured over the corpus" in before.notices[0]
@@ -107,8 +108,8 @@ def test_a_measured_average_is_kept_and_later_runs_and_queries_take_it(
     assert job.weights()["long"] == pytest.approx(long.as_dict(), abs=1e-6)
 
 
-def test_a_corpus_without_words_leaves_nothing_behind(tmp_path: Path) -> None:
-    job = MeasuringJob(tmp_path)
+def test_a_corpus_without_words_leaves_nothing_behind(tmp_path: Path, engine: str) -> None:
+    job = MeasuringJob(tmp_path, engine)
     job.write(FIRST[3:4])
     with pytest.raises(ConfigError, match=r"embeddings\.0\.options\.avg_len: nothing can be measured"):
         job.run()

@@ -8,12 +8,20 @@ import pytest
 
 from embedders.catalog import find_card
 from pipelines.config.file import load_config
+from pipelines.errors import ConfigError
+from pipelines.run.placement import Machines, place_pools
 from tests.conftest import ROOT
+
+MACHINE = Machines(cpus=16, gpus=4, nodes=1, cores_a_node=16)
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda path: path.stem)
 def test_a_shipped_configuration_is_valid_and_names_known_models(path: Path) -> None:
     config = load_config(path)
-    assert config.embeddings
     # The folder of a model of one's own need not be there.
-    assert all(find_card(one.model).model for one in config.embeddings if isinstance(one.model, str))
+    named = [one.model for one in config.embeddings if isinstance(one.model, str)]
+    assert [find_card(name).model.lower() for name in named] == [name.lower() for name in named]
+    embedded = [one.name for pool in place_pools(config, MACHINE) for one in pool.embeddings]
+    assert sorted(embedded) == sorted(one.name for one in config.embeddings)
+    with pytest.raises(ConfigError, match="unknown key"):
+        load_config(path, ["compute.no_such_key=1"])

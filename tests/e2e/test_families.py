@@ -19,8 +19,6 @@ from pipelines.run.report import RunReport
 from pipelines.search import Searcher
 from tests.e2e.jobs import MINILM, Job, Row
 
-pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_local")]
-
 NAMES = ("dense", "bm25", "splade", "colbert", "bm42")
 MUVERA = {"k_sim": 4, "dim_proj": 16, "r_reps": 20, "keep_multivector": True}
 

@@ -5,15 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pyarrow.dataset as pads
-import pytest
 
-from tests.e2e.jobs import Job
+from tests.e2e.jobs import ON_BOTH, Job
 from tests.pipelines.sources.images.images import picture
 
-pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_local")]
 
-
-def test_rows_with_images_are_written_once_and_again_only_where_an_image_changed(tmp_path: Path) -> None:
+@ON_BOTH
+def test_rows_with_images_are_written_once_and_again_only_where_an_image_changed(tmp_path: Path, engine: str) -> None:
     source = {"path": str(tmp_path / "corpus.jsonl"), "id": "id", "image": "image"}
     job = Job(
         tmp_path,
@@ -24,6 +22,7 @@ def test_rows_with_images_are_written_once_and_again_only_where_an_image_changed
             "embeddings": [{"name": "image", "model": "Qdrant/bm25"}],
             "errors": {"max_rate": 0.5},
         },
+        engine,
     )
     for number in range(50):
         (tmp_path / f"{number}.png").write_bytes(picture(number))

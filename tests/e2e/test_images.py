@@ -28,8 +28,6 @@ from pipelines.search.contact_sheet import write_sheet
 from tests.synthetic_graphs import pooled
 from tests.synthetic_models import Plan, build_network
 
-pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_local")]
-
 
 @pytest.fixture(scope="module")
 def efficientnet(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -39,7 +37,7 @@ def efficientnet(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip(f"needs real weights: {error}")
 
 
-def job(folder: Path, images: Path, model: Path, **source: Any) -> dict[str, Any]:
+def job(folder: Path, images: Path, model: Path, *, engine: str = "local", **source: Any) -> dict[str, Any]:
     return {
         "corpus": "images",
         "source": {"path": str(images), "format": "image", **source},
@@ -49,6 +47,7 @@ def job(folder: Path, images: Path, model: Path, **source: Any) -> dict[str, Any
             {"type": "parquet", "path": str(folder / "out")},
         ],
         "errors": {"max_rate": 1},
+        "compute": {"engine": engine},
         "report": str(folder / "report.json"),
     }
 
@@ -58,8 +57,10 @@ def run(config: dict[str, Any]) -> RunReport:
 
 
 @pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory, efficientnet: Path, shared_data: Path) -> dict[str, Any]:
-    """A finished job over photos and crops of them."""
+def photos(
+    tmp_path_factory: pytest.TempPathFactory, efficientnet: Path, shared_data: Path, ray_local: None
+) -> dict[str, Any]:
+    """A job over photos and crops of them that a Ray has finished."""
     folder = tmp_path_factory.mktemp("photos")
     images = folder / "images"
     images.mkdir()
@@ -70,12 +71,13 @@ def photos(tmp_path_factory: pytest.TempPathFactory, efficientnet: Path, shared_
         scene.crop((scene.width // 10, scene.height // 10, scene.width, scene.height)).save(
             images / f"{Path(name).stem}-crop.jpg"
         )
-    config = job(folder, images, efficientnet)
+    config = job(folder, images, efficientnet, engine="ray")
     report = run(config)
     assert (report.exit_code, report.rows["written"]) == (0, 12)
     return config
 
 
+@pytest.mark.ray
 def test_an_image_finds_the_crop_of_its_own_scene(photos: dict[str, Any]) -> None:
     images = Path(photos["source"]["path"])
     with Searcher.from_config(photos) as searcher:
@@ -88,6 +90,7 @@ def test_an_image_finds_the_crop_of_its_own_scene(photos: dict[str, Any]) -> Non
             searcher.search(images / "nowhere.png")
 
 
+@pytest.mark.ray
 def test_a_text_is_encoded_by_the_synthetic_text_model_that_shares_the_space(
     photos: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -106,6 +109,7 @@ def test_a_text_is_encoded_by_the_synthetic_text_model_that_shares_the_space(
     assert [hit.title for hit in hits] == sorted(cosine, key=lambda name: -cosine[name])
 
 
+@pytest.mark.ray
 @pytest.mark.parametrize("ending", ["html", "png"])
 def test_a_contact_sheet_shows_the_images_found(photos: dict[str, Any], ending: str, tmp_path: Path) -> None:
     config = load_config(photos)

@@ -12,20 +12,20 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines.errors import TooManyErrorsError
-from tests.e2e.jobs import Job, Row, parquet_points
-
-pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_local")]
+from tests.e2e.jobs import ON_BOTH, Job, Row, parquet_points
 
 
 @pytest.fixture
-def job(tmp_path: Path, minilm: Path) -> Job:
-    return Job(tmp_path, minilm, [{"type": "parquet", "path": str(tmp_path / "out")}], {"errors": {"max_rate": 1}})
+def job(tmp_path: Path, minilm: Path, engine: str) -> Job:
+    sinks = [{"type": "parquet", "path": str(tmp_path / "out")}]
+    return Job(tmp_path, minilm, sinks, {"errors": {"max_rate": 1}}, engine)
 
 
 def lines(*rows: Any) -> str:
     return "".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows)
 
 
+@ON_BOTH
 def test_poisonous_json_lines_are_embedded_or_dead_with_a_reason(job: Job) -> None:
     megabytes = "All work and no play makes Jack a dull boy. " * 120_000
     job.corpus.write_text(
@@ -106,6 +106,7 @@ def test_mended_rows_are_embedded_by_the_next_run(job: Job) -> None:
     assert (report.exit_code, report.rows["embedded"], report.rows["skipped"]) == (0, 1, 1)
 
 
+@ON_BOTH
 def test_too_many_dead_rows_stop_the_run_and_keep_what_was_written(job: Job) -> None:
     job.extra["errors"] = {"max_rate": 0.1}
     job.write([{"id": "a", "text": "fine"}, {"id": "b", "text": None}])

@@ -14,6 +14,7 @@ from pipelines.run.stage import Resources
 
 DENSE = {"name": "dense", "model": "sentence-transformers/all-MiniLM-L6-v2"}
 BM25 = {"name": "bm25", "model": "Qdrant/bm25"}
+SECOND = {**DENSE, "name": "second"}
 
 
 def pools(machines: Machines, *embeddings: dict[str, Any], **compute: Any) -> list[Pool]:
@@ -39,7 +40,7 @@ def place(machines: Machines, *embeddings: dict[str, Any], **stages: Any) -> dic
 @given(st.integers(1, 200), st.integers(1, 20), st.integers(0, 8))
 def test_the_chosen_placement_always_leaves_room_for_readers(cores: int, nodes: int, gpus: int) -> None:
     machines = Machines(cpus=max(4, cores * nodes), gpus=gpus, nodes=nodes, cores_a_node=cores)
-    placed = pools(machines, DENSE, {**DENSE, "name": "second"}, BM25) if gpus != 1 else pools(machines, DENSE, BM25)
+    placed = pools(machines, DENSE, SECOND, BM25)
     resources = [pool.resources for pool in placed]
     assert sum((one.workers or 0) * one.cpus for one in resources) <= machines.cpus - READ_CPUS
     assert sum((one.workers or 0) * (one.gpus or 0) for one in resources) <= gpus
@@ -79,7 +80,6 @@ def test_gpus_that_are_not_there_are_refused() -> None:
 
 
 LAPTOP = Machines(cpus=8, gpus=0, nodes=1, cores_a_node=8)
-SECOND = {**DENSE, "name": "second"}
 
 
 def members(placed: list[Pool]) -> dict[str, list[str]]:
@@ -97,6 +97,13 @@ def test_each_model_on_gpus_has_a_pool_of_its_own_and_the_others_share_one() -> 
     assert members(placed) == {"dense": ["dense"], "bm25": ["bm25"], "second": ["second"]}
     assert [pool.resources.gpus for pool in placed] == [1, 0, 1]
     assert [pool.runtime(pool.embeddings[0])["cuda"] for pool in placed] == [True, False, True]
+
+
+def test_models_share_gpus_of_which_there_are_not_enough() -> None:
+    third = {**DENSE, "name": "third"}
+    placed = pools(Machines(cpus=32, gpus=1, nodes=1, cores_a_node=32), DENSE, SECOND, third)
+    assert [pool.resources.gpus for pool in placed] == [0.3333, 0.3333, 0.3333]
+    assert [pool.resources.workers for pool in placed] == [1, 1, 1]
 
 
 def test_an_embedding_that_stages_places_has_a_pool_of_its_own() -> None:
