@@ -7,9 +7,10 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from pipelines.rows import RowError
+from pipelines.sources.files import FoundFile
 from pipelines.sources.images.loader import ImageLoader, ImageUnreadableError
+from pipelines.sources.records import STAGE
 from pipelines.sources.rows import Row
-from pipelines.sources.split import STAGE, ImageFile
 
 ROWS_AHEAD = 16
 BYTES_AHEAD = 64 << 20
@@ -56,7 +57,7 @@ class _Sizes:
 
 
 def _size(row: Row, pending: Future[bytes] | None, guess: float) -> float:
-    if isinstance(row.reference, ImageFile):
+    if isinstance(row.reference, FoundFile):
         return row.reference.bytes
     if pending is not None and pending.done() and pending.exception() is None:
         return len(pending.result())

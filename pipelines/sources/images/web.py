@@ -20,8 +20,8 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_aft
 
 from embedders.files.download import TRANSIENT_STATUSES, shown_url
 from pipelines.config.source import HttpConfig
+from pipelines.sources.image_values import shown
 from pipelines.sources.images.addresses import refusal, resolve
-from pipelines.sources.images.values import shown
 
 MAX_REDIRECTS = 5
 ATTEMPTS = 3

@@ -14,6 +14,7 @@ from pipelines.sources import plan_source
 from tests.pipelines.sources.reading import (
     messages,
     read,
+    read_once,
     write_lines,
     write_parquet,
 )
@@ -168,3 +169,13 @@ def test_a_column_need_not_be_in_every_file(tmp_path: Path) -> None:
     assert [row["text"] for row in rows] == [None, None, "c"]
     assert messages(rows)[0] == "the row has no column 'text'"
     assert json.loads(rows[2]["payload"]) == {"year": 1999}
+
+
+@pytest.mark.parametrize("limit", [1, 5, 6, 12, 100])
+def test_limit_takes_the_first_rows_in_the_order_of_the_plan(tmp_path: Path, limit: int) -> None:
+    write_parquet(tmp_path / "a.parquet", {"text": [f"a{n}" for n in range(5)]}, row_group_size=2)
+    write_lines(tmp_path / "b.jsonl", [{"text": f"b{n}"} for n in range(5)])
+    (tmp_path / "c.csv").write_text("text\nc0\nc1\nc2\n")
+    texts = [row["text"] for row in read(tmp_path)]
+    assert [row["text"] for row in read(tmp_path, limit=limit)] == texts[:limit]
+    assert [row["text"] for row in read_once(tmp_path, limit=limit)] == texts[:limit]

@@ -1,0 +1,52 @@
+"""Rows of Arrow batches as Python values, for all formats that are read through Arrow."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from typing import Any
+
+import pyarrow as pa
+
+from pipelines.sources.records import Undecodable
+
+BATCH_BYTES = 8 << 20
+BATCH_ROWS = 1024
+NO_VALUE = (ValueError, OverflowError, KeyError, pa.ArrowException)
+
+
+def chosen_columns(schema: pa.Schema, columns: Collection[str] | None) -> list[str]:
+    """Names of those columns, or of all where None; raises ArrowInvalid where a file has two of one name."""
+    twice = [name for name in schema.names if schema.names.count(name) > 1]
+    if twice:
+        raise pa.ArrowInvalid(f"the column {twice[0]!r} stands twice")
+    return [name for name in schema.names if columns is None or name in columns]
+
+
+def rows_at_once(rows: int, size: int) -> int:
+    """Rows to make Python values of together, where so many have ``size`` bytes."""
+    return max(1, min(BATCH_ROWS, BATCH_BYTES * rows // max(1, size)))
+
+
+def python_rows(batch: pa.RecordBatch) -> Iterator[dict[str, Any]]:
+    """Yield a batch's rows by column; a value that Python cannot hold is an Undecodable."""
+    columns = [_python_values(column) for column in batch.columns]
+    if not columns:
+        yield from ({} for _ in range(batch.num_rows))
+    for values in zip(*columns, strict=True):
+        yield dict(zip(batch.schema.names, values, strict=True))
+
+
+def _python_values(array: pa.Array) -> list[Any]:
+    """Convert to Python values; one that has none (a date past 9999, bytes that are not UTF-8) costs no other."""
+    try:
+        values: list[Any] = array.to_pylist(maps_as_pydicts="strict")
+        return values
+    except NO_VALUE:
+        return [_python_value(scalar) for scalar in array]
+
+
+def _python_value(scalar: pa.Scalar) -> Any:
+    try:
+        return scalar.as_py(maps_as_pydicts="strict")
+    except NO_VALUE as error:
+        return Undecodable(str(error))
