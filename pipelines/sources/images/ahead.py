@@ -23,7 +23,7 @@ Pending = tuple[Row, "Future[bytes] | None"]
 def fetch_images(rows: Iterable[Row], loader: ImageLoader) -> Iterator[Row]:
     """Put the bytes of images in place of references, in the rows' own order; an image that cannot be had is an error.
 
-    At most ROWS_AHEAD rows are in work, and fewer where their images have, or by those before are likely to have,
+    Rows in work that have the same reference are one fetch. At most ROWS_AHEAD rows are in work, and fewer where their images have, or by those before are likely to have,
     BYTES_AHEAD together.
     """
     window: deque[Pending] = deque()
@@ -33,15 +33,23 @@ def fetch_images(rows: Iterable[Row], loader: ImageLoader) -> Iterator[Row]:
         for row in rows:
             while window and (len(window) >= ROWS_AHEAD or sizes.ahead(window, row) > BYTES_AHEAD):
                 yield _settled(*window.popleft(), sizes)
-            reference = row.reference
-            if reference is None and not window:
+            if row.reference is None and not window:
                 yield row
             else:
-                window.append((row, None if reference is None else pool.submit(loader.load, reference)))
+                window.append((row, _fetched(row, window) or _submitted(row, loader, pool)))
         while window:
             yield _settled(*window.popleft(), sizes)
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _fetched(row: Row, window: Iterable[Pending]) -> Future[bytes] | None:
+    """Find the fetch of an image that a row in work refers to as well."""
+    return next((pending for other, pending in window if other.reference == row.reference), None)
+
+
+def _submitted(row: Row, loader: ImageLoader, pool: ThreadPoolExecutor) -> Future[bytes] | None:
+    return None if row.reference is None else pool.submit(loader.load, row.reference)
 
 
 class _Sizes:
