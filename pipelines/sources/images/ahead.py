@@ -23,8 +23,8 @@ Pending = tuple[Row, "Future[bytes] | None"]
 def fetch_images(rows: Iterable[Row], loader: ImageLoader) -> Iterator[Row]:
     """Put the bytes of images in place of references, in the rows' own order; an image that cannot be had is an error.
 
-    Rows in work that have the same reference are one fetch. At most ROWS_AHEAD rows are in work, and fewer where their images have, or by those before are likely to have,
-    BYTES_AHEAD together.
+    At most ROWS_AHEAD rows are in work, and fewer where their images have, or by those before are likely to have,
+    BYTES_AHEAD together. Those of them that have the same reference share one fetch.
     """
     window: deque[Pending] = deque()
     sizes = _Sizes()
