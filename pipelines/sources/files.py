@@ -119,10 +119,14 @@ def _glob(path: str, folder_marks: Sequence[str]) -> list[FoundFile]:
     deep = "/" in pattern or "**" in pattern
     listed = _below(folder, deep=deep)
     found = {name: info for name, info in listed.items() if matches(name)}
-    for name, info in list(found.items()):
-        if info.type == fs.FileType.Directory and _is_marked(folder, info.path, folder_marks):
-            found |= {f"{name}/{inside}": file for inside, file in _below(folder, info.path).items()}
-    return _files(folder, found, by="glob")
+    inside = {
+        f"{name}/{below}": file
+        for name, info in found.items()
+        if info.type == fs.FileType.Directory and _is_marked(folder, info.path, folder_marks)
+        for below, file in _below(folder, info.path).items()
+    }
+    alone = {name: info for name, info in found.items() if name not in inside}
+    return [*_files(folder, alone, by="glob"), *_files(folder, inside, by="folder")]
 
 
 def _is_marked(root: str, folder: str, marks: Sequence[str]) -> bool:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pipelines.sources.arrow_ipc import ArrowIpc
 from pipelines.sources.base import Format
 from pipelines.sources.delimited import Csv
+from pipelines.sources.huggingface import HuggingFace
 from pipelines.sources.image_files import ImageFiles
 from pipelines.sources.jsonl import Jsonl
 from pipelines.sources.lines import without_compression
@@ -18,6 +20,8 @@ FORMATS: tuple[Format, ...] = (
     Text(),
     ImageFiles(),
     Webdataset(),
+    ArrowIpc(),
+    HuggingFace(),
 )
 _NAMED = {kind.name: kind for kind in FORMATS}
 ENDINGS: dict[str, Format] = {ending: kind for kind in FORMATS for ending in kind.endings}
