@@ -63,6 +63,7 @@ def blocks(rows: Iterable[Row], block_rows: int) -> Iterator[list[Row]]:
 
     A block ends with the row that reaches BLOCK_CHARACTERS, and before one that would take it past BLOCK_BYTES.
     """
+    # more_itertools.constrained_batches knows the second end only, and keeps a full block until the next row has come.
     block: list[Row] = []
     characters = size = 0
     for row in rows:

@@ -16,22 +16,9 @@ from hypothesis import strategies as st
 from pipelines.config.source import SourceConfig
 from pipelines.sources import number_lines, plan_source, read_split, scan_split
 from tests.pipelines.sources.images.images import picture
-from tests.pipelines.sources.reading import FILES_OF_A_TEST, messages, read, read_once, write_parquet
+from tests.pipelines.sources.reading import FILES_OF_A_TEST, messages, read, read_once, write_ipc, write_parquet
 
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
-
-
-def write_ipc(path: Path, columns: dict[str, Any] | pa.Table, *, stream: bool = False, **options: Any) -> Path:
-    table = columns if isinstance(columns, pa.Table) else pa.table(columns)
-    make = pa.ipc.new_stream if stream else pa.ipc.new_file
-    with (
-        pa.OSFile(str(path), "wb") as file,
-        make(
-            file, table.schema, options=pa.ipc.IpcWriteOptions(compression=options.pop("compression", None))
-        ) as writer,
-    ):
-        writer.write_table(table, **options)
-    return path
 
 
 def write_feather(path: Path, columns: dict[str, Any], *, compression: str | None) -> Path:

@@ -15,15 +15,9 @@ from pipelines.config.source import SourceConfig
 from pipelines.errors import SourceError
 from pipelines.sources import plan_source
 from tests.pipelines.sources.images.images import picture
-from tests.pipelines.sources.reading import messages, read, read_once, write_lines
+from tests.pipelines.sources.reading import messages, read, read_once, write_ipc, write_lines
 
 IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-
-
-def write_stream(path: Path, table: pa.Table) -> Path:
-    with pa.ipc.new_stream(str(path), table.schema) as writer:
-        writer.write_table(table, max_chunksize=2)
-    return path
 
 
 def save(folder: Path, columns: dict[str, Any], *, shards: int = 1, indices: Sequence[int] | None = None) -> Path:
@@ -35,7 +29,7 @@ def save(folder: Path, columns: dict[str, Any], *, shards: int = 1, indices: Seq
     )
     bounds = [table.num_rows * shard // len(names) for shard in range(len(names) + 1)] if names else []
     for name, start, stop in zip(names, bounds[:-1], bounds[1:], strict=True):
-        write_stream(folder / name, table.slice(start, stop - start))
+        write_ipc(folder / name, table.slice(start, stop - start), stream=True, max_chunksize=2)
     state: dict[str, Any] = {
         "_data_files": [{"filename": name} for name in names],
         "_fingerprint": "9a973cbf0f2835a2",
@@ -46,7 +40,7 @@ def save(folder: Path, columns: dict[str, Any], *, shards: int = 1, indices: Seq
         "_split": None,
     }
     if indices is not None:
-        write_stream(folder / "indices.arrow", pa.table({"indices": pa.array(indices, pa.uint64())}))
+        write_ipc(folder / "indices.arrow", {"indices": pa.array(indices, pa.uint64())}, stream=True)
         state["_indices_data_files"] = [{"filename": "indices.arrow"}]
     (folder / "state.json").write_text(json.dumps(state, indent=2, sort_keys=True))
     features = {name: {"dtype": "string", "_type": "Value"} for name in columns}
@@ -71,7 +65,7 @@ def test_a_dataset_has_the_rows_of_its_files_in_order(tmp_path: Path) -> None:
     columns = {"id": [f"n{n}" for n in range(7)], "text": [f"text {n}" for n in range(7)], "label": [0, 1] * 3 + [0]}
     save(tmp_path, columns, shards=3)
     # What Dataset.map leaves beside a dataset that was loaded from here.
-    write_stream(tmp_path / "cache-7784806802b9e05d.arrow", pa.table({"id": ["x"], "text": ["cached"]}))
+    write_ipc(tmp_path / "cache-7784806802b9e05d.arrow", {"id": ["x"], "text": ["cached"]}, stream=True)
     rows = read_once(tmp_path, id="id")
     assert [(row["document_id"], row["text"]) for row in rows] == list(zip(columns["id"], columns["text"], strict=True))
     assert [row["origin"] for row in rows][:3] == [
@@ -172,7 +166,7 @@ def test_indices_choose_the_rows(tmp_path: Path) -> None:
     live, dead = read(tmp_path, id="id")
     assert live["document_id"] == "n1"
     assert "its indices name row 7, but its files have 7 rows" in dead["error"]["message"]
-    write_stream(tmp_path / "chosen" / "indices.arrow", pa.table({"indices": ["a"]}))
+    write_ipc(tmp_path / "chosen" / "indices.arrow", {"indices": ["a"]}, stream=True)
     assert "indices.arrow is no column of row numbers" in str(messages(read(tmp_path)))
 
 
