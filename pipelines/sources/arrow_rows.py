@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterator
 from typing import Any
 
@@ -16,9 +17,9 @@ NO_VALUE = (ValueError, OverflowError, KeyError, pa.ArrowException)
 
 def chosen_columns(schema: pa.Schema, columns: Collection[str] | None) -> list[str]:
     """Names of those columns, or of all where None; raises ArrowInvalid where a file has two of one name."""
-    twice = [name for name in schema.names if schema.names.count(name) > 1]
-    if twice:
-        raise pa.ArrowInvalid(f"the column {twice[0]!r} stands twice")
+    twice = next((name for name, count in Counter(schema.names).items() if count > 1), None)
+    if twice is not None:
+        raise pa.ArrowInvalid(f"the column {twice!r} stands twice")
     return [name for name in schema.names if columns is None or name in columns]
 
 

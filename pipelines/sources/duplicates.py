@@ -12,6 +12,7 @@ import xxhash
 from pipelines.config.source import SourceConfig
 from pipelines.sources.formats import format_named
 from pipelines.sources.read import Repeats, read_records
+from pipelines.sources.records import READ_ERRORS
 from pipelines.sources.rows import blocks, parse_rows
 from pipelines.sources.split import Split
 
@@ -49,7 +50,10 @@ def scan_split(split: Split, config: SourceConfig) -> SplitScan:
         scan = _scan_rows(split, config)
     else:
         scan = SplitScan(split, len(ids), 0, None, _keys(ids), np.arange(len(ids), dtype=np.uint64))
-    return replace(scan, lines=kind.count_rows(split))
+    try:
+        return replace(scan, lines=kind.count_rows(split))
+    except READ_ERRORS:
+        return replace(scan, lines=0)
 
 
 def _scan_rows(split: Split, config: SourceConfig) -> SplitScan:

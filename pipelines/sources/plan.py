@@ -29,8 +29,9 @@ def plan_source(config: SourceConfig, *, images: bool = True) -> SourcePlan:
 
     Where ``format`` is auto, files whose ending tells nothing are passed over and counted; below a folder or glob, so
     are image files where ``images`` is False (nothing of the job takes images) or ``source.image`` names a column
-    (they are what rows refer to). Below a folder, files of another format than ``format`` are, too. With ``limit``,
-    splits past it are left out; files that do not tell their number of rows are read for that.
+    (they are what rows refer to). Below a folder, files of another format than ``format`` are, too. A folder that is
+    one dataset (``Format.wholes``) is read as that. With ``limit``, splits past it are left out; files that do not tell
+    their number of rows are read for that.
 
     Raises SourceError where a path has no file, two files that are a document each would have one id, or a column that
     the configuration names is in no file (JSONL: in none of the first 1,000 lines of any).

@@ -8,10 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.pipelines.sources.reading import (
-    PACKERS,
-    read,
-)
+from tests.pipelines.sources.reading import PACKERS, read, read_once, write_lines
 
 
 @pytest.mark.parametrize("ending", PACKERS)
@@ -60,3 +57,12 @@ def test_utf16_is_said_to_be_that(tmp_path: Path, name: str) -> None:
     (row,) = read(tmp_path)
     assert row["error"]["type"] == "UnreadableFile"
     assert "is UTF-16; convert it to UTF-8" in row["error"]["message"]
+
+
+def test_a_scan_of_utf16_in_pieces_does_not_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": "a"}\n' * 5, encoding="utf-16")
+    write_lines(tmp_path / "b.jsonl", [{"text": "b"}])
+    monkeypatch.setattr("pipelines.sources.jsonl.SPLIT_BYTES", 50)
+    rows = read_once(tmp_path)
+    assert [row["text"] for row in rows if row["error"] is None] == ["b"]
+    assert "is UTF-16; convert it to UTF-8" in rows[0]["error"]["message"]

@@ -22,7 +22,7 @@ from tests.pipelines.sources.reading import (
             st.sampled_from([b'{"text": "a"}', b'"', b",", b"\n", b"\r", b"\xff", b"text", b"\0", b"{", b"]"])
         ).map(b"".join),
     ),
-    ending=st.sampled_from(["jsonl", "csv", "txt", "parquet", "jsonl.gz", "csv.bz2", "txt.zst"]),
+    ending=st.sampled_from(["jsonl", "csv", "txt", "parquet", "arrow", "jsonl.gz", "csv.bz2", "txt.zst"]),
     cut=st.integers(0, 300),
     packed=st.booleans(),
 )
