@@ -53,7 +53,7 @@ class Format(ABC):
     name: ClassVar[str]
     # What the names of its files end with, in small letters.
     endings: ClassVar[tuple[str, ...]] = ()
-    # Files of one of these names make the folder that they are in a whole of this format; see ``wholes``.
+    # Names of files that a folder has which is one dataset of this format; see ``dataset_folders``.
     folder_marks: ClassVar[tuple[str, ...]] = ()
     # Whether .gz, .bz2 or .zst may follow the ending.
     is_compressible: ClassVar[bool] = False
@@ -94,10 +94,10 @@ class Format(ABC):
         name, text = ("id", "text") if self.is_document else (config.id, config.text)
         return Fields(name, text, payload, self.image_column(config.image), config.max_image_bytes)
 
-    def wholes(self, files: Sequence[FoundFile]) -> tuple[set[str], set[str]]:
-        """Find folders that are one whole of this format.
+    def dataset_folders(self, files: Sequence[FoundFile]) -> tuple[set[str], set[str]]:
+        """Find folders each of which is one dataset of this format, whatever the endings of the files in it.
 
-        Returns the names of the files that stand for one each, and of the other files they are made of.
+        Returns the names of the files that stand for a dataset each, and of the other files that datasets are made of.
         """
         return set(), set()
 

@@ -41,7 +41,7 @@ class HuggingFace(Format):
     folder_marks = (STATE, SPLITS)
     mark = "row "
 
-    def wholes(self, files: Sequence[FoundFile]) -> tuple[set[str], set[str]]:
+    def dataset_folders(self, files: Sequence[FoundFile]) -> tuple[set[str], set[str]]:
         """Find datasets, alone and in a DatasetDict; raises SourceError where one of the latter is not there."""
         folders: dict[str, dict[str, FoundFile]] = {
             posixpath.dirname(file.name): {} for file in files if posixpath.basename(file.name) in self.folder_marks
@@ -57,11 +57,11 @@ class HuggingFace(Format):
             for base, file in folders[folder].items()
             if base in (STATE, INFO) or base.endswith(".arrow")
         }
-        for folder, inside in folders.items():
+        for folder, listing in [(folder, inside[SPLITS]) for folder, inside in folders.items() if SPLITS in inside]:
             below = {name for name in datasets if name != folder and posixpath.dirname(name) == folder}
-            if SPLITS in inside and below:
-                parts.add(inside[SPLITS].name)
-                datasets -= below - _splits(inside[SPLITS], below)
+            if below:
+                parts.add(listing.name)
+                datasets -= below - _splits(listing, below)
         heads = {folders[folder][STATE].name for folder in datasets}
         return heads, parts - heads
 

@@ -30,8 +30,8 @@ def plan_source(config: SourceConfig, *, images: bool = True) -> SourcePlan:
     Where ``format`` is auto, files whose ending tells nothing are passed over and counted; below a folder or glob, so
     are image files where ``images`` is False (nothing of the job takes images) or ``source.image`` names a column
     (they are what rows refer to). Below a folder, files of another format than ``format`` are, too. A folder that is
-    one dataset (``Format.wholes``) is read as that. With ``limit``, splits past it are left out; files that do not tell
-    their number of rows are read for that.
+    one dataset (``Format.dataset_folders``) is read as that. With ``limit``, splits past it are left out; files that do
+    not tell their number of rows are read for that.
 
     Raises SourceError where a path has no file, two files that are a document each would have one id, or a column that
     the configuration names is in no file (JSONL: in none of the first 1,000 lines of any).
@@ -53,7 +53,7 @@ def _choose_files(config: SourceConfig, *, images: bool) -> tuple[Chosen, int]:
     skipped = set()
     for path in config.paths:
         files = find_files(path, FOLDER_MARKS)
-        heads, parts = _wholes(files, asked)
+        heads, parts = _dataset_folders(files, asked)
         for file in files:
             if file.name in parts:
                 continue
@@ -75,12 +75,12 @@ def _choose_files(config: SourceConfig, *, images: bool) -> tuple[Chosen, int]:
     return list(chosen.values()), len(skipped - set(chosen))
 
 
-def _wholes(files: Sequence[FoundFile], asked: Format | None) -> tuple[dict[str, Format], set[str]]:
-    """Find folders that are one whole; gives the names of the files that stand for one each, and of all others."""
+def _dataset_folders(files: Sequence[FoundFile], asked: Format | None) -> tuple[dict[str, Format], set[str]]:
+    """Find folders as ``Format.dataset_folders`` does, of the format that was asked for, or of all."""
     heads: dict[str, Format] = {}
     parts: set[str] = set()
     for kind in FORMATS if asked is None else (asked,):
-        its_heads, its_parts = kind.wholes(files)
+        its_heads, its_parts = kind.dataset_folders(files)
         heads |= dict.fromkeys(its_heads, kind)
         parts |= its_parts
     return heads, parts
