@@ -3,11 +3,38 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from difflib import get_close_matches
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from pipelines.config.section import NonEmpty, Section
+
+AUTO = "auto"
+
+
+def _known_format(name: str) -> str:
+    if name == AUTO:
+        return name
+    # Late here and below: what reads files is not loaded for the sake of a configuration.
+    from pipelines.sources.formats import FORMATS
+
+    choices = [AUTO, *(known.name for known in FORMATS)]
+    if name in choices:
+        return name
+    near = get_close_matches(name, choices, n=1, cutoff=0.6)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise ValueError(f"input should be {', '.join(map(repr, choices[:-1]))} or {choices[-1]!r} (got {name!r}){hint}")
+
+
+def _describe_formats(schema: dict[str, Any]) -> None:
+    """Put the names of all formats into the JSON Schema, and which endings tell them."""
+    from pipelines.sources.formats import FORMATS
+
+    told = "; ".join(f"{known.name}: {' '.join(known.endings)}" for known in FORMATS if known.endings)
+    packed = ", ".join(known.name for known in FORMATS if known.is_compressible)
+    schema["enum"] = [AUTO, *(known.name for known in FORMATS)]
+    schema["description"] = f"{schema['description']} ({told}; .gz, .bz2 or .zst may follow that of {packed})"
 
 
 class HttpConfig(Section):
@@ -27,10 +54,8 @@ class SourceConfig(Section):
     path: NonEmpty | Annotated[list[NonEmpty], Field(min_length=1)] = Field(
         description="File, folder or glob, or a list of them; local or any fsspec/pyarrow URL"
     )
-    format: Literal["auto", "parquet", "jsonl", "csv", "text", "image", "webdataset"] = Field(
-        "auto",
-        description="auto goes by the file's ending (.parquet, .jsonl, .csv, .txt, .md, with .gz where text; .jpg, "
-        ".png and other images; .tar is webdataset)",
+    format: Annotated[str, AfterValidator(_known_format)] = Field(
+        AUTO, description="auto goes by the file's ending", json_schema_extra=_describe_formats
     )
     id: str | None = Field(
         None,
@@ -68,8 +93,11 @@ class SourceConfig(Section):
 
     @model_validator(mode="after")
     def _image_keys_agree(self) -> SourceConfig:
-        if self.image is not None and self.format in ("text", "image", "webdataset"):
-            raise ValueError(f"image names a column, and format {self.format} has none; leave image out")
+        if self.image is not None and self.format != AUTO:
+            from pipelines.sources.formats import format_named
+
+            if not format_named(self.format).is_table:
+                raise ValueError(f"image names a column, and format {self.format} has none; leave image out")
         if self.image is not None and self.image in (self.text, self.id):
             raise ValueError(f"image: the column {self.image!r} is that of text or id already")
         if self.image_root is not None and self.image is None:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol, TypeVar
 
+from more_itertools import constrained_batches
+
 from pipelines.config.job import JobConfig
 from pipelines.config.source import SourceConfig
 from pipelines.embed.average_length import Lengths, measure_splits, total
@@ -53,15 +55,11 @@ class ScannedSource:
 
 def group_splits(splits: Sequence[Split]) -> list[list[int]]:
     """Put the numbers of neighbouring splits together, one list a read task."""
-    groups: list[list[int]] = []
-    size = 0
-    for number, split in enumerate(splits):
-        if not groups or size + split.bytes > BYTES_A_TASK or len(groups[-1]) >= SPLITS_A_TASK:
-            groups.append([])
-            size = 0
-        groups[-1].append(number)
-        size += split.bytes
-    return groups
+    sizes = [split.bytes for split in splits]
+    groups = constrained_batches(
+        range(len(splits)), BYTES_A_TASK, SPLITS_A_TASK, get_len=sizes.__getitem__, strict=False
+    )
+    return [list(group) for group in groups]
 
 
 def scan(splits: Sequence[Split], source: SourceConfig, run: Mapper) -> ScannedSource:

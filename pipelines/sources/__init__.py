@@ -1,4 +1,4 @@
-"""Reads documents from Parquet, JSONL, CSV, text and image files and tar archives of samples.
+"""Reads documents from files of the formats that ``formats.py`` lists, each of which is a class in a module of its own.
 
 What cannot be read becomes a dead row, never an exception. A row's image may be in it, or be named by a path or URL.
 ``plan_source`` cuts the files into splits on the driver, ``scan_split`` and ``find_duplicates`` find ids that come

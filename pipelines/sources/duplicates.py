@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
 import xxhash
 
 from pipelines.config.source import SourceConfig
-from pipelines.sources.lines import count_lines
-from pipelines.sources.parquet import ids_alone_decide, parquet_records
-from pipelines.sources.read import READ_ERRORS, Repeats, read_records
-from pipelines.sources.rows import Fields, blocks, parse_id, parse_rows
-from pipelines.sources.split import Record, Split
+from pipelines.sources.formats import format_named
+from pipelines.sources.read import Repeats, read_records
+from pipelines.sources.records import READ_ERRORS
+from pipelines.sources.rows import blocks, parse_rows
+from pipelines.sources.split import Split
 
 SCAN_ROWS = 1024
 
@@ -26,7 +25,7 @@ class SplitScan:
 
     ``rows`` counts all rows, ``dead`` those of them that are dead by themselves; ``characters`` of text is None
     where texts were not read. ``keys`` (xxh3_64 of the document id) and ``positions`` (uint64, ascending) are those
-    of live rows. ``lines`` is the number of lines of a range of bytes.
+    of live rows. ``lines`` is the number of lines (or rows) by which the parts of a file that come later are numbered.
     """
 
     split: Split
@@ -42,20 +41,23 @@ def scan_split(split: Split, config: SourceConfig) -> SplitScan:
     """Count a split's rows and hash their ids.
 
     Files of one document, text or image, are not opened, nor are images that rows refer to; one that will turn out
-    not to be readable counts as live. Of a Parquet file only the ids are read where its footer tells that no other
-    column can make a row dead; else this takes as long as reading. Never raises for data.
+    not to be readable counts as live. Only ids are read where the format can tell that nothing else makes a row dead
+    (``Format.ids``); else this takes as long as reading. Never raises for data.
     """
-    if split.format in ("text", "image"):
-        names = [file.name for file in split.files[: split.max_rows]] if split.files else [split.name]
-        return SplitScan(split, len(names), 0, None, _keys(names), np.arange(len(names), dtype=np.uint64))
-    fields = Fields.of(split, config)
-    scan = _scan_ids(split, fields) or _scan_rows(split, config, fields)
-    if split.stop is None or split.format != "jsonl":
-        return scan
-    return replace(scan, lines=count_lines(split))
+    kind = format_named(split.format)
+    ids = kind.ids(split, config)
+    if ids is None:
+        scan = _scan_rows(split, config)
+    else:
+        scan = SplitScan(split, len(ids), 0, None, _keys(ids), np.arange(len(ids), dtype=np.uint64))
+    try:
+        return replace(scan, lines=kind.count_rows(split))
+    except READ_ERRORS:
+        return replace(scan, lines=0)
 
 
-def _scan_rows(split: Split, config: SourceConfig, fields: Fields) -> SplitScan:
+def _scan_rows(split: Split, config: SourceConfig) -> SplitScan:
+    fields = format_named(split.format).fields(config)
     rows = characters = 0
     keys, positions = [np.zeros(0, np.uint64)], [np.zeros(0, np.uint64)]
     for block in blocks(parse_rows(read_records(split, config), fields), SCAN_ROWS):
@@ -66,29 +68,6 @@ def _scan_rows(split: Split, config: SourceConfig, fields: Fields) -> SplitScan:
         positions.append(np.array([row.position for row in alive], dtype=np.uint64))
     key_array = np.concatenate(keys)
     return SplitScan(split, rows, rows - len(key_array), characters, key_array, np.concatenate(positions))
-
-
-def _scan_ids(split: Split, fields: Fields) -> SplitScan | None:
-    """Scan a Parquet split by its ids alone; None where that would not tell enough."""
-    if split.format != "parquet" or fields.id is None:
-        return None
-    ids: list[str] = []
-    try:
-        if not ids_alone_decide(split, fields.id, fields.text, fields.payload, fields.image):
-            return None
-        for record in islice(parquet_records(split, {fields.id}), split.max_rows):
-            name = _plain_id(record, fields.id)
-            if name is None:
-                return None
-            ids.append(name)
-    except READ_ERRORS:
-        return None
-    return SplitScan(split, len(ids), 0, None, _keys(ids), np.arange(len(ids), dtype=np.uint64))
-
-
-def _plain_id(record: Record, column: str) -> str | None:
-    name, error = (None, record[2]) if record[1] is None else parse_id(record[1].get(column))
-    return name if error is None else None
 
 
 def _keys(ids: Sequence[str]) -> npt.NDArray[np.uint64]:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import re
+import threading
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import Literal
 from urllib.parse import urlsplit
 
+import pyarrow as pa
 from fsspec.utils import glob_translate
 from pyarrow import fs
 
@@ -36,25 +40,53 @@ class FoundFile:
         return url.scheme, url.netloc, self.path
 
 
-@lru_cache(maxsize=64)
 def opened(root: str) -> tuple[fs.FileSystem, str]:
-    """Open the file system of a path or URL, once a process, and say where in it that is."""
-    return open_filesystem(root)
+    """Open the file system of a path or URL, once, and say where in it that is.
+
+    Threads share it, but for one of fsspec that is not asynchronous: as fsspec has it, each thread has its own. They
+    may keep one position in one file for all that read it (``tar://``), or one connection (``ftp://``).
+    """
+    found, inside = _opened(root)
+    if isinstance(found, fs.PyFileSystem) and not found.handler.fs.async_impl:
+        return _opened(root, threading.get_ident())
+    return found, inside
+
+
+@lru_cache(maxsize=256)
+def _opened(root: str, thread: int = 0) -> tuple[fs.FileSystem, str]:
+    found, inside = open_filesystem(root)
+    if isinstance(found, fs.PyFileSystem):
+        return fs.PyFileSystem(_FsspecFiles(found.handler.fs)), inside
+    return found, inside
+
+
+class _FsspecFiles(fs.FSSpecHandler):  # type: ignore[misc]
+    """Files of fsspec for pyarrow, each of them opened with a position of its own."""
+
+    def open_input_stream(self, path: str) -> pa.NativeFile:
+        return self.open_input_file(path)
+
+    def open_input_file(self, path: str) -> pa.NativeFile:
+        if not self.fs.isfile(path):
+            raise FileNotFoundError(path)
+        file = self.fs.open(path, mode="rb")
+        # The store in memory hands out the one object that it keeps, whose position all would share.
+        return pa.PythonFile(io.BytesIO(file.getvalue()) if isinstance(file, io.BytesIO) else file, mode="r")
 
 
 def filesystem_of(root: str) -> fs.FileSystem:
-    """Open the file system of a path or URL; once a process."""
+    """Open the file system of a path or URL, as ``opened`` does."""
     return opened(root)[0]
 
 
-def find_files(path: str) -> list[FoundFile]:
+def find_files(path: str, folder_marks: Sequence[str] = ()) -> list[FoundFile]:
     """Expand one path of a source into its files, sorted by name.
 
-    Below a folder or glob, names that begin with ``.`` or ``_`` are passed over. Raises SourceError where there is
-    nothing.
+    Below a folder or glob, names that begin with ``.`` or ``_`` are passed over. A folder that a glob matches is
+    expanded where it has a file of one of the names ``folder_marks``. Raises SourceError where there is nothing.
     """
     try:
-        found = _find(path)
+        found = _find(path, folder_marks)
     except FleetembedError:
         raise
     # Each store has errors of its own kind.
@@ -69,36 +101,58 @@ def find_files(path: str) -> list[FoundFile]:
     return sorted(found, key=lambda file: file.name)
 
 
-def _find(path: str) -> list[FoundFile]:
+def _find(path: str, folder_marks: Sequence[str]) -> list[FoundFile]:
     filesystem, inside = open_filesystem(path)
     info = filesystem.get_file_info(inside)
     if info.type == fs.FileType.File:
         return [FoundFile(path, info.path, PurePosixPath(info.path).name, info.size or 0, by="name")]
     if info.type == fs.FileType.Directory:
-        return _below(path, by="folder")
-    return _glob(path)
+        return _files(path, _below(path), by="folder")
+    return _glob(path, folder_marks)
 
 
-def _glob(path: str) -> list[FoundFile]:
+def _glob(path: str, folder_marks: Sequence[str]) -> list[FoundFile]:
     folder, pattern = _split_glob(path)
     if not pattern:
         return []
     matches = re.compile(glob_translate(pattern)).match
     deep = "/" in pattern or "**" in pattern
-    return [file for file in _below(folder, by="glob", deep=deep) if matches(file.name)]
+    listed = _below(folder, deep=deep)
+    found = {name: info for name, info in listed.items() if matches(name)}
+    inside = {
+        f"{name}/{below}": file
+        for name, info in found.items()
+        if info.type == fs.FileType.Directory and _is_marked(folder, info.path, folder_marks)
+        for below, file in _below(folder, info.path).items()
+    }
+    alone = {name: info for name, info in found.items() if name not in inside}
+    return [*_files(folder, alone, by="glob"), *_files(folder, inside, by="folder")]
 
 
-def _below(folder: str, *, by: Literal["folder", "glob"], deep: bool = True) -> list[FoundFile]:
-    filesystem, inside = open_filesystem(folder)
-    base = inside.rstrip("/")
+def _is_marked(root: str, folder: str, marks: Sequence[str]) -> bool:
+    infos = open_filesystem(root)[0].get_file_info([f"{folder}/{mark}" for mark in marks])
+    return any(info.type == fs.FileType.File for info in infos)
+
+
+def _below(root: str, folder: str | None = None, *, deep: bool = True) -> dict[str, fs.FileInfo]:
+    """List what is below a folder, by its name from there; the folder is that of ``root`` unless given."""
+    filesystem, inside = open_filesystem(root)
+    base = (folder or inside).rstrip("/")
     selector = fs.FileSelector(base or "/", allow_not_found=True, recursive=deep)
-    found = []
-    for info in filesystem.get_file_info(selector):
-        name = info.path.removeprefix(base).lstrip("/")
-        hidden = any(part.startswith((".", "_")) for part in PurePosixPath(name).parts)
-        if info.type == fs.FileType.File and not hidden:
-            found.append(FoundFile(folder, info.path, name, info.size or 0, by=by))
-    return found
+    named = {info.path.removeprefix(base).lstrip("/"): info for info in filesystem.get_file_info(selector)}
+    return {
+        name: info
+        for name, info in named.items()
+        if not any(part.startswith((".", "_")) for part in PurePosixPath(name).parts)
+    }
+
+
+def _files(root: str, listed: Mapping[str, fs.FileInfo], *, by: Literal["folder", "glob"]) -> list[FoundFile]:
+    return [
+        FoundFile(root, info.path, name, info.size or 0, by=by)
+        for name, info in listed.items()
+        if info.type == fs.FileType.File
+    ]
 
 
 def _split_glob(path: str) -> tuple[str, str]:

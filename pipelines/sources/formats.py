@@ -1,37 +1,41 @@
-"""Formats of files by their endings."""
+"""All formats of files that a source may have."""
 
 from __future__ import annotations
 
-from pipelines.sources.split import Format
+from pipelines.sources.arrow_ipc import ArrowIpc
+from pipelines.sources.base import Format
+from pipelines.sources.delimited import Csv
+from pipelines.sources.huggingface import HuggingFace
+from pipelines.sources.image_files import ImageFiles
+from pipelines.sources.jsonl import Jsonl
+from pipelines.sources.lines import without_compression
+from pipelines.sources.parquet import Parquet
+from pipelines.sources.text import Text
+from pipelines.sources.webdataset import Webdataset
 
-COMPRESSIONS = (".gz", ".bz2", ".zst")
-PHOTO_ENDINGS = (".jpg", ".jpeg", ".jfif", ".mpo", ".jp2", ".j2k", ".webp", ".avif", ".avifs", ".tif", ".tiff")
-DRAWING_ENDINGS = (".png", ".apng", ".gif", ".bmp", ".ico", ".ppm", ".pgm", ".pbm", ".qoi", ".psd", ".dds")
-IMAGE_ENDINGS = (*PHOTO_ENDINGS, *DRAWING_ENDINGS)
-ENDINGS: dict[str, Format] = {
-    ".parquet": "parquet",
-    ".pq": "parquet",
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".jsonlines": "jsonl",
-    ".json": "jsonl",
-    ".csv": "csv",
-    ".tsv": "csv",
-    ".txt": "text",
-    ".text": "text",
-    ".md": "text",
-    ".markdown": "text",
-    ".rst": "text",
-    ".tar": "webdataset",
-    **dict.fromkeys(IMAGE_ENDINGS, "image"),
-}
-# They compress by themselves.
-PACKED: tuple[Format, ...] = ("parquet", "image")
+FORMATS: tuple[Format, ...] = (
+    Parquet(),
+    Jsonl(),
+    Csv(),
+    Text(),
+    ImageFiles(),
+    Webdataset(),
+    ArrowIpc(),
+    HuggingFace(),
+)
+_NAMED = {kind.name: kind for kind in FORMATS}
+ENDINGS: dict[str, Format] = {ending: kind for kind in FORMATS for ending in kind.endings}
+FOLDER_MARKS = tuple(mark for kind in FORMATS for mark in kind.folder_marks)
+
+
+def format_named(name: str) -> Format:
+    """Find a format by its name."""
+    return _NAMED[name]
 
 
 def format_of(name: str) -> Format | None:
     """Tell a file's format by its ending; None if it is of no known kind."""
     lower = name.lower()
-    bare = next((lower.removesuffix(ending) for ending in COMPRESSIONS if lower.endswith(ending)), lower)
+    bare = without_compression(lower)
     kind = next((kind for ending, kind in ENDINGS.items() if bare.endswith(ending)), None)
-    return None if kind in PACKED and bare != lower else kind
+    return None if kind is not None and bare != lower and not kind.is_compressible else kind

@@ -18,6 +18,18 @@ CHUNK_BYTES = 1 << 20
 # A compressed chunk may swell a thousandfold.
 COMPRESSED_CHUNK_BYTES = 64 << 10
 MAX_LINE_BYTES = 256 << 20
+TOO_LONG = f"is longer than {MAX_LINE_BYTES >> 20} MB"
+COMPRESSIONS = (".gz", ".bz2", ".zst")
+
+
+def without_compression(name: str) -> str:
+    """Drop the ending of a compression from a name in small letters."""
+    return next((name.removesuffix(ending) for ending in COMPRESSIONS if name.endswith(ending)), name)
+
+
+def is_compressed(path: str) -> bool:
+    """Tell by its ending whether a file is compressed."""
+    return path.lower().endswith(COMPRESSIONS)
 
 
 def read_lines(split: Split) -> Iterator[bytes | None]:

@@ -1,40 +1,72 @@
-"""Records of Parquet files, and what their footers tell without reading them."""
+"""Parquet files."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from more_itertools import constrained_batches
 
+from pipelines.config.source import SourceConfig
+from pipelines.sources.arrow_rows import chosen_columns, python_rows, rows_at_once
+from pipelines.sources.base import Fields, Format, Outline
 from pipelines.sources.files import filesystem_of
-from pipelines.sources.split import Record, Split, Undecodable, unreadable
+from pipelines.sources.records import READ_ERRORS, Record, unreadable
+from pipelines.sources.rows import parse_id
+from pipelines.sources.split import SPLIT_BYTES, Split
 
-BATCH_BYTES = 8 << 20
-BATCH_ROWS = 1024
 READ_BUFFER_BYTES = 1 << 20
 
 
-@dataclass(frozen=True)
-class Footer:
-    """Columns of a file, and rows and bytes (uncompressed) of each of its row groups."""
+class Parquet(Format):
+    """Parquet, cut at row groups; one that cannot be read costs no other."""
 
-    columns: tuple[str, ...]
-    groups: tuple[tuple[int, int], ...]
+    name = "parquet"
+    endings = (".parquet", ".pq")
+    mark = "row "
+
+    def outline(self, split: Split) -> Outline:
+        """Read the footer: columns, and rows and bytes (uncompressed) of the row groups."""
+        with _open(split) as file:
+            groups = [file.metadata.row_group(group) for group in range(file.num_row_groups)]
+            sizes = [(group.num_rows, group.total_byte_size) for group in groups]
+            return Outline(tuple(_cut(split, sizes)) or (split,), tuple(file.schema_arrow.names))
+
+    def records(self, split: Split, config: SourceConfig) -> Iterator[Record]:
+        """Read the split's row groups; in place of one that cannot be read is one record with an error."""
+        return _records(split, self.fields(config).columns)
+
+    def ids(self, split: Split, config: SourceConfig) -> Sequence[str] | None:
+        """Read the column of ids alone, where the footer tells that no other can make a row dead."""
+        fields = self.fields(config)
+        names: list[str] = []
+        try:
+            if fields.id is None or not _ids_alone_decide(split, fields, fields.id):
+                return None
+            for record in islice(_records(split, {fields.id}), split.max_rows):
+                name = _plain_id(record, fields.id)
+                if name is None:
+                    return None
+                names.append(name)
+        except READ_ERRORS:
+            return None
+        return names
 
 
-def read_footer(split: Split) -> Footer:
-    """Read a file's footer; raises OSError or pyarrow.ArrowException where it is damaged."""
-    with _open(split) as file:
-        metadata = file.metadata
-        groups = [metadata.row_group(group) for group in range(metadata.num_row_groups)]
-        return Footer(
-            tuple(file.schema_arrow.names), tuple((group.num_rows, group.total_byte_size) for group in groups)
-        )
+def _cut(split: Split, sizes: Sequence[tuple[int, int]]) -> Iterator[Split]:
+    all_bytes = sum(size for _, size in sizes) or 1
+    start, first = 0, 1
+    for groups in constrained_batches(sizes, SPLIT_BYTES, get_len=lambda group: group[1], strict=False):
+        rows, size = (sum(column) for column in zip(*groups, strict=True))
+        stop, share = start + len(groups), split.bytes * size // all_bytes
+        yield replace(split, bytes=share, start=start, stop=stop, first_row=first, rows=rows)
+        start, first = stop, first + rows
 
 
 @contextmanager
@@ -44,17 +76,9 @@ def _open(split: Split) -> Iterator[pq.ParquetFile]:
         yield pq.ParquetFile(source, buffer_size=READ_BUFFER_BYTES)
 
 
-def parquet_records(split: Split, columns: Collection[str] | None) -> Iterator[Record]:
-    """Read the split's row groups, of ``columns`` only unless None.
-
-    A row group that cannot be read is one record with an error; those after it are read all the same. Raises as
-    ``read_footer`` does.
-    """
+def _records(split: Split, columns: Collection[str] | None) -> Iterator[Record]:
     with _open(split) as file:
-        twice = [name for name in file.schema_arrow.names if file.schema_arrow.names.count(name) > 1]
-        if twice:
-            raise pa.ArrowInvalid(f"the column {twice[0]!r} stands twice")
-        names = [name for name in file.schema_arrow.names if columns is None or name in columns]
+        names = chosen_columns(file.schema_arrow, columns)
         position = 0
         for group in range(split.start, file.num_row_groups if split.stop is None else split.stop):
             rows = file.metadata.row_group(group).num_rows
@@ -71,34 +95,17 @@ def parquet_records(split: Split, columns: Collection[str] | None) -> Iterator[R
 
 def _group_rows(file: pq.ParquetFile, group: int, names: list[str]) -> Iterator[dict[str, Any]]:
     metadata = file.metadata.row_group(group)
-    batch_rows = max(1, min(BATCH_ROWS, BATCH_BYTES * metadata.num_rows // max(1, metadata.total_byte_size)))
+    batch_rows = rows_at_once(metadata.num_rows, metadata.total_byte_size)
     for batch in file.iter_batches(batch_rows, row_groups=[group], columns=names, use_threads=False):
-        columns = [_python_values(batch.column(at)) for at in range(batch.num_columns)]
-        if not columns:
-            yield from ({} for _ in range(batch.num_rows))
-        for values in zip(*columns, strict=True):
-            yield dict(zip(batch.schema.names, values, strict=True))
+        yield from python_rows(batch)
 
 
-def _python_values(array: pa.Array) -> list[Any]:
-    """Convert to Python values; one that has none (a date past 9999, bytes that are not UTF-8) costs no other."""
-    try:
-        values: list[Any] = array.to_pylist(maps_as_pydicts="strict")
-        return values
-    except (ValueError, OverflowError, KeyError, pa.ArrowException):
-        return [_python_value(scalar) for scalar in array]
+def _plain_id(record: Record, column: str) -> str | None:
+    name, error = (None, record[2]) if record[1] is None else parse_id(record[1].get(column))
+    return name if error is None else None
 
 
-def _python_value(scalar: pa.Scalar) -> Any:
-    try:
-        return scalar.as_py(maps_as_pydicts="strict")
-    except (ValueError, OverflowError, KeyError, pa.ArrowException) as error:
-        return Undecodable(str(error))
-
-
-def ids_alone_decide(
-    split: Split, id_column: str, text_column: str, payload: Collection[str] | None, image_column: str | None = None
-) -> bool:
+def _ids_alone_decide(split: Split, fields: Fields, id_column: str) -> bool:
     """Tell from the footer whether no row of the split can be dead but for its id, or an image that is unusable.
 
     So it is where ids and texts are strings (ids may be integers) without nulls, and payload columns are of kinds
@@ -110,11 +117,11 @@ def ids_alone_decide(
         kinds = {field.name: _kind(field.type) for field in schema}
         if kinds.get(id_column) not in ("string", "integer"):
             return False
-        if kinds.get(text_column, None if image_column is None else "string") != "string":
+        if kinds.get(fields.text, None if fields.image is None else "string") != "string":
             return False
-        whole = text_column if image_column is None else _image_leaf(schema, image_column)
-        others = {name for name in kinds if payload is None or name in payload}
-        others -= {id_column, text_column, image_column or ""}
+        whole = fields.text if fields.image is None else _image_leaf(schema, fields.image)
+        others = {name for name in kinds if fields.payload is None or name in fields.payload}
+        others -= {id_column, fields.text, fields.image or ""}
         if whole is None or any(kinds[name] is None for name in others):
             return False
         ranged = [name for name in others if kinds[name] == "ranged"]

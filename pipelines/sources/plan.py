@@ -7,26 +7,21 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from difflib import get_close_matches
-from itertools import islice
 
 from pipelines.config.source import SourceConfig
 from pipelines.errors import SourceError
 from pipelines.filesystem import without_credentials
+from pipelines.sources.base import Format, Outline
 from pipelines.sources.files import FoundFile, find_files
-from pipelines.sources.formats import COMPRESSIONS, ENDINGS, format_of
-from pipelines.sources.parquet import Footer, read_footer
-from pipelines.sources.read import READ_ERRORS, read_records
-from pipelines.sources.split import Format, ImageFile, SourcePlan, Split
-from pipelines.sources.text_formats import csv_columns
+from pipelines.sources.formats import ENDINGS, FOLDER_MARKS, FORMATS, format_named, format_of
+from pipelines.sources.read import read_records
+from pipelines.sources.records import READ_ERRORS
+from pipelines.sources.split import SourcePlan, Split, group_files, whole_file
 
-SPLIT_BYTES = 64 << 20
-IMAGES_A_SPLIT = 500
-FOOTER_THREADS = 16
-# So many lines of each JSONL file are looked at for a column that no line before had.
-SAMPLE_LINES = 1000
+OUTLINE_THREADS = 16
 SHOWN_COLUMNS = 30
-# Formats whose rows have the columns that a configuration names.
-TABLES = ("parquet", "jsonl", "csv")
+
+Chosen = list[tuple[FoundFile, Format]]
 
 
 def plan_source(config: SourceConfig, *, images: bool = True) -> SourcePlan:
@@ -34,58 +29,41 @@ def plan_source(config: SourceConfig, *, images: bool = True) -> SourcePlan:
 
     Where ``format`` is auto, files whose ending tells nothing are passed over and counted; below a folder or glob, so
     are image files where ``images`` is False (nothing of the job takes images) or ``source.image`` names a column
-    (they are what rows refer to). Below a folder, files of another format than ``format`` are, too. With ``limit``,
-    splits past it are left out; files that do not tell their number of rows are read for that.
+    (they are what rows refer to). Below a folder, files of another format than ``format`` are, too. A folder that is
+    one dataset (``Format.dataset_folders``) is read as that. With ``limit``, splits past it are left out; files that do
+    not tell their number of rows are read for that.
 
-    Raises SourceError where a path has no file, two text or image files would have one id, or a column that the
-    configuration names is in no file (JSONL: in none of the first 1,000 lines of any).
+    Raises SourceError where a path has no file, two files that are a document each would have one id, or a column that
+    the configuration names is in no file (JSONL: in none of the first 1,000 lines of any).
     """
     files, skipped = _choose_files(config, images=images and config.image is None)
-    pictures = [ImageFile(file.root, file.path, file.name, file.bytes) for file, kind in files if kind == "image"]
-    whole = [_whole(file, kind) for file, kind in files if kind != "image"]
-    _check_names([*pictures, *(split for split in whole if split.format == "text")])
-    with ThreadPoolExecutor(FOOTER_THREADS) as pool:
-        footers = list(pool.map(_footer, whole))
-    _check_columns(config, whole, footers, pictures)
-    twice = {name for name, count in Counter(split.name for split in whole).items() if count > 1}
-    named = [replace(split, name=split.path) if split.name in twice else split for split in whole]
-    splits = [piece for split, footer in zip(named, footers, strict=True) for piece in _cut(split, footer)]
-    splits += group_images(pictures)
+    _check_names(file for file, kind in files if kind.is_document)
+    small = [split for kind in FORMATS if kind.is_small for split in _grouped(files, kind)]
+    whole = [whole_file(file, kind.name) for file, kind in files if not kind.is_small]
+    with ThreadPoolExecutor(OUTLINE_THREADS) as pool:
+        outlines = list(pool.map(_outline, [*small, *whole]))
+    _check_columns(config, [*small, *whole], outlines)
+    splits = [*_named_apart(whole, outlines[len(small) :]), *small]
     return SourcePlan(tuple(splits if config.limit is None else _limited(splits, config, config.limit)), skipped)
 
 
-def group_images(files: Iterable[ImageFile]) -> Iterator[Split]:
-    """Put neighbouring image files together: a million of them are not a million splits."""
-    group: list[ImageFile] = []
-    size = 0
-    for file in files:
-        if group and (size + file.bytes > SPLIT_BYTES or len(group) >= IMAGES_A_SPLIT):
-            yield _image_split(group, size)
-            group, size = [], 0
-        group.append(file)
-        size += file.bytes
-    if group:
-        yield _image_split(group, size)
-
-
-def _image_split(files: Sequence[ImageFile], size: int) -> Split:
-    first = files[0]
-    return Split(first.root, first.path, first.name, "image", size, rows=len(files), files=tuple(files))
-
-
-def _choose_files(config: SourceConfig, *, images: bool) -> tuple[list[tuple[FoundFile, Format]], int]:
+def _choose_files(config: SourceConfig, *, images: bool) -> tuple[Chosen, int]:
+    asked = None if config.format == "auto" else format_named(config.format)
     chosen: dict[tuple[str, str, str], tuple[FoundFile, Format]] = {}
     skipped = set()
     for path in config.paths:
-        for file in find_files(path):
-            known = format_of(file.name)
-            kind = known if config.format == "auto" else config.format
+        files = find_files(path, FOLDER_MARKS)
+        heads, parts = _dataset_folders(files, asked)
+        for file in files:
+            if file.name in parts:
+                continue
+            known = heads.get(file.name) or format_of(file.name)
+            kind = asked or known
             if kind is None and file.by == "name":
                 raise SourceError(
                     f"source.path {without_credentials(path)}: its format cannot be told; set source.format"
                 )
-            unasked = kind == "image" and config.format == "auto" and not images and file.by != "name"
-            if kind is None or unasked or (known not in (None, kind) and file.by == "folder"):
+            if kind is None or _is_passed_over(file, kind, known, images=images or asked is not None):
                 skipped.add(file.place)
             else:
                 chosen.setdefault(file.place, (file, kind))
@@ -97,12 +75,27 @@ def _choose_files(config: SourceConfig, *, images: bool) -> tuple[list[tuple[Fou
     return list(chosen.values()), len(skipped - set(chosen))
 
 
-def _whole(file: FoundFile, kind: Format) -> Split:
-    return Split(file.root, file.path, file.name, kind, file.bytes)
+def _dataset_folders(files: Sequence[FoundFile], asked: Format | None) -> tuple[dict[str, Format], set[str]]:
+    """Find folders as ``Format.dataset_folders`` does, of the format that was asked for, or of all."""
+    heads: dict[str, Format] = {}
+    parts: set[str] = set()
+    for kind in FORMATS if asked is None else (asked,):
+        its_heads, its_parts = kind.dataset_folders(files)
+        heads |= dict.fromkeys(its_heads, kind)
+        parts |= its_parts
+    return heads, parts
 
 
-def _check_names(files: Iterable[Split | ImageFile]) -> None:
-    named: dict[str, Split | ImageFile] = {}
+def _is_passed_over(file: FoundFile, kind: Format, known: Format | None, *, images: bool) -> bool:
+    if file.by == "name":
+        return False
+    if kind.folder_marks and known is not kind:
+        return True
+    return (kind.is_image and not images) or (file.by == "folder" and known not in (None, kind))
+
+
+def _check_names(files: Iterable[FoundFile]) -> None:
+    named: dict[str, FoundFile] = {}
     for file in files:
         if named.setdefault(file.name, file) is not file:
             raise SourceError(
@@ -111,39 +104,22 @@ def _check_names(files: Iterable[Split | ImageFile]) -> None:
             )
 
 
-def _footer(split: Split) -> Footer | None:
-    if split.format != "parquet":
-        return None
+def _grouped(files: Chosen, kind: Format) -> Iterator[Split]:
+    return group_files((file for file, its in files if its is kind), kind.name)
+
+
+def _outline(split: Split) -> Outline:
     try:
-        return read_footer(split)
+        return format_named(split.format).outline(split)
     except READ_ERRORS:
-        return None
+        return Outline((split,), ())
 
 
-def _cut(split: Split, footer: Footer | None) -> Iterator[Split]:
-    """Cut a file at row groups or bytes; a file that must be read as a whole, or cannot be read, is one split."""
-    if footer is not None and footer.groups:
-        yield from _cut_at_groups(split, footer)
-    elif split.format == "jsonl" and split.bytes > SPLIT_BYTES and not split.path.lower().endswith(COMPRESSIONS):
-        for start in range(0, split.bytes, SPLIT_BYTES):
-            stop = min(start + SPLIT_BYTES, split.bytes)
-            yield replace(split, bytes=stop - start, start=start, stop=stop, first_row=None if start else 1)
-    else:
-        yield split
-
-
-def _cut_at_groups(split: Split, footer: Footer) -> Iterator[Split]:
-    all_bytes = sum(size for _, size in footer.groups) or 1
-    start = rows = size = 0
-    first = 1
-    for number, (group_rows, group_bytes) in enumerate(footer.groups, start=1):
-        rows += group_rows
-        size += group_bytes
-        last = number == len(footer.groups)
-        if last or size + footer.groups[number][1] > SPLIT_BYTES:
-            share = split.bytes * size // all_bytes
-            yield replace(split, bytes=share, start=start, stop=number, first_row=first, rows=rows)
-            start, first, rows, size = number, first + rows, 0, 0
+def _named_apart(whole: Sequence[Split], outlines: Iterable[Outline]) -> Iterator[Split]:
+    """Cut the files, and name by their paths those that would have one name."""
+    names = Counter(split.name for split in whole)
+    for split, outline in zip(whole, outlines, strict=True):
+        yield from (piece if names[split.name] == 1 else replace(piece, name=piece.path) for piece in outline.splits)
 
 
 def _limited(splits: Iterable[Split], config: SourceConfig, limit: int) -> Iterator[Split]:
@@ -155,25 +131,24 @@ def _limited(splits: Iterable[Split], config: SourceConfig, limit: int) -> Itera
         yield cut
 
 
-def _check_columns(
-    config: SourceConfig, splits: list[Split], footers: list[Footer | None], pictures: Sequence[ImageFile]
-) -> None:
+def _check_columns(config: SourceConfig, splits: Sequence[Split], outlines: Sequence[Outline]) -> None:
     """See to it that each column of the configuration is in some file; reads no further than it must."""
     wanted = dict.fromkeys(config.payload, "payload") if config.payload != "all" else {}
     # Read from the images themselves.
     if config.exif:
         wanted.pop("exif", None)
     wanted |= {config.id: "id"} if config.id is not None else {}
-    if any(split.format in TABLES for split in splits):
+    if any(format_named(split.format).is_table for split in splits):
         wanted |= {config.image: "image"} if config.image is not None else {}
         # Where images are, the default name of the text's column need be no column.
         if config.image is None or config.text != type(config).model_fields["text"].default:
             wanted |= {config.text: "text"}
-    there: dict[str, None] = {"path": None} if pictures else {}
-    for split, footer in zip(splits, footers, strict=True):
+    there: dict[str, None] = {}
+    for split, outline in zip(splits, outlines, strict=True):
         if wanted.keys() <= there.keys():
             return
-        there |= dict.fromkeys(footer.columns if footer is not None else _columns(split, config))
+        columns = outline.columns
+        there |= dict.fromkeys(format_named(split.format).columns(split, config) if columns is None else columns)
     missing = next((name for name in wanted if name not in there), None)
     if missing is None or not there:
         return
@@ -181,17 +156,3 @@ def _check_columns(
     hint = f" Did you mean {near[0]!r}?" if near else ""
     shown = ", ".join(list(there)[:SHOWN_COLUMNS]) + (", ..." if len(there) > SHOWN_COLUMNS else "")
     raise SourceError(f"source.{wanted[missing]}: no file has a column {missing!r}.{hint} There are: {shown}")
-
-
-def _columns(split: Split, config: SourceConfig) -> Iterable[str]:
-    if split.format == "text":
-        return ("path",)
-    if split.format == "parquet":
-        return ()
-    if split.format == "csv":
-        try:
-            return csv_columns(split, config.delimiter)
-        except READ_ERRORS:
-            return ()
-    sample = islice(read_records(split, config), SAMPLE_LINES)
-    return dict.fromkeys(column for _, values, _ in sample for column in values or ())

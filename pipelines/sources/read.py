@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -14,17 +12,10 @@ import pyarrow as pa
 
 from pipelines.config.source import SourceConfig
 from pipelines.rows import SOURCE_SCHEMA, RowError, error_array
-from pipelines.sources.images.ahead import fetch_images
-from pipelines.sources.images.exif import read_exif
-from pipelines.sources.images.loader import ImageLoader
-from pipelines.sources.parquet import parquet_records
-from pipelines.sources.rows import Fields, Row, add_to_payload, blocks, parse_rows
-from pipelines.sources.split import STAGE, Record, Split, unreadable
-from pipelines.sources.text_formats import csv_records, jsonl_records, text_records
-from pipelines.sources.webdataset import webdataset_records
-
-# pyarrow's own errors derive from ArrowException or OSError.
-READ_ERRORS = (OSError, EOFError, zlib.error, csv.Error, UnicodeError, pa.ArrowException)
+from pipelines.sources.formats import format_named
+from pipelines.sources.records import READ_ERRORS, STAGE, Record, unreadable
+from pipelines.sources.rows import Row, add_to_payload, blocks, parse_rows
+from pipelines.sources.split import Split
 
 
 @dataclass(frozen=True)
@@ -44,17 +35,14 @@ def read_split(
     row that cannot be used, or repeats an id, has an error; so has the one row, without an id, that stands for an
     unreadable file or the unreadable rest of one.
     """
-    fields = Fields.of(split, config)
+    fields = format_named(split.format).fields(config)
     rows = parse_rows(read_records(split, config), fields)
     rows = rows if repeats is None else _marked(rows, repeats)
-    if fields.image is None or not images:
-        rows = rows if fields.image is None else map(_without_image, rows)
-        yield from (_table(block, split, has_images=False) for block in blocks(rows, block_rows))
-        return
-    with ImageLoader(split, config) as loader:
-        fetched = fetch_images(rows, loader)
-        described = map(_with_exif, fetched) if config.exif else fetched
-        yield from (_table(block, split, has_images=True) for block in blocks(described, block_rows))
+    fetched = fields.image is not None and images
+    if fields.image is not None:
+        rows = _with_images(rows, split, config) if images else map(_without_image, rows)
+    for block in blocks(rows, block_rows):
+        yield _table(block, split, has_images=fetched)
 
 
 def _table(block: list[Row], split: Split, *, has_images: bool) -> pa.Table:
@@ -77,10 +65,17 @@ def _without_image(row: Row) -> Row:
     return row
 
 
-def _with_exif(row: Row) -> Row:
-    if row.image is not None and row.error is None and (found := read_exif(row.image)):
-        row.payload = add_to_payload(row.payload, "exif", found)
-    return row
+def _with_images(rows: Iterable[Row], split: Split, config: SourceConfig) -> Iterator[Row]:
+    # Late, so that a source without images loads neither Pillow nor an HTTP client.
+    from pipelines.sources.images.ahead import fetch_images
+    from pipelines.sources.images.exif import read_exif
+    from pipelines.sources.images.loader import ImageLoader
+
+    with ImageLoader(split, config) as loader:
+        for row in fetch_images(rows, loader):
+            if config.exif and row.image is not None and row.error is None and (found := read_exif(row.image)):
+                row.payload = add_to_payload(row.payload, "exif", found)
+            yield row
 
 
 def read_records(split: Split, config: SourceConfig) -> Iterator[Record]:
@@ -91,30 +86,12 @@ def read_records(split: Split, config: SourceConfig) -> Iterator[Record]:
 def _all_records(split: Split, config: SourceConfig) -> Iterator[Record]:
     position = None
     try:
-        for record in _records(split, config):
+        for record in format_named(split.format).records(split, config):
             position = record[0]
             yield record
     except READ_ERRORS as error:
         after = "" if position is None else f" after {split.origin(position)}"
         yield unreadable(f"file {split.name} cannot be read{after}", error, "rows in it are missing")
-
-
-def _records(split: Split, config: SourceConfig) -> Iterator[Record]:
-    if split.format == "parquet":
-        return parquet_records(split, Fields.of(split, config).columns)
-    if split.format == "csv":
-        return csv_records(split, config.delimiter)
-    if split.format == "webdataset":
-        return webdataset_records(split, config)
-    if split.format == "image":
-        return image_records(split)
-    return jsonl_records(split) if split.format == "jsonl" else text_records(split)
-
-
-def image_records(split: Split) -> Iterator[Record]:
-    """Name a split's image files, without opening one: each is a document, whose id is its name."""
-    for position, file in enumerate(split.files):
-        yield position, {"id": file.name, "image": file, "path": file.name}, None
 
 
 def _marked(rows: Iterable[Row], repeats: Repeats) -> Iterator[Row]:

@@ -12,48 +12,18 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from pipelines.config.source import SourceConfig
 from pipelines.identity import content_hash
 from pipelines.rows import RowError
-from pipelines.sources.images.values import Reference, named_path, parse_image, too_large
-from pipelines.sources.split import STAGE, Oversized, Record, Split, Undecodable
+from pipelines.sources.base import Fields
+from pipelines.sources.image_values import Reference, named_path, parse_image, too_large
+from pipelines.sources.records import STAGE, Oversized, Record, Undecodable
 
 # A block ends here also when it has fewer rows than asked for: long texts and images must not fill the memory.
 BLOCK_CHARACTERS = 16 << 20
 BLOCK_BYTES = 64 << 20
-# Column of a webdataset sample's image.
-MEMBER_IMAGE = "__image__"
 NOTHING = "the row has neither text nor image"
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _MISSING = object()
-
-
-@dataclass(frozen=True)
-class Fields:
-    """Which columns are id (None: made from the content), text, payload (None: all others) and image, if any."""
-
-    id: str | None
-    text: str
-    payload: frozenset[str] | None
-    image: str | None = None
-    max_image_bytes: int = 0
-
-    @classmethod
-    def of(cls, split: Split, config: SourceConfig) -> Fields:
-        """Choose the fields of one split; files that are one document have the ones that their reader gives them."""
-        payload = None if config.payload == "all" else frozenset(config.payload)
-        if split.format == "text":
-            return cls("id", "text", payload)
-        if split.format == "image":
-            return cls("id", "text", payload, "image", config.max_image_bytes)
-        image = MEMBER_IMAGE if split.format == "webdataset" else config.image
-        return cls(config.id, config.text, payload, image, config.max_image_bytes)
-
-    @property
-    def columns(self) -> frozenset[str] | None:
-        """All columns to read; None for all there are."""
-        named = {name for name in (self.id, self.text, self.image) if name is not None}
-        return None if self.payload is None else self.payload | named
 
 
 @dataclass(slots=True)
@@ -93,6 +63,7 @@ def blocks(rows: Iterable[Row], block_rows: int) -> Iterator[list[Row]]:
 
     A block ends with the row that reaches BLOCK_CHARACTERS, and before one that would take it past BLOCK_BYTES.
     """
+    # more_itertools.constrained_batches knows the second end only, and keeps a full block until the next row has come.
     block: list[Row] = []
     characters = size = 0
     for row in rows:

@@ -1,94 +1,88 @@
-"""A split: the piece of a source that one worker reads; and the records that come out of it."""
+"""A split: the piece of a source that one worker reads."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from operator import attrgetter
+from typing import TYPE_CHECKING
 
-from pipelines.rows import RowError
+from more_itertools import constrained_batches
 
-Format = Literal["parquet", "jsonl", "csv", "text", "image", "webdataset"]
-STAGE = "read"
-_MARKS = {"parquet": "row ", "webdataset": "sample "}
+from pipelines.sources.files import FoundFile
 
-# (position in the split from 0, values by column, error). One of values and error is None. The position is None
-# where the record stands for rows that cannot be read at all.
-Record = tuple[int | None, dict[str, Any] | None, RowError | None]
+if TYPE_CHECKING:
+    from pipelines.sources.base import Format
 
-
-@dataclass(frozen=True)
-class Undecodable:
-    """Stands for a value that Python cannot hold; says why."""
-
-    reason: str
-
-
-@dataclass(frozen=True)
-class Oversized:
-    """Stands for content that is too large to be read; says what it is."""
-
-    what: str
-
-
-@dataclass(frozen=True)
-class ImageFile:
-    """One image file of a source: where it is (see Split), its name, and its size in bytes."""
-
-    root: str
-    path: str
-    name: str
-    bytes: int
+# Files are cut, and small ones put together, so that a split has about so many bytes.
+SPLIT_BYTES = 64 << 20
+FILES_A_SPLIT = 500
 
 
 @dataclass(frozen=True)
 class Split:
-    """A whole file, a range of one, or a number of image files.
+    """A whole file, a part of one, or a number of small files.
 
     ``root`` is the path or URL under which the file was found and tells its file system, ``path`` the file inside
-    of that, ``name`` what rows' origins call it. ``start`` and ``stop`` are bytes (JSONL: the lines that begin in
-    that range) or row groups (Parquet); ``stop`` None is the end. ``first_row`` is the number, from 1, of the first
-    line or row within the file; None where nobody has counted yet (see ``number_lines``). ``bytes`` is the size in
-    the file, ``rows`` is None where only reading would tell, ``max_rows`` cuts the split off. Image files are many and
-    small, so that one split has many of them: ``files``, each of which is a row; path and name are the first one's.
+    of that, ``name`` what rows' origins call it, ``format`` the name of its format. ``start`` and ``stop`` are numbers
+    of bytes, row groups or whatever else the format cuts files at; ``stop`` None is the end. ``first_row`` is the
+    number, from 1, of the first row (or line) within the file; None where nobody has counted yet (see
+    ``number_lines``). ``bytes`` is the size in the file, ``rows`` is None where only reading would tell, ``max_rows``
+    cuts the split off. Where a split has many small files, ``files``, each of them is a row; path and name are the
+    first one's.
     """
 
     root: str
     path: str
     name: str
-    format: Format
+    format: str
     bytes: int
     start: int = 0
     stop: int | None = None
     first_row: int | None = 1
     rows: int | None = None
     max_rows: int | None = None
-    files: tuple[ImageFile, ...] = ()
+    files: tuple[FoundFile, ...] = ()
 
     def holds_images(self, column: str | None) -> bool:
         """Whether rows of this split may have images; ``column`` is the one that ``source.image`` names."""
-        return self.format in ("image", "webdataset") or (column is not None and self.format != "text")
+        return self._format.image_column(column) is not None
 
     def origin(self, position: int | None) -> str:
         """Say where a record is: ``docs.jsonl:17``, ``docs.parquet:row 17``, ``a.tar:sample 17`` or the file's name.
 
-        A line of a range whose first line has no number yet is ``docs.jsonl@67108864:17``, counted from that byte.
+        A row of a part whose first row has no number yet is ``docs.jsonl@67108864:17``, counted from where it starts.
         """
-        if position is None or self.format == "text":
-            return self.name
-        if self.files:
-            return self.files[position].name
-        if self.first_row is None:
-            return f"{self.name}@{self.start}:{1 + position}"
-        mark = _MARKS.get(self.format, "")
-        return f"{self.name}:{mark}{self.first_row + position}"
+        return self.origins([position])[0]
 
     def origins(self, positions: Sequence[int | None]) -> list[str]:
         """Say where records are, as ``origin`` does."""
-        if self.files or self.format == "text" or self.first_row is None or None in positions:
-            return [self.origin(position) for position in positions]
-        start, first = self.origin(0).removesuffix(str(self.first_row)), self.first_row
-        return [f"{start}{first + (position or 0)}" for position in positions]
+        if self.files:
+            return [self.name if position is None else self.files[position].name for position in positions]
+        if self._format.is_document:
+            return [self.name] * len(positions)
+        place = self.name if self.first_row is not None else f"{self.name}@{self.start}"
+        before, first = f"{place}:{self._format.mark}", self.first_row or 1
+        return [self.name if position is None else f"{before}{first + position}" for position in positions]
+
+    @property
+    def _format(self) -> Format:
+        # The formats import this module.
+        from pipelines.sources.formats import format_named
+
+        return format_named(self.format)
+
+
+def whole_file(file: FoundFile, format_name: str) -> Split:
+    """Make the split of a whole file."""
+    return Split(file.root, file.path, file.name, format_name, file.bytes)
+
+
+def group_files(files: Iterable[FoundFile], format_name: str) -> Iterator[Split]:
+    """Put neighbouring small files together: a million of them are not a million splits."""
+    for group in constrained_batches(files, SPLIT_BYTES, FILES_A_SPLIT, get_len=attrgetter("bytes"), strict=False):
+        size = sum(file.bytes for file in group)
+        yield replace(whole_file(group[0], format_name), bytes=size, rows=len(group), files=group)
 
 
 @dataclass(frozen=True)
@@ -110,9 +104,3 @@ class SourcePlan:
     def bytes(self) -> int:
         """How many bytes they have, compressed as they are."""
         return sum(split.bytes for split in self.splits)
-
-
-def unreadable(what: str, reason: BaseException, loss: str) -> Record:
-    """Make the record that stands for rows nobody can read."""
-    message = f"{what}: {str(reason)[:300] or type(reason).__name__}; {loss}"
-    return None, None, RowError(STAGE, "UnreadableFile", message)

@@ -1,7 +1,10 @@
 """Members of a tar archive as they come in a stream, in bounded memory and without a file on disk.
 
-Python's tarfile takes a damaged or cut off archive for one that ends early (where it is not damaged at its very
-start); here it is an error. Of the formats it knows those that are in use: ustar, GNU and pax.
+tarfile parses single headers (ustar, GNU and pax); the way from one to the next is our own, so that no member is lost
+in silence. tarfile takes a damaged or cut off archive for one that ends early, where it is not damaged at its very
+start. A subclass of its TarInfo can raise instead, but not for the records of pax: before CVE-2024-6232 was mended
+(Python 3.11.7, for one) it passes over damaged ones, with the member or its name, and reads ones of any size into
+memory.
 """
 
 from __future__ import annotations
@@ -13,6 +16,9 @@ from dataclasses import dataclass
 BLOCK = tarfile.BLOCKSIZE
 MAX_HEADER_BYTES = 1 << 20
 SKIPPED_BYTES = 1 << 20
+EXTENDED_TYPES = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE)
+
+SPARSE = "{} is stored as a sparse file; pack the archive without --sparse"
 
 
 class _Stream:
@@ -38,37 +44,28 @@ class _Stream:
             self.at += len(taken)
         return b"".join(pieces)
 
-    def skip(self, size: int) -> bool:
-        """Pass over so many bytes; False where there are fewer."""
-        while size:
-            passed = len(self.read(min(size, SKIPPED_BYTES)))
-            if not passed:
+    def go_to(self, place: int) -> bool:
+        """Pass over all bytes up to a place; False where the end comes before."""
+        while self.at < place:
+            if not self.read(min(place - self.at, SKIPPED_BYTES)):
                 return False
-            size -= passed
         return True
 
 
-@dataclass
+@dataclass(frozen=True)
 class Member:
-    """A regular file in an archive; ``read`` it before the next one is asked for."""
+    """A regular file in an archive; ``read`` it once, before the next one is asked for."""
 
     name: str
     size: int
     _stream: _Stream
-    _left: int
 
     def read(self) -> bytes:
         """Read the content, all of it; raises EOFError where the archive ends before."""
-        data = self._stream.read(self._left)
-        self._left -= len(data)
-        if self._left:
+        data = self._stream.read(self.size)
+        if len(data) < self.size:
             raise EOFError(f"the archive ends within {self.name}")
         return data
-
-    def _finish(self) -> None:
-        if not self._stream.skip(self._left + -self.size % BLOCK):
-            raise EOFError(f"the archive ends within {self.name}")
-        self._left = 0
 
 
 def tar_members(chunks: Iterable[bytes]) -> Iterator[Member]:
@@ -78,18 +75,23 @@ def tar_members(chunks: Iterable[bytes]) -> Iterator[Member]:
     where a header is damaged, and what ``chunks`` raises; members before that are out by then.
     """
     stream = _Stream(chunks)
-    ended = False
+    zero_blocks = 0
     name: str | None = None
     size: int | None = None
     while header := stream.read(BLOCK):
-        if not header.strip(b"\0"):
-            ended = ended or len(header) == BLOCK
+        at = stream.at - len(header)
+        is_zero = not header.strip(b"\0")
+        # An end mark has two such blocks or more, and does not part a header from its extension.
+        if (is_zero and (name, size) != (None, None)) or (not is_zero and zero_blocks == 1):
+            raise OSError(f"the header at byte {at if is_zero else at - BLOCK} is damaged (nothing but zeros)")
+        if is_zero:
+            zero_blocks += len(header) == BLOCK
             continue
         if len(header) < BLOCK:
             raise EOFError("the archive ends within a header")
-        ended = False
-        info = _parse(header, stream.at - BLOCK)
-        if info.type in (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE):
+        zero_blocks = 0
+        info = _parse(header, at)
+        if info.type in EXTENDED_TYPES:
             data = _header_data(info, stream)
             if info.type == tarfile.GNUTYPE_LONGNAME:
                 name = data.partition(b"\0")[0].decode(errors="replace")
@@ -97,16 +99,17 @@ def tar_members(chunks: Iterable[bytes]) -> Iterator[Member]:
                 name, size = _pax(data, name, stream.at)
             continue
         if info.type == tarfile.GNUTYPE_SPARSE:
-            raise OSError(f"{info.name} is stored as a sparse file; pack the archive without --sparse")
-        member = Member(name or info.name, info.size if size is None else size, stream, 0)
+            raise OSError(SPARSE.format(info.name))
+        member = Member(name or info.name, info.size if size is None else size, stream)
         name = size = None
+        start = stream.at
+        if info.isreg():
+            yield member
         # Links, folders and devices have no content, whatever size their headers give.
-        if info.isreg() or info.type not in tarfile.SUPPORTED_TYPES:
-            member._left = member.size
-            if info.isreg():
-                yield member
-            member._finish()
-    if not ended:
+        content = member.size if info.isreg() or info.type not in tarfile.SUPPORTED_TYPES else 0
+        if not stream.go_to(start + content + -content % BLOCK):
+            raise EOFError(f"the archive ends within {member.name}")
+    if not zero_blocks:
         raise EOFError("the archive has no end mark: it was cut off, or is empty")
 
 
@@ -124,7 +127,7 @@ def _header_data(info: tarfile.TarInfo, stream: _Stream) -> bytes:
     if info.size > MAX_HEADER_BYTES:
         raise OSError(f"the header at byte {stream.at - BLOCK} is damaged (it claims {info.size:,} bytes)")
     data = stream.read(info.size)
-    if len(data) < info.size or not stream.skip(-info.size % BLOCK):
+    if len(data) < info.size or not stream.go_to(stream.at + -info.size % BLOCK):
         raise EOFError("the archive ends within a header")
     return data
 
@@ -132,17 +135,18 @@ def _header_data(info: tarfile.TarInfo, stream: _Stream) -> bytes:
 def _pax(data: bytes, name: str | None, at: int) -> tuple[str | None, int | None]:
     """Take path and size out of records ``length key=value``, newline (POSIX.1-2001 pax); length counts all of it."""
     size = None
-    try:
-        while data.strip(b"\0"):
-            length = int(data.split(b" ", 1)[0])
-            record, data = data[:length], data[length:]
-            key, _, value = record.split(b" ", 1)[1].rstrip(b"\n").partition(b"=")
-            if key == b"path":
-                name = value.decode(errors="replace")
-            elif key == b"size":
-                size = int(value)
-            if length < 5 or (size or 0) < 0:
-                raise ValueError
-    except (ValueError, IndexError):
-        raise OSError(f"the header before byte {at} is damaged (pax)") from None
+    while data.strip(b"\0"):
+        digits = data.partition(b" ")[0]
+        length = int(digits) if digits.isdigit() and len(digits) < 10 else 0
+        record, data = data[:length], data[length:]
+        key, equals, value = record[len(digits) + 1 : -1].partition(b"=")
+        is_whole = len(record) == length and record.endswith(b"\n") and key and equals
+        if not is_whole or (key == b"size" and not value.isdigit()):
+            raise OSError(f"the header before byte {at} is damaged (pax)")
+        if key == b"path":
+            name = value.decode(errors="replace")
+        elif key == b"size":
+            size = int(value)
+        elif key == b"GNU.sparse.name":
+            raise OSError(SPARSE.format(value.decode(errors="replace")))
     return name, size

@@ -1,4 +1,4 @@
-"""Records of tar archives of samples, as the webdataset library lays them out.
+"""Tar archives of samples, as the webdataset library lays them out.
 
 Neighbouring members whose names are equal up to the first dot of the base name are one sample:
 ``0001.jpg 0001.txt 0001.json``.
@@ -15,27 +15,42 @@ from typing import Any
 
 from pipelines.config.source import SourceConfig
 from pipelines.rows import RowError
-from pipelines.sources.formats import IMAGE_ENDINGS
-from pipelines.sources.images.values import too_large
+from pipelines.sources.base import Format
+from pipelines.sources.image_files import IMAGE_ENDINGS
+from pipelines.sources.image_values import too_large
 from pipelines.sources.lines import read_chunks
-from pipelines.sources.rows import MEMBER_IMAGE
-from pipelines.sources.split import STAGE, Oversized, Record, Split
+from pipelines.sources.records import STAGE, Oversized, Record
+from pipelines.sources.split import Split
 from pipelines.sources.tar import Member, tar_members
 
 KEY = "__key__"
+IMAGE = "__image__"
 TEXT_ENDINGS = (".txt", ".caption")
 
 
-def webdataset_records(split: Split, config: SourceConfig) -> Iterator[Record]:
-    """Read an archive's samples: image, text, the keys of a JSON object, and the sample's own name as ``__key__``.
+class Webdataset(Format):
+    """Tar archives of samples, each of which is a row: image, text, and the keys of a JSON object."""
 
-    Of members of one kind the first counts; a text file goes before a key of the JSON object that is named like
-    ``source.text``. Raises OSError or EOFError where the archive is damaged, after the samples before.
-    """
-    # Hidden files stand between those of a sample where macOS packed the archive.
-    members = (member for member in tar_members(read_chunks(split)) if not _is_hidden(member))
-    for position, (key, group) in enumerate(groupby(members, _key)):
-        yield _sample(position, key, group, config)
+    name = "webdataset"
+    endings = (".tar",)
+    is_compressible = True
+    is_table = False
+    mark = "sample "
+
+    def image_column(self, named: str | None) -> str | None:
+        """Column in which ``records`` has the image."""
+        return IMAGE
+
+    def records(self, split: Split, config: SourceConfig) -> Iterator[Record]:
+        """Read an archive's samples; the sample's own name is the column ``__key__``.
+
+        Of members of one kind the first counts; a text file goes before a key of the JSON object that is named like
+        ``source.text``. Raises OSError or EOFError where the archive is damaged, after the samples before.
+        """
+        # Hidden files stand between those of a sample where macOS packed the archive.
+        members = (member for member in tar_members(read_chunks(split)) if not _is_hidden(member))
+        for position, (key, group) in enumerate(groupby(members, _key)):
+            yield _sample(position, key, group, config)
 
 
 def _key(member: Member) -> str:
@@ -66,7 +81,7 @@ def _sample(position: int, key: str, members: Iterable[Member], config: SourceCo
     text = kinds.get("text")
     if text is not None:
         values[config.text] = text.removeprefix(codecs.BOM_UTF8) if isinstance(text, bytes) else text
-    return position, {**values, KEY: key, MEMBER_IMAGE: kinds.get("image")}, None
+    return position, {**values, KEY: key, IMAGE: kinds.get("image")}, None
 
 
 def _kind(member: Member) -> str | None:

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from pipelines.rows import RowError
+from pipelines.sources.files import FoundFile
 from pipelines.sources.images.loader import ImageLoader, ImageUnreadableError
+from pipelines.sources.records import STAGE
 from pipelines.sources.rows import Row
-from pipelines.sources.split import STAGE, ImageFile
 
 ROWS_AHEAD = 16
 BYTES_AHEAD = 64 << 20
@@ -23,7 +24,7 @@ def fetch_images(rows: Iterable[Row], loader: ImageLoader) -> Iterator[Row]:
     """Put the bytes of images in place of references, in the rows' own order; an image that cannot be had is an error.
 
     At most ROWS_AHEAD rows are in work, and fewer where their images have, or by those before are likely to have,
-    BYTES_AHEAD together.
+    BYTES_AHEAD together. Those of them that have the same reference share one fetch.
     """
     window: deque[Pending] = deque()
     sizes = _Sizes()
@@ -32,15 +33,23 @@ def fetch_images(rows: Iterable[Row], loader: ImageLoader) -> Iterator[Row]:
         for row in rows:
             while window and (len(window) >= ROWS_AHEAD or sizes.ahead(window, row) > BYTES_AHEAD):
                 yield _settled(*window.popleft(), sizes)
-            reference = row.reference
-            if reference is None and not window:
+            if row.reference is None and not window:
                 yield row
             else:
-                window.append((row, None if reference is None else pool.submit(loader.load, reference)))
+                window.append((row, _fetched(row, window) or _submitted(row, loader, pool)))
         while window:
             yield _settled(*window.popleft(), sizes)
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _fetched(row: Row, window: Iterable[Pending]) -> Future[bytes] | None:
+    """Find the fetch of an image that a row in work refers to as well."""
+    return next((pending for other, pending in window if other.reference == row.reference), None)
+
+
+def _submitted(row: Row, loader: ImageLoader, pool: ThreadPoolExecutor) -> Future[bytes] | None:
+    return None if row.reference is None else pool.submit(loader.load, row.reference)
 
 
 class _Sizes:
@@ -56,7 +65,7 @@ class _Sizes:
 
 
 def _size(row: Row, pending: Future[bytes] | None, guess: float) -> float:
-    if isinstance(row.reference, ImageFile):
+    if isinstance(row.reference, FoundFile):
         return row.reference.bytes
     if pending is not None and pending.done() and pending.exception() is None:
         return len(pending.result())

@@ -13,10 +13,10 @@ from urllib.parse import quote, unquote
 from pyarrow import fs
 
 from pipelines.config.source import SourceConfig
-from pipelines.sources.files import filesystem_of, opened
-from pipelines.sources.images.values import Reference, check_size, shown, too_large
+from pipelines.sources.files import FoundFile, filesystem_of, opened
+from pipelines.sources.image_values import Reference, check_size, shown, too_large
 from pipelines.sources.images.web import WebError, WebImages
-from pipelines.sources.split import ImageFile, Split
+from pipelines.sources.split import Split
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/?#]*)(.*)", re.DOTALL)
 _WEB = re.compile("https?://", re.IGNORECASE)
@@ -73,7 +73,7 @@ class ImageLoader:
         return checked
 
     def _read(self, reference: Reference, what: str) -> bytes:
-        if isinstance(reference, ImageFile):
+        if isinstance(reference, FoundFile):
             return self._read_file(filesystem_of(reference.root), reference.path, what)
         if (url := _URL.match(reference)) is not None:
             return self._read_url(url[1].lower(), url[2], url[3], what)
@@ -105,7 +105,7 @@ class ImageLoader:
         return filesystem, posixpath.normpath(posixpath.join(folder, path))
 
     def _looked_for(self, reference: Reference) -> str:
-        if isinstance(reference, ImageFile) or _URL.match(reference) or reference.startswith("/"):
+        if isinstance(reference, FoundFile) or _URL.match(reference) or reference.startswith("/"):
             return ""
         return f" (looked for {shown(self._locate(reference)[1])})"
 
@@ -129,7 +129,7 @@ class ImageLoader:
 
 
 def _shown(reference: Reference) -> str:
-    if isinstance(reference, ImageFile):
+    if isinstance(reference, FoundFile):
         return shown(reference.name)
     # Also of a URL that urllib cannot parse: user, password and query are to be seen in no message.
     url = _URL.match(reference)

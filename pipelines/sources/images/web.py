@@ -3,6 +3,9 @@
 Whoever wrote the data must not learn by it what the job's network holds, nor stop the job: a host's addresses are
 checked and the connection is made to one that was checked, size and time are limited as the bytes come in, and no
 credentials, cookies or proxies of this machine are used.
+
+The guard of addresses is our own, because no library binds the connection to the address that it has checked: those
+that check a name let the client resolve it again.
 """
 
 from __future__ import annotations
@@ -16,16 +19,16 @@ from typing import Any
 
 import httpcore
 import httpx
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt
 
 from embedders.files.download import TRANSIENT_STATUSES, shown_url
+from embedders.retrying import Patience, retry
 from pipelines.config.source import HttpConfig
+from pipelines.sources.image_values import shown
 from pipelines.sources.images.addresses import refusal, resolve
-from pipelines.sources.images.values import shown
 
 MAX_REDIRECTS = 5
 ATTEMPTS = 3
-BACKOFF_SECONDS = 0.5
+FIRST_PAUSE = 0.5
 CONNECT_SECONDS = 10.0
 CONNECTIONS = 32
 REDIRECTS = frozenset((301, 302, 303, 307, 308))
@@ -41,9 +44,9 @@ class WebError(Exception):
 
 
 class _TransientError(WebError):
-    """What another attempt may mend; ``after`` is the server's wish in seconds."""
+    """What another attempt may mend; ``after`` is how many seconds the server asks to wait, if it does."""
 
-    def __init__(self, message: str, after: float = 0.0):
+    def __init__(self, message: str, after: float | None = None):
         super().__init__(message)
         self.after = after
 
@@ -82,20 +85,10 @@ class WebImages:
         """GET an image's bytes; raises WebError."""
         if not self._config.allow:
             raise WebError(f"{_shown(url)} is on the web, and source.http.allow is false: set it to true to fetch it")
-        deadline = time.monotonic() + self._config.timeout
-
-        def is_late(state: RetryCallState) -> bool:
-            return time.monotonic() + _pause(state) >= deadline
-
-        retrying = Retrying(
-            retry=retry_if_exception_type(_TransientError),
-            stop=lambda state: stop_after_attempt(ATTEMPTS)(state) or is_late(state),
-            wait=_pause,
-            reraise=True,
-        )
-        self._deadline.at = deadline
+        patience = Patience(seconds=self._config.timeout, attempts=ATTEMPTS, first_pause=FIRST_PAUSE)
+        self._deadline.at = time.monotonic() + self._config.timeout
         try:
-            return retrying(self._follow, url)
+            return retry(lambda: self._follow(url), patience, passing=_may_pass, asked_pause=_asked_pause)
         finally:
             self._deadline.at = float("inf")
 
@@ -283,10 +276,12 @@ def _failure(url: httpx.URL, response: httpcore.Response) -> WebError:
     if response.status not in TRANSIENT_STATUSES:
         return WebError(message)
     after = _header(response, b"retry-after") or ""
-    return _TransientError(message, float(after) if after.isdecimal() else 0.0)
+    return _TransientError(message, float(after) if after.isdecimal() else None)
 
 
-def _pause(state: RetryCallState) -> float:
-    error = state.outcome.exception() if state.outcome else None
-    wished = error.after if isinstance(error, _TransientError) else 0.0
-    return max(wished, BACKOFF_SECONDS * 2.0 ** (state.attempt_number - 1))
+def _may_pass(error: BaseException) -> bool:
+    return isinstance(error, _TransientError)
+
+
+def _asked_pause(error: BaseException) -> float | None:
+    return error.after if isinstance(error, _TransientError) else None

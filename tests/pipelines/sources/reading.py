@@ -51,6 +51,22 @@ def write_parquet(path: Path, columns: dict[str, Any], **options: Any) -> Path:
     return path
 
 
+def write_ipc(
+    path: Path,
+    columns: dict[str, Any] | pa.Table,
+    *,
+    stream: bool = False,
+    compression: str | None = None,
+    max_chunksize: int | None = None,
+) -> Path:
+    table = columns if isinstance(columns, pa.Table) else pa.table(columns)
+    make = pa.ipc.new_stream if stream else pa.ipc.new_file
+    options = pa.ipc.IpcWriteOptions(compression=compression)
+    with pa.OSFile(str(path), "wb") as file, make(file, table.schema, options=options) as writer:
+        writer.write_table(table, max_chunksize=max_chunksize)
+    return path
+
+
 def messages(rows: list[dict[str, Any]]) -> list[str | None]:
     return [row["error"] and row["error"]["message"] for row in rows]
 

@@ -140,6 +140,16 @@ def test_images_of_the_web_are_fetched_if_allowed(tmp_path: Path) -> None:
         assert len(web.seen) == asked + 1
 
 
+def test_rows_that_name_one_image_fetch_it_once(tmp_path: Path) -> None:
+    with serving({"/a.png": picture(1), "/b.png": picture(2)}) as web:
+        names = [web.url(f"/{name}.png") for name in "aababa"] + [web.url("/c.png")] * 3
+        path = write_lines(tmp_path / "rows.jsonl", [{"image": name} for name in names])
+        rows = read(path, image="image", http=HTTP)
+        assert images(rows) == [picture(1), picture(1), picture(2), picture(1), picture(2), picture(1), *[None] * 3]
+        assert messages(rows)[6:] == [f"image {web.url('/c.png')} answered HTTP 404"] * 3
+        assert sorted(path for path, _ in web.seen) == ["/a.png", "/b.png", "/c.png"]
+
+
 def test_what_is_no_image_says_what_it_is(tmp_path: Path) -> None:
     (tmp_path / "empty.png").touch()
     (tmp_path / "large.png").write_bytes(bytes(2000))

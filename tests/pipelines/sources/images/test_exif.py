@@ -61,7 +61,7 @@ def test_long_lists_are_cut() -> None:
 
 @pytest.mark.parametrize("image", [picture(kind="JPEG"), picture(), b"", b"no image", camera()[:200]])
 def test_images_without_tags_have_none(image: bytes) -> None:
-    assert read_exif(image).get("Make") in (None, "Camera Works")
+    assert read_exif(image) == {}
 
 
 @given(st.integers(0, 700), st.binary(min_size=1, max_size=8))

@@ -9,14 +9,11 @@ from typing import Any
 import fsspec
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
-from hypothesis import given
-from hypothesis import strategies as st
 
 from pipelines.config.source import SourceConfig
 from pipelines.errors import SourceError
 from pipelines.sources import plan_source, scan_split
-from pipelines.sources.plan import IMAGES_A_SPLIT, SPLIT_BYTES, group_images
-from pipelines.sources.split import ImageFile
+from pipelines.sources.split import FILES_A_SPLIT
 from tests.pipelines.sources.images.images import picture
 from tests.pipelines.sources.reading import messages, read, read_once, write_lines
 
@@ -42,24 +39,15 @@ def test_each_file_is_a_document_named_by_its_path(tmp_path: Path) -> None:
 
 
 def test_many_files_are_few_splits_and_the_plan_counts_them(tmp_path: Path) -> None:
-    for number in range(IMAGES_A_SPLIT + 20):
+    for number in range(FILES_A_SPLIT + 20):
         (tmp_path / f"{number:04}.png").write_bytes(picture(number))
     plan = plan_source(SourceConfig(path=str(tmp_path)))
-    assert [len(split.files) for split in plan.splits] == [IMAGES_A_SPLIT, 20]
-    assert plan.files == IMAGES_A_SPLIT + 20
+    assert [len(split.files) for split in plan.splits] == [FILES_A_SPLIT, 20]
+    assert plan.files == FILES_A_SPLIT + 20
     rows = read(tmp_path, block_rows=7)
-    assert [row["_image"] for row in rows] == [picture(number) for number in range(IMAGES_A_SPLIT + 20)]
-    assert [row["document_id"] for row in read(tmp_path, limit=IMAGES_A_SPLIT + 1)][-1] == f"{IMAGES_A_SPLIT:04}.png"
+    assert [row["_image"] for row in rows] == [picture(number) for number in range(FILES_A_SPLIT + 20)]
+    assert [row["document_id"] for row in read(tmp_path, limit=FILES_A_SPLIT + 1)][-1] == f"{FILES_A_SPLIT:04}.png"
     assert len(read_once(tmp_path, limit=30)) == 30
-
-
-@given(st.lists(st.integers(0, SPLIT_BYTES * 5 // 4), max_size=50))
-def test_groups_hold_every_file_once_in_order_and_are_not_too_large(sizes: list[int]) -> None:
-    files = [ImageFile("r", f"p{number}", f"n{number}", size) for number, size in enumerate(sizes)]
-    splits = list(group_images(files))
-    assert [file for split in splits for file in split.files] == files
-    assert all(split.bytes == sum(file.bytes for file in split.files) for split in splits)
-    assert all(split.bytes <= SPLIT_BYTES or len(split.files) == 1 for split in splits)
 
 
 def test_files_that_cannot_be_read_are_dead_alone(tmp_path: Path) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from pipelines.rows import RowError
-from pipelines.sources.split import STAGE, ImageFile, Oversized, Undecodable
+from pipelines.sources.files import FoundFile
+from pipelines.sources.records import STAGE, Oversized, Undecodable
 
 # A path or URL as the data has it, or a file that was found when the source was planned.
-Reference = str | ImageFile
+Reference = str | FoundFile
 SHOWN_CHARACTERS = 300
 
 Image = tuple[bytes | None, Reference | None, RowError | None]
@@ -26,7 +27,7 @@ def parse_image(value: Any, max_bytes: int) -> Image:
         value = value.get("path") if value.get("bytes") is None else value["bytes"]
     if value is None or value == "":
         return None, None, None
-    if isinstance(value, ImageFile):
+    if isinstance(value, FoundFile):
         return (None, value, None) if value.bytes <= max_bytes else _unusable(too_large(value.name, max_bytes))
     if isinstance(value, bytes):
         return check_size(value, max_bytes, "the image")

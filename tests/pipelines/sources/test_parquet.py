@@ -123,3 +123,14 @@ def test_a_column_that_stands_twice_makes_the_file_unreadable(tmp_path: Path) ->
     (table,) = read_split(plan_source(config).splits[0], config, block_rows=8)
     (row,) = table.to_pylist()
     assert "'text' stands twice" in row["error"]["message"]
+
+
+def test_a_parquet_file_in_pieces_has_the_rows_of_the_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_parquet(tmp_path / "a.parquet", {"text": [f"text {n}" for n in range(1000)]}, row_group_size=100)
+    whole = read(tmp_path)
+    monkeypatch.setattr("pipelines.sources.parquet.SPLIT_BYTES", 2500)
+    splits = plan_source(SourceConfig(path=str(tmp_path))).splits
+    assert len(splits) > 2
+    assert sum(split.rows or 0 for split in splits) == 1000
+    assert read(tmp_path) == whole
+    assert [row["origin"] for row in whole] == [f"a.parquet:row {n}" for n in range(1, 1001)]

@@ -1,0 +1,115 @@
+"""What a format of files is: everything that differs from one to the next."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import islice
+from typing import ClassVar
+
+from pipelines.config.source import SourceConfig
+from pipelines.sources.files import FoundFile
+from pipelines.sources.records import READ_ERRORS, Record
+from pipelines.sources.split import Split
+
+# So many rows of a file are looked at for its columns where nothing else tells them.
+SAMPLE_ROWS = 1000
+
+
+@dataclass(frozen=True)
+class Fields:
+    """Which columns are id (None: made from the content), text, payload (None: all others) and image, if any."""
+
+    id: str | None
+    text: str
+    payload: frozenset[str] | None
+    image: str | None = None
+    max_image_bytes: int = 0
+
+    @property
+    def columns(self) -> frozenset[str] | None:
+        """All columns to read; None for all there are."""
+        named = {name for name in (self.id, self.text, self.image) if name is not None}
+        return None if self.payload is None else self.payload | named
+
+
+@dataclass(frozen=True)
+class Outline:
+    """What a file tells before its rows are read: the splits to read it in, and its columns (None: it does not)."""
+
+    splits: tuple[Split, ...]
+    columns: tuple[str, ...] | None = None
+
+
+class Format(ABC):
+    """One format of files. A subclass says what it is and how its records are read; its instances have no state.
+
+    To add a format, write its class in a module of its own and name it in ``formats.py``.
+    """
+
+    # What source.format calls it.
+    name: ClassVar[str]
+    # What the names of its files end with, in small letters.
+    endings: ClassVar[tuple[str, ...]] = ()
+    # Names of files that a folder has which is one dataset of this format; see ``dataset_folders``.
+    folder_marks: ClassVar[tuple[str, ...]] = ()
+    # Whether .gz, .bz2 or .zst may follow the ending.
+    is_compressible: ClassVar[bool] = False
+    # Whether rows have the columns that the configuration names for id, text and image.
+    is_table: ClassVar[bool] = True
+    # Whether a file is one document: its id is the file's name, which the payload has as ``path``.
+    is_document: ClassVar[bool] = False
+    # Whether a file is an image: a job that takes none, or whose rows name them, passes it over below a folder.
+    is_image: ClassVar[bool] = False
+    # Whether files are small and many, each of them a row, so that a split has many (``Split.files``).
+    is_small: ClassVar[bool] = False
+    # What stands before a row's number in its origin: "row " makes ``docs.parquet:row 17``.
+    mark: ClassVar[str] = ""
+
+    @abstractmethod
+    def records(self, split: Split, config: SourceConfig) -> Iterator[Record]:
+        """Read a split's records in order; raises READ_ERRORS where the rest of them cannot be read."""
+
+    def outline(self, split: Split) -> Outline:
+        """Look at a whole file without reading its rows, to cut it into splits; raises READ_ERRORS."""
+        return Outline((split,), ("path",) if self.is_document else None)
+
+    def columns(self, split: Split, config: SourceConfig) -> Iterable[str]:
+        """Names of a file's columns, where its outline tells none; of what cannot be read there are none."""
+        found: dict[str, None] = {}
+        with suppress(*READ_ERRORS):
+            for _, values, _ in islice(self.records(split, config), SAMPLE_ROWS):
+                found.update(dict.fromkeys(values or ()))
+        return found
+
+    def image_column(self, named: str | None) -> str | None:
+        """Column of the images of rows, if they may have any; ``named`` is the one that ``source.image`` names."""
+        return named if self.is_table else None
+
+    def fields(self, config: SourceConfig) -> Fields:
+        """Choose the columns that become id, text, payload and image."""
+        payload = None if config.payload == "all" else frozenset(config.payload)
+        name, text = ("id", "text") if self.is_document else (config.id, config.text)
+        return Fields(name, text, payload, self.image_column(config.image), config.max_image_bytes)
+
+    def dataset_folders(self, files: Sequence[FoundFile]) -> tuple[set[str], set[str]]:
+        """Find folders each of which is one dataset of this format, whatever the endings of the files in it.
+
+        Returns the names of the files that stand for a dataset each, and of the other files that datasets are made of.
+        """
+        return set(), set()
+
+    def ids(self, split: Split, config: SourceConfig) -> Sequence[str] | None:
+        """Ids of all rows, where they can be had without the rows and none of these can be dead; else None.
+
+        What is said of rows here does not cover images that turn out to be unusable. Never raises for data.
+        """
+        if not self.is_document:
+            return None
+        return [file.name for file in split.files[: split.max_rows]] if split.files else [split.name]
+
+    def count_rows(self, split: Split) -> int | None:
+        """Count the rows (or lines) of a part of a file, where later parts must be numbered by that; else None."""
+        return None

@@ -1,0 +1,62 @@
+"""JSON lines: one JSON object a line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+
+from pipelines.config.source import SourceConfig
+from pipelines.rows import RowError
+from pipelines.sources.base import Format, Outline
+from pipelines.sources.lines import TOO_LONG, count_lines, is_compressed, read_lines
+from pipelines.sources.records import STAGE, Record
+from pipelines.sources.split import SPLIT_BYTES, Split
+
+
+class Jsonl(Format):
+    """JSON lines, cut at ranges of bytes; a split has the lines that begin in its range."""
+
+    name = "jsonl"
+    endings = (".jsonl", ".ndjson", ".jsonlines", ".json")
+    is_compressible = True
+
+    def outline(self, split: Split) -> Outline:
+        """Cut a large file at bytes; a compressed one can only be read from its start."""
+        if split.bytes <= SPLIT_BYTES or is_compressed(split.path):
+            return Outline((split,))
+        return Outline(tuple(_cut(split)))
+
+    def records(self, split: Split, config: SourceConfig) -> Iterator[Record]:
+        """Read one object a line; blank lines count but are left out."""
+        for position, line in enumerate(read_lines(split)):
+            if line is None:
+                yield position, None, RowError(STAGE, "InvalidJson", f"the line {TOO_LONG}")
+            elif line and not line.isspace():
+                yield _record(position, line)
+
+    def count_rows(self, split: Split) -> int | None:
+        """Count the lines of a range of bytes."""
+        return None if split.stop is None else count_lines(split)
+
+
+def _cut(split: Split) -> Iterator[Split]:
+    for start in range(0, split.bytes, SPLIT_BYTES):
+        stop = min(start + SPLIT_BYTES, split.bytes)
+        yield replace(split, bytes=stop - start, start=start, stop=stop, first_row=None if start else 1)
+
+
+def _record(position: int, line: bytes) -> Record:
+    try:
+        values = json.loads(line.decode())
+    except UnicodeDecodeError as error:
+        what = f"byte {error.start} of the line, 0x{line[error.start]:02x}, is not UTF-8"
+        return position, None, RowError(STAGE, "InvalidUtf8", what)
+    except ValueError as error:
+        return position, None, RowError(STAGE, "InvalidJson", f"the line is no JSON: {error}"[:300])
+    except RecursionError:
+        return position, None, RowError(STAGE, "InvalidJson", "the object is nested too deeply")
+    if isinstance(values, dict):
+        return position, values, None
+    what = f"the line is a {type(values).__name__}, not an object; it takes one JSON object a line"
+    return position, None, RowError(STAGE, "InvalidJson", what)
