@@ -41,7 +41,7 @@ class _DownloadBar(tqdm):
         if not self._is_bar:
             # As if a line were a bar that is drawn again once in so many seconds.
             options |= {"mininterval": SECONDS_BETWEEN_LINES, "delay": SECONDS_BETWEEN_LINES, "miniters": 1}
-            options["bar_format"] = "{desc}: {n_fmt}B of {total_fmt}B, {rate_fmt}"
+            options["bar_format"] = "model {desc}: {n_fmt}B of {total_fmt}B, {rate_fmt}"
         # The library leaves out what is no terminal, and takes parts of the URL for a label.
         options |= {"desc": self.label, "disable": False, "leave": False}
         super().__init__(*args, **options)  # type: ignore[no-untyped-call]

@@ -43,7 +43,7 @@ def test_files_in_xet_storage_arrive_whole(
     monkeypatch.setattr("embedders.files.progress.SECONDS_BETWEEN_LINES", 0.0)
     caplog.set_level(logging.INFO, logger="fleetembed")
     folder = resolve(cache)
-    assert any(message.startswith("Org/Small onnx/model.onnx_data: 256B of 256B") for message in caplog.messages)
+    assert any(message.startswith("model Org/Small onnx/model.onnx_data: 256B of 256B") for message in caplog.messages)
     assert contents(folder) == NEEDED
     assert run_model(folder) == [1, 2, 3]
     assert [downloads(hub, name) for name in LARGE] == [0] * len(LARGE)
