@@ -179,7 +179,9 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {name.lower(): value for name, value in self.headers.items()}
         self.server_state.requests.append(Request(self.command, path, headers, self.is_cdn))
         fault = self.server_state.fault_for(self.command, path)
-        if fault is not None and fault.kind == "status":
+        if fault is not None and fault.kind == "stall" and self.command == "HEAD":
+            self.server_state.closing.wait(60)
+        elif fault is not None and fault.kind == "status":
             self._send(fault.status, b"{}", fault.headers)
         elif path in self.server_state.plain:
             self._send_file(self.server_state.plain[path], fault, {})

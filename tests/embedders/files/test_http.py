@@ -91,6 +91,28 @@ def test_a_drip_is_ended_by_the_total_limit(server: HubServer, tmp_path: Path) -
         fetch(server, tmp_path / "f", Timeouts(read=5, total=0.5))
 
 
+@pytest.mark.timeout(30)
+def test_a_silent_server_is_not_waited_for_beyond_the_total_limit(server: HubServer, tmp_path: Path) -> None:
+    server.fail("/file", Fault("stall", times=None))
+    with pytest.raises(DownloadError, match=r"longer than 0\.5 s"):
+        fetch(server, tmp_path / "f", Timeouts(read=60, total=0.5))
+
+
+def test_requests_are_given_the_limits(server: HubServer, tmp_path: Path) -> None:
+    given = []
+
+    def note(response: httpx.Response) -> None:
+        given.append(response.request.extensions["timeout"])
+
+    hooks = get_session().event_hooks["response"]
+    hooks.append(note)
+    try:
+        fetch(server, tmp_path / "f", Timeouts(connect=3, read=5))
+    finally:
+        hooks.remove(note)
+    assert given == [{"connect": 3, "read": 5, "write": 5, "pool": 5}]
+
+
 def test_a_wait_the_server_wants_is_not_begun_beyond_the_total_limit(server: HubServer, tmp_path: Path) -> None:
     server.fail("/file", Fault("status", times=None, status=429, headers={"Retry-After": "3600"}))
     with pytest.raises(TransientDownloadError, match="HTTP 429"):

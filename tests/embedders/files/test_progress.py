@@ -71,7 +71,8 @@ def test_a_long_download_says_how_far_it_is(
     caplog.set_level(logging.INFO, logger="fleetembed")
     resolve(cache)
     assert any(
-        re.fullmatch(r"model Org/Small onnx/model\.onnx_data: 256B of 256B, \S+B/s", message) for message in caplog.messages
+        re.fullmatch(r"model Org/Small onnx/model\.onnx_data: 256B of 256B, \S+B/s", message)
+        for message in caplog.messages
     ), caplog.messages
 
 

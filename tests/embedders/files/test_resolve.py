@@ -124,6 +124,13 @@ def test_trouble_with_a_files_head_is_overcome_as_the_limits_say(
     assert hub.faults == {name: []}
 
 
+def test_a_files_head_that_never_comes_is_asked_for_as_often_as_the_limits_say(hub: HubServer, cache: Path) -> None:
+    hub.fail("tokenizer.json", Fault("stall", times=None, method="HEAD"))
+    with pytest.raises(ModelNotFoundError, match=r"tokenizer\.json: the server was silent for 0\.2 s"):
+        resolve_model(CARD, cache_dir=cache, timeouts=replace(QUICK, read=0.2))
+    assert len(hub.paths("HEAD", "tokenizer.json")) == QUICK.attempts
+
+
 def test_a_wait_the_hub_wants_is_not_begun_beyond_the_total_limit(hub: HubServer, cache: Path) -> None:
     hub.fail("tokenizer.json", Fault("status", times=None, status=429, headers={"Retry-After": "3600"}, method="HEAD"))
     with pytest.raises(ModelNotFoundError, match=r"tokenizer\.json answered HTTP 429"):
