@@ -22,6 +22,8 @@ STATUS_ADVICE = {
     403: "access is denied: accept the model's terms on its page, or set HF_TOKEN to a token that may read it",
     404: "there is no such file or repository",
 }
+# A server that took an archive's compression for one of the transfer would have it undone on the way.
+HEADERS = {"user-agent": "fleetembed", "accept-encoding": "identity"}
 # They log whole URLs, which may hold secrets; the errors and the progress shown here say the same.
 LOGGERS = ("httpx", "huggingface_hub.file_download", "huggingface_hub.utils._http")
 
@@ -59,7 +61,7 @@ def download_file(url: str, target: Path, label: str, deadline: Deadline) -> Non
 
     def download() -> None:
         with target.open("wb") as file:
-            http_get(url, file, tqdm_class=bar_of(label))
+            http_get(url, file, headers=HEADERS, tqdm_class=bar_of(label))
 
     within_limits(url, download, deadline)
 

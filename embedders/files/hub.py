@@ -42,7 +42,8 @@ def _api() -> HfApi:
     # httpx would quote the header that it cannot send.
     if token and not (token.isascii() and token.isprintable()):
         raise DownloadError("HF_TOKEN holds characters that no token has: is it pasted wholly and only?")
-    return HfApi(endpoint=(os.environ.get("HF_ENDPOINT") or constants.ENDPOINT).rstrip("/"), token=token or False)
+    endpoint = (os.environ.get("HF_ENDPOINT") or constants.ENDPOINT).rstrip("/")
+    return HfApi(endpoint=endpoint, token=token or False, library_name="fleetembed")
 
 
 def _redacted(error: DownloadError) -> str:

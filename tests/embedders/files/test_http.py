@@ -62,6 +62,11 @@ def test_a_broken_transfer_goes_on_where_it_stopped(server: HubServer, tmp_path:
     assert ranges == [None, f"bytes={PIECE}-", f"bytes={2 * PIECE}-"]
 
 
+def test_a_file_is_asked_for_as_it_is_stored(server: HubServer, tmp_path: Path) -> None:
+    fetch(server, tmp_path / "f")
+    assert [item.headers["accept-encoding"] for item in server.requests] == ["identity"]
+
+
 def test_a_server_without_ranges_sends_all_again(server: HubServer, tmp_path: Path) -> None:
     server.plain["/file"] = random.Random(8).randbytes(2 * PIECE)
     server.ranges = False
