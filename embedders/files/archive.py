@@ -57,7 +57,7 @@ def extract_archive(archive: Path, target: Path, *, max_bytes: int) -> None:
     filtered: dict[str, Any] = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
     try:
         with _CappedGzip(archive, max_bytes) as plain, tarfile.open(fileobj=plain, mode="r:") as tar:
-            tar.extractall(target, members=_checked(tar, archive), **filtered)
+            tar.extractall(target, members=_checked(tar, archive, target), **filtered)
             # Read on to the end of the gzip stream, where its checksum is verified.
             while plain.read(CHUNK_BYTES):
                 pass
@@ -65,27 +65,20 @@ def extract_archive(archive: Path, target: Path, *, max_bytes: int) -> None:
         raise ModelFilesError(f"archive {archive.name} is damaged or no .tar.gz: {error}") from None
 
 
-def _checked(tar: tarfile.TarFile, archive: Path) -> Iterator[tarfile.TarInfo]:
+def _checked(tar: tarfile.TarFile, archive: Path, target: Path) -> Iterator[tarfile.TarInfo]:
     """The members, each refused or stripped of owner and mode before it is unpacked."""
-    files: set[PurePosixPath] = set()
-    folders: set[PurePosixPath] = set()
     for count, member in enumerate(tar, start=1):
         if count > MAX_MEMBERS:
             raise ModelFilesError(f"archive {archive.name} has more than {MAX_MEMBERS} members")
         if problem := _refusal(member):
             raise ModelFilesError(f"archive {archive.name}: member {member.name!r} is refused: it {problem}")
-        path = PurePosixPath(member.name)
-        if path in files or not files.isdisjoint(path.parents) or (member.isreg() and path in folders):
+        # Those before it are unpacked already.
+        path = target / member.name
+        if any(place.is_file() for place in (path, *path.parents)) or (path.is_dir() and not member.isdir()):
             raise ModelFilesError(f"archive {archive.name}: member {member.name!r} is there twice")
-        folders.update(path.parents)
-        (folders if member.isdir() else files).add(path)
-        member.mode, member.uid, member.gid, member.uname, member.gname = (
-            0o755 if member.isdir() else 0o644,
-            0,
-            0,
-            "",
-            "",
-        )
+        member.mode = 0o755 if member.isdir() else 0o644
+        member.uid = member.gid = 0
+        member.uname = member.gname = ""
         yield member
 
 

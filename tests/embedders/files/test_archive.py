@@ -141,6 +141,19 @@ def test_a_file_used_as_a_folder_is_refused(tmp_path: Path) -> None:
         extract_archive(archive, tmp_path / "out", max_bytes=MIB)
 
 
+def test_a_folder_used_as_a_file_is_refused(tmp_path: Path) -> None:
+    archive = packed(tmp_path / "a.tar.gz", (member("a/b"), b"two"), (member("a"), b"one"))
+    with pytest.raises(ModelFilesError, match="twice"):
+        extract_archive(archive, tmp_path / "out", max_bytes=MIB)
+
+
+def test_a_folder_given_twice_is_one_folder(tmp_path: Path) -> None:
+    folder = member("a", tarfile.DIRTYPE)
+    archive = packed(tmp_path / "a.tar.gz", (folder, b""), (member("a/b"), b"two"), (folder, b""))
+    extract_archive(archive, tmp_path / "out", max_bytes=MIB)
+    assert everything_in(tmp_path / "out") == {"a/b": b"two"}
+
+
 def test_mode_bits_of_the_archive_are_not_taken_over(tmp_path: Path) -> None:
     info = member("tool")
     info.mode = 0o6777
