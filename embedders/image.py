@@ -18,7 +18,8 @@ from embedders.arrow import dense_array, dense_type
 from embedders.base import EmbedStats, VectorSpec
 from embedders.catalog import ModelCard
 from embedders.errors import ImageError, ModelFilesError
-from embedders.files.hub import files_digest, model_files
+from embedders.files.digest import files_digest
+from embedders.files.folder import model_files
 from embedders.images.batches import ImageBatch, ImageBatches, ImageOptions, Images, image_sources
 from embedders.images.decoding import DECODING, MAX_PIXELS, ImageSource
 from embedders.images.processing import load_image_settings

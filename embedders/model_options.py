@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from embedders.catalog import ModelCard
-from embedders.files.hub import resolve_model
+from embedders.files.resolve import resolve_model
 from embedders.session import Cuda, Provider, SessionSettings
 
 
 @dataclass(frozen=True)
 class ModelPlace:
-    """Where a model's files may be; the arguments of `embedders.files.hub.resolve_model`."""
+    """Where a model's files may be; the arguments of `embedders.files.resolve.resolve_model`."""
 
     cache_dir: str | Path | None = None
     specific_model_path: str | Path | None = None

@@ -22,7 +22,7 @@ from embedders.arrow import dense_array, dense_type
 from embedders.base import EmbedStats, Texts, VectorSpec
 from embedders.catalog import ModelCard
 from embedders.errors import ModelFilesError
-from embedders.files.hub import files_digest
+from embedders.files.digest import files_digest
 from embedders.files.safetensors_file import read_safetensors
 from embedders.model_options import ModelPlace, Runtime
 from embedders.network_model import refuse_unknown_options

@@ -20,7 +20,8 @@ from embedders.base import EmbedStats, Texts
 from embedders.batching import default_token_budget, token_budget_batches
 from embedders.catalog import ModelCard
 from embedders.errors import ModelFilesError
-from embedders.files.hub import files_digest, model_files
+from embedders.files.digest import files_digest
+from embedders.files.folder import model_files
 from embedders.model_options import ModelPlace, Runtime
 from embedders.session import OnnxSession
 from embedders.tokenization import TextTokenizer, TokenizedTexts, load_tokenizer, refuse_invalid

@@ -47,7 +47,6 @@ def _folder(cache_dir: Path | None) -> Path | None:
 def main() -> None:
     """Look at the catalog of models and at the cache of their files."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
 def _card(model: str, family: str | None) -> ModelCard:

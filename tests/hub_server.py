@@ -1,7 +1,7 @@
 """A server on 127.0.0.1 that speaks the Hugging Face hub's HTTP interface, and misbehaves where it is told to.
 
-It serves repositories to ``huggingface_hub`` too: model info, tree, and resolve with redirects to a second origin
-(the CDN) for large files. Everything asked of it is logged.
+It serves what ``huggingface_hub`` asks for: model info, tree, and resolve with redirects to a second origin (the CDN)
+for large files, or to a Xet store. Everything asked of it is logged.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import hashlib
 import json
 import sys
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -24,7 +25,7 @@ class Fault:
     """One kind of misbehaviour: ``status`` answers with an error, ``stall`` sends ``after`` bytes and then nothing,
 
     ``drip`` does so byte by byte for ever, ``cut`` closes the connection after ``after`` bytes, ``swap`` serves
-    ``content`` in place of the file's. ``times`` counts down; None is for ever. It strikes GETs only.
+    ``content`` in place of the file's. ``times`` counts down; None is for ever. It strikes requests of one ``method``.
     """
 
     kind: Literal["status", "stall", "drip", "cut", "swap"]
@@ -33,6 +34,7 @@ class Fault:
     after: int = 0
     content: bytes = b""
     headers: Mapping[str, str] = field(default_factory=dict)
+    method: Literal["GET", "HEAD"] = "GET"
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,8 @@ class HubServer:
     def __init__(self) -> None:
         self.repos: dict[str, Repo] = {}
         self.plain: dict[str, bytes] = {}
+        self.xet_hashes: dict[str, str] = {}
+        self.xet_store = ""
         self.faults: dict[str, list[Fault]] = {}
         self.requests: list[Request] = []
         self.ranges = True
@@ -93,8 +97,8 @@ class HubServer:
 
     @property
     def cdn_url(self) -> str:
-        """Address of the second origin, where large files are."""
-        return f"http://127.0.0.1:{self._servers[1].server_port}"
+        """Address of the second origin, where large files are; another host, so that no client takes it for the hub."""
+        return f"http://localhost:{self._servers[1].server_port}"
 
     def add_repo(self, repo: str, files: Mapping[str, bytes]) -> str:
         """Publish the files as the repository's only commit, whose id is returned."""
@@ -104,18 +108,18 @@ class HubServer:
         return commit
 
     def fail(self, path_end: str, *faults: Fault) -> None:
-        """Let GETs of paths that end so meet these faults, one after the other."""
+        """Let requests of paths that end so meet these faults, one after the other."""
         self.faults[path_end] = list(faults)
 
     def paths(self, method: str = "GET", path_end: str = "") -> list[str]:
         """Paths asked for so far."""
         return [item.path for item in self.requests if item.method == method and item.path.endswith(path_end)]
 
-    def fault_for(self, path: str) -> Fault | None:
-        """The fault the next GET of this path meets, which is used up by asking."""
+    def fault_for(self, method: str, path: str) -> Fault | None:
+        """The fault the next request of this path meets, which is used up by asking."""
         with self._lock:
             for path_end, faults in self.faults.items():
-                if faults and path.endswith(path_end):
+                if faults and path.endswith(path_end) and faults[0].method == method:
                     fault = faults[0]
                     if fault.times is not None:
                         fault.times -= 1
@@ -174,8 +178,10 @@ class _Handler(BaseHTTPRequestHandler):
         path = unquote(url.path)
         headers = {name.lower(): value for name, value in self.headers.items()}
         self.server_state.requests.append(Request(self.command, path, headers, self.is_cdn))
-        fault = self.server_state.fault_for(path) if self.command == "GET" else None
-        if fault is not None and fault.kind == "status":
+        fault = self.server_state.fault_for(self.command, path)
+        if fault is not None and fault.kind == "stall" and self.command == "HEAD":
+            self.server_state.closing.wait(60)
+        elif fault is not None and fault.kind == "status":
             self._send(fault.status, b"{}", fault.headers)
         elif path in self.server_state.plain:
             self._send_file(self.server_state.plain[path], fault, {})
@@ -188,9 +194,14 @@ class _Handler(BaseHTTPRequestHandler):
         repo_name, found = _find_repo(self.server_state, path)
         rest = path.removeprefix(repo_name).strip("/").split("/")
         if found is None or (len(rest) > 1 and rest[1] not in ("main", found.commit)):
-            self._send(404, b'{"error": "not found"}', {"X-Error-Code": "RepoNotFound"})
+            what = "RevisionNotFound" if found else "RepoNotFound"
+            self._send(404, b'{"error": "not found"}', {"X-Error-Code": what})
             return
         body: object
+        if rest[0] == "xet-read-token":
+            access = {"X-Xet-Cas-Url": self.server_state.xet_store, "X-Xet-Access-Token": "xet"}
+            self._send(200, b"", {**access, "X-Xet-Token-Expiration": str(int(time.time()) + 3600)})
+            return
         if rest[0] == "tree":
             body = [_tree_entry(name, content) for name, content in found.files.items()]
         else:
@@ -211,6 +222,9 @@ class _Handler(BaseHTTPRequestHandler):
         if is_lfs(name) and not self.is_cdn:
             digest = hashlib.sha256(content).hexdigest()
             headers |= {"X-Linked-Etag": f'"{digest}"', "X-Linked-Size": str(len(content))}
+            if xet_hash := self.server_state.xet_hashes.get(name):
+                token = f"{self.server_state.url}/api/models/{repo_name}/xet-read-token/{found.commit}"
+                headers |= {"X-Xet-Hash": xet_hash, "Link": f'<{token}>; rel="xet-auth"'}
             self._send(302, b"", {**headers, "Location": self.server_state.cdn_url + self.path + "?Signature=secret"})
         else:
             self._send_file(content, fault, headers)

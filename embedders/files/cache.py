@@ -10,23 +10,19 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
-import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any
 from urllib.parse import urlsplit
 
 from filelock import FileLock, Timeout
 
-from embedders.errors import ModelFilesError
-from embedders.files.download import DownloadError, file_sha256
+from embedders.files.atomic import write_atomically
+from embedders.files.download import DownloadError
+from embedders.files.hashing import file_sha256
 
 MANIFEST = ".manifest.json"
-# A file changed twice within one tick of the file system's clock looks the same; git calls such a stamp racy.
-RACY_SECONDS = 2.0
 
 
 def cache_root(cache_dir: str | Path | None = None) -> Path:
@@ -142,8 +138,7 @@ class Slot:
             "files": {name: asdict(item) for name, item in sorted(files.items())},
             "absent": sorted(missing),
         }
-        self.path.mkdir(parents=True, exist_ok=True)
-        _write_json(self.path / MANIFEST, data)
+        write_atomically(self.path / MANIFEST, json.dumps(data, indent=1).encode())
 
 
 def link_or_copy(source: Path, target: Path) -> None:
@@ -158,35 +153,6 @@ def link_or_copy(source: Path, target: Path) -> None:
         shutil.copyfile(real, target)
 
 
-def files_digest(folder: str | Path, files: Iterable[str]) -> str:
-    """Hex sha256 over the names (relative to ``folder``) and contents of ``files``, whatever their order.
-
-    Hashes are remembered in the cache folder by the file's path, size, inode and times of change, so that large
-    files are read once. Raises ModelFilesError naming the file that is missing.
-    """
-    folder = Path(folder).resolve()
-    memory = cache_root() / ".digests" / f"{_short_hash(str(folder))}.json"
-    known = _read_json(memory)
-    fresh: dict[str, Any] = {}
-    digest = hashlib.sha256()
-    for name in sorted(set(files)):
-        try:
-            stamp = _stamp(folder / name)
-            entry = known.get(name)
-            if not (isinstance(entry, list) and len(entry) == 2 and entry[0] == stamp):
-                entry = fresh[name] = [stamp, file_sha256(folder / name)]
-        except OSError as error:
-            raise ModelFilesError(f"{folder / name} cannot be read: {error.strerror}") from None
-        digest.update(f"{name}\0{entry[1]}\n".encode())
-    settled = {name: entry for name, entry in fresh.items() if _settled(folder / name, entry[0])}
-    if settled:
-        # A cache that cannot be written costs time at the next start, nothing else.
-        with suppress(OSError):
-            memory.parent.mkdir(parents=True, exist_ok=True)
-            _write_json(memory, {**known, **settled})
-    return digest.hexdigest()
-
-
 def hub_slot(root: Path, repo: str) -> Slot:
     """The slot of a repository on the hub."""
     return Slot(root, repo.replace("/", "--"))
@@ -195,20 +161,18 @@ def hub_slot(root: Path, repo: str) -> Slot:
 def archive_slot(root: Path, url: str) -> Slot:
     """The slot of an archive at a URL."""
     name = PurePosixPath(urlsplit(url).path).name.split(".")[0]
-    return Slot(root, f"url--{name}--{_short_hash(url)}")
+    return Slot(root, f"url--{name}--{short_hash(url)}")
 
 
 def local_slot(root: Path, folder: Path) -> Slot:
     """The slot for real files made from a folder of links."""
     real = folder.resolve()
-    return Slot(root, f"local--{real.name}--{_short_hash(str(real))}")
+    return Slot(root, f"local--{real.name}--{short_hash(str(real))}")
 
 
-def identity(folder: Path, names: Iterable[str]) -> str:
-    """Hex sha256 over which files the names lead to, with their size, inode and time of modification."""
-    # Not the inode's time of change: hard-linking the file renews it.
-    stamps = [(name, str((folder / name).resolve()), _stamp(folder / name)[:3]) for name in sorted(set(names))]
-    return hashlib.sha256(json.dumps(stamps).encode()).hexdigest()
+def short_hash(text: str) -> str:
+    """First 16 hex digits of the text's sha256, for a name."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _damage(path: Path, facts: FileFacts, *, verify: bool) -> str | None:
@@ -221,34 +185,3 @@ def _damage(path: Path, facts: FileFacts, *, verify: bool) -> str | None:
     except OSError as error:
         return f"cannot be read: {error.strerror}"
     return None
-
-
-def _stamp(path: Path) -> list[int]:
-    stat = path.stat()
-    return [stat.st_size, stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns]
-
-
-def _settled(path: Path, stamp: list[int]) -> bool:
-    with suppress(OSError):
-        return _stamp(path) == stamp and time.time() - max(stamp[2:]) / 1e9 > RACY_SECONDS
-    return False
-
-
-def _short_hash(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    with suppress(OSError, ValueError):
-        data = json.loads(path.read_text(encoding="utf-8"))
-        if isinstance(data, dict):
-            return data
-    return {}
-
-
-def _write_json(path: Path, data: Any) -> None:
-    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, delete=False) as file:
-        json.dump(data, file, indent=1)
-    # Replaced in one step: a reader sees the old file or the new one. Temporary files are made for one user only.
-    Path(file.name).chmod(0o644)
-    Path(file.name).replace(path)

@@ -6,7 +6,8 @@ from pathlib import Path, PurePosixPath
 
 from embedders.catalog import ModelCard
 from embedders.errors import ModelFilesError
-from embedders.files.cache import Wanted, identity, link_or_copy, local_slot
+from embedders.files.cache import Wanted, link_or_copy, local_slot
+from embedders.files.digest import identity
 
 OPTIONAL_FILES = (
     "config.json",

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from embedders.catalog import ModelCard
 from embedders.errors import ModelFilesError, ModelNotFoundError
-from embedders.files.hub import resolve_model
+from embedders.files.resolve import resolve_model
 from embedders.model_options import ModelPlace
 
 

@@ -1,16 +1,14 @@
-"""The catalog and the model cache on the terminal: tables, downloads with a progress bar, checks."""
+"""The catalog and the model cache on the terminal: tables, downloads, checks."""
 
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
 from rich.filesize import decimal
-from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -18,7 +16,7 @@ from embedders.catalog import ModelCard, describe
 from embedders.errors import FleetembedError
 from embedders.files.cache import cache_root
 from embedders.files.cache_state import CacheState, cache_state
-from embedders.files.hub import resolve_model, verify_model
+from embedders.files.resolve import resolve_model, verify_model
 
 OK, FAULTY = 0, 1
 COLORS = {"cached": "green", "damaged": "red", "incomplete": "yellow", "not cached": "dim"}
@@ -78,8 +76,7 @@ def download_models(cards: Sequence[ModelCard], cache_dir: Path | None, console:
     failed = 0
     for card in cards:
         try:
-            with _Bars(console) as bars:
-                folder = resolve_model(card, cache_dir=cache_dir, progress=bars.update)
+            folder = resolve_model(card, cache_dir=cache_dir)
         except FleetembedError as error:
             failed += 1
             console.print(Text(str(error), style="red"), soft_wrap=True)
@@ -120,29 +117,6 @@ def verify_models(
             Text(f"the cache {cache_root(cache_dir)} holds no model of the catalog", style="dim"), soft_wrap=True
         )
     return FAULTY if amiss else OK
-
-
-class _Bars:
-    """One progress bar a file, on a terminal; log lines tell of the files elsewhere."""
-
-    def __init__(self, console: Console) -> None:
-        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-        self._progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
-        self._tasks: dict[str, TaskID] = {}
-
-    def __enter__(self) -> _Bars:
-        logging.getLogger("embedders").setLevel(logging.WARNING if not self._progress.disable else logging.INFO)
-        self._progress.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._progress.stop()
-
-    def update(self, name: str, done: int, total: int | None) -> None:
-        """Show so many bytes of a file there."""
-        if name not in self._tasks:
-            self._tasks[name] = self._progress.add_task(name, total=total)
-        self._progress.update(self._tasks[name], completed=done, total=total)
 
 
 def _status(state: CacheState) -> Text:

@@ -16,7 +16,7 @@ from tokenizers import Encoding, Tokenizer
 
 from embedders.catalog import find_card
 from embedders.errors import ModelNotFoundError
-from embedders.files.hub import resolve_model
+from embedders.files.resolve import resolve_model
 from pipelines.config.chunking import ChunkingConfig
 from pipelines.errors import ConfigError
 from pipelines.rows import CHUNK_SCHEMA, IMAGE_COLUMN, SOURCE_SCHEMA, is_dead

@@ -16,7 +16,7 @@ import pytest
 from embedders import LateInteractionTextEmbedding, SparseTextEmbedding, TextCrossEncoder, TextEmbedding
 from embedders.catalog import ModelCard, list_cards
 from embedders.errors import ModelFilesError, ModelNotFoundError
-from embedders.files.hub import resolve_model
+from embedders.files.resolve import resolve_model
 from tests.conftest import USER_CACHE
 
 pytestmark = pytest.mark.hub

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import pty
+import struct
+import subprocess
+import termios
 import threading
 import time
 from collections.abc import Callable
@@ -13,7 +19,8 @@ import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
 from embedders.catalog import ModelCard
-from embedders.files.hub import Timeouts, resolve_model
+from embedders.files.download import Timeouts
+from embedders.files.resolve import resolve_model
 from tests.hub_server import HubServer
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -29,6 +36,17 @@ CARD = ModelCard(
     hf=REPO,
     additional_files=("onnx/model.onnx_data",),
 )
+
+# A program that resolves CARD into the cache that its argument names.
+RESOLVE = """
+import sys
+from embedders.catalog import ModelCard
+from embedders.files.download import Timeouts
+from embedders.files.resolve import resolve_model
+card = ModelCard(model="Org/Small", family="dense", model_file="onnx/model.onnx", license="mit", description="",
+                 hf="org/small", additional_files=("onnx/model.onnx_data",))
+print(resolve_model(card, cache_dir=sys.argv[1], timeouts=Timeouts(read=60, attempts=1)))
+"""
 
 
 def onnx_with_external_data() -> dict[str, bytes]:
@@ -69,8 +87,8 @@ def resolve(cache: Path, card: ModelCard = CARD, **options: bool) -> Path:
 
 
 def downloads(hub: HubServer, name: str) -> int:
-    """How often the hub was asked for a file's content."""
-    return len([item for item in hub.requests if item.path.endswith("/" + name) and not item.cdn])
+    """How often the hub, or the host that it sends to for large files, was asked for a file's content."""
+    return len(hub.paths(path_end="/" + name))
 
 
 def write(folder: Path, files: dict[str, bytes]) -> Path:
@@ -86,3 +104,21 @@ def wait_until(condition: Callable[[], object]) -> None:
     while not condition():
         assert time.monotonic() < deadline
         threading.Event().wait(0.01)
+
+
+def on_a_terminal(*command: str, **variables: str) -> str:
+    """What a process writes to standard error, where that is a terminal."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 120, 0, 0))
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=theirs, env={**os.environ, **variables}
+    )
+    os.close(theirs)
+    seen = b""
+    try:
+        while piece := os.read(ours, 1 << 16):
+            seen += piece
+    except OSError:
+        pass  # how Linux tells that nobody holds the terminal any more
+    assert process.wait(timeout=120) == 0
+    return seen.decode()

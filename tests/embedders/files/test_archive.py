@@ -3,16 +3,26 @@ from __future__ import annotations
 import gzip
 import io
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from embedders.errors import ModelFilesError
 from embedders.files.archive import MAX_HEADER_BYTES, extract_archive
 
 MIB = 1 << 20
+
+
+@pytest.fixture(autouse=True, params=["with tarfile's filter", "without it"])
+def tarfile_filter(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Archives are unpacked and refused alike where a patch release of Python has no ``tarfile.data_filter`` yet."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "without it":
+            patch.delattr(tarfile, "data_filter")
+        yield
 
 
 def member(name: str, kind: bytes = tarfile.REGTYPE, link: str = "", size: int = 0) -> tarfile.TarInfo:
@@ -36,7 +46,7 @@ def everything_in(folder: Path) -> dict[str, bytes]:
 names = st.text("abcXYZ09-_. é日", min_size=1, max_size=8).filter(lambda name: name.strip(".") == name)
 
 
-@settings(deadline=None)
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(files=st.dictionaries(names, st.binary(max_size=3000), max_size=6))
 def test_plain_files_come_out_as_they_went_in(
     tmp_path_factory: pytest.TempPathFactory, files: dict[str, bytes]
@@ -129,6 +139,19 @@ def test_a_file_used_as_a_folder_is_refused(tmp_path: Path) -> None:
     archive = packed(tmp_path / "a.tar.gz", (member("a"), b"one"), (member("a/b"), b"two"))
     with pytest.raises(ModelFilesError, match="twice"):
         extract_archive(archive, tmp_path / "out", max_bytes=MIB)
+
+
+def test_a_folder_used_as_a_file_is_refused(tmp_path: Path) -> None:
+    archive = packed(tmp_path / "a.tar.gz", (member("a/b"), b"two"), (member("a"), b"one"))
+    with pytest.raises(ModelFilesError, match="twice"):
+        extract_archive(archive, tmp_path / "out", max_bytes=MIB)
+
+
+def test_a_folder_given_twice_is_one_folder(tmp_path: Path) -> None:
+    folder = member("a", tarfile.DIRTYPE)
+    archive = packed(tmp_path / "a.tar.gz", (folder, b""), (member("a/b"), b"two"), (folder, b""))
+    extract_archive(archive, tmp_path / "out", max_bytes=MIB)
+    assert everything_in(tmp_path / "out") == {"a/b": b"two"}
 
 
 def test_mode_bits_of_the_archive_are_not_taken_over(tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from embedders.errors import ModelFilesError
-from embedders.files.hub import files_digest, resolve_model
+from embedders.files.digest import files_digest
+from embedders.files.resolve import resolve_model
 from tests.embedders.files.hub_models import (
     CARD,
     NEEDED,
@@ -35,7 +36,7 @@ def test_the_cache_folder_is_chosen_in_order(hub: HubServer, tmp_path: Path, mon
 
 def settle(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait until no file of the folder counts as changed just now, from when on its hash is remembered."""
-    monkeypatch.setattr("embedders.files.cache.RACY_SECONDS", 0.2)
+    monkeypatch.setattr("embedders.files.digest.RACY_SECONDS", 0.2)
     newest = max(path.stat().st_ctime for path in folder.rglob("*") if path.is_file())
     wait_until(lambda: time.time() > newest + 0.21)
 
@@ -65,7 +66,7 @@ def test_a_changed_file_changes_the_digest_even_with_its_size_and_time_kept(
 
 
 def test_the_hash_of_a_file_changed_just_now_is_not_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("embedders.files.cache.RACY_SECONDS", 3600)
+    monkeypatch.setattr("embedders.files.digest.RACY_SECONDS", 3600)
     folder = write(tmp_path / "m", {"a": b"one"})
     files_digest(folder, ["a"])
     read = []
@@ -74,7 +75,7 @@ def test_the_hash_of_a_file_changed_just_now_is_not_remembered(tmp_path: Path, m
         read.append(path)
         return "0" * 64
 
-    monkeypatch.setattr("embedders.files.cache.file_sha256", note)
+    monkeypatch.setattr("embedders.files.digest.file_sha256", note)
     files_digest(folder, ["a"])
     assert read == [folder / "a"]
 
@@ -87,7 +88,7 @@ def test_a_file_is_not_read_again_for_its_digest(tmp_path: Path, monkeypatch: py
     def refuse(path: Path) -> str:
         raise AssertionError(f"{path} was read")
 
-    monkeypatch.setattr("embedders.files.cache.file_sha256", refuse)
+    monkeypatch.setattr("embedders.files.digest.file_sha256", refuse)
     assert files_digest(folder, ["a"]) == before
 
 

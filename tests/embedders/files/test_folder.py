@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from embedders.errors import ModelFilesError, ModelNotFoundError
-from embedders.files.hub import model_files, resolve_model
+from embedders.files.folder import model_files
+from embedders.files.resolve import resolve_model
 from tests.embedders.files.hub_models import (
     CARD,
     FILES,

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import io
+import random
 import shutil
 import tarfile
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from huggingface_hub import constants
 
 from embedders.catalog import ModelCard
 from embedders.errors import ModelNotFoundError
@@ -129,6 +131,17 @@ def test_a_damaged_file_of_an_archive_is_fetched_again(hub: HubServer, cache: Pa
     card = archive_card(hub, tar_gz(FILES))
     (resolve(cache, card) / "onnx/model.onnx").write_bytes(b"")
     assert contents(resolve(cache, card)) == NEEDED
+
+
+def test_an_archive_that_changes_between_two_attempts_is_not_put_together(hub: HubServer, cache: Path) -> None:
+    noise = random.Random(1).randbytes(constants.DOWNLOAD_CHUNK_SIZE + 100_000)
+    before = tar_gz({**FILES, "weights": noise})
+    after = before[:-60_000] + noise[:60_000]
+    hub.fail("small.tar.gz", Fault("cut", after=constants.DOWNLOAD_CHUNK_SIZE + 50_000), Fault("swap", content=after))
+    with pytest.raises(ModelNotFoundError, match=r"archive\.tar\.gz is damaged or no \.tar\.gz"):
+        resolve(cache, archive_card(hub, before))
+    assert not list(cache.rglob("*.onnx"))
+    assert contents(resolve(cache, archive_card(hub, before))) == NEEDED
 
 
 def test_a_card_without_any_source_says_so(cache: Path) -> None:

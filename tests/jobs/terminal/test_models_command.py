@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -17,6 +19,7 @@ from typer.testing import CliRunner
 from embedders import TextEmbedding
 from embedders.catalog import families, list_cards
 from tests.conftest import ROOT
+from tests.embedders.files.hub_models import on_a_terminal
 from tests.hub_server import Fault, HubServer
 from tests.model_fixtures import write_synthetic_model
 
@@ -79,6 +82,17 @@ def test_downloaded_synthetic_model_is_shown_verified_and_works_offline(run: Run
     assert (verified.exit_code, verified.stdout) == (0, f"{MODEL}: cached 5 files\n")
     model = TextEmbedding(MODEL, cache_dir=tmp_path / "cache", local_files_only=True, cuda=False)
     assert next(iter(model.embed("hello"))).shape == (384,)
+
+
+def test_a_download_shows_bars_on_a_terminal_and_lines_elsewhere(run: Run, files: dict[str, bytes]) -> None:
+    command = (sys.executable, str(ROOT / "jobs" / "models.py"), "download", MODEL)
+    shown = on_a_terminal(*command, FLEETEMBED_CACHE_DIR=os.environ["FLEETEMBED_CACHE_DIR"] + "/1")
+    size = len(files["model_optimized.onnx"])
+    assert re.search(rf"{MODEL} model_optimized\.onnx: .*/{size / 1000:.0f}k .*B/s\]", shown), shown
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    lines = done.stderr.splitlines()
+    assert lines[0].startswith(f"model {MODEL}: downloading special_tokens_map.json, ")
+    assert lines[-1].startswith(f"model {MODEL}: downloaded in ")
 
 
 def test_a_damaged_file_is_found_by_its_hash_and_mended(run: Run, tmp_path: Path, files: dict[str, bytes]) -> None:

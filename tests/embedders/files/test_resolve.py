@@ -5,19 +5,21 @@ import re
 import subprocess
 import sys
 import traceback
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from embedders.errors import ModelFilesError, ModelNotFoundError
-from embedders.files.hub import verify_model
+from embedders.files.resolve import resolve_model, verify_model
 from tests.embedders.files.hub_models import (
     CARD,
     FILES,
     NEEDED,
     QUICK,
     REPO,
+    RESOLVE,
     ROOT,
     TOKEN,
     contents,
@@ -93,8 +95,9 @@ def test_a_repository_without_the_file_says_so(hub: HubServer, cache: Path) -> N
         resolve(cache, replace(CARD, model_file="onnx/other.onnx"))
 
 
-def test_an_answer_that_is_not_the_hubs_is_a_clear_error(hub: HubServer, cache: Path) -> None:
-    hub.fail("/api/models/org/small", Fault("swap", content=b"[1, 2]"))
+@pytest.mark.parametrize("answer", [b"[1, 2]", b"{}", b"<html>captive portal</html>"])
+def test_an_answer_that_is_not_the_hubs_is_a_clear_error(hub: HubServer, cache: Path, answer: bytes) -> None:
+    hub.fail("/api/models/org/small", Fault("swap", content=answer))
     with pytest.raises(ModelNotFoundError, match="does not describe org/small as the Hugging Face hub does"):
         resolve(cache)
 
@@ -110,11 +113,53 @@ def test_trouble_that_passes_is_overcome(hub: HubServer, cache: Path, where: str
     assert contents(resolve(cache)) == NEEDED
 
 
+@pytest.mark.parametrize("name", ["onnx/model.onnx_data", "tokenizer.json"])
+@pytest.mark.parametrize("status", [503, 429])
+def test_trouble_with_a_files_head_is_overcome_as_the_limits_say(
+    hub: HubServer, cache: Path, name: str, status: int
+) -> None:
+    hub.fail(name, Fault("status", status=status, times=2, method="HEAD"))
+    assert contents(resolve(cache)) == NEEDED
+    assert len(hub.paths("HEAD", name)) == QUICK.attempts
+    assert hub.faults == {name: []}
+
+
+def test_a_files_head_that_never_comes_is_asked_for_as_often_as_the_limits_say(hub: HubServer, cache: Path) -> None:
+    hub.fail("tokenizer.json", Fault("stall", times=None, method="HEAD"))
+    with pytest.raises(ModelNotFoundError, match=r"tokenizer\.json: the server was silent for 0\.2 s"):
+        resolve_model(CARD, cache_dir=cache, timeouts=replace(QUICK, read=0.2))
+    assert len(hub.paths("HEAD", "tokenizer.json")) == QUICK.attempts
+
+
+def test_a_wait_the_hub_wants_is_not_begun_beyond_the_total_limit(hub: HubServer, cache: Path) -> None:
+    hub.fail("tokenizer.json", Fault("status", times=None, status=429, headers={"Retry-After": "3600"}, method="HEAD"))
+    with pytest.raises(ModelNotFoundError, match=r"tokenizer\.json answered HTTP 429"):
+        resolve(cache)
+
+
+@pytest.mark.parametrize(
+    ("status", "advice"), [(401, "HF_TOKEN is missing or wrong"), (403, "accept the model's terms on its page")]
+)
+def test_a_repository_that_is_not_open_says_what_to_do(hub: HubServer, cache: Path, status: int, advice: str) -> None:
+    gated = {"X-Error-Code": "GatedRepo"} if status == 403 else {}
+    hub.fail("tokenizer.json", Fault("status", times=None, status=status, headers=gated, method="HEAD"))
+    with pytest.raises(ModelNotFoundError, match=rf"tokenizer\.json answered HTTP {status}: .*{advice}"):
+        resolve(cache)
+    assert len(hub.paths("HEAD", "tokenizer.json")) == 1
+
+
+def test_a_drip_is_ended_by_the_total_limit(hub: HubServer, cache: Path) -> None:
+    hub.fail("onnx/model.onnx_data", Fault("drip", times=None))
+    with pytest.raises(ModelNotFoundError, match=r"onnx/model\.onnx_data: the download took longer than 1 s"):
+        resolve_model(CARD, cache_dir=cache, timeouts=replace(QUICK, total=1, read=60))
+
+
+@pytest.mark.usefixtures("no_pauses")
 @pytest.mark.parametrize("kind", ["cut", "stall"])
 def test_a_transfer_that_never_ends_leaves_no_half_file(hub: HubServer, cache: Path, kind: str) -> None:
     hub.fail("onnx/model.onnx_data", Fault(kind, times=None, after=20))  # type: ignore[arg-type]
     with pytest.raises(ModelNotFoundError, match=r"onnx/model\.onnx_data"):
-        resolve(cache)
+        resolve_model(CARD, cache_dir=cache, timeouts=replace(QUICK, read=0.2))
     assert not list(cache.rglob("*onnx_data*"))
     hub.faults.clear()
     assert contents(resolve(cache)) == NEEDED
@@ -128,6 +173,16 @@ def test_a_file_with_a_wrong_hash_is_never_stored(hub: HubServer, cache: Path) -
         resolve(cache)
     assert not list(cache.rglob("*onnx_data*"))
     assert downloads(hub, "onnx/model.onnx_data") == 1
+
+
+@pytest.mark.parametrize("name", ["onnx/model.onnx_data", "tokenizer.json"])
+@pytest.mark.parametrize("length", [1, 10_000])
+def test_a_file_of_another_size_is_never_stored(hub: HubServer, cache: Path, name: str, length: int) -> None:
+    hub.fail(name, Fault("swap", times=None, content=bytes(length)))
+    with pytest.raises(ModelNotFoundError, match=rf"{name}: .* should be of size {len(FILES[name])} but"):
+        resolve(cache)
+    assert not list(cache.rglob(f"*{name.rpartition('/')[2]}"))
+    assert downloads(hub, name) == 1
 
 
 def test_a_small_file_with_a_wrong_hash_is_never_stored(hub: HubServer, cache: Path) -> None:
@@ -173,6 +228,17 @@ def test_a_token_that_no_header_can_carry_is_refused_unseen(
     with pytest.raises(ModelNotFoundError) as caught:
         resolve(cache)
     assert "secret" not in str(caught.value)
+
+
+def test_models_of_two_threads_come_side_by_side(hub: HubServer, cache: Path) -> None:
+    names = [f"org/model{number}" for number in range(4)]
+    for name in names:
+        commit = hub.add_repo(name, FILES)
+        hub.fail(f"{commit}/tokenizer.json", Fault("status", method="HEAD"))
+    with ThreadPoolExecutor(4) as threads:
+        folders = list(threads.map(lambda name: resolve(cache, replace(CARD, hf=name)), names))
+    assert [contents(folder) for folder in folders] == [NEEDED] * 4
+    assert list(hub.faults.values()) == [[]] * 4
 
 
 def test_two_cards_of_one_repository_share_its_files(hub: HubServer, cache: Path) -> None:
@@ -238,16 +304,6 @@ def test_a_broken_manifest_counts_as_no_manifest(hub: HubServer, cache: Path, te
     assert contents(resolve(cache)) == NEEDED
 
 
-RESOLVE = """
-import sys
-from embedders.catalog import ModelCard
-from embedders.files.hub import Timeouts, resolve_model
-card = ModelCard(model="Org/Small", family="dense", model_file="onnx/model.onnx", license="mit", description="",
-                 hf="org/small", additional_files=("onnx/model.onnx_data",))
-print(resolve_model(card, cache_dir=sys.argv[1], timeouts=Timeouts(read=60, attempts=1)))
-"""
-
-
 def start_resolving(cache: Path) -> subprocess.Popen[str]:
     return subprocess.Popen([sys.executable, "-c", RESOLVE, str(cache)], cwd=ROOT, stdout=subprocess.PIPE, text=True)
 
@@ -263,7 +319,7 @@ def test_many_processes_download_once(hub: HubServer, cache: Path) -> None:
 def test_a_killed_download_leaves_no_trap_for_the_next(hub: HubServer, cache: Path) -> None:
     hub.fail("onnx/model.onnx_data", Fault("stall", after=20))
     worker = start_resolving(cache)
-    wait_until(lambda: list(cache.rglob("model.onnx_data")))
+    wait_until(lambda: hub.paths(path_end="model.onnx_data") and list(cache.rglob("*.incomplete")))
     worker.kill()
     worker.communicate()
     assert contents(resolve(cache)) == NEEDED
