@@ -1,4 +1,4 @@
-"""Where a model's files may be, and what runs its network: the arguments that all models share."""
+"""Where a model's files are looked for, and what runs its network: the arguments that all models share."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from embedders.catalog import ModelCard
-from embedders.files.hub import resolve_model
-from embedders.session import Cuda, Provider, SessionSettings
+from embedders.session_settings import Cuda, Provider, SessionSettings
 
 
 @dataclass(frozen=True)
-class ModelPlace:
-    """Where a model's files may be; the arguments of `embedders.files.hub.resolve_model`."""
+class ModelFiles:
+    """Where a model's files are looked for; the arguments of `embedders.files.hub.resolve_model`."""
 
     cache_dir: str | Path | None = None
     specific_model_path: str | Path | None = None
@@ -22,12 +21,27 @@ class ModelPlace:
 
     def folder(self, card: ModelCard) -> Path:
         """Find the card's files, downloading them if need be; raises ModelNotFoundError or ModelFilesError."""
+        # Whoever only looks a model up needs no HTTP client.
+        from embedders.files.hub import resolve_model
+
         return resolve_model(
             card,
             cache_dir=self.cache_dir,
             specific_model_path=self.specific_model_path or card.path,
             local_files_only=self.local_files_only,
         )
+
+    def chosen_by_user(self, card: ModelCard) -> bool:
+        """Whether a user chose the files, so that they may differ from those that the catalog describes."""
+        return card.custom or self.specific_model_path is not None
+
+    def known_dim(self, card: ModelCard) -> int | None:
+        """Numbers in a vector, if the card tells them for these files; None where only the files can tell."""
+        return None if self.chosen_by_user(card) else card.dim
+
+    def expected_dim(self, card: ModelCard) -> int | None:
+        """Numbers in a vector that the files must give: those of a user's card, or of the catalog's files."""
+        return card.dim if card.custom else self.known_dim(card)
 
 
 @dataclass(frozen=True)

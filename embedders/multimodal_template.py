@@ -15,11 +15,10 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from embedders.catalog import ModelCard
-from embedders.network_model import refuse_unknown_options
 
 
 @dataclass(frozen=True)
-class Recipe:
+class PromptTemplate:
     """Options of a card; see the table at the top of this module."""
 
     query_prefix: str = ""
@@ -32,25 +31,25 @@ class Recipe:
     tile_prompt: str | None = None
 
     @classmethod
-    def of(cls, card: ModelCard) -> Recipe:
+    def of(cls, card: ModelCard) -> PromptTemplate:
         """Read a card's options; raises ValueError for one that there is not, or where those for images are missing."""
-        refuse_unknown_options(card, RECIPE_OPTIONS)
+        card.refuse_unknown_options(OPTION_NAMES)
         options: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in card.options.items()
         }
-        recipe = cls(**options)
-        if (recipe.tile_prompt is None) == (recipe.image_token is None):
+        template = cls(**options)
+        if (template.tile_prompt is None) == (template.image_token is None):
             raise ValueError(f"model {card.model}: options must give either tile_prompt or image_token")
-        if recipe.tile_prompt is not None and "{image}" not in recipe.tile_prompt:
-            raise ValueError(f"model {card.model}: tile_prompt has no {{image}}: {recipe.tile_prompt!r}")
-        return recipe
+        if template.tile_prompt is not None and "{image}" not in template.tile_prompt:
+            raise ValueError(f"model {card.model}: tile_prompt has no {{image}}: {template.tile_prompt!r}")
+        return template
 
     def decorated(self, texts: list[str]) -> list[str]:
         """Texts as they are tokenized; what is not a str stays as it is, to be named later by its own place."""
         return [self.query_prefix + text + self.query_suffix if isinstance(text, str) else text for text in texts]
 
 
-RECIPE_OPTIONS = tuple(field.name for field in fields(Recipe))
+OPTION_NAMES = tuple(field.name for field in fields(PromptTemplate))
 
 
 def tile_tokens(rows: int, columns: int, length: int) -> str:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection
 from threading import Lock, get_ident
 from typing import Any, ClassVar
 
 from embedders.base import EmbedStats, Texts
 from embedders.catalog import ModelCard
 from embedders.errors import FleetembedError, ModelFilesError
-from embedders.model_options import ModelPlace, Runtime
+from embedders.model_options import ModelFiles, Runtime
 from embedders.text_model import TextModel
 
 # One for all models: a lock of their own would keep them from being pickled.
@@ -28,10 +27,10 @@ class NetworkModel(ABC):
     # Names that the family knows in its cards' options.
     CARD_OPTIONS: ClassVar[tuple[str, ...]] = ("vocab_size",)
 
-    def __init__(self, card: ModelCard, place: ModelPlace, runtime: Runtime, **limits: Any) -> None:
-        refuse_unknown_options(card, self.CARD_OPTIONS)
+    def __init__(self, card: ModelCard, files: ModelFiles, runtime: Runtime, **limits: Any) -> None:
+        card.refuse_unknown_options(self.CARD_OPTIONS)
         self.card = card
-        self.text_model = TextModel(card, place, runtime, **limits)
+        self.text_model = TextModel(card, files, runtime, **limits)
         self._loaded = False
         self._rehearsing: int | None = None
         if not runtime.lazy_load:
@@ -81,11 +80,3 @@ class NetworkModel(ABC):
     def token_count(self, texts: Texts) -> int:
         """Count the tokens the model would get, after truncation, special tokens included, prompts not."""
         return self.text_model.token_count(texts)
-
-
-def refuse_unknown_options(card: ModelCard, known: Collection[str]) -> None:
-    """Raise ValueError naming an option of the card that its family does not know."""
-    for name in card.options:
-        if name not in known:
-            has = f"it has {', '.join(known)}" if known else "it has none"
-            raise ValueError(f"model {card.model}: {card.family} has no option {name!r}; {has}")

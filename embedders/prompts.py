@@ -10,6 +10,9 @@ from embedders.catalog import ModelCard
 Use: TypeAlias = Literal["query", "passage"]
 Prompts: TypeAlias = Literal["auto", "none"] | Mapping[str, str] | None
 
+# The task that a model with several does for a use.
+RETRIEVAL_TASKS: Mapping[Use, str] = {"query": "retrieval.query", "passage": "retrieval.passage"}
+
 
 def choose_prompts(card: ModelCard, prompts: Prompts) -> Mapping[str, str]:
     """Prompts by use: the card's for "auto", none for "none" and None, else the ones given.
@@ -40,7 +43,7 @@ def is_unicode(text: str) -> bool:
 
 
 def add_prompt(prompt: str, texts: list[str]) -> list[str]:
-    """Put a prompt before each text; what is not a str stays as it is, to be named later by its own place."""
+    """Put a prompt before each text; what is not a str stays as it is, and is named later by its position."""
     if not prompt:
         return texts
     return [prompt + text if isinstance(text, str) else text for text in texts]

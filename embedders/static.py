@@ -7,7 +7,6 @@ scaled to unit length, which is the direction of their mean. Unknown tokens do n
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,11 +23,11 @@ from embedders.catalog import ModelCard
 from embedders.errors import ModelFilesError
 from embedders.files.hub import files_digest
 from embedders.files.safetensors_file import read_safetensors
-from embedders.model_options import ModelPlace, Runtime
-from embedders.network_model import refuse_unknown_options
+from embedders.fingerprint import facts_digest
+from embedders.model_options import ModelFiles, Runtime
 from embedders.pooling import l2_normalize
 from embedders.prompts import Use
-from embedders.text_model import text_list
+from embedders.texts import text_list
 from embedders.tokenization import Limits, Padding, TextTokenizer, read_tokenizer
 
 TOKENIZER_FILE = "tokenizer.json"
@@ -92,13 +91,13 @@ class StaticModel:
     Of the runtime only ``lazy_load`` counts. Raises ModelNotFoundError or ModelFilesError.
     """
 
-    def __init__(self, card: ModelCard, place: ModelPlace, runtime: Runtime, *, max_length: int | None = None) -> None:
-        refuse_unknown_options(card, ())
+    def __init__(self, card: ModelCard, files: ModelFiles, runtime: Runtime, *, max_length: int | None = None) -> None:
+        card.refuse_unknown_options(())
         self.card = card
-        self.folder = place.folder(card)
+        self.folder = files.folder(card)
         self.stats = EmbedStats()
         self._max_length = DEFAULT_MAX_LENGTH if max_length is None else max_length
-        self._own_files = card.custom or place.specific_model_path is not None
+        self._files = files
         if not runtime.lazy_load:
             self.load()
 
@@ -116,10 +115,10 @@ class StaticModel:
     def _table(self) -> _Table:
         table = _Table.load(self.folder / self.card.model_file)
         width = table.rows.shape[1]
-        if self.card.dim not in (None, width) and (self.card.custom or not self._own_files):
+        if self._files.expected_dim(self.card) not in (None, width):
             raise ModelFilesError(f"{self.card.model}: its vectors have {width} numbers, its card says {self.card.dim}")
         ids = len(table.rows) if table.mapping is None else len(table.mapping)
-        if self._own_files and ids < self.tokenizer.vocabulary_size:
+        if self._files.chosen_by_user(self.card) and ids < self.tokenizer.vocabulary_size:
             raise ModelFilesError(
                 f"{self.card.model}: the table has {ids} token ids, the tokenizer "
                 f"{self.tokenizer.vocabulary_size}: they do not belong together"
@@ -139,9 +138,8 @@ class StaticModel:
     @property
     def dim(self) -> int:
         """Numbers in a vector."""
-        if not self._own_files and self.card.dim is not None:
-            return self.card.dim
-        return int(self._table.rows.shape[1])
+        known = self._files.known_dim(self.card)
+        return int(self._table.rows.shape[1]) if known is None else known
 
     @property
     def spec(self) -> VectorSpec:
@@ -156,7 +154,7 @@ class StaticModel:
             "max_length": self._max_length,
             "normalize": self.card.normalize,
         }
-        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+        return facts_digest(facts)
 
     def embed_arrow(self, texts: Texts) -> pa.Array:
         """Embed documents as a column of fixed_size_list<float32>[dim]; a text without known tokens is all zeros."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 from collections.abc import Callable, Iterator, Mapping
@@ -14,15 +13,16 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from embedders.base import EmbedStats, Texts
 from embedders.batching import default_token_budget, token_budget_batches
 from embedders.catalog import ModelCard
 from embedders.errors import ModelFilesError
 from embedders.files.hub import files_digest, model_files
-from embedders.model_options import ModelPlace, Runtime
+from embedders.fingerprint import facts_digest
+from embedders.model_options import ModelFiles, Runtime
 from embedders.session import OnnxSession
+from embedders.texts import DistinctTexts, text_list
 from embedders.tokenization import TextTokenizer, TokenizedTexts, load_tokenizer, refuse_invalid
 
 logger = logging.getLogger(__name__)
@@ -57,7 +57,7 @@ class TextModel:
     def __init__(
         self,
         card: ModelCard,
-        place: ModelPlace,
+        files: ModelFiles,
         runtime: Runtime,
         *,
         max_length: int | None = None,
@@ -69,10 +69,10 @@ class TextModel:
         if fixed_width and card.max_tokens is not None and (max_length or 0) > card.max_tokens:
             raise ValueError(f"{card.model} has {card.max_tokens} positions, and max_length is {max_length}")
         self.card = card
-        self.folder = place.folder(card)
+        self.folder = files.folder(card)
         self.stats = EmbedStats()
         self.settings = runtime.session_settings()
-        self._own_files = card.custom or place.specific_model_path is not None
+        self.known_dim, self.expected_dim = files.known_dim(card), files.expected_dim(card)
         self._budget = runtime.token_budget
         self._max_length, self._reserved, self._fixed_width = max_length, reserved, fixed_width
 
@@ -102,17 +102,17 @@ class TextModel:
 
     @cached_property
     def dim(self) -> int:
-        """Numbers in a vector of the graph's: the card's, or for files of the user's own what the graph says.
+        """Numbers in a vector of the graph: the catalog's, or for files that a user chose what the graph gives.
 
-        Raises ModelFilesError where the two differ, or neither says it.
+        Raises ModelFilesError where the graph gives others than a user's card says.
         """
-        if not self._own_files and self.card.dim is not None:
-            return self.card.dim
+        if self.known_dim is not None:
+            return self.known_dim
         width = self.session.output_width(self.output) or self.probe().values.shape[-1]
-        if self.card.custom and self.card.dim not in (None, width):
+        if self.expected_dim not in (None, width):
             raise ModelFilesError(
                 f"{self.card.model}: the graph's output {self.output!r} gives {width} numbers, and dim says "
-                f"{self.card.dim}; {self._outputs()}"
+                f"{self.expected_dim}; {self._outputs()}"
             )
         return int(width)
 
@@ -132,9 +132,9 @@ class TextModel:
                 f"{self.card.model}: for {len(PROBES)} texts of {tokens} tokens the output {self.output!r} has shape "
                 f"{values.shape}, and {meaning}; {self._outputs()}"
             )
-        if not self._own_files and self.card.dim is not None and values.shape[-1] != self.card.dim:
+        if self.known_dim not in (None, values.shape[-1]):
             raise ModelFilesError(
-                f"{self.card.model}: the graph gives {values.shape[-1]} numbers, the catalog says {self.card.dim}"
+                f"{self.card.model}: the graph gives {values.shape[-1]} numbers, the catalog says {self.known_dim}"
             )
 
     def probe(self) -> BatchOutput:
@@ -150,26 +150,21 @@ class TextModel:
             raise ModelFilesError(f"{self.card.model}: the graph cannot embed texts: {error}") from error
         return BatchOutput(rows, values, padded.ids, padded.real)
 
-    def tokenize(self, texts: list[str]) -> tuple[TokenizedTexts, npt.NDArray[np.intp]]:
-        """Tokenize texts, identical ones once.
-
-        Returns the distinct texts' tokens and, for each text given, which of them is its own.
-        """
+    def tokenize(self, texts: list[str]) -> tuple[TokenizedTexts, DistinctTexts]:
+        """Tokenize texts, identical ones once; returns the tokens of the distinct texts, and these."""
         started = perf_counter()
-        numbers: dict[str, int] = {}
         try:
-            own = [numbers.setdefault(text, len(numbers)) for text in texts]
-            tokens = self.tokenizer.encode(list(numbers))
+            distinct = DistinctTexts.of(texts)
+            tokens = self.tokenizer.encode(distinct.texts)
         except (TypeError, ValueError):
-            # Named by its place among the texts given, not among the distinct ones.
+            # Named by its position among the texts given, not among the distinct ones.
             refuse_invalid(texts)
             raise
-        inverse = np.array(own, dtype=np.intp)
-        self.count(tokens, inverse, perf_counter() - started)
-        return tokens, inverse
+        self.count(tokens, distinct.inverse, perf_counter() - started)
+        return tokens, distinct
 
     def count(self, tokens: TokenizedTexts, inverse: npt.NDArray[np.intp], seconds: float) -> None:
-        """Add tokenized texts to the counters."""
+        """Add tokenized texts to the counters; ``inverse`` has each given text's position among the tokenized ones."""
         self.stats.rows += len(inverse)
         self.stats.truncated += int(tokens.truncated[inverse].sum())
         self.stats.tokenize_seconds += seconds
@@ -208,13 +203,13 @@ class TextModel:
 
     def fingerprint(self, **facts: Any) -> str:
         """Hex sha256 over files, tokenizer, length, output and the family's further ``facts``."""
-        own = {
+        shared = {
             "files": files_digest(self.folder, model_files(self.card, self.folder)),
             "max_length": self.tokenizer.max_length,
             "model_file": self.card.model_file,
             "output": self.card.output,
         }
-        return hashlib.sha256(json.dumps({**own, **facts}, sort_keys=True).encode()).hexdigest()
+        return facts_digest({**shared, **facts})
 
     def _other_inputs(self, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
         """Shapes of the inputs beside ids and mask: token types are as large as the ids, a task is a scalar."""
@@ -233,12 +228,3 @@ def _warn_of_positions(folder: Path, max_length: int) -> None:
         return
     if isinstance(positions, int) and max_length > positions:
         logger.warning("max_length %d exceeds the %d positions that %s gives", max_length, positions, folder)
-
-
-def text_list(texts: Texts) -> list[str]:
-    """Texts of any kind an embedder takes, as a list; raises TypeError for a single str, whose items are letters."""
-    if isinstance(texts, str):
-        raise TypeError("texts must be a sequence of str, not one str; wrap it in a list")
-    if isinstance(texts, (pa.Array, pa.ChunkedArray)):
-        return list(texts.to_pylist())
-    return list(texts)

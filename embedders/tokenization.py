@@ -68,7 +68,7 @@ class TokenizedTexts:
         """Tokens of each text, (texts,)."""
         return np.diff(self.offsets)
 
-    def places(self, rows: npt.NDArray[np.intp]) -> npt.NDArray[np.int64]:
+    def positions(self, rows: npt.NDArray[np.intp]) -> npt.NDArray[np.int64]:
         """Positions in ``ids`` of all tokens of some texts, text after text."""
         return ranges(self.offsets[rows], self.offsets[rows + 1])
 
@@ -80,13 +80,13 @@ class TokenizedTexts:
             width += -width % self.padding.multiple_of
         columns = np.arange(width) - (width - lengths[:, None] if self.padding.side == "left" else 0)
         real = (columns >= 0) & (columns < lengths[:, None])
-        places = (self.offsets[rows, None] + columns)[real]
+        positions = (self.offsets[rows, None] + columns)[real]
 
         def matrix(flat: npt.NDArray[Any] | None, filler: int | bool) -> npt.NDArray[Any] | None:
             if flat is None:
                 return None
             filled = np.full(real.shape, filler, dtype=flat.dtype)
-            filled[real] = flat[places]
+            filled[real] = flat[positions]
             return filled
 
         ids = matrix(self.ids, self.padding.token_id)

@@ -11,7 +11,7 @@ import pyarrow as pa
 from embedders.base import EmbedStats, Texts, VectorSpec
 from embedders.catalog import add_card, custom_card, describe, find_card, list_cards
 from embedders.factory import make_model
-from embedders.session import Cuda, Provider
+from embedders.session_settings import Cuda, Provider
 
 Item = TypeVar("Item")
 
@@ -22,7 +22,7 @@ READ_AHEAD = 1024
 class ModelFacade:
     """A model by its name in the catalog, kept in ``model``.
 
-    ``options`` are the fields of `embedders.model_options.ModelPlace` and `embedders.model_options.Runtime`
+    ``options`` are the fields of `embedders.model_options.ModelFiles` and `embedders.model_options.Runtime`
     (``specific_model_path``, ``local_files_only``, ``token_budget``, ``session_options``, ``provider_options``, ...),
     and the options of the model's family. Raises ModelNotFoundError (a ValueError) for a name that is in no catalog,
     ModelFilesError, DeviceError, and TypeError for an option that the model does not take.

@@ -10,8 +10,9 @@ import numpy.typing as npt
 
 from embedders.api.facade import SizedFacade
 from embedders.catalog.custom import pooling_name
-from embedders.images.batches import Images, image_sources, one_or_many
-from embedders.images.decoding import ImageSource
+from embedders.families import families_of
+from embedders.images.sources import Images, ImageSource, image_sources, one_or_many
+from embedders.texts import check_batch_size
 
 Vector = npt.NDArray[np.floating]
 
@@ -25,7 +26,7 @@ class ImageEmbedding(SizedFacade):
     ``text_model``.
     """
 
-    FAMILIES = ("image",)
+    FAMILIES = families_of("dense", images=True)
 
     @classmethod
     def add_custom_model(
@@ -67,8 +68,7 @@ class ImageEmbedding(SizedFacade):
         ``batch_size`` is the most images one model call gets; the pixel budget usually stops it earlier. Raises
         ImageError, a ValueError, naming an image that cannot be read.
         """
-        if batch_size < 1:
-            raise ValueError(f"batch_size must be 1 or more, got {batch_size}")
+        check_batch_size(batch_size)
         vectors: Iterator[Vector] = self.model.embed_each(image_sources(one_or_many(images)), max_rows=batch_size)
         return vectors
 

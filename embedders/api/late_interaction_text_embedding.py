@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from embedders.api.facade import READ_AHEAD, SizedFacade
-from embedders.batching import take_lists
-from embedders.late_interaction import TokenVectors
+from embedders.families import families_of
 from embedders.prompts import Use
-from embedders.text_model import text_list
+from embedders.texts import check_batch_size, take_lists, text_list
+
+if TYPE_CHECKING:
+    from embedders.token_vectors import TokenVectors
 
 Matrix = npt.NDArray[np.floating]
 
@@ -23,7 +25,7 @@ class LateInteractionTextEmbedding(SizedFacade):
     Options beside the shared ones: ``max_length`` and ``dtype`` of `embedders.late_interaction.LateInteraction`.
     """
 
-    FAMILIES = ("late_interaction",)
+    FAMILIES = families_of("multivector")
 
     @classmethod
     def add_custom_model(
@@ -80,8 +82,7 @@ class LateInteractionTextEmbedding(SizedFacade):
         )
 
     def _embed_lazily(self, texts: str | Iterable[str], batch_size: int, use: Use) -> Iterator[Matrix]:
-        if batch_size < 1:
-            raise ValueError(f"batch_size must be 1 or more, got {batch_size}")
+        check_batch_size(batch_size)
         return (
             vectors
             for some in take_lists(texts, max(batch_size, READ_AHEAD))

@@ -9,11 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from embedders.api.facade import READ_AHEAD, SizedFacade
-from embedders.batching import take_lists
 from embedders.catalog.custom import pooling_name
-from embedders.dense import PASSAGE_TASK, QUERY_TASK
-from embedders.prompts import Use
-from embedders.text_model import text_list
+from embedders.families import families_of
+from embedders.prompts import RETRIEVAL_TASKS, Use
+from embedders.texts import check_batch_size, take_lists, text_list
 
 Vector = npt.NDArray[np.floating]
 
@@ -25,7 +24,7 @@ class TextEmbedding(SizedFacade):
     `embedders.dense.DenseModel`. Prompts are none unless asked for: ``prompts="auto"`` takes those of the model's card.
     """
 
-    FAMILIES = ("dense", "static")
+    FAMILIES = families_of("dense")
     DEFAULT_MODEL = "BAAI/bge-small-en-v1.5"
 
     @classmethod
@@ -60,17 +59,16 @@ class TextEmbedding(SizedFacade):
         ``documents`` may be endless: at most max(batch_size, 1,024) are read ahead. ``batch_size`` is the most
         documents one model call gets; the token budget usually stops it earlier.
         """
-        if batch_size < 1:
-            raise ValueError(f"batch_size must be 1 or more, got {batch_size}")
+        check_batch_size(batch_size)
         return self._embed_lazily(documents, batch_size, "passage", task_id)
 
     def query_embed(self, query: str | Iterable[str], batch_size: int = 256) -> Iterator[Vector]:
         """Yield a vector a query; with the query's prompt, and of a model with tasks the one for queries."""
-        return self._embed_lazily(query, batch_size, "query", self._task(QUERY_TASK))
+        return self._embed_lazily(query, batch_size, "query", self._task("query"))
 
     def passage_embed(self, texts: str | Iterable[str], batch_size: int = 256) -> Iterator[Vector]:
         """Yield a vector a document; as ``embed``, but of a model with tasks always the one for passages."""
-        return self._embed_lazily(texts, batch_size, "passage", self._task(PASSAGE_TASK))
+        return self._embed_lazily(texts, batch_size, "passage", self._task("passage"))
 
     def embed_array(self, texts: Sequence[str]) -> npt.NDArray[np.floating]:
         """Embed documents as one matrix (texts, dim), in order."""
@@ -81,8 +79,8 @@ class TextEmbedding(SizedFacade):
         """Count the tokens the model would get for these texts."""
         return sum(int(self.model.token_count(some)) for some in take_lists(texts, batch_size))
 
-    def _task(self, name: str) -> str | None:
-        return name if self.card.options.get("tasks") else None
+    def _task(self, use: Use) -> str | None:
+        return RETRIEVAL_TASKS[use] if self.card.options.get("tasks") else None
 
     def _embed_lazily(
         self, documents: str | Iterable[str], batch_size: int, use: Use, task_id: int | str | None

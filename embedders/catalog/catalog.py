@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import cache
@@ -63,6 +63,13 @@ class ModelCard:
     def commercial_use(self) -> bool:
         """Whether the licence allows commercial use, as far as its name tells."""
         return not any(mark in self.license.lower() for mark in NONCOMMERCIAL)
+
+    def refuse_unknown_options(self, known: Collection[str]) -> None:
+        """Raise ValueError naming an option that the model's family does not know."""
+        for name in self.options:
+            if name not in known:
+                has = f"it has {', '.join(known)}" if known else "it has none"
+                raise ValueError(f"model {self.model}: {self.family} has no option {name!r}; {has}")
 
 
 @cache

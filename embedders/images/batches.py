@@ -9,29 +9,26 @@ the next ones ready. Either way few images are in memory: those that threads are
 
 from __future__ import annotations
 
-import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import islice
 from threading import Semaphore
 from time import perf_counter
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-from PIL import Image
 
 from embedders.base import EmbedStats
+from embedders.cores import available_cores
 from embedders.errors import ImageError
-from embedders.images.decoding import MAX_PIXELS, ImageSource, decode_image
-from embedders.images.processing import ImageSettings
-from embedders.images.transform import ImageTransform, PreparedImage
-from embedders.session import available_cores
+from embedders.images.decoding import MAX_PIXELS, decode_image
+from embedders.images.preprocessing import ImageTransform, PreparedImage
+from embedders.images.preprocessor_config import ImageSettings
+from embedders.images.sources import ImageSource, shown_source
+from embedders.texts import cut_lists
 
-Images: TypeAlias = Iterable[ImageSource] | pa.Array | pa.ChunkedArray
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -82,13 +79,18 @@ class Lanes:
 
 @dataclass
 class ImageBatch:
-    """What came of some images: by row, either a value or an error. Seconds are those of the thread that did it."""
+    """Results of some images: by row, either a value or an error. Seconds are those of the thread that did it."""
 
     values: dict[int, Any] = field(default_factory=dict)
     errors: dict[int, ImageError] = field(default_factory=dict)
     decode_seconds: float = 0.0
     transform_seconds: float = 0.0
     model_seconds: float = 0.0
+
+    @property
+    def in_order(self) -> list[Any]:
+        """The values, by row."""
+        return [self.values[row] for row in sorted(self.values)]
 
 
 class ImageBatches:
@@ -117,10 +119,12 @@ class ImageBatches:
         lanes: Lanes,
         *,
         max_rows: int | None = None,
+        tolerant: bool = False,
     ) -> Iterator[ImageBatch]:
         """Read images and ``compute`` on those of equal shape; batches come in order, rows are counted from 0.
 
         ``compute`` gets prepared images of one shape and grid, and gives a value for each. ``images`` may be endless.
+        Raises ImageError for the first image that cannot be read, unless ``tolerant``.
         """
         rows = lanes.rows if max_rows is None else min(lanes.rows, max_rows)
         in_model = Semaphore(lanes.at_once)
@@ -133,6 +137,8 @@ class ImageBatches:
             self.stats.decode_seconds += done.decode_seconds
             self.stats.transform_seconds += done.transform_seconds
             self.stats.model_seconds += done.model_seconds
+            if done.errors and not tolerant:
+                raise done.errors[min(done.errors)]
             yield done
 
     def _work(
@@ -147,7 +153,7 @@ class ImageBatches:
             try:
                 prepared = self._prepare(source, done)
             except ImageError as error:
-                done.errors[row] = ImageError(f"image {row}{_shown(source)}: {error}")
+                done.errors[row] = ImageError(f"image {row}{shown_source(source)}: {error}")
             else:
                 alike.setdefault((prepared.pixels.shape, prepared.grid), {})[row] = prepared
         for group in alike.values():
@@ -197,33 +203,9 @@ def ordered_map(
                 future.cancel()
 
 
-def image_sources(images: Images) -> Iterator[ImageSource]:
-    """Images of any kind a model takes, one by one: of an Arrow column, not all are in Python's memory at once."""
-    if isinstance(images, (pa.Array, pa.ChunkedArray)):
-        return (item.as_py() for item in images)
-    return iter(images)
-
-
-def one_or_many(images: Any) -> Images:
-    """A single image as a list of one; many as they are. An array of up to three axes is one image."""
-    one = isinstance(images, (str, os.PathLike, bytes, bytearray, memoryview, Mapping, Image.Image))
-    if one or hasattr(images, "read") or (isinstance(images, np.ndarray) and images.ndim < 4):
-        return [images]
-    several: Images = images
-    return several
-
-
 def _numbered(images: Iterable[ImageSource], size: int) -> Iterator[tuple[int, list[ImageSource]]]:
     """Lists of images, each with the number of its first."""
-    source, first = iter(images), 0
-    while some := list(islice(source, size)):
+    first = 0
+    for some in cut_lists(images, size):
         yield first, some
         first += len(some)
-
-
-def _shown(source: ImageSource) -> str:
-    """Which file an image is, for a message."""
-    name = source.get("path") if isinstance(source, Mapping) else getattr(source, "name", None)
-    if isinstance(source, (str, os.PathLike)):
-        name = os.fspath(source)
-    return f" ({name[:200]})" if isinstance(name, str) else ""

@@ -5,7 +5,7 @@ What is done, and what a model therefore sees:
 - the orientation in EXIF data is applied;
 - transparency is laid on white;
 - of animations and files of several pages, the first is taken;
-- levels of more than 8 bits are scaled to 0 to 255, see `embedders.images.modes`;
+- levels of more than 8 bits are scaled to 0 to 255, see `embedders.images.rgb_conversion`;
 - colour profiles are not applied: models are trained on files read without them.
 
 A damaged file raises ImageError. A file that crashes the decoder's C code ends the process: nothing in Python can
@@ -20,7 +20,7 @@ import re
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO, Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -28,19 +28,8 @@ from PIL import Image, UnidentifiedImageError
 from PIL.Image import Transpose
 
 from embedders.errors import ImageError
-from embedders.images.modes import to_rgb
-
-ImageSource: TypeAlias = (
-    str
-    | os.PathLike[str]
-    | bytes
-    | bytearray
-    | memoryview
-    | IO[bytes]
-    | Image.Image
-    | npt.NDArray[np.uint8]
-    | Mapping[str, Any]
-)
+from embedders.images.rgb_conversion import to_rgb
+from embedders.images.sources import ImageSource
 
 # Part of every fingerprint: to be raised when images are decoded in a way that changes their vectors.
 DECODING = 1

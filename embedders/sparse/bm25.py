@@ -16,8 +16,6 @@ Differences from fastembed 0.9.1, which gives the same weights otherwise:
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -31,7 +29,9 @@ from py_rust_stemmers import SnowballStemmer
 from embedders.arrow import SPARSE_TYPE, sparse_array
 from embedders.base import EmbedStats, Texts, VectorSpec
 from embedders.catalog import ModelCard
-from embedders.model_options import ModelPlace, Runtime
+from embedders.fingerprint import facts_digest
+from embedders.model_options import ModelFiles, Runtime
+from embedders.sparse.entries import entry_indices, entry_keys, entry_rows, row_offsets
 from embedders.sparse.stopwords import load_stopwords, words_digest
 from embedders.sparse.terms import DROPPED, Stemmer, TermIds, stem_function
 from embedders.sparse.words import Words, slices, split_words, text_column
@@ -54,7 +54,7 @@ class Bm25:
     def __init__(
         self,
         card: ModelCard,
-        place: ModelPlace,
+        files: ModelFiles,
         runtime: Runtime,
         *,
         k: float = 1.2,
@@ -81,13 +81,13 @@ class Bm25:
         if stopwords is not None:
             listed = _lowered(stopwords)
         else:
-            listed = load_stopwords(card, language, place) if known and not disable_stemmer else frozenset()
+            listed = load_stopwords(card, language, files) if known and not disable_stemmer else frozenset()
         stem_words = stem_function(None if disable_stemmer else stemmer or SnowballStemmer(language))
         self._terms = TermIds(stem_words, listed | {_LONE_PUNCTUATION}, token_max_length)
         # Some words' stems stand for the stemmer: an object has no digest, and two may share a class.
         stems = list(stem_words(card.options["stemmer_probes"]))
         facts = ["bm25", float(k), float(b), float(avg_len), token_max_length, words_digest(listed), stems]
-        self._fingerprint = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+        self._fingerprint = facts_digest(facts)
 
     def load(self) -> None:
         """Do nothing: all was read when the object was made."""
@@ -182,18 +182,18 @@ def count_terms(term_ids: npt.NDArray[np.int64], offsets: npt.NDArray[np.int64])
     rows = np.repeat(np.arange(size), np.diff(offsets))
     kept = np.flatnonzero(term_ids != DROPPED)
     rows = rows.take(kept)
-    # Text and term in one number, so that one sort brings equal terms of a text together.
-    keys = (rows << 32) | term_ids.take(kept)
+    # One sort brings equal terms of a text together.
+    keys = entry_keys(rows, term_ids.take(kept))
     keys.sort()
     first = np.ones(len(keys), dtype=np.bool_)
     np.not_equal(keys[1:], keys[:-1], out=first[1:])
-    places = np.flatnonzero(first)
-    keys = keys.take(places)
-    term_rows = keys >> 32
+    starts = np.flatnonzero(first)
+    keys = keys.take(starts)
+    term_rows = entry_rows(keys)
     return TermCounts(
-        offsets=np.searchsorted(term_rows, np.arange(size + 1)),
-        terms=keys.astype(np.uint32),
-        frequencies=np.diff(places, append=len(first)),
+        offsets=row_offsets(term_rows, size),
+        terms=entry_indices(keys).astype(np.uint32),
+        frequencies=np.diff(starts, append=len(first)),
         rows=term_rows,
         lengths=np.bincount(rows, minlength=size),
     )

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from py_rust_stemmers import SnowballStemmer
 
 from embedders.errors import ModelFilesError
+from embedders.sparse.entries import entry_indices, entry_keys, entry_rows
 from embedders.sparse.terms import term_id
 from embedders.sparse.wordpieces import PieceWords
 from embedders.tokenization import ranges
@@ -24,7 +25,6 @@ from embedders.tokenization import ranges
 VOCABULARY_FILE = "minicoil.triplet.model.vocab"
 MAX_TERM_CHARACTERS = 40
 INT32_MAX = 2**31 - 1
-LOW_BITS = 0xFFFFFFFF
 _SPECIAL = frozenset(("[CLS]", "[SEP]", "[PAD]", "[UNK]", "[MASK]"))
 _NO_WORD = re.compile(r"[^\w\s]")
 
@@ -102,27 +102,27 @@ class Counted:
         """Count the words of ``size`` texts; ``meanings`` are those of ``words.distinct``."""
         word_ids = np.array([meaning.word_id for meaning in meanings], dtype=np.int64)[words.numbers]
         known = np.flatnonzero(word_ids)
-        occurrences = (words.rows[known] << 32) | word_ids[known]
+        occurrences = entry_keys(words.rows[known], word_ids[known])
         keys, group_of, counts = np.unique(occurrences, return_inverse=True, return_counts=True)
         rows, ids, twins = _stems(words, meanings)
         # A stem that is spelt like a known word of the same text counts as that word.
-        twin_of = _find(keys, (rows << 32) | twins)
+        twin_of = _find(keys, entry_keys(rows, twins))
         merged = twin_of >= 0
         counts = counts + np.bincount(twin_of[merged], minlength=len(keys))
-        stems, stem_counts = np.unique((rows[~merged] << 32) | ids[~merged], return_counts=True)
-        lengths = np.bincount(keys >> 32, weights=counts, minlength=size) + np.bincount(
-            stems >> 32, weights=stem_counts, minlength=size
+        stems, stem_counts = np.unique(entry_keys(rows[~merged], ids[~merged]), return_counts=True)
+        lengths = np.bincount(entry_rows(keys), weights=counts, minlength=size) + np.bincount(
+            entry_rows(stems), weights=stem_counts, minlength=size
         )
         by_group = known[np.argsort(group_of, kind="stable")]
         pieces = np.bincount(group_of, weights=words.lengths[known], minlength=len(keys)).astype(np.int64)
         return cls(
-            group_rows=keys >> 32,
-            group_words=keys & LOW_BITS,
+            group_rows=entry_rows(keys),
+            group_words=entry_indices(keys),
             group_counts=counts,
-            tokens=words.places[ranges(words.starts[by_group], words.starts[by_group + 1])],
+            tokens=words.positions[ranges(words.starts[by_group], words.starts[by_group + 1])],
             token_starts=np.concatenate(([0], np.cumsum(pieces))),
-            stem_rows=stems >> 32,
-            stem_ids=stems & LOW_BITS,
+            stem_rows=entry_rows(stems),
+            stem_ids=entry_indices(stems),
             stem_counts=stem_counts,
             lengths=lengths.astype(np.int64),
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from time import perf_counter
 from typing import Any
 
@@ -51,24 +51,22 @@ def embed_by_vocabulary(
 
     ``weigh`` turns greatest logits into weights, in place if it likes; ids in ``zeroed`` get none.
     """
-    tokens, inverse = model.tokenize(texts)
-    found: list[tuple[npt.NDArray[np.intp], npt.NDArray[np.int64], npt.NDArray[np.float32]]] = []
+    tokens, distinct = model.tokenize(texts)
+    entries: list[tuple[npt.NDArray[np.intp], npt.NDArray[np.int64], npt.NDArray[np.float32]]] = []
     for batch in model.run(tokens):
         started = perf_counter()
         greatest = max_over_tokens(batch)
         greatest[:, zeroed] = 0
         rows, indices = np.nonzero(greatest)
-        found.append((batch.rows[rows], indices, weigh(greatest[rows, indices])))
+        entries.append((batch.rows[rows], indices, weigh(greatest[rows, indices])))
         model.stats.model_seconds += perf_counter() - started
-    column = _in_order(found, len(tokens))
-    return column if len(tokens) == len(inverse) else column.take(pa.array(inverse))
+    return distinct.for_all(_in_order(entries, len(tokens)))
 
 
 def _in_order(
-    found: Iterable[tuple[npt.NDArray[np.intp], npt.NDArray[np.int64], npt.NDArray[np.float32]]], size: int
+    parts: list[tuple[npt.NDArray[np.intp], npt.NDArray[np.int64], npt.NDArray[np.float32]]], size: int
 ) -> pa.Array:
     """Put batches' entries (row, index, weight) into the order of the rows; a row's entries come together."""
-    parts = list(found)
     if not parts:
         return pa.array([], type=SPARSE_TYPE)
     rows, indices, weights = (np.concatenate(column) for column in zip(*parts, strict=True))

@@ -21,7 +21,7 @@ from benchmarks.torch_file import read_torch_checkpoint
 from embedders.errors import ModelFilesError
 from embedders.export.bert import IR_VERSION, MODEL_FILE, OPSET, OnnxGraph, missing_extra
 from embedders.export.packaged import packaged_checkpoint
-from embedders.images.processing import CONFIG_FILE
+from embedders.images.preprocessor_config import CONFIG_FILE
 
 if TYPE_CHECKING:
     import onnx

@@ -13,7 +13,7 @@ from fastembed.rerank.cross_encoder import TextCrossEncoder as FastembedReranker
 
 from embedders import LateInteractionTextEmbedding, SparseTextEmbedding, TextCrossEncoder, TextEmbedding
 from embedders.catalog import find_card, load_cards
-from embedders.factory import FAMILIES
+from embedders.families import FAMILIES
 
 FACADES = [
     (TextEmbedding, [FastembedDense]),

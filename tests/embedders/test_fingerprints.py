@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from embedders.catalog import find_card
-from embedders.factory import FAMILIES, make_embedder
+from embedders.factory import make_embedder
+from embedders.families import FAMILIES
 
 TOKENIZER = {
     "version": "1.0",

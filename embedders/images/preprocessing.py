@@ -11,7 +11,7 @@ from PIL import Image
 from PIL.Image import Resampling
 
 from embedders.errors import ImageError
-from embedders.images.processing import ImageSettings, Size, Tiling, Window
+from embedders.images.preprocessor_config import ImageSettings, Size, Tiling, Window
 
 Pixels: TypeAlias = npt.NDArray[np.float32]
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from embedders.errors import ImageError, ModelFilesError
-from embedders.images.processing import image_settings, load_image_settings
-from embedders.images.transform import MAX_RESIZED_PIXELS, ImageTransform
+from embedders.images.preprocessing import MAX_RESIZED_PIXELS, ImageTransform
+from embedders.images.preprocessor_config import image_settings, load_image_settings
 from tests.image_model_fixtures import (
     clip_config,
     convnext_config,
