@@ -1,6 +1,6 @@
 """Embedding models in one process: texts or images in, vectors or Arrow columns out.
 
-A name is imported when it is first used, so that whoever needs one module pays for no other.
+A public name is imported when it is first used: importing one module does not load the others.
 """
 
 from __future__ import annotations

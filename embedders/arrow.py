@@ -70,7 +70,7 @@ def sparse_array(
     """Wrap CSR arrays as sparse vectors.
 
     ``offsets`` has rows + 1 entries; row r owns ``indices[offsets[r]:offsets[r + 1]]`` (uint32) and the
-    ``values`` (float32) at the same places. Rows that are not ``valid`` are null.
+    ``values`` (float32) at the same positions. Rows that are not ``valid`` are null.
     """
     ends = pa.array(offsets.astype(np.int32, copy=False))
     columns = [

@@ -28,7 +28,7 @@ def token_budget_batches(
 ) -> list[npt.NDArray[np.intp]]:
     """Partition rows by length, longest first, so that rows x longest <= budget in every batch.
 
-    ``lengths`` is (rows,), in tokens. A row that is longer than the budget gets a batch of its own; no batch has
+    ``lengths`` is (rows,), in tokens. A row that is longer than the budget gets a batch to itself; no batch has
     more than ``max_rows``. Returns the row numbers of each batch. Longest first lets memory grow once.
     """
     if budget < 1 or (max_rows is not None and max_rows < 1):

@@ -31,8 +31,8 @@ class DenseModel(NetworkModel):
 
     ``max_length`` replaces the limit in the tokenizer's files. ``dim`` cuts vectors to one of the card's Matryoshka
     sizes and scales them to unit length again. ``prompts`` ("auto", "none", or {query: ..., passage: ...}) are put
-    before the texts. ``task_id`` (a number or name) chooses the task of a model that has several. ``dtype`` is that of
-    the vectors. Raises ModelNotFoundError, ModelFilesError, DeviceError, or ValueError for options the model lacks.
+    before the texts. ``task_id`` (a number or name) chooses the task of a model that has several. ``dtype`` is the
+    vectors' type. Raises ModelNotFoundError, ModelFilesError, DeviceError, or ValueError for options the model lacks.
     """
 
     CARD_OPTIONS = ("tasks", "fixed_width", "layer_norm_before_cut")
@@ -114,7 +114,7 @@ class DenseModel(NetworkModel):
         return dense_array(self.embed_array(text_list(texts)))
 
     def embed_queries_arrow(self, texts: Texts) -> pa.Array:
-        """Embed queries: with the query's prompt, and the query task unless another than the passages' was chosen."""
+        """Embed queries with their prompt, and with the task for queries unless ``task_id`` names one without sides."""
         tasks = self._tasks
         retrieval = self._task in (None, tasks.get(RETRIEVAL_TASKS["passage"]))
         task = tasks.get(RETRIEVAL_TASKS["query"]) if retrieval else self._task
@@ -148,7 +148,7 @@ class DenseModel(NetworkModel):
 
     def _prompt(self, use: Use, task: int | None) -> str:
         if task is not None and task not in map(self._tasks.get, RETRIEVAL_TASKS.values()):
-            # The cards' prompts are for retrieval.
+            # Cards give prompts for retrieval only.
             return ""
         return self._prompts.get(use, "")
 
@@ -183,7 +183,7 @@ def _checked_tasks(card: ModelCard) -> Mapping[str, int]:
 
 
 def _given(**facts: Any) -> dict[str, Any]:
-    """Facts that are not empty: what a model does not use leaves its fingerprint alone."""
+    """Facts that are not empty: an option that a model does not use leaves its fingerprint as it is."""
     return {name: value for name, value in facts.items() if value}
 
 

@@ -18,7 +18,7 @@ _SHARED = {field.name: part for part in (ModelFiles, Runtime) for field in field
 
 
 def make_embedder(model: str | ModelCard, *, family: str | None = None, **arguments: Any) -> Embedder:
-    """Make the embedder of a catalog model, or of a user's own card.
+    """Make the embedder of a catalog model, or of a user's card.
 
     ``family`` ("dense", "image", ...) tells which is meant where two families have a model of that name; without it,
     the first in FAMILIES. ``arguments`` are the fields of ModelFiles and Runtime, and the options of the model's
@@ -44,7 +44,7 @@ def refuse_reranker(card: ModelCard) -> None:
 
 
 def make_model(card: ModelCard, arguments: Mapping[str, Any]) -> Any:
-    """Make the family's object of a card; raises TypeError naming an argument that it does not take."""
+    """Make the model of a card; raises TypeError naming an argument that its family does not take."""
     model_class = FAMILIES[card.family].load_class()
     options = family_options(card.family)
     for name in arguments:

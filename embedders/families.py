@@ -1,4 +1,4 @@
-"""The families of models: for each, the class that runs it, what it makes of what, and what a user's model may tell.
+"""The families of models: the class that runs each, what it embeds, and which facts a user's model may give.
 
 A new family is a file with its class, a JSON file of the same name in `embedders.catalog`, and a line in FAMILIES.
 """
@@ -15,11 +15,11 @@ Kind: TypeAlias = Literal["dense", "sparse", "multivector", "scores"]
 
 @dataclass(frozen=True)
 class CustomModels:
-    """What users' own models of a family are like.
+    """Facts of users' models of a family.
 
-    ``facts`` are the fields of ModelCard that mean something for the family, beside those that every model has.
-    ``required`` has those of them that cannot be left out, each with its choices in words. ``model_file`` is the name
-    of the model file unless another is given; None: the only ONNX file. ``requires_idf`` is the default of that fact.
+    ``facts`` are the fields of ModelCard that the family reads, beside those that every family reads. ``required`` maps
+    those of them that must be given to a description of the choices. ``model_file`` is the default name of the model
+    file; None: the only ONNX file. ``requires_idf`` is the default of that fact.
     """
 
     facts: tuple[str, ...]
@@ -32,11 +32,10 @@ class CustomModels:
 class Family:
     """One family of models.
 
-    ``location`` ("module:name") is the class that runs them. It is made as
-    ``Class(card, files, runtime, **options)``; its keyword-only parameters are the family's options. ``kind`` is what
-    it makes of a document: vectors of a kind, or, of a pair with a query, scores. ``images`` tells that documents are
-    images, ``network`` that it runs a neural network, and so wants most of a machine's cores or its GPU. ``custom``
-    describes users' own models of the family; None where a job cannot have any.
+    ``location`` ("module:name") is the class that runs its models. The class is called with a card, ModelFiles and
+    Runtime; its keyword-only parameters are the family's options. ``kind`` is the kind of its vectors, or "scores" of
+    pairs of query and document. ``images`` is True where documents are images, ``network`` where a neural network
+    runs, which takes most of a machine's cores or its GPU. ``custom`` describes users' models; None: a job takes none.
     """
 
     location: str
@@ -66,7 +65,7 @@ _SPARSE_WITH_IDF = CustomModels(facts=("output", "requires_idf"), requires_idf=T
 _LATE_INTERACTION = CustomModels(facts=("output", "dim"))
 _IMAGE = CustomModels(facts=("output", "pooling", "normalize", "dim"))
 
-# Where two families have a model of one name, it is the earlier's unless the family is asked for:
+# Where two families have a model of the same name, the earlier one is meant unless a family is asked for:
 # jinaai/jina-clip-v1 and google/siglip2-base-patch16-224 embed texts as "dense", images as "image".
 FAMILIES: Mapping[str, Family] = {
     "dense": Family("embedders.dense:DenseModel", "dense", custom=_DENSE),
@@ -84,13 +83,13 @@ FAMILIES: Mapping[str, Family] = {
 
 
 def families_of(kind: Kind, *, images: bool = False, first: tuple[str, ...] = ()) -> tuple[str, ...]:
-    """Names of the families that make one kind of texts, or of images: those in ``first``, then all others."""
+    """Names of the families that make this kind of vectors of texts, or of images: ``first``, then all others."""
     names = [name for name, family in FAMILIES.items() if (family.kind, family.images) == (kind, images)]
     return tuple(dict.fromkeys((*first, *names)))
 
 
 def custom_families(kind: Kind | None = None) -> dict[str, CustomModels]:
-    """What users' own models are like, by the name of the family: of those that make one kind, or of all."""
+    """Facts of users' models by family, of the families of one kind or of all."""
     return {
         name: family.custom
         for name, family in FAMILIES.items()

@@ -1,4 +1,4 @@
-"""The digest that fingerprints are made by."""
+"""The digest behind every fingerprint."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ from embedders.pooling import l2_normalize
 from embedders.session import OnnxSession
 
 POOLINGS = ("none", "cls", "mean")
-# ``text_model`` names the text model that shares the space; nothing here needs it.
+# ``text_model`` names the text model that shares the space; a job reads it, this module does not.
 CARD_OPTIONS = ("text_model",)
 PROBE = Image.new("RGB", (64, 64), (127, 127, 127))
 
@@ -38,8 +38,8 @@ class ImageModel:
 
     An image is a path, the content of a file, a file opened in binary mode, a Pillow image or a uint8 array; see
     `embedders.images.decoding.decode_image`, which also tells what is done about orientation and transparency. The
-    options are those of ImageOptions; ``dtype`` is that of the vectors. Of a runtime's ``threads``, each works on a
-    batch of its own. Raises ModelNotFoundError, ModelFilesError, DeviceError, or ValueError for options that cannot be.
+    options are those of ImageOptions; ``dtype`` is the vectors' type. Each of the runtime's ``threads`` works on a
+    batch of its own. Raises ModelNotFoundError, ModelFilesError, DeviceError, or ValueError for invalid options.
     """
 
     def __init__(
@@ -148,7 +148,7 @@ class ImageModel:
         return self.embed_arrow(images)
 
     def embed_arrow_and_errors(self, images: Images) -> tuple[pa.Array, dict[int, ImageError]]:
-        """Embed images, of which those that cannot be read cost no other anything.
+        """Embed images; those that cannot be read do not affect the others.
 
         Returns the column, null at those, and their errors by position.
         """

@@ -1,16 +1,16 @@
-"""Late interaction models (ColBERT and its kin): a vector for every token of a text.
+"""Late interaction models such as ColBERT: a vector for every token of a text.
 
 Khattab and Zaharia, "ColBERT" (2020); Santhanam et al., "ColBERTv2" (2022). A marker token tells documents from
 queries. A query may be filled up with mask tokens, whose vectors count too ("query augmentation"). Of a document, the
-vectors of punctuation are left out, and the others scaled to unit length. What a model does is in its card's options:
+vectors of punctuation are left out, and the others scaled to unit length. The card's options say what a model does:
 
 | option | meaning | unless given |
 | --- | --- | --- |
 | query_marker, document_marker | token ids put behind the first token | no markers |
-| reserved_tokens | places of the token limit kept free for the marker | 1 with markers |
-| query_length | queries are filled up to so many tokens, the marker not counted | not filled up |
-| mask_token | what they are filled up with | [MASK] |
-| attend_to_masks | whether the other tokens see the filling | false |
+| reserved_tokens | tokens of the limit that are kept free for the marker | 1 with markers |
+| query_length | number of tokens that queries are filled up to, the marker not counted | not filled up |
+| mask_token | the token that queries are filled up with | [MASK] |
+| attend_to_masks | whether the other tokens attend to the mask tokens | false |
 | skip_punctuation | whether punctuation of documents is left out | true with markers |
 | normalize, normalize_queries | whether vectors are scaled to unit length | true, false |
 """
@@ -66,12 +66,12 @@ class ColbertOptions:
 
     @property
     def marked(self) -> bool:
-        """Whether the model knows documents from queries by a marker."""
+        """Whether a marker tells the model documents from queries."""
         return self.document_marker is not None
 
     @property
     def reserved(self) -> int:
-        """Places of the token limit kept free for the marker."""
+        """Tokens of the limit that are kept free for the marker."""
         return int(self.marked) if self.reserved_tokens is None else self.reserved_tokens
 
     @property
@@ -87,7 +87,7 @@ class LateInteraction(NetworkModel):
     """A late interaction model; meets `embedders.base.Embedder`.
 
     ``max_length`` replaces the limit in the tokenizer's files, the marker included. ``dtype`` "float16" halves the
-    vectors. Raises ModelNotFoundError, ModelFilesError, DeviceError, or ValueError for options that cannot be.
+    vectors. Raises ModelNotFoundError, ModelFilesError, DeviceError, or ValueError for invalid options.
     """
 
     CARD_OPTIONS = OPTION_NAMES
@@ -150,7 +150,7 @@ class LateInteraction(NetworkModel):
         return self._column(texts, "passage")
 
     def embed_queries_arrow(self, texts: Texts) -> pa.Array:
-        """Embed queries: with their marker, filled up with mask tokens where the model was trained so."""
+        """Embed queries, with their marker, and filled up with mask tokens where the model was trained so."""
         return self._column(texts, "query")
 
     def embed_tokens(self, texts: list[str], *, use: Use = "passage", max_rows: int | None = None) -> TokenVectors:
@@ -161,7 +161,7 @@ class LateInteraction(NetworkModel):
     def token_count(self, texts: Texts, *, is_doc: bool = True, include_extension: bool = False) -> int:
         """Count the texts' tokens after truncation, special ones included.
 
-        ``include_extension`` counts the markers, and for queries (``is_doc`` False) the mask tokens as well.
+        ``include_extension`` also counts the markers, and the mask tokens of queries (``is_doc`` False).
         """
         lengths = self.text_model.tokenizer.encode(text_list(texts)).lengths
         if include_extension and not is_doc:
@@ -177,7 +177,7 @@ class LateInteraction(NetworkModel):
         plain, distinct = self.text_model.tokenize(texts)
         tokens = self._marked(plain, use)
         kept = self._kept(tokens, use)
-        # Which tokens are kept hangs on their ids alone: each vector's row is known before the graph runs.
+        # Whether a token is kept depends on its id alone, so that each vector's row is known before the graph runs.
         ends = np.cumsum(kept)
         offsets, targets = np.concatenate(([0], ends))[tokens.offsets], np.where(kept, ends - 1, -1)
         vectors = np.empty((int(offsets[-1]), self.dim), dtype=self._dtype)
@@ -196,7 +196,7 @@ class LateInteraction(NetworkModel):
         return tokens if marker is None else insert_marker(tokens, marker)
 
     def _kept(self, tokens: TokenizedTexts, use: Use) -> npt.NDArray[np.bool_]:
-        """Which tokens' vectors are given out."""
+        """Whether each token's vector is kept."""
         if use == "query" or not self.options.skips_punctuation:
             return np.ones(len(tokens.ids), dtype=np.bool_)
         kept: npt.NDArray[np.bool_] = ~np.isin(tokens.ids, self._skipped_ids)

@@ -21,7 +21,7 @@ class ModelFiles:
 
     def folder(self, card: ModelCard) -> Path:
         """Find the card's files, downloading them if need be; raises ModelNotFoundError or ModelFilesError."""
-        # Whoever only looks a model up needs no HTTP client.
+        # Imported here, since only the search for files needs an HTTP client.
         from embedders.files.hub import resolve_model
 
         return resolve_model(
@@ -36,11 +36,11 @@ class ModelFiles:
         return card.custom or self.specific_model_path is not None
 
     def known_dim(self, card: ModelCard) -> int | None:
-        """Numbers in a vector, if the card tells them for these files; None where only the files can tell."""
+        """Numbers in a vector as the card says, if that holds for these files; None where only the files can tell."""
         return None if self.chosen_by_user(card) else card.dim
 
     def expected_dim(self, card: ModelCard) -> int | None:
-        """Numbers in a vector that the files must give: those of a user's card, or of the catalog's files."""
+        """Numbers in a vector that the files must give; None where nothing says it before they are read."""
         return card.dim if card.custom else self.known_dim(card)
 
 
@@ -50,7 +50,7 @@ class Runtime:
 
     ``threads``, ``cuda``, ``providers``, ``allow_spinning``, ``session_options``, ``session_config`` and
     ``provider_options`` are those of SessionSettings. One model works on one device, the first of ``device_ids``.
-    ``lazy_load`` puts off the loading to the first text. ``token_budget`` is what one model call may hold in tokens,
+    ``lazy_load`` postpones loading to the first text. ``token_budget`` is what one model call may hold in tokens,
     padding included (None: a measured default for the device). ``enable_cpu_mem_arena`` is ONNX Runtime's session
     option: False gives memory back after every call, at some cost of speed.
     """
@@ -70,7 +70,7 @@ class Runtime:
     def __post_init__(self) -> None:
         if self.token_budget is not None and self.token_budget < 1:
             raise ValueError(f"token_budget must be 1 or more, got {self.token_budget}; None chooses for the device")
-        # What they hold is wrong before any file is looked for.
+        # Invalid settings are refused before any file is looked for.
         self.session_settings()
 
     def session_settings(self) -> SessionSettings:

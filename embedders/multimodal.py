@@ -1,10 +1,10 @@
-"""Late interaction between texts and images: many vectors an image, searched with the vectors of a text's tokens.
+"""Late interaction models of images and texts: many vectors an image, which a text's token vectors search.
 
 Faysse et al., "ColPali" (2024); Teiletche et al., "ModernVBERT" (2025). One graph embeds both. It always takes tokens
-and pixels: with a text goes a blank image, with an image a prompt in which the image's tokens have their places. What a
-model does is in its card's options, see `embedders.multimodal_template`.
+and pixels: a text is fed with a blank image, an image with a prompt that contains the image's tokens. The card's
+options say what a model does, see `embedders.multimodal_template`.
 
-Vectors are given out as the graph makes them; both models scale them to unit length.
+Vectors are the graph's output as it is; both models scale them to unit length.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from embedders.tokenization import TokenizedTexts
 
 PIXELS_INPUT = "pixel_values"
 PROBE_TEXT = "a"
-# Texts that each need a blank image, megabytes of zeros, share a call with at most so many others.
+# Most texts of one call where each needs a blank image, which is megabytes of zeros.
 BLANKS_AT_ONCE = 32
 DEFAULT_TILE_TOKENS, DEFAULT_TILE_SIDE = 64, 512
 
@@ -50,7 +50,7 @@ class MultimodalModel(NetworkModel):
     ``max_length`` replaces the token limit in the tokenizer's files. ``dtype`` "float16" halves the vectors. The other
     options are those of `embedders.images.batches.ImageOptions`; here one batch is computed at a time, by all threads,
     unless ``batches_at_once`` says otherwise. ``stats`` counts texts and images together, and an image's tokens too.
-    Raises ModelNotFoundError, ModelFilesError, DeviceError, or ValueError for options that cannot be.
+    Raises ModelNotFoundError, ModelFilesError, DeviceError, or ValueError for invalid options.
     """
 
     CARD_OPTIONS = OPTION_NAMES
@@ -76,7 +76,7 @@ class MultimodalModel(NetworkModel):
         super().__init__(card, files, runtime, max_length=max_length)
 
     def check(self) -> None:
-        """Load tokenizer, settings and graph, and check what the graph gives for a text: an image takes longer."""
+        """Load everything, and check the graph's output for a text, which is faster than for an image."""
         try:
             tokens = self._marked(self.text_model.tokenizer.encode(self.template.decorated([PROBE_TEXT])))
             (text,) = self._run_texts(tokens, counted=False)
@@ -143,7 +143,7 @@ class MultimodalModel(NetworkModel):
         return self._column(image_sources(images), tolerant=False)[0]
 
     def embed_arrow_and_errors(self, images: Images) -> tuple[pa.Array, dict[int, ImageError]]:
-        """Embed images, of which those that cannot be read cost no other anything.
+        """Embed images; those that cannot be read do not affect the others.
 
         Returns the column, null at those, and their errors by position.
         """
@@ -168,7 +168,7 @@ class MultimodalModel(NetworkModel):
     def embed_tokens(self, texts: list[str], *, max_rows: int | None = None) -> TokenVectors:
         """Embed texts as one matrix of token vectors with offsets; one model call gets at most ``max_rows`` texts.
 
-        Vectors of padding are never among them, so that a text has the same ones whatever it is batched with.
+        Vectors of padding are left out, so that a text has the same ones whatever it is batched with.
         """
         vectors, distinct = self._embed_distinct(texts, max_rows)
         return distinct.for_all(vectors)
@@ -176,7 +176,7 @@ class MultimodalModel(NetworkModel):
     def token_count(self, texts: Texts, *, include_extension: bool = False) -> int:
         """Count the texts' tokens after truncation, special ones included.
 
-        ``include_extension`` counts what is put around the texts as well.
+        ``include_extension`` also counts the tokens that the model adds around the texts.
         """
         plain = text_list(texts)
         return self.text_model.token_count(self.template.decorated(plain) if include_extension else plain)
@@ -224,7 +224,7 @@ class MultimodalModel(NetworkModel):
         return list(values.reshape(len(images), -1, values.shape[-1]).astype(self._dtype, copy=False))
 
     def _image_ids(self, rows: int, columns: int) -> npt.NDArray[np.int64]:
-        """Token ids that go with an image of so many rows and columns of tiles; 0 and 0 for one that is not cut."""
+        """Token ids that are fed with an image of so many rows and columns of tiles; (0, 0) for one that is not cut."""
         template = self.template
         if template.tile_prompt is None:
             return np.array(
@@ -247,7 +247,7 @@ class MultimodalModel(NetworkModel):
 
     @cached_property
     def _blank(self) -> npt.NDArray[np.float32]:
-        """Zeros that go with texts; the first axis is for images."""
+        """The blank image that is fed with texts; the first axis counts images."""
         if self.template.blank_image:
             return np.zeros((1, *self.template.blank_image), dtype=np.float32)
         config = read_json_object(self.text_model.folder / "config.json")
@@ -255,7 +255,7 @@ class MultimodalModel(NetworkModel):
         return np.zeros((1, 1, 3, side, side), dtype=np.float32)
 
     def _blanks(self, texts: int) -> Mapping[str, npt.NDArray[Any]]:
-        # A tile goes with a whole batch: the graph drops blank ones, and only needs one to be there.
+        # One blank tile serves a whole batch: the graph drops blank tiles, but its input must not be empty.
         count = texts if self.template.blank_image else 1
         return {PIXELS_INPUT: np.repeat(self._blank, count, axis=0)}
 

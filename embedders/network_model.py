@@ -1,4 +1,4 @@
-"""What the families that run a graph share: a TextModel, loading it once with a check, counters, token counts."""
+"""Base of the families that run a graph on texts: a TextModel that is loaded once and checked, and its counters."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from embedders.errors import FleetembedError, ModelFilesError
 from embedders.model_options import ModelFiles, Runtime
 from embedders.text_model import TextModel
 
-# One for all models: a lock of their own would keep them from being pickled.
+# One lock for all models, since a model that holds a lock cannot be pickled.
 _LOADING = Lock()
 
 
 class NetworkModel(ABC):
-    """Tokenizer and graph of a card, in ``text_model``; ``limits`` are that one's further arguments.
+    """Tokenizer and graph of a card, kept in ``text_model``; ``limits`` are further arguments of TextModel.
 
-    The files are looked up when it is made; unless ``lazy_load``, all is loaded then, so that a class sets its own
-    attributes first. Raises ModelNotFoundError, ModelFilesError, DeviceError, or ValueError for an option of the card
-    that the family does not know.
+    The constructor looks the files up and, unless ``lazy_load``, loads everything: a subclass sets its attributes
+    before it calls the constructor. Raises ModelNotFoundError, ModelFilesError, DeviceError, or ValueError for an
+    option of the card that the family does not know.
     """
 
-    # Names that the family knows in its cards' options.
+    # Options of a card that the family knows.
     CARD_OPTIONS: ClassVar[tuple[str, ...]] = ("vocab_size",)
 
     def __init__(self, card: ModelCard, files: ModelFiles, runtime: Runtime, **limits: Any) -> None:
@@ -51,7 +51,7 @@ class NetworkModel(ABC):
                     self._rehearsing = None
 
     def _rehearse(self) -> None:
-        """Embed two texts, uncounted: what a graph, a table or an option does not stand shows here, not in a row."""
+        """Embed two texts, uncounted, so that a graph, table or option that fails does so now and not for every row."""
         counted, self.text_model.stats = self.text_model.stats, EmbedStats()
         try:
             self.rehearse()
@@ -66,11 +66,11 @@ class NetworkModel(ABC):
 
     @abstractmethod
     def check(self) -> None:
-        """Load what the family needs, and see that the graph gives what the family takes."""
+        """Load what the family needs, and check that the graph's output suits it."""
 
     @abstractmethod
     def rehearse(self) -> None:
-        """Do with PROBES what the model is for, both sides."""
+        """Embed or score PROBES, as documents and as queries."""
 
     @property
     def stats(self) -> EmbedStats:
@@ -78,5 +78,5 @@ class NetworkModel(ABC):
         return self.text_model.stats
 
     def token_count(self, texts: Texts) -> int:
-        """Count the tokens the model would get, after truncation, special tokens included, prompts not."""
+        """Count the tokens the model would get, after truncation, with special tokens and without prompts."""
         return self.text_model.token_count(texts)

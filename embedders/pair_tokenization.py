@@ -1,7 +1,7 @@
 """Pairs of texts -> token ids, as rerankers read them: "[CLS] query [SEP] document [SEP]" or the like.
 
-The two sides are tokenized apart, each distinct text once, and put together here. The tokenizers library can do the
-whole, but keeps every combination of the parts that truncation drops: two long texts then take gigabytes.
+The two sides are tokenized apart, each distinct text once, and joined here. The tokenizers library can tokenize pairs,
+but keeps every combination of the parts that truncation drops: two long texts then take gigabytes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Ids = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class PairTemplate:
-    """What a tokenizer puts around the two texts of a pair: ids and types of the tokens before, between and after.
+    """Ids and types of the tokens that a tokenizer puts before, between and after the two texts of a pair.
 
     ``side_types`` are the token types of the first and the second text.
     """
@@ -52,7 +52,7 @@ class PairTemplate:
 
     @property
     def size(self) -> int:
-        """Tokens that a pair takes beside its texts'."""
+        """Tokens of a pair that are not its texts'."""
         return sum(map(len, self.ids))
 
 
@@ -111,7 +111,7 @@ def _settle_ties(
     tokenizer: TextTokenizer,
     room: int,
 ) -> None:
-    """Correct, in place, which of two very long texts keeps the odd token: their lengths are known from below only."""
+    """Correct, in place, which of two very long texts keeps the odd token: only lower bounds of lengths are known."""
     if room % 2 == 0:
         return
     for row in np.flatnonzero((before > tokenizer.max_length).all(axis=1)):

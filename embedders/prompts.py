@@ -1,4 +1,4 @@
-"""What is put before a text, by use: the prompts of a model's card, a user's own, or none."""
+"""Prompts, which are put before a text: those of the model's card, a user's, or none."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from embedders.catalog import ModelCard
 Use: TypeAlias = Literal["query", "passage"]
 Prompts: TypeAlias = Literal["auto", "none"] | Mapping[str, str] | None
 
-# The task that a model with several does for a use.
+# Names of the tasks for queries and passages, of models that have several.
 RETRIEVAL_TASKS: Mapping[Use, str] = {"query": "retrieval.query", "passage": "retrieval.passage"}
 
 

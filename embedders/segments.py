@@ -20,7 +20,7 @@ def segment_sums(
     lengths = np.diff(starts)
     order = np.argsort(-lengths, kind="stable")
     longest_first = starts[:-1][order]
-    # So many segments, from the front, have a k-th row.
+    # Number of segments, from the front, that have a k-th row.
     longer = np.searchsorted(-lengths[order], -np.arange(int(lengths.max(initial=0))), side="left")
     sums = np.zeros((len(lengths), table.shape[1]), dtype=np.float32)
     for step, count in enumerate(longer.tolist()):

@@ -57,7 +57,7 @@ class OnnxSession:
         return next(tuple(node.shape) for node in self._session.get_inputs() if node.name == name)
 
     def output_name(self, output: int | str) -> str:
-        """Name of an output given by position or name; raises ModelFilesError when the graph has no such output."""
+        """Name of an output given by position or name; raises ModelFilesError where the graph lacks it."""
         names: list[str] = [node.name for node in self._session.get_outputs()]
         if isinstance(output, int) and 0 <= output < len(names):
             return names[output]
@@ -76,7 +76,7 @@ class OnnxSession:
         return ", ".join(f"{node.name} {tuple(node.shape)}".replace("'", "") for node in nodes)
 
     def run(self, output: str, feed: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[Any]:
-        """Compute one output; of ``feed``, only what the graph takes is fed."""
+        """Compute one output; inputs in ``feed`` that the graph does not take are ignored."""
         known = {name: array for name, array in feed.items() if name in self.inputs}
         result = self._session.run([output], known)[0]
         return np.asarray(result)
@@ -88,7 +88,7 @@ def _open(path: Path, settings: SessionSettings) -> ort.InferenceSession:
     try:
         session = ort.InferenceSession(str(path), sess_options=_session_options(settings), providers=wanted)
     except Exception as error:
-        # ONNX Runtime's exceptions share no base class of their own.
+        # ONNX Runtime's exceptions have no common base class.
         if not type(error).__module__.startswith("onnxruntime"):
             raise
         raise ModelFilesError(f"ONNX Runtime cannot load {path}: {error}") from error
@@ -106,7 +106,7 @@ def _session_options(settings: SessionSettings) -> ort.SessionOptions:
     # Given explicitly: by default ONNX Runtime pins its threads to cores, the same ones in every process.
     options.intra_op_num_threads = settings.effective_threads
     options.inter_op_num_threads = 1
-    # A pattern is one plan for one exact input shape, kept for ever, and nearly every batch has a shape of its own.
+    # A pattern plans memory for one exact input shape and is kept for ever; nearly every batch has another shape.
     options.enable_mem_pattern = False
     options.log_severity_level = ORT_LOG_ERRORS
     for name, value in settings.session_options.items():

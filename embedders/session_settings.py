@@ -1,4 +1,4 @@
-"""How a model's graph is run: threads, device, ONNX Runtime's options. Importing this does not load ONNX Runtime."""
+"""Settings of a model's session: threads, device, ONNX Runtime's options. This module does not import ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ Cuda = bool | Literal["auto", "cpu", "cuda"]
 class SessionSettings:
     """How a model is run.
 
-    ``threads`` of one operator; None takes every core this process may use. ``cuda``: "auto" uses a GPU that is
-    there and falls back to the CPU with a log line, True insists, False declines. ``providers`` replaces that
-    choice by ONNX Runtime's own names, with options if need be. ``device_id`` and ``provider_options`` belong to
-    the CUDA provider, ``session_options`` are attributes of onnxruntime.SessionOptions
+    ``threads`` of one operator; None takes every core this process may use. ``cuda``: "auto" uses a GPU where the
+    machine has one and falls back to the CPU with a log line, True insists on it, False declines it. ``providers``
+    replaces that choice by ONNX Runtime's names of providers, with options if need be. ``device_id`` and
+    ``provider_options`` belong to the CUDA provider, ``session_options`` are attributes of onnxruntime.SessionOptions
     (``{"enable_cpu_mem_arena": False}``), ``session_config`` its configuration entries.
 
-    ``allow_spinning`` lets idle threads wait in a busy loop for the next operator: 6% faster on two cores of its own
-    (MiniLM, 512 docstrings), at the price of CPU time where others share them.
+    ``allow_spinning`` lets idle threads wait in a busy loop for the next operator: 6% faster on two idle cores
+    (MiniLM, 512 docstrings), at the price of CPU time where processes share the cores.
     """
 
     threads: int | None = None

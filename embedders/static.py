@@ -31,12 +31,12 @@ from embedders.texts import text_list
 from embedders.tokenization import Limits, Padding, TextTokenizer, read_tokenizer
 
 TOKENIZER_FILE = "tokenizer.json"
-# Model2vec's own limit.
+# Model2vec's limit.
 DEFAULT_MAX_LENGTH = 512
-# Texts of so many tokens share a matrix product. Seconds for 4,000 docstrings on one core, 256 dimensions: 0.05 at
+# Tokens of the texts that share a matrix product. Seconds for 4,000 docstrings on one core, 256 dimensions: 0.05 at
 # 8,192 tokens, 0.07 at 16,384, 0.12 at 65,536.
 TOKENS_AT_ONCE = 1 << 13
-# Of short texts, so many: the matrix of counts has 67 MB at the most.
+# Most texts that share one: the matrix of counts has 67 MB at the most.
 TEXTS_AT_ONCE = 1 << 10
 
 
@@ -77,7 +77,7 @@ class _Table:
         return total
 
     def _add(self, total: npt.NDArray[np.float32], ids: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]) -> None:
-        """Add up some texts' rows by one matrix product: how often (texts, distinct rows) times the distinct rows."""
+        """Add up some texts' rows by one matrix product: counts (texts, distinct rows) times the distinct rows."""
         rows, numbers = np.unique(ids if self.mapping is None else self.mapping[ids], return_inverse=True)
         texts = np.repeat(np.arange(len(lengths)), lengths)
         weights = None if self.weights is None else self.weights[ids]

@@ -1,4 +1,4 @@
-"""Tokenizer and graph of one ONNX text model, run over token-budget batches: what every ONNX text family shares."""
+"""Tokenizer and graph of one ONNX text model, run over token-budget batches; every ONNX text family uses it."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ from embedders.tokenization import TextTokenizer, TokenizedTexts, load_tokenizer
 logger = logging.getLogger(__name__)
 
 NO_EXTRA_INPUTS: Mapping[str, npt.NDArray[Any]] = {}
-# Of different lengths: a graph that takes one text at a time, or mixes them up, shows.
+# Of different lengths, so that a graph that takes one text at a time, or mixes texts up, is noticed.
 PROBES = ("a", "a a a")
 
 
 @dataclass(frozen=True)
 class BatchOutput:
-    """What the graph gave for one batch.
+    """The graph's output for one batch.
 
     ``rows`` (rows,) are positions among the texts given, ``values`` the graph's output, rows first, ``ids`` (int64)
-    and ``mask`` (bool, True at a text's own tokens) are (rows, tokens) as they were fed.
+    and ``mask`` (bool, False at padding) are (rows, tokens) as they were fed.
     """
 
     rows: npt.NDArray[np.intp]
@@ -49,9 +49,9 @@ class BatchOutput:
 class TextModel:
     """A card's tokenizer and graph, each loaded when first used. ``stats`` counts what went through it.
 
-    The files are looked up at once. ``max_length`` replaces the limit in the tokenizer's files, ``reserved`` tokens of
-    which stay free for markers; ``width`` pads every batch to the limit, for graphs that pool the last position.
-    Raises ModelNotFoundError or ModelFilesError.
+    The constructor looks the files up. ``max_length`` replaces the limit in the tokenizer's files, ``reserved`` tokens
+    of which stay free for markers; ``fixed_width`` pads every batch to the limit, for graphs that pool the last
+    position. Raises ModelNotFoundError or ModelFilesError.
     """
 
     def __init__(
@@ -119,12 +119,12 @@ class TextModel:
     def check_output(self, ranks: tuple[int, ...], meaning: str) -> None:
         """Load the graph, run it on two texts, and raise ModelFilesError unless its output has one of these ranks.
 
-        ``meaning`` tells what the family does with the output: "pooling 'mean' needs (texts, tokens, dim)".
+        ``meaning`` is what the family takes, for the message: "pooling 'mean' needs (texts, tokens, dim)".
         """
         probed = self.probe()
         values, tokens = probed.values, probed.ids.shape[1]
         fits = values.ndim in ranks and len(values) == len(PROBES)
-        # Of a rank of 3 the second axis is the tokens', of 4 the third and fourth are.
+        # The tokens' axis is the second of three, and the third and fourth of four.
         if fits and values.ndim > 2:
             fits = values.shape[values.ndim - 2] == tokens
         if not fits:
@@ -177,10 +177,11 @@ class TextModel:
         counted: bool = True,
         inputs: Mapping[str, npt.NDArray[Any]] | Callable[[int], Mapping[str, npt.NDArray[Any]]] = NO_EXTRA_INPUTS,
     ) -> Iterator[BatchOutput]:
-        """Run the graph batch by batch, as the caller asks for them; longest texts first.
+        """Run the graph batch by batch, whenever the caller asks for the next; longest texts first.
 
-        ``inputs`` are fed with every batch beside the tokens, or made for its number of texts. Where the tokens have
-        no types, zeros are fed: embedding models see one segment. ``counted`` adds to the counters.
+        ``inputs`` are fed with every batch beside the tokens; a function makes them for the batch's number of texts.
+        Where the tokens have no types, zeros are fed, since embedding models see one segment. ``counted`` adds to the
+        counters.
         """
         width = self.tokenizer.max_length if self._fixed_width else 0
         for rows in token_budget_batches(np.maximum(tokens.lengths, width), self.token_budget, max_rows=max_rows):
@@ -221,7 +222,7 @@ class TextModel:
 
 
 def _warn_of_positions(folder: Path, max_length: int) -> None:
-    """Log that a limit is beyond the model's table of positions, where the graph is going to fail."""
+    """Log that a limit exceeds the model's table of positions, where the graph is going to fail."""
     try:
         positions = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("max_position_embeddings")
     except (OSError, ValueError, AttributeError):

@@ -39,7 +39,7 @@ class DistinctTexts:
 
     @classmethod
     def of(cls, texts: Iterable[str]) -> DistinctTexts:
-        """Find the distinct ones among some texts; raises TypeError for what cannot be a key, such as a list."""
+        """Find the distinct ones among some texts; raises TypeError for what cannot be hashed, such as a list."""
         numbers: dict[str, int] = {}
         inverse = np.array([numbers.setdefault(text, len(numbers)) for text in texts], dtype=np.intp)
         return cls(list(numbers), inverse)

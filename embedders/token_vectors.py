@@ -32,7 +32,7 @@ class TokenVectors:
         return (self.vectors[start:stop] for start, stop in pairwise(bounds))
 
     def take(self, texts: npt.NDArray[np.intp]) -> TokenVectors:
-        """Vectors of some texts, in this order, which may name a text twice."""
+        """Vectors of the texts at these positions, of which one may come twice."""
         starts, stops = self.offsets[texts], self.offsets[texts + 1]
         return TokenVectors(self.vectors[ranges(starts, stops)], np.concatenate(([0], np.cumsum(stops - starts))))
 

@@ -1,4 +1,4 @@
-"""ImageEmbedding: one door to every model of images."""
+"""ImageEmbedding: the public class of every model of images."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ class ImageEmbedding(SizedFacade):
         text_model: str | None = None,
         **facts: Any,
     ) -> None:
-        """Add a model of one's own for this process, under a name of its own.
+        """Add a user's model for this process, under a new name.
 
         Its folder holds the graph, whose first input is fed (images, 3, height, width), and preprocessor_config.json.
         ``pooling`` is "none" (the output is the vector), "cls" or "mean" over the output's second axis; ``text_model``
         names the text model that shares its space. ``sources`` is a local folder, {"hf": repository}, or anything with
         attributes ``hf`` and ``url``; ``facts`` are ``description``, ``license``, ``size_in_gb``,
         ``additional_files``, ``output_name`` (the graph's first output unless given). Raises ValueError for a name that
-        is taken or a value that cannot be.
+        is taken or an invalid value.
         """
         cls._add(
             "image",

@@ -1,4 +1,4 @@
-"""LateInteractionTextEmbedding: one door to every late interaction text model."""
+"""LateInteractionTextEmbedding: the public class of every late interaction text model."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class LateInteractionTextEmbedding(SizedFacade):
         options: Mapping[str, Any] | None = None,
         **facts: Any,
     ) -> None:
-        """Add a model of one's own for this process, under a name of its own.
+        """Add a user's model for this process, under a new name.
 
         ``options`` are those in the table of `embedders.late_interaction` (``query_marker``, ``query_length``, ...).
         ``sources`` is a local folder, {"hf": repository}, or anything with attributes ``hf`` and ``url``. ``facts`` are
@@ -75,7 +75,7 @@ class LateInteractionTextEmbedding(SizedFacade):
         is_doc: bool = True,
         include_extension: bool = False,
     ) -> int:
-        """Count the texts' tokens; ``include_extension`` counts markers, and the mask tokens of queries, too."""
+        """Count the texts' tokens; ``include_extension`` also counts markers and the mask tokens of queries."""
         return sum(
             int(self.model.token_count(some, is_doc=is_doc, include_extension=include_extension))
             for some in take_lists(texts, batch_size)

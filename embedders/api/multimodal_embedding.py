@@ -1,4 +1,4 @@
-"""LateInteractionMultimodalEmbedding: one door to the late interaction models of images and texts."""
+"""LateInteractionMultimodalEmbedding: the public class of late interaction models of images and texts."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class LateInteractionMultimodalEmbedding(SizedFacade):
         return matrices
 
     def embed_text(self, documents: str | Iterable[str], batch_size: int = 256) -> Iterator[Matrix]:
-        """Yield a (tokens, dim) matrix a text, in order; texts are what images are searched with.
+        """Yield a (tokens, dim) matrix a text, in order; images are searched with texts.
 
         Vectors of padding are left out, so that a text's matrix does not depend on its neighbours. ``batch_size`` is
         the most texts one model call gets.
@@ -49,7 +49,7 @@ class LateInteractionMultimodalEmbedding(SizedFacade):
         )
 
     def token_count(self, texts: str | Iterable[str], batch_size: int = 1024, include_extension: bool = False) -> int:
-        """Count the texts' tokens; ``include_extension`` counts what the model puts around them, too."""
+        """Count the texts' tokens; ``include_extension`` also counts the tokens that the model adds around them."""
         return sum(
             int(self.model.token_count(some, include_extension=include_extension))
             for some in take_lists(texts, batch_size)

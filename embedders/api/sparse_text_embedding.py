@@ -1,4 +1,4 @@
-"""SparseTextEmbedding: one door to every sparse model."""
+"""SparseTextEmbedding: the public class of every sparse model."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ class SparseTextEmbedding(EmbeddingFacade):
         options: Mapping[str, Any] | None = None,
         **facts: Any,
     ) -> None:
-        """Add a model of one's own for this process: its graph, and which ``family`` turns that into weights.
+        """Add a user's model for this process; ``family`` turns what its graph gives into weights.
 
         The graph gives logits over the vocabulary (splade, neural_sparse), attention (bm42) or token vectors
         (minicoil). ``sources`` is a local folder, {"hf": repository}, or anything with attributes ``hf`` and ``url``.
         ``facts`` are ``description``, ``license``, ``size_in_gb``, ``additional_files``, ``output_name`` (the graph's
         first output unless given). ``requires_idf`` asks the store for idf, as BM42 and miniCOIL need. Raises
-        ValueError for a name that is taken or a family that there is not.
+        ValueError for a name that is taken or an unknown family.
         """
         known_families = custom_families("sparse")
         if family not in known_families:

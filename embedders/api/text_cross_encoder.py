@@ -20,7 +20,7 @@ class TextCrossEncoder(ModelFacade):
 
     @classmethod
     def add_custom_model(cls, model: str, sources: Any, model_file: str | None = None, **facts: Any) -> None:
-        """Add a reranker of one's own for this process, under a name of its own.
+        """Add a user's reranker for this process, under a new name.
 
         ``sources`` is a local folder, {"hf": repository}, or anything with attributes ``hf`` and ``url``. ``facts`` are
         ``description``, ``license``, ``size_in_gb``, ``additional_files``, ``output_name`` (the graph's first output

@@ -1,4 +1,4 @@
-"""TextEmbedding: one door to every dense text model."""
+"""TextEmbedding: the public class of every dense text model."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ class TextEmbedding(SizedFacade):
     """A dense text model by its name: one vector a text.
 
     Options beside the shared ones: ``max_length``, ``dim``, ``prompts``, ``task_id`` and ``dtype`` of
-    `embedders.dense.DenseModel`. Prompts are none unless asked for: ``prompts="auto"`` takes those of the model's card.
+    `embedders.dense.DenseModel`. No prompts are used unless asked for: ``prompts="auto"`` takes those of the model's
+    card.
     """
 
     FAMILIES = families_of("dense")
@@ -38,13 +39,13 @@ class TextEmbedding(SizedFacade):
         model_file: str | None = None,
         **facts: Any,
     ) -> None:
-        """Add a model of one's own for this process, under a name of its own.
+        """Add a user's model for this process, under a new name.
 
         ``pooling`` is "cls", "mean", "last_token" or "none" (fastembed's PoolingType works too). ``sources`` is a local
         folder, {"hf": repository}, or anything with attributes ``hf`` and ``url``. ``facts`` are ``description``,
         ``license``, ``size_in_gb``, ``additional_files``, ``output_name`` (the graph's first output unless given) and
         further fields of ModelCard, such as ``prompts`` and ``matryoshka``. Pooling, dimension and output are checked
-        when the model is loaded. Raises ValueError for a name that is taken or a value that cannot be.
+        when the model is loaded. Raises ValueError for a name that is taken or an invalid value.
         """
         pool = pooling_name(pooling)
         cls._add(
@@ -63,11 +64,11 @@ class TextEmbedding(SizedFacade):
         return self._embed_lazily(documents, batch_size, "passage", task_id)
 
     def query_embed(self, query: str | Iterable[str], batch_size: int = 256) -> Iterator[Vector]:
-        """Yield a vector a query; with the query's prompt, and of a model with tasks the one for queries."""
+        """Yield a vector a query, with the query's prompt; a model with tasks does the one for queries."""
         return self._embed_lazily(query, batch_size, "query", self._task("query"))
 
     def passage_embed(self, texts: str | Iterable[str], batch_size: int = 256) -> Iterator[Vector]:
-        """Yield a vector a document; as ``embed``, but of a model with tasks always the one for passages."""
+        """Yield a vector a document, as ``embed`` does; a model with tasks always does the one for passages."""
         return self._embed_lazily(texts, batch_size, "passage", self._task("passage"))
 
     def embed_array(self, texts: Sequence[str]) -> npt.NDArray[np.floating]:

@@ -1,6 +1,6 @@
-"""BERT-family safetensors checkpoint -> ONNX folder, without torch.
+"""Exports BERT-family safetensors checkpoints to ONNX folders, without torch.
 
-The graph uses standard operators only (opset 17), so that any ONNX runtime can run it. ONNX Runtime's own fused
+The graph uses standard operators only (opset 17), so that any ONNX runtime can run it. ONNX Runtime's fused
 operators were tried: on a CPU its Attention is as fast up to 128 tokens and 8% faster at 512, its
 SkipLayerNormalization three times slower than the two operators it replaces.
 """
@@ -83,7 +83,7 @@ def _read_config(source: Path) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class _Weights:
-    """Tensors of a checkpoint by name, whatever its generation's spelling of the names."""
+    """Tensors of a checkpoint by their current names, also where the checkpoint has older ones."""
 
     tensors: Mapping[str, npt.NDArray[Any]]
     path: Path
@@ -111,7 +111,7 @@ class _Weights:
 
 
 def missing_extra(package: str) -> FleetembedError:
-    """The error for a package that only exporting needs."""
+    """The error for a missing package that only exporting needs."""
     return FleetembedError(f'exporting a checkpoint needs the package {package}: pip install "fleetembed[dev]"')
 
 
@@ -131,7 +131,7 @@ class OnnxGraph:
         return output
 
     def constant(self, name: str, value: npt.ArrayLike, dtype: npt.DTypeLike = np.float32) -> str:
-        """Add a constant unless one of this name is there; return the name."""
+        """Add a constant unless the graph has one of this name; return the name."""
         from onnx import numpy_helper
 
         if name not in self.constants:
@@ -233,12 +233,12 @@ class _Bert:
         return x
 
     def logits(self, x: str) -> None:
-        """Masked language model head; its decoder shares the word embeddings unless the checkpoint has its own."""
+        """Masked language model head; its decoder shares the word embeddings unless it has separate weights."""
         transform = self.gelu(self.linear(x, "cls.predictions.transform.dense"))
         normalized = self.layer_norm(transform, "cls.predictions.transform.LayerNorm")
-        own, shared = "cls.predictions.decoder.weight", "embeddings.word_embeddings.weight"
-        if own in self.weights:
-            decoder = self.graph.constant(f"{own}.T", self.weights[own].T)
+        separate, shared = "cls.predictions.decoder.weight", "embeddings.word_embeddings.weight"
+        if separate in self.weights:
+            decoder = self.graph.constant(f"{separate}.T", self.weights[separate].T)
         else:
             decoder = self.graph.op("Transpose", self.weight(shared), perm=[1, 0])
         scores = self.graph.op("MatMul", normalized, decoder)

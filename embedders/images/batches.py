@@ -1,10 +1,10 @@
 """Images through decoder, transform and model: batches in several threads at once, results in order.
 
-On a CPU each thread takes a batch from file to vector and runs the graph with one thread of its own. That gave 107
-images a second on two cores (EfficientNet-Lite0, JPEGs of 200 to 3,000 pixels), where decoding ahead of one graph that
-had both cores gave 100: small operators share out badly. It is also why nothing waits: whichever of decoder, transform
-and model takes longest, every core has work. On a GPU one batch is computed at a time, and the threads make
-the next ones ready. Either way few images are in memory: those that threads are at, and some batches of results.
+On a CPU each thread takes a batch from file to vector and runs the graph on that thread alone. This gave 107 images a
+second on two cores (EfficientNet-Lite0, JPEGs of 200 to 3,000 pixels), where decoding ahead of one graph that used both
+cores gave 100, since small operators gain little from two threads. Every core has work whichever of decoder, transform
+and model takes longest. On a GPU one batch is computed at a time while the threads prepare the next ones. Few images
+are in memory: those that threads work on, and some batches of results.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ CPU_PIXELS = 4 * 224 * 224
 GPU_PIXELS = 64 * 224 * 224
 # Threads that decode for one GPU, where the machine has so many cores.
 GPU_DECODE_THREADS = 16
-# Batches that are begun or done, but not asked for yet, for each thread.
+# Batches per thread that are begun or done before anybody asks for them.
 BATCHES_AHEAD = 2
 
 
@@ -49,7 +49,7 @@ class ImageOptions:
 
     ``max_pixels`` refuses larger images before they are decoded; each thread holds one, at four bytes a pixel.
     ``reduced_decoding`` decodes JPEGs at a fraction of their size where the model looks at a much smaller one, and
-    shrinks in two steps: faster, vectors differ a little. ``decode_threads`` (None: the model's own ``threads`` on a
+    shrinks in two steps: faster, vectors differ a little. ``decode_threads`` (None: the model's ``threads`` on a
     CPU, up to 16 on a GPU) read images; ``batches_at_once`` of them may be in the model (None: on a CPU all of them,
     with one thread each; 1 computes a batch with all of the threads, which gives a single image's vector soonest).
     ``pixel_budget`` is what one model call may hold in pixels.
@@ -94,20 +94,20 @@ class ImageBatch:
 
 
 class ImageBatches:
-    """Decoder and transform of a model of images. ``stats`` is what the images are counted in."""
+    """Decoder and transform of a model of images; ``stats`` counts the images."""
 
     def __init__(self, settings: ImageSettings, options: ImageOptions, stats: EmbedStats) -> None:
         self.settings, self.options, self.stats = settings, options, stats
         self.transform = ImageTransform(settings, approximate=options.reduced_decoding)
 
     def lanes(self, *, threads: int, on_gpu: bool, fixed_rows: int | None = None) -> Lanes:
-        """Choose threads and batches for a device; ``threads`` are the model's, ``fixed_rows`` all its graph takes."""
+        """Choose threads and batches for a device, from the model's ``threads`` and its graph's fixed batch size."""
         options = self.options
         at_once = options.batches_at_once or (1 if on_gpu else threads)
         default = min(available_cores(), GPU_DECODE_THREADS) if on_gpu else threads
         budget = options.pixel_budget or (GPU_PIXELS if on_gpu else CPU_PIXELS)
         shape = self.settings.shape
-        # Images whose shape follows from their own are computed one at a time unless the next happens to have the same.
+        # Where an image's shape decides that of its pixels, images are computed one at a time.
         rows = 1 if shape is None else max(1, 3 * budget // int(np.prod(shape)))
         rows = rows if fixed_rows is None else min(rows, fixed_rows)
         return Lanes(max(options.decode_threads or default, at_once), at_once, rows)
@@ -181,10 +181,10 @@ class ImageBatches:
 def ordered_map(
     function: Callable[[Item], Result], items: Iterable[Item], *, threads: int, ahead: int = BATCHES_AHEAD
 ) -> Iterator[Result]:
-    """Apply a function in threads; results in the order of the items, of which few are taken ahead.
+    """Apply a function in threads; results come in the order of the items, of which few are taken ahead.
 
-    ``ahead`` for each thread is how many may be begun or done before they are asked for. Closing the iterator, or an
-    error, drops those not begun yet.
+    ``ahead`` is the number of items per thread that may be begun or done before anybody asks for them. Closing the
+    iterator, or an error, drops those not begun yet.
     """
     if threads == 1:
         yield from map(function, items)

@@ -1,7 +1,7 @@
 """Finds the images that crash a decoder, by decoding each in a process that may die.
 
-Nothing in Python can catch a crash in a decoder's C code. Once a process has died of some batch, its images are given,
-one after the other, to a child process; the one that it dies of is known by then, and a new child takes the next.
+Nothing in Python can catch a crash in a decoder's C code. Once a process has died of some batch, a child process
+decodes the batch's images one after the other; where it dies, the image is known, and a new child takes the next one.
 
 The child is a module run by a fresh interpreter, not a worker of concurrent.futures: that one tells neither signal nor
 exit code of a worker that died, cannot end one that hangs (before Python 3.14), and runs the caller's main script again
@@ -23,18 +23,18 @@ from embedders.errors import FleetembedError
 
 DECODER = "embedders.images.decoding:decode_image"
 SECONDS_AN_IMAGE = 60.0
-# Imports of a child, on a machine that has little time for it.
+# Most that a child's imports may take, on a busy machine.
 START_SECONDS = 300.0
 
 
 def crashing_images(
     images: Sequence[bytes | None], *, decoder: str = DECODER, seconds: float = SECONDS_AN_IMAGE
 ) -> dict[int, str]:
-    """Decode images apart from this process; returns, by position, why the process of an image had to end.
+    """Decode images apart from this process; returns, by position, how the images ended it that did.
 
-    Images that merely cannot be read are left out: only those count that crash the decoder, or keep it busy for
-    ``seconds``. ``decoder`` is a function "module:name" of the image's bytes. Raises FleetembedError where no process
-    can be started, or the decoder not imported.
+    Images that merely cannot be read are left out: only those count that crash the decoder, or keep it busy for more
+    than ``seconds``. ``decoder`` is a function "module:name" of an image's bytes. Raises FleetembedError where the
+    process does not start, or cannot import the decoder.
     """
     crashes: dict[int, str] = {}
     waiting = [position for position, image in enumerate(images) if image is not None]
@@ -48,7 +48,7 @@ def crashing_images(
 
 
 def _decode_in_child(images: Sequence[bytes], decoder: str, seconds: float) -> tuple[int, str | None]:
-    """How many images a child survived, and what ended it before the last."""
+    """Number of images that a child survived, and what ended it; None where it survived all."""
     ours, theirs = Pipe()
     with theirs:
         child = _start(theirs, decoder)
@@ -97,7 +97,7 @@ def _serve(connection: Connection, decoder: str) -> None:
         while True:
             connection.send_bytes(b"")
             image = connection.recv_bytes()
-            # What merely cannot be read is a row's error, told when the row is embedded.
+            # An image that merely cannot be read becomes its row's error when the row is embedded.
             with suppress(Exception):
                 decode(image)
 

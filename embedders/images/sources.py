@@ -1,4 +1,4 @@
-"""What an image may be given as, and how many images a user's argument is. Importing this does not load Pillow."""
+"""The forms that users give images in, read one by one. This module does not import Pillow."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ ImageSource: TypeAlias = (
 )
 Images: TypeAlias = "Iterable[ImageSource] | pa.Array | pa.ChunkedArray"
 
-# Longest file name that a message shows.
+# Characters of a file name that a message shows.
 SHOWN_CHARACTERS = 200
 
 
 def image_sources(images: Images) -> Iterator[ImageSource]:
-    """Images of any kind a model takes, one by one: of an Arrow column, not all are in Python's memory at once."""
+    """Iterate over images of any form; an Arrow column's are converted one by one, to save memory."""
     if isinstance(images, (pa.Array, pa.ChunkedArray)):
         return (item.as_py() for item in images)
     return iter(images)
 
 
 def one_or_many(images: Any) -> Images:
-    """A single image as a list of one; many as they are. An array of up to three axes is one image."""
+    """Put a single image into a list; several are returned as they are. An array of up to three axes is one image."""
     from PIL import Image
 
     one = isinstance(images, (str, os.PathLike, bytes, bytearray, memoryview, Mapping, Image.Image))
@@ -42,7 +42,7 @@ def one_or_many(images: Any) -> Images:
 
 
 def shown_source(source: ImageSource) -> str:
-    """The file that an image is in, in brackets, for a message; empty where the source does not tell it."""
+    """Name of an image's file, in brackets, for a message; empty where the source has no name."""
     name = source.get("path") if isinstance(source, Mapping) else getattr(source, "name", None)
     if isinstance(source, (str, os.PathLike)):
         name = os.fspath(source)

@@ -2,12 +2,12 @@
 
 Weight of a term in a document: tf * (k + 1) / (tf + k * (1 - b + b * length / avg_len)), where ``length`` is the number
 of words kept (Robertson and Zaragoza, The Probabilistic Relevance Framework: BM25 and Beyond, 2009, section 3). Terms
-of a query weigh 1. The column wants an index with the modifier idf.
+of a query weigh 1. The index needs the modifier idf.
 
 Differences from fastembed 0.9.1, which gives the same weights otherwise:
 
 - Two stems of one document with the same hash: their frequencies are added up, where fastembed keeps the later one's.
-- "Σ" right after "İ" is lowered as a word of its own, which it becomes.
+- "Σ" right after "İ" is lowered as a separate word, since "İ" ends a word when it is lowered.
 - Indices ascend, where fastembed has them in order of first appearance, or of a set for queries.
 - Values are float32, queries' too, where fastembed has float64 and int64.
 - A missing list of stop words is an error, where fastembed goes on without one.
@@ -36,14 +36,14 @@ from embedders.sparse.stopwords import load_stopwords, words_digest
 from embedders.sparse.terms import DROPPED, Stemmer, TermIds, stem_function
 from embedders.sparse.words import Words, slices, split_words, text_column
 
-# The one \w character of Unicode's punctuation; a word of nothing else is no term.
+# The only \w character of Unicode's punctuation; a word of it alone is no term.
 _LONE_PUNCTUATION = "_"
 
 
 class Bm25:
     """BM25 embedder; meets `embedders.base.Embedder` and `LengthMeasuring`.
 
-    Files are read when it is made; ``runtime`` is ignored.
+    The constructor reads all files; ``runtime`` is ignored.
 
     ``k`` saturates term frequency, ``b`` (0 to 1) normalises length against ``avg_len`` words. ``language`` chooses the
     Snowball stemmer and the stop words. Words of more than ``token_max_length`` characters are dropped. ``stemmer``
@@ -84,13 +84,13 @@ class Bm25:
             listed = load_stopwords(card, language, files) if known and not disable_stemmer else frozenset()
         stem_words = stem_function(None if disable_stemmer else stemmer or SnowballStemmer(language))
         self._terms = TermIds(stem_words, listed | {_LONE_PUNCTUATION}, token_max_length)
-        # Some words' stems stand for the stemmer: an object has no digest, and two may share a class.
+        # The stems of some words identify the stemmer: an object has no digest, and two may share a class.
         stems = list(stem_words(card.options["stemmer_probes"]))
         facts = ["bm25", float(k), float(b), float(avg_len), token_max_length, words_digest(listed), stems]
         self._fingerprint = facts_digest(facts)
 
     def load(self) -> None:
-        """Do nothing: all was read when the object was made."""
+        """Do nothing, since the constructor has read all files."""
 
     @property
     def spec(self) -> VectorSpec:
@@ -99,7 +99,7 @@ class Bm25:
 
     @property
     def fingerprint(self) -> str:
-        """Hex sha256 over the options, the stop words in use and what the stemmer makes of some words."""
+        """Hex sha256 over the options, the stop words in use and the stems of some words."""
         return self._fingerprint
 
     def embed_arrow(self, texts: Texts) -> pa.Array:
@@ -110,17 +110,17 @@ class Bm25:
         return self._embed(texts, self._weighting.document)
 
     def embed_queries_arrow(self, texts: Texts) -> pa.Array:
-        """Embed queries: as `embed_arrow`, but every term weighs 1."""
+        """Embed queries as `embed_arrow` does, but every term weighs 1."""
         return self._embed(texts, _query_weights)
 
     def token_count(self, texts: Texts) -> int:
-        """Number of words in the texts, those that would be dropped included."""
+        """Number of words in the texts, dropped ones included."""
         return sum(len(split_words(part).column) for part in slices(text_column(texts)))
 
     def scored_lengths(self, texts: Texts) -> npt.NDArray[np.int64]:
         """Words kept of each text, (texts,): the formula's ``length``, whose average over a corpus is ``avg_len``.
 
-        Other than `token_count`, leaves out stop words, words that are too long and those without a stem.
+        Unlike `token_count`, it leaves out stop words, words that are too long and words without a stem.
         """
         parts = [self._lengths(split_words(part)) for part in slices(text_column(texts))]
         return np.concatenate([np.zeros(0, np.int64), *parts])
@@ -225,7 +225,7 @@ class Weighting:
     def frequency_part(
         self, frequencies: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]
     ) -> npt.NDArray[np.float64]:
-        """Weight of terms that stand so often in texts of so many words, float64."""
+        """Weight of terms by their frequency in texts of so many words, float64."""
         saturation = self.k * (1 - self.b + self.b * lengths / self.avg_len)
         weights: npt.NDArray[np.float64] = frequencies * (self.k + 1) / (frequencies + saturation)
         return weights

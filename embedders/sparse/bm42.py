@@ -2,7 +2,7 @@
 
 Weight of a word in a document: ln(1 + a) ** alpha, where a is the attention of [CLS] to the word's pieces, summed over
 the pieces and averaged over the heads of one layer; of words with the same stem the greatest counts (Vasnetsov, "BM42",
-2024, qdrant.tech/articles/bm42). A query's words weigh 1, and no model is run. The column wants the modifier idf.
+2024, qdrant.tech/articles/bm42). A query's words weigh 1, and no model is run. The index needs the modifier idf.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class Bm42(SparseNetwork):
         return distinct.for_all(column)
 
     def embed_queries_arrow(self, texts: Texts) -> pa.Array:
-        """Embed queries: every term weighs 1."""
+        """Embed queries; every term weighs 1."""
         tokens: TokenizedTexts = self.text_model.tokenizer.encode(text_list(texts))
         words = self._pieces.split(tokens)
         terms = self._term_ids(words)
@@ -132,7 +132,7 @@ class Bm42(SparseNetwork):
 
 
 def cls_attention(output: BatchOutput) -> npt.NDArray[np.float32]:
-    """Attention of each text's first token to its own tokens, mean over the heads; flat, in the order of rows.
+    """Attention of each text's first token to the text's tokens, mean over the heads; flat, in the order of rows.
 
     ``output.values`` is (rows, heads, tokens, tokens).
     """

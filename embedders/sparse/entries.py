@@ -30,7 +30,7 @@ def entry_indices(keys: Keys) -> npt.NDArray[np.int64]:
 
 
 def row_offsets(rows: npt.NDArray[np.int64], texts: int) -> npt.NDArray[np.int64]:
-    """Where the entries of each text begin among ascending rows; (texts + 1,), the last is the number of entries."""
+    """Offsets of the texts' entries among ascending rows, (texts + 1,); the last is the number of entries."""
     return np.searchsorted(rows, np.arange(texts + 1))
 
 

@@ -1,9 +1,9 @@
 """MiniCOIL: BM25 whose known words have four dimensions of meaning each.
 
-A word of the vocabulary gives its index block ``4 * word_id + j`` the vector tanh(h W) / |tanh(h W)|, where h is the
-mean of the token vectors of all its occurrences and W the word's own matrix; any other word is one term, hashed, as in
-BM25. In a document both are multiplied by BM25's term frequency part (Vasnetsov, "miniCOIL", 2025,
-qdrant.tech/articles/minicoil). The column wants the modifier idf.
+A word of the vocabulary has the indices ``4 * word_id + j``, j = 0 to 3, with the vector tanh(h W) / |tanh(h W)|, where
+h is the mean of the token vectors of all its occurrences and W the word's matrix; any other word is one term, hashed,
+as in BM25. In a document both are multiplied by BM25's term frequency part (Vasnetsov, "miniCOIL", 2025,
+qdrant.tech/articles/minicoil). The index needs the modifier idf.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class MiniCoil(SparseNetwork):
         super().__init__(card, files, runtime, max_length=max_length)
 
     def check(self) -> None:
-        """Load everything, and see that the files belong together."""
+        """Load everything, and check that the files belong together."""
         self.text_model.check_output((3,), "miniCOIL takes token vectors of (texts, tokens, dim)")
         words, width, _ = self._matrices.shape
         given = self.text_model.probe().values.shape[-1]
@@ -87,13 +87,13 @@ class MiniCoil(SparseNetwork):
         return self._embed(text_list(texts), weighted=True)
 
     def embed_queries_arrow(self, texts: Texts) -> pa.Array:
-        """Embed queries: as documents, without the term frequencies."""
+        """Embed queries as documents, without the term frequencies."""
         return self._embed(text_list(texts), weighted=False)
 
     def scored_lengths(self, texts: Texts) -> npt.NDArray[np.int64]:
         """Words of each text that have a meaning or a stem, within the limit of tokens, (texts,).
 
-        This is BM25's length in the weights. The network does not run, and its graph is not loaded.
+        This is the length that the weights are computed with. The graph is neither loaded nor run.
         """
         given = text_list(texts)
         refuse_invalid(given)
@@ -161,7 +161,7 @@ class MiniCoil(SparseNetwork):
 
     @cached_property
     def _matrices(self) -> npt.NDArray[np.float32]:
-        """(vocabulary + 1, hidden, 4); mapped, since a corpus uses part of it."""
+        """Word matrices, (vocabulary + 1, hidden, 4); memory-mapped, since a corpus uses a part of them."""
         path = self.text_model.folder / VECTORS_FILE
         try:
             matrices: npt.NDArray[np.float32] = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -171,7 +171,7 @@ class MiniCoil(SparseNetwork):
             raise ModelFilesError(
                 f"{path} holds {matrices.dtype} of shape {matrices.shape}, not floats of (words, hidden, dimensions)"
             )
-        # The map without its class, whose indexing takes longer.
+        # A plain array over the map: indexing a memmap takes longer.
         return np.asarray(matrices)
 
 
@@ -186,7 +186,7 @@ def group_means(
     texts = counted.group_rows[groups]
     rows = at_row[texts]
     width = output.values.shape[1]
-    # The first own token is at 0, unless the tokenizer pads on the left.
+    # The first real token is at 0, unless the tokenizer pads on the left.
     shifts = rows * width + np.argmax(output.mask, axis=1)[rows] - tokens.offsets[texts]
     positions = counted.tokens[ranges(starts, stops)] + np.repeat(shifts, lengths)
     flat = output.values.reshape(-1, output.values.shape[2])

@@ -1,6 +1,6 @@
-"""What words mean to miniCOIL, and how often: the vocabulary, and the words of whole batches counted.
+"""MiniCOIL's vocabulary, the meanings of words, and the words of whole batches counted.
 
-A word that the vocabulary lacks falls apart into stems, as BM25 would see it.
+A word that the vocabulary lacks is split into stems, as by BM25.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ _NO_WORD = re.compile(r"[^\w\s]")
 
 @dataclass(frozen=True)
 class Meaning:
-    """What a word stands for: a word of the vocabulary (its id from 1), or the stems of an unknown one.
+    """Meaning of a word: its id in the vocabulary, from 1, or its stems where it is unknown.
 
-    A stem is its hashed index, and the id of the vocabulary's word that is spelt like it, or 0.
+    A stem is a pair: its hashed index, and the id of the word of the vocabulary with that spelling, or 0.
     """
 
     word_id: int = 0
@@ -57,7 +57,7 @@ class Lexicon:
         self._stemmer = SnowballStemmer(language)
 
     def meanings(self, words: list[str], shift: int) -> list[Meaning]:
-        """What each word stands for; indices of unknown stems begin at ``shift``."""
+        """Meaning of each word; indices of unknown stems begin at ``shift``."""
         stems = self._stemmer.stem_words(words)
         return [self._meaning(word, stem, shift) for word, stem in zip(words, stems, strict=True)]
 
@@ -83,7 +83,7 @@ class Counted:
 
     Group g is a known word of a text: ``group_rows[g]``, ``group_words[g]``, ``group_counts[g]`` times; its tokens are
     ``tokens[token_starts[g]:token_starts[g + 1]]``. Groups ascend by text, then word. Unknown stem u of text
-    ``stem_rows[u]`` has index ``stem_ids[u]`` and stands there ``stem_counts[u]`` times. ``lengths`` (texts,) counts
+    ``stem_rows[u]`` has index ``stem_ids[u]`` and occurs ``stem_counts[u]`` times. ``lengths`` (texts,) counts
     each text's words.
     """
 
@@ -129,7 +129,7 @@ class Counted:
 
 
 def _find(keys: npt.NDArray[np.int64], wanted: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Position of each wanted number among ascending keys, -1 where it is not there."""
+    """Position of each wanted number among ascending keys, -1 where it is missing."""
     if not len(keys):
         return np.full(len(wanted), -1)
     at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)

@@ -1,8 +1,9 @@
 """OpenSearch neural sparse models: documents by the model, queries by a table, without inference.
 
 Weight of an entry in a document: log(1 + log(1 + max(logit, 0))), the logit being the greatest over the text's tokens
-(Shen et al., "Exploring l0 Sparsification for Inference-free Sparse Retrievers", 2025). A query's tokens weigh what
-``idf.json`` says. Special tokens count in neither. The table's weights are learned: the index must not add its own idf.
+(Shen et al., "Exploring l0 Sparsification for Inference-free Sparse Retrievers", 2025). ``idf.json`` has the
+weights of a query's tokens. Special tokens count in neither. The table's weights are learned: the index must not
+multiply them by an idf.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ class NeuralSparse(SparseNetwork):
         return embed_by_vocabulary(self.text_model, text_list(texts), _log_twice, self._special_ids)
 
     def embed_queries_arrow(self, texts: Texts) -> pa.Array:
-        """Embed queries by the table of weights: each distinct token once; one that the table lacks weighs nothing."""
+        """Embed queries by the table of weights: each distinct token once, unless the table lacks it."""
         tokens = self.text_model.tokenizer.encode(text_list(texts))
         rows = np.repeat(np.arange(len(tokens)), tokens.lengths)
         weights = self._idf[tokens.ids]

@@ -1,4 +1,4 @@
-"""What the sparse families that run a graph share: their option, the kind of their column, what is tried at loading."""
+"""Base of the sparse families that run a graph: their common option, the kind of their column, the rehearsal."""
 
 from __future__ import annotations
 

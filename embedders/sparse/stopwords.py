@@ -1,7 +1,7 @@
-"""Finds a language's stop words: in the model's files, or in the package bm25s where its list is the same.
+"""Finds a language's stop words in the model's files, or in the package bm25s where its list is the same.
 
-The order is: the folder the user gave; the cache; bm25s, without any network call; the hub. The lists of bm25s serve
-for the languages, and with the digests, that the model's card names, so that an edited list is not taken for the same.
+The order is: the folder the user gave; the cache; bm25s, without any network call; the hub. The model's card names the
+languages whose list in bm25s is the same, with the lists' digests, so that a list edited since is not taken.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from embedders.model_options import ModelFiles
 def load_stopwords(card: ModelCard, language: str, files: ModelFiles) -> frozenset[str]:
     """Stop words of one of the card's languages.
 
-    A language that the model has no list for has none. Raises ModelFilesError for a folder without the list, and
+    A language without a list has no stop words. Raises ModelFilesError for a folder without the list, and
     ModelNotFoundError where it is nowhere.
     """
     if language in card.options["without_stopwords"]:

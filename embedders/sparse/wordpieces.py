@@ -1,7 +1,7 @@
-"""Puts the pieces of a WordPiece tokenizer together to words, for whole batches of texts in compiled code.
+"""Joins the pieces of a WordPiece tokenizer to words, for whole batches of texts in compiled code.
 
-A word begins at every token that does not carry the tokenizer's continuing prefix ("##"). Equal sequences of pieces
-are found by Arrow, so that Python sees each distinct word once, and remembers what it stands for.
+A word begins at every token that does not carry the tokenizer's continuing prefix ("##"). Arrow finds
+equal sequences of pieces, so that Python handles each distinct word once, and remembers the result.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class WordPieces:
 
 
 class WordMemo(Generic[T]):
-    """What words stand for, each asked for once. ``learn`` gets words that are new and tells a value for each."""
+    """Remembered values of words; ``learn`` gets words that are new and returns a value for each."""
 
     def __init__(self, pieces: WordPieces, learn: Callable[[list[str]], Sequence[T]]) -> None:
         self._pieces, self._learn = pieces, learn
