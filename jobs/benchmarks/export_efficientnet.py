@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from benchmarks.torch_file import read_torch_checkpoint
 from embedders.errors import ModelFilesError
-from embedders.export.bert import IR_VERSION, MODEL_FILE, OPSET, OnnxGraph, missing_extra
+from embedders.export.onnx_graph import IR_VERSION, MODEL_FILE, OPSET, OnnxGraph, missing_extra
 from embedders.export.packaged import packaged_checkpoint
 from embedders.images.preprocessor_config import CONFIG_FILE
 
