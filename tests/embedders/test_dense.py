@@ -193,7 +193,7 @@ def test_max_length_override_changes_what_the_model_sees(model: TextEmbedding, m
 
 
 @pytest.mark.parametrize("texts", [["fine", None], ["fine", "\udc80"]], ids=ascii)
-def test_invalid_rows_are_named_by_their_place_among_duplicates(texts: list[Any], model: TextEmbedding) -> None:
+def test_invalid_rows_are_named_by_their_position_among_duplicates(texts: list[Any], model: TextEmbedding) -> None:
     with pytest.raises(ValueError, match="text 3 of the batch"):
         model.embed_arrow(["fine", "fine", *texts])
 
@@ -214,7 +214,7 @@ def test_batch_size_below_one_is_refused_at_once(model: TextEmbedding) -> None:
 
 @pytest.mark.skipif(cuda_devices() > 0, reason="this machine has a GPU")
 def test_cuda_without_a_device_is_an_error_and_auto_is_not(minilm: Path) -> None:
-    with pytest.raises(DeviceError):
+    with pytest.raises(DeviceError, match=r"CUDA.*cuda=False runs on the CPU"):
         TextEmbedding(MINILM, specific_model_path=minilm, cuda=True)
     assert TextEmbedding(MINILM, specific_model_path=minilm).providers == ["CPUExecutionProvider"]
 
@@ -222,7 +222,7 @@ def test_cuda_without_a_device_is_an_error_and_auto_is_not(minilm: Path) -> None
 def test_unknown_models_and_missing_folders_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelNotFoundError, match="Did you mean"):
         TextEmbedding("BAAI/bge-small-en-v1.6")
-    with pytest.raises(ModelFilesError):
+    with pytest.raises(ModelFilesError, match=r"nowhere' of model .* does not exist"):
         TextEmbedding(MINILM, specific_model_path=tmp_path / "nowhere")
 
 

@@ -260,5 +260,5 @@ def test_catalog_facts_equal_fastembeds() -> None:
         same = row.keys() - {"description", "sources"}
         assert {name: own[name] for name in same} == {name: row[name] for name in same}
         assert LateInteractionMultimodalEmbedding.get_embedding_size(row["model"]) == row["dim"]
-    with pytest.raises(ModelNotFoundError):
+    with pytest.raises(ModelNotFoundError, match=r"Did you mean Qdrant/colpali-v1\.3-fp16"):
         LateInteractionMultimodalEmbedding("Qdrant/colpali-v1.4")

@@ -103,7 +103,9 @@ def test_a_graph_without_attention_is_refused(folder: Path, tmp_path: Path) -> N
 
 
 def test_synthetic_weights_are_float32_and_indices_ascend(folder: Path) -> None:
-    for vector in SparseTextEmbedding(NAME, specific_model_path=folder, cuda=False).embed(ODD_TEXTS):
+    vectors = list(SparseTextEmbedding(NAME, specific_model_path=folder, cuda=False).embed(ODD_TEXTS))
+    assert sum(len(vector.indices) for vector in vectors) > len(ODD_TEXTS)
+    for vector in vectors:
         assert (vector.values.dtype, vector.indices.dtype) == (np.float32, np.int64)
         assert np.all(np.diff(vector.indices) > 0)
         assert np.all(vector.values >= 0)

@@ -87,6 +87,7 @@ def test_tamil_has_no_list_anywhere(card: ModelCard, hub: HubServer, tmp_path: P
 
 
 def test_lists_of_the_package_are_nltks(card: ModelCard, shared_data: Path, empty_cache: Path) -> None:
+    assert "english" in card.options["bm25s_stopwords"]
     for language in card.options["bm25s_stopwords"]:
         nltk = (shared_data / "stopwords" / "nltk" / f"{language}.txt").read_text(encoding="utf-8").splitlines()
         assert load_stopwords(card, language, ModelFiles(cache_dir=empty_cache)) == set(nltk)

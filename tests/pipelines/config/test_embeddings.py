@@ -24,7 +24,7 @@ def job(*embeddings: dict[str, Any], path: str = "x.jsonl") -> dict[str, Any]:
 
 
 def refusal(embedding: dict[str, Any]) -> str:
-    with pytest.raises(ConfigError) as refused:
+    with pytest.raises(ConfigError, match=r"^configuration is not a valid job") as refused:
         load_config(job({"name": "e", **embedding}))
     return str(refused.value)
 
