@@ -53,12 +53,17 @@ class DistinctTexts:
 
 
 def text_list(texts: Texts) -> list[str]:
-    """Texts of any kind an embedder takes, as a list; raises TypeError for a single str, whose items are letters."""
-    if isinstance(texts, str):
-        raise TypeError("texts must be a sequence of str, not one str; wrap it in a list")
+    """Texts of any kind an embedder takes, as a list; raises TypeError for a single str."""
+    refuse_one_text(texts)
     if isinstance(texts, (pa.Array, pa.ChunkedArray)):
         return list(texts.to_pylist())
     return list(texts)
+
+
+def refuse_one_text(texts: Texts) -> None:
+    """Raise TypeError for a single str, whose items are letters."""
+    if isinstance(texts, str):
+        raise TypeError("texts must be a sequence of str, not one str; wrap it in a list")
 
 
 def check_batch_size(batch_size: int) -> None:

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from embedders.base import Texts
+from embedders.texts import refuse_one_text
 
 # Bytes of text that are cut at a time, so that temporary arrays stay in the processor's cache.
 SLICE_BYTES = 1 << 19
@@ -53,8 +54,7 @@ def text_column(texts: Texts) -> pa.LargeStringArray:
         texts = texts.combine_chunks()
     if isinstance(texts, pa.Array):
         return _checked_column(texts)
-    if isinstance(texts, str):
-        raise TypeError("texts must be a sequence of str, not one str; wrap it in a list")
+    refuse_one_text(texts)
     for row, text in enumerate(texts):
         if not isinstance(text, str):
             raise TypeError(f"text {row} must be a str, not {type(text).__name__}")
