@@ -37,7 +37,7 @@ from embedders.prompts import Use
 from embedders.text_model import PROBES
 from embedders.texts import DistinctTexts, text_list
 from embedders.token_vectors import TokenVectors, store_kept
-from embedders.tokenization import TokenizedTexts
+from embedders.tokenized_texts import TokenizedTexts
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ from embedders.session import OnnxSession
 from embedders.text_model import PROBES, BatchOutput
 from embedders.texts import DistinctTexts, text_list
 from embedders.token_vectors import TokenVectors, store_kept
-from embedders.tokenization import TokenizedTexts
+from embedders.tokenized_texts import TokenizedTexts
 
 PIXELS_INPUT = "pixel_values"
 PROBE_TEXT = "a"

@@ -1,4 +1,4 @@
-"""Pairs of texts -> token ids, as rerankers read them: "[CLS] query [SEP] document [SEP]" or the like.
+"""Turns pairs of texts into token ids, as rerankers read them: "[CLS] query [SEP] document [SEP]" or the like.
 
 The two sides are tokenized apart, each distinct text once, and joined here. The tokenizers library can tokenize pairs,
 but keeps every combination of the parts that truncation drops: two long texts then take gigabytes.
@@ -17,7 +17,8 @@ from tokenizers import Tokenizer
 
 from embedders.errors import ModelFilesError
 from embedders.texts import DistinctTexts
-from embedders.tokenization import TextTokenizer, TokenizedTexts, ranges, refuse_invalid
+from embedders.tokenization import TextTokenizer, refuse_invalid
+from embedders.tokenized_texts import TokenizedTexts, ranges
 
 Ids = npt.NDArray[np.int64]
 

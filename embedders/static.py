@@ -28,7 +28,8 @@ from embedders.model_options import ModelFiles, Runtime
 from embedders.pooling import l2_normalize
 from embedders.prompts import Use
 from embedders.texts import text_list
-from embedders.tokenization import Limits, Padding, TextTokenizer, read_tokenizer
+from embedders.tokenization import Limits, TextTokenizer, read_tokenizer
+from embedders.tokenized_texts import Padding
 
 TOKENIZER_FILE = "tokenizer.json"
 # Model2vec's limit.

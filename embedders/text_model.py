@@ -23,7 +23,8 @@ from embedders.fingerprint import facts_digest
 from embedders.model_options import ModelFiles, Runtime
 from embedders.session import OnnxSession
 from embedders.texts import DistinctTexts, text_list
-from embedders.tokenization import TextTokenizer, TokenizedTexts, load_tokenizer, refuse_invalid
+from embedders.tokenization import TextTokenizer, load_tokenizer, refuse_invalid
+from embedders.tokenized_texts import TokenizedTexts
 
 logger = logging.getLogger(__name__)
 

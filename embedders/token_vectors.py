@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from embedders.pooling import SMALLEST_NORM
 from embedders.text_model import BatchOutput
-from embedders.tokenization import TokenizedTexts, ranges
+from embedders.tokenized_texts import TokenizedTexts, ranges
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from embedders.sparse.terms import DROPPED, term_id
 from embedders.sparse.wordpieces import PieceWords, WordMemo, WordPieces, read_stopwords
 from embedders.text_model import BatchOutput
 from embedders.texts import text_list
-from embedders.tokenization import TokenizedTexts
+from embedders.tokenized_texts import TokenizedTexts
 
 DEFAULT_LANGUAGE = "english"
 

@@ -27,7 +27,8 @@ from embedders.sparse.sparse_network import SparseNetwork
 from embedders.sparse.wordpieces import WordMemo, WordPieces, read_stopwords
 from embedders.text_model import BatchOutput
 from embedders.texts import text_list
-from embedders.tokenization import TokenizedTexts, ranges, refuse_invalid
+from embedders.tokenization import refuse_invalid
+from embedders.tokenized_texts import TokenizedTexts, ranges
 
 VECTORS_FILE = "minicoil.triplet.model.npy"
 DEFAULT_LANGUAGE = "english"

@@ -20,7 +20,7 @@ from embedders.errors import ModelFilesError
 from embedders.sparse.entries import entry_indices, entry_keys, entry_rows
 from embedders.sparse.terms import term_id
 from embedders.sparse.wordpieces import PieceWords
-from embedders.tokenization import ranges
+from embedders.tokenized_texts import ranges
 
 VOCABULARY_FILE = "minicoil.triplet.model.vocab"
 MAX_TERM_CHARACTERS = 40

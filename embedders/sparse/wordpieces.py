@@ -18,7 +18,8 @@ from tokenizers import models
 
 from embedders.errors import ModelFilesError
 from embedders.sparse.terms import MEMO_WORDS
-from embedders.tokenization import TextTokenizer, TokenizedTexts
+from embedders.tokenization import TextTokenizer
+from embedders.tokenized_texts import TokenizedTexts
 
 T = TypeVar("T")
 
