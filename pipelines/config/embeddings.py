@@ -1,4 +1,4 @@
-"""A job's embeddings: which models make them, of the catalog or of one's own."""
+"""A job's embeddings: the catalog's or users' models that make them."""
 
 from __future__ import annotations
 
@@ -42,6 +42,7 @@ CUSTOM_FAMILIES = custom_families()
 FAMILY_FACTS = frozenset(chain.from_iterable(family.facts for family in CUSTOM_FAMILIES.values()))
 
 if TYPE_CHECKING:
+    # Type checkers take no computed Literal.
     CustomFamily: TypeAlias = str
 else:
     CustomFamily = Literal[tuple(CUSTOM_FAMILIES)]
