@@ -9,11 +9,23 @@
 
 from __future__ import annotations
 
+from typing import Literal, TypeAlias, get_args
+
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+# Numbers of dense and token vectors.
+Precision: TypeAlias = Literal["float32", "float16"]
+
 SPARSE_TYPE = pa.struct([("indices", pa.list_(pa.uint32())), ("values", pa.list_(pa.float32()))])
+
+
+def vector_dtype(precision: Precision) -> np.dtype[np.floating]:
+    """NumPy's dtype of dense and token vectors; raises ValueError for one that stores do not take."""
+    if precision not in get_args(Precision):
+        raise ValueError(f"dtype must be float32 or float16, got {precision!r}")
+    return np.dtype(precision)
 
 
 def dense_type(dim: int, dtype: npt.DTypeLike = np.float32) -> pa.DataType:
@@ -58,7 +70,7 @@ def sparse_array(
     """Wrap CSR arrays as sparse vectors.
 
     ``offsets`` has rows + 1 entries; row r owns ``indices[offsets[r]:offsets[r + 1]]`` (uint32) and the
-    ``values`` (float32) at the same places. Rows that are not ``valid`` are null.
+    ``values`` (float32) at the same positions. Rows that are not ``valid`` are null.
     """
     ends = pa.array(offsets.astype(np.int32, copy=False))
     columns = [

@@ -1,4 +1,4 @@
-"""What every embedder is to the pipeline: text in, one Arrow column out, with counters and a fingerprint."""
+"""The interface between embedders and a pipeline: texts in, one Arrow column out, counters, a fingerprint."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ class EmbedStats:
     """Counters of one embedder since it was made; all are plain sums, so that workers' can be added up.
 
     ``tokens`` counts real tokens fed to the model (special ones included), ``padded_tokens`` the cells of the
-    batches they were fed in: ``1 - tokens / padded_tokens`` is the padding waste. Models of images count in
-    ``decode_seconds`` and ``transform_seconds`` what turning files into pixels and pixels into the model's input took;
-    several threads work at once, so that the seconds may add up to more than went by.
+    batches they were fed in: ``1 - tokens / padded_tokens`` is the padding waste. For models of images,
+    ``decode_seconds`` is the time that files took to become pixels, ``transform_seconds`` the time that pixels took to
+    become the model's input, both summed over threads that work at once.
     """
 
     rows: int = 0
@@ -65,7 +65,7 @@ class Embedder(Protocol):
 
     @property
     def stats(self) -> EmbedStats:
-        """What was embedded so far."""
+        """Counters since the embedder was made."""
 
     @property
     def spec(self) -> VectorSpec:
@@ -93,7 +93,7 @@ class Embedder(Protocol):
 
 @runtime_checkable
 class TolerantEmbedder(Protocol):
-    """An embedder that goes on past what it cannot read, as models of images do."""
+    """An embedder that goes on after a document that it cannot read, as models of images do."""
 
     def embed_arrow_and_errors(self, contents: pa.Array) -> tuple[pa.Array, dict[int, ImageError]]:
         """Embed documents; returns the column, null at those that cannot be read, and their errors by position."""
@@ -101,10 +101,10 @@ class TolerantEmbedder(Protocol):
 
 @runtime_checkable
 class LengthMeasuring(Protocol):
-    """An embedder whose weights depend on how long a document is beside the average, its option ``avg_len``."""
+    """An embedder whose weights depend on a document's length relative to the average, its option ``avg_len``."""
 
     def scored_lengths(self, texts: Texts) -> npt.NDArray[np.int64]:
-        """Length of each text as the weights of its document see it, (texts,): the average of these is ``avg_len``.
+        """Length of each text that its weights are computed from, (texts,); the average of these is ``avg_len``.
 
-        Counts nothing in ``stats``. Raises as ``embed_arrow`` does.
+        Does not count in ``stats``. Raises as ``embed_arrow`` does.
         """

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from itertools import islice
-
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 # Tokens a thread works on at once. Measured with a 384-wide BERT, 1 thread, on 1,000 docstrings: tokens a CPU second
 # at a budget of 256, 512, 1,024, 2,048, 4,096 and 8,192 were 8.1k, 8.1k, 7.8k, 7.1k, 6.2k and 5.2k (activations leave
@@ -32,7 +28,7 @@ def token_budget_batches(
 ) -> list[npt.NDArray[np.intp]]:
     """Partition rows by length, longest first, so that rows x longest <= budget in every batch.
 
-    ``lengths`` is (rows,), in tokens. A row that is longer than the budget gets a batch of its own; no batch has
+    ``lengths`` is (rows,), in tokens. A row that is longer than the budget gets a batch to itself; no batch has
     more than ``max_rows``. Returns the row numbers of each batch. Longest first lets memory grow once.
     """
     if budget < 1 or (max_rows is not None and max_rows < 1):
@@ -47,17 +43,3 @@ def token_budget_batches(
         batches.append(order[start:end])
         start = end
     return batches
-
-
-def take_lists(texts: str | Iterable[str], size: int) -> Iterator[list[str]]:
-    """Cut an iterable into lists of ``size`` without reading ahead; one str is one text, an Arrow column many.
-
-    Raises ValueError, when first iterated, for a size below 1.
-    """
-    if size < 1:
-        raise ValueError(f"batch_size must be 1 or more, got {size}")
-    if isinstance(texts, (pa.Array, pa.ChunkedArray)):
-        texts = texts.to_pylist()
-    source = iter([texts] if isinstance(texts, str) else texts)
-    while some := list(islice(source, size)):
-        yield some

@@ -5,25 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cached_property
 from time import perf_counter
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from embedders.arrow import dense_array, dense_type
+from embedders.arrow import Precision, dense_array, dense_type, vector_dtype
 from embedders.base import Texts, VectorSpec
 from embedders.catalog import ModelCard
 from embedders.errors import ModelFilesError
-from embedders.model_options import ModelPlace, Runtime
+from embedders.model_options import ModelFiles, Runtime
 from embedders.network_model import NetworkModel
 from embedders.pooling import cut_dimensions, pool
-from embedders.prompts import Prompts, Use, add_prompt, choose_prompts
-from embedders.text_model import PROBES, text_list
+from embedders.prompts import RETRIEVAL_TASKS, Prompts, Use, add_prompt, choose_prompts
+from embedders.text_model import PROBES
+from embedders.texts import text_list
 
 # Tokens a prompt must leave: special ones, and some text.
 PROMPT_MARGIN = 4
-QUERY_TASK, PASSAGE_TASK = "retrieval.query", "retrieval.passage"
 
 
 class DenseModel(NetworkModel):
@@ -31,8 +31,8 @@ class DenseModel(NetworkModel):
 
     ``max_length`` replaces the limit in the tokenizer's files. ``dim`` cuts vectors to one of the card's Matryoshka
     sizes and scales them to unit length again. ``prompts`` ("auto", "none", or {query: ..., passage: ...}) are put
-    before the texts. ``task_id`` (a number or name) chooses the task of a model that has several. ``dtype`` is that of
-    the vectors. Raises ModelNotFoundError, ModelFilesError, DeviceError, or ValueError for options the model lacks.
+    before the texts. ``task_id`` (a number or name) chooses the task of a model that has several. ``dtype`` is the
+    vectors' type. Raises ModelNotFoundError, ModelFilesError, DeviceError, or ValueError for options the model lacks.
     """
 
     CARD_OPTIONS = ("tasks", "fixed_width", "layer_norm_before_cut")
@@ -40,25 +40,23 @@ class DenseModel(NetworkModel):
     def __init__(
         self,
         card: ModelCard,
-        place: ModelPlace,
+        files: ModelFiles,
         runtime: Runtime,
         *,
         max_length: int | None = None,
         dim: int | None = None,
         prompts: Prompts = None,
         task_id: int | str | None = None,
-        dtype: Literal["float32", "float16"] = "float32",
+        dtype: Precision = "float32",
     ) -> None:
-        if dtype not in ("float32", "float16"):
-            raise ValueError(f"dtype must be float32 or float16, got {dtype!r}")
+        self._dtype = vector_dtype(dtype)
         self.card = card
         self._tasks = _checked_tasks(card)
-        self._dtype = np.dtype(dtype)
         self._prompts = choose_prompts(card, prompts)
         self._task = None if task_id is None else self._task_number(task_id)
         fixed_width = bool(card.options.get("fixed_width"))
         self._cut = _checked_cut(card, dim)
-        super().__init__(card, place, runtime, max_length=max_length, fixed_width=fixed_width)
+        super().__init__(card, files, runtime, max_length=max_length, fixed_width=fixed_width)
 
     def check(self) -> None:
         """Load tokenizer and graph."""
@@ -116,10 +114,10 @@ class DenseModel(NetworkModel):
         return dense_array(self.embed_array(text_list(texts)))
 
     def embed_queries_arrow(self, texts: Texts) -> pa.Array:
-        """Embed queries: with the query's prompt, and the query task unless another than the passages' was chosen."""
+        """Embed queries with their prompt, and with the task for queries unless ``task_id`` names one without sides."""
         tasks = self._tasks
-        retrieval = self._task in (None, tasks.get(PASSAGE_TASK))
-        task = tasks.get(QUERY_TASK) if retrieval else self._task
+        retrieval = self._task in (None, tasks.get(RETRIEVAL_TASKS["passage"]))
+        task = tasks.get(RETRIEVAL_TASKS["query"]) if retrieval else self._task
         return dense_array(self.embed_array(text_list(texts), use="query", task_id=task))
 
     def embed_array(
@@ -133,13 +131,13 @@ class DenseModel(NetworkModel):
         """Embed texts as one matrix (texts, dim), in order; one model call gets at most ``max_rows``."""
         self.load()
         task = self._task if task_id is None else self._task_number(task_id)
-        tokens, inverse = self.text_model.tokenize(add_prompt(self._prompt(use, task), texts))
+        tokens, distinct = self.text_model.tokenize(add_prompt(self._prompt(use, task), texts))
         vectors = np.empty((len(tokens), self.dim), dtype=self._dtype)
         for batch in self.text_model.run(tokens, max_rows=max_rows, inputs=self._task_input(task, use)):
             started = perf_counter()
             vectors[batch.rows] = self._vectors(batch.values, batch.mask)
             self.stats.model_seconds += perf_counter() - started
-        return vectors if len(tokens) == len(inverse) else vectors[inverse]
+        return distinct.for_all(vectors)
 
     def _vectors(self, output: npt.NDArray[Any], mask: npt.NDArray[np.bool_]) -> npt.NDArray[Any]:
         card = self.card
@@ -149,9 +147,8 @@ class DenseModel(NetworkModel):
         return cut_dimensions(whole, self._cut, layer_norm=bool(card.options.get("layer_norm_before_cut")))
 
     def _prompt(self, use: Use, task: int | None) -> str:
-        tasks = self._tasks
-        if task is not None and task not in (tasks.get(QUERY_TASK), tasks.get(PASSAGE_TASK)):
-            # The cards' prompts are for retrieval.
+        if task is not None and task not in map(self._tasks.get, RETRIEVAL_TASKS.values()):
+            # Cards give prompts for retrieval only.
             return ""
         return self._prompts.get(use, "")
 
@@ -169,23 +166,24 @@ class DenseModel(NetworkModel):
         tasks = self._tasks
         if not tasks:
             return {}
-        default = tasks[PASSAGE_TASK if use == "passage" else QUERY_TASK]
+        default = tasks[RETRIEVAL_TASKS[use]]
         return {"task_id": np.array(default if task is None else task, dtype=np.int64)}
 
 
 def _checked_tasks(card: ModelCard) -> Mapping[str, int]:
     tasks = card.options.get("tasks", {})
     numbered = isinstance(tasks, Mapping) and all(type(number) is int for number in tasks.values())
-    if not numbered or (tasks and not {QUERY_TASK, PASSAGE_TASK} <= tasks.keys()):
+    query, passage = RETRIEVAL_TASKS["query"], RETRIEVAL_TASKS["passage"]
+    if not numbered or (tasks and not {query, passage} <= tasks.keys()):
         raise ValueError(
-            f"model {card.model}: the option tasks must give numbers to names, {QUERY_TASK!r} and {PASSAGE_TASK!r} "
-            f"among them, got {tasks!r}"
+            f"model {card.model}: the option tasks must give numbers to names, {query!r} and {passage!r} among them, "
+            f"got {tasks!r}"
         )
     return dict(tasks)
 
 
 def _given(**facts: Any) -> dict[str, Any]:
-    """Facts that are not empty: what a model does not use leaves its fingerprint alone."""
+    """Facts that are not empty: an option that a model does not use leaves its fingerprint as it is."""
     return {name: value for name, value in facts.items() if value}
 
 

@@ -8,16 +8,16 @@ class FleetembedError(Exception):
 
 
 class ModelNotFoundError(FleetembedError, ValueError):
-    """The model name is in no catalog, or its files are in none of the places tried."""
+    """The model's name is in no catalog, or its files were found nowhere."""
 
 
 class ModelFilesError(FleetembedError, ValueError):
-    """A model's files are there but damaged, incomplete or not what its card says."""
+    """A model's files are damaged, incomplete or not what its card says."""
 
 
 class DeviceError(FleetembedError, RuntimeError):
-    """A device or execution provider was asked for that this machine does not have."""
+    """This machine lacks a device or execution provider that was asked for."""
 
 
 class ImageError(ValueError):
-    """An image cannot be decoded or transformed. It is one row's fault: other images and the model are fine."""
+    """An image cannot be decoded or transformed. Other images and the model are not affected."""

@@ -2,35 +2,34 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 from PIL import Image
 
-from embedders.arrow import dense_array, dense_type
+from embedders.arrow import Precision, dense_array, dense_type, vector_dtype
 from embedders.base import EmbedStats, VectorSpec
 from embedders.catalog import ModelCard
 from embedders.errors import ImageError, ModelFilesError
 from embedders.files.digest import files_digest
 from embedders.files.folder import model_files
-from embedders.images.batches import ImageBatch, ImageBatches, ImageOptions, Images, image_sources
-from embedders.images.decoding import DECODING, MAX_PIXELS, ImageSource
-from embedders.images.processing import load_image_settings
-from embedders.images.transform import PreparedImage
-from embedders.model_options import ModelPlace, Runtime
-from embedders.network_model import refuse_unknown_options
+from embedders.fingerprint import facts_digest
+from embedders.images.batches import ImageBatch, ImageBatches, ImageOptions
+from embedders.images.decoding import DECODING, MAX_PIXELS
+from embedders.images.preprocessing import PreparedImage
+from embedders.images.preprocessor_config import load_image_settings
+from embedders.images.sources import Images, ImageSource, image_sources
+from embedders.model_options import ModelFiles, Runtime
 from embedders.pooling import l2_normalize
 from embedders.session import OnnxSession
 
 POOLINGS = ("none", "cls", "mean")
-# ``text_model`` names the text model that shares the space; nothing here needs it.
+# ``text_model`` names the text model that shares the space; a job reads it, this module does not.
 CARD_OPTIONS = ("text_model",)
 PROBE = Image.new("RGB", (64, 64), (127, 127, 127))
 
@@ -40,35 +39,33 @@ class ImageModel:
 
     An image is a path, the content of a file, a file opened in binary mode, a Pillow image or a uint8 array; see
     `embedders.images.decoding.decode_image`, which also tells what is done about orientation and transparency. The
-    options are those of ImageOptions; ``dtype`` is that of the vectors. Of a runtime's ``threads``, each works on a
-    batch of its own. Raises ModelNotFoundError, ModelFilesError, DeviceError, or ValueError for options that cannot be.
+    options are those of ImageOptions; ``dtype`` is the vectors' type. Each of the runtime's ``threads`` works on a
+    batch of its own. Raises ModelNotFoundError, ModelFilesError, DeviceError, or ValueError for invalid options.
     """
 
     def __init__(
         self,
         card: ModelCard,
-        place: ModelPlace,
+        files: ModelFiles,
         runtime: Runtime,
         *,
-        dtype: Literal["float32", "float16"] = "float32",
+        dtype: Precision = "float32",
         max_pixels: int = MAX_PIXELS,
         reduced_decoding: bool = False,
         decode_threads: int | None = None,
         batches_at_once: int | None = None,
         pixel_budget: int | None = None,
     ) -> None:
-        if dtype not in ("float32", "float16"):
-            raise ValueError(f"dtype must be float32 or float16, got {dtype!r}")
-        refuse_unknown_options(card, CARD_OPTIONS)
+        self._dtype = vector_dtype(dtype)
+        card.refuse_unknown_options(CARD_OPTIONS)
         if card.pooling not in POOLINGS:
             raise ValueError(f"model {card.model}: images can be pooled by {', '.join(POOLINGS)}, not {card.pooling!r}")
         self.card = card
         self.stats = EmbedStats()
-        self._dtype = np.dtype(dtype)
         self._options = ImageOptions(max_pixels, reduced_decoding, decode_threads, batches_at_once, pixel_budget)
         self._settings = runtime.session_settings()
-        self._own_files = card.custom or place.specific_model_path is not None
-        self.folder = place.folder(card)
+        self._files = files
+        self.folder = files.folder(card)
         if not runtime.lazy_load:
             self.load()
 
@@ -99,20 +96,21 @@ class ImageModel:
             raise
         except Exception as error:
             raise ModelFilesError(f"{self.card.model}: the graph cannot embed an image: {error}") from error
-        known = self.card.dim if self.card.custom or not self._own_files else None
-        if known not in (None, vectors.shape[1]):
+        expected = self._files.expected_dim(self.card)
+        if expected not in (None, vectors.shape[1]):
             raise ModelFilesError(
                 f"{self.card.model}: the graph's output {self._output!r} gives {vectors.shape[1]} numbers an image, "
-                f"and {known} are expected; its outputs are {self.session.describe_outputs()}"
+                f"and {expected} are expected; its outputs are {self.session.describe_outputs()}"
             )
         self._probed_dim = int(vectors.shape[1])
         return True
 
     @property
     def dim(self) -> int:
-        """Numbers in a vector: the card's, or for files of the user's own what the graph gives."""
-        if not self._own_files and self.card.dim is not None:
-            return self.card.dim
+        """Numbers in a vector: the catalog's, or for files that a user chose what the graph gives."""
+        known = self._files.known_dim(self.card)
+        if known is not None:
+            return known
         self.load()
         return self._probed_dim
 
@@ -135,7 +133,7 @@ class ImageModel:
             "reduced_decoding": self._options.reduced_decoding,
             "dtype": self._dtype.name,
         }
-        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+        return facts_digest(facts)
 
     def embed_arrow(self, images: Images) -> pa.Array:
         """Embed images as a column of fixed_size_list<float32 or float16>[dim], one entry an image, in order.
@@ -151,7 +149,7 @@ class ImageModel:
         return self.embed_arrow(images)
 
     def embed_arrow_and_errors(self, images: Images) -> tuple[pa.Array, dict[int, ImageError]]:
-        """Embed images, of which those that cannot be read cost no other anything.
+        """Embed images; those that cannot be read do not affect the others.
 
         Returns the column, null at those, and their errors by position.
         """
@@ -172,8 +170,7 @@ class ImageModel:
         One model call gets at most ``max_rows``. Raises ImageError where an image cannot be read.
         """
         for batch in self._run(images, max_rows):
-            for row in sorted(batch.values):
-                yield batch.values[row]
+            yield from batch.in_order
 
     def _matrix(self, images: Images, *, tolerant: bool) -> tuple[npt.NDArray[np.floating], dict[int, ImageError]]:
         rows: list[npt.NDArray[Any]] = []
@@ -195,10 +192,7 @@ class ImageModel:
             on_gpu=self.session.on_gpu,
             fixed_rows=first if isinstance(first, int) else None,
         )
-        for batch in self._batches.run(images, self._compute, lanes, max_rows=max_rows):
-            if batch.errors and not tolerant:
-                raise batch.errors[min(batch.errors)]
-            yield batch
+        return self._batches.run(images, self._compute, lanes, max_rows=max_rows, tolerant=tolerant)
 
     def _compute(self, images: Sequence[PreparedImage]) -> npt.NDArray[Any]:
         """Vectors (images, dim) of prepared images of one shape."""

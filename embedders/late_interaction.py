@@ -1,16 +1,16 @@
-"""Late interaction models (ColBERT and its kin): a vector for every token of a text.
+"""Late interaction models such as ColBERT: a vector for every token of a text.
 
 Khattab and Zaharia, "ColBERT" (2020); Santhanam et al., "ColBERTv2" (2022). A marker token tells documents from
 queries. A query may be filled up with mask tokens, whose vectors count too ("query augmentation"). Of a document, the
-vectors of punctuation are left out, and the others scaled to unit length. What a model does is in its card's options:
+vectors of punctuation are left out, and the others scaled to unit length. The card's options say what a model does:
 
 | option | meaning | unless given |
 | --- | --- | --- |
 | query_marker, document_marker | token ids put behind the first token | no markers |
-| reserved_tokens | places of the token limit kept free for the marker | 1 with markers |
-| query_length | queries are filled up to so many tokens, the marker not counted | not filled up |
-| mask_token | what they are filled up with | [MASK] |
-| attend_to_masks | whether the other tokens see the filling | false |
+| reserved_tokens | tokens of the limit that are kept free for the marker | 1 with markers |
+| query_length | number of tokens that queries are filled up to, the marker not counted | not filled up |
+| mask_token | the token that queries are filled up with | [MASK] |
+| attend_to_masks | whether the other tokens attend to the mask tokens | false |
 | skip_punctuation | whether punctuation of documents is left out | true with markers |
 | normalize, normalize_queries | whether vectors are scaled to unit length | true, false |
 """
@@ -18,10 +18,8 @@ vectors of punctuation are left out, and the others scaled to unit length. What 
 from __future__ import annotations
 
 import string
-from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from functools import cached_property
-from itertools import pairwise
 from time import perf_counter
 from typing import Literal
 
@@ -29,21 +27,22 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from embedders.arrow import multivector_array, multivector_type
+from embedders.arrow import Precision, multivector_array, multivector_type, vector_dtype
 from embedders.base import Texts, VectorSpec
 from embedders.catalog import ModelCard
 from embedders.errors import ModelFilesError
-from embedders.model_options import ModelPlace, Runtime
-from embedders.network_model import NetworkModel, refuse_unknown_options
-from embedders.pooling import SMALLEST_NORM
+from embedders.model_options import ModelFiles, Runtime
+from embedders.network_model import NetworkModel
 from embedders.prompts import Use
-from embedders.text_model import PROBES, BatchOutput, text_list
-from embedders.tokenization import TokenizedTexts, ranges
+from embedders.text_model import PROBES
+from embedders.texts import DistinctTexts, text_list
+from embedders.token_vectors import TokenVectors, store_kept
+from embedders.tokenized_texts import TokenizedTexts
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """Options of a card; see the table at the top of this module."""
+class ColbertOptions:
+    """Options of a late interaction model's card; see the table at the top of this module."""
 
     query_marker: int | None = None
     document_marker: int | None = None
@@ -56,9 +55,9 @@ class Recipe:
     normalize_queries: bool = False
 
     @classmethod
-    def of(cls, card: ModelCard) -> Recipe:
-        """Read a card's options; raises ValueError for one that there is not."""
-        refuse_unknown_options(card, RECIPE_OPTIONS)
+    def of(cls, card: ModelCard) -> ColbertOptions:
+        """Read a card's options; raises ValueError for an unknown one and for a value of another type."""
+        card.refuse_unknown_options(OPTION_NAMES)
         for name, value in card.options.items():
             wanted = {int: "a whole number of 0 or more", bool: "true or false", str: "a str"}[_kind_of(name)]
             if value is not None and (type(value) is not _kind_of(name) or (type(value) is int and value < 0)):
@@ -67,12 +66,12 @@ class Recipe:
 
     @property
     def marked(self) -> bool:
-        """Whether the model knows documents from queries by a marker."""
+        """Whether a marker tells the model documents from queries."""
         return self.document_marker is not None
 
     @property
     def reserved(self) -> int:
-        """Places of the token limit kept free for the marker."""
+        """Tokens of the limit that are kept free for the marker."""
         return int(self.marked) if self.reserved_tokens is None else self.reserved_tokens
 
     @property
@@ -81,57 +80,37 @@ class Recipe:
         return self.marked if self.skip_punctuation is None else self.skip_punctuation
 
 
-RECIPE_OPTIONS = tuple(field.name for field in fields(Recipe))
-
-
-@dataclass(frozen=True)
-class TokenVectors:
-    """Vectors of many texts, end to end: text r owns ``vectors[offsets[r]:offsets[r + 1]]``.
-
-    ``vectors`` is (tokens, dim) float32 or float16, ``offsets`` (texts + 1,) int64.
-    """
-
-    vectors: npt.NDArray[np.floating]
-    offsets: npt.NDArray[np.int64]
-
-    def __len__(self) -> int:
-        return len(self.offsets) - 1
-
-    def __iter__(self) -> Iterator[npt.NDArray[np.floating]]:
-        bounds = self.offsets.tolist()
-        return (self.vectors[start:stop] for start, stop in pairwise(bounds))
+OPTION_NAMES = tuple(field.name for field in fields(ColbertOptions))
 
 
 class LateInteraction(NetworkModel):
     """A late interaction model; meets `embedders.base.Embedder`.
 
     ``max_length`` replaces the limit in the tokenizer's files, the marker included. ``dtype`` "float16" halves the
-    vectors. Raises ModelNotFoundError, ModelFilesError, DeviceError, or ValueError for options that cannot be.
+    vectors. Raises ModelNotFoundError, ModelFilesError, DeviceError, or ValueError for invalid options.
     """
 
-    CARD_OPTIONS = RECIPE_OPTIONS
+    CARD_OPTIONS = OPTION_NAMES
 
     def __init__(
         self,
         card: ModelCard,
-        place: ModelPlace,
+        files: ModelFiles,
         runtime: Runtime,
         *,
         max_length: int | None = None,
-        dtype: Literal["float32", "float16"] = "float32",
+        dtype: Precision = "float32",
     ) -> None:
-        if dtype not in ("float32", "float16"):
-            raise ValueError(f"dtype must be float32 or float16, got {dtype!r}")
+        self._dtype = vector_dtype(dtype)
         self.card = card
-        self.recipe = Recipe.of(card)
-        self._dtype = np.dtype(dtype)
-        super().__init__(card, place, runtime, max_length=max_length, reserved=self.recipe.reserved)
+        self.options = ColbertOptions.of(card)
+        super().__init__(card, files, runtime, max_length=max_length, reserved=self.options.reserved)
 
     def check(self) -> None:
         """Load tokenizer and graph."""
         self.text_model.check_output((3,), "late interaction takes token vectors of (texts, tokens, dim)")
         _ = self.dim
-        if self.recipe.query_length is not None:
+        if self.options.query_length is not None:
             _ = self._mask_id
 
     def rehearse(self) -> None:
@@ -147,19 +126,19 @@ class LateInteraction(NetworkModel):
     @property
     def spec(self) -> VectorSpec:
         """Multivectors; compared by cosine, or by dot product where the model does not scale them."""
-        distance: Literal["cosine", "dot"] = "cosine" if self.recipe.normalize else "dot"
+        distance: Literal["cosine", "dot"] = "cosine" if self.options.normalize else "dot"
         kind = multivector_type(self.dim, self._dtype)
         return VectorSpec(kind="multivector", arrow_type=kind, dim=self.dim, distance=distance)
 
     @cached_property
     def fingerprint(self) -> str:
         """Hex sha256 over everything that changes a document's vectors; see Embedder."""
-        recipe = self.recipe
+        options = self.options
         return self.text_model.fingerprint(
             family="late_interaction",
-            marker=recipe.document_marker,
-            skip_punctuation=recipe.skips_punctuation,
-            normalize=recipe.normalize,
+            marker=options.document_marker,
+            skip_punctuation=options.skips_punctuation,
+            normalize=options.normalize,
             dtype=self._dtype.name,
         )
 
@@ -171,59 +150,54 @@ class LateInteraction(NetworkModel):
         return self._column(texts, "passage")
 
     def embed_queries_arrow(self, texts: Texts) -> pa.Array:
-        """Embed queries: with their marker, filled up with mask tokens where the model was trained so."""
+        """Embed queries, with their marker, and filled up with mask tokens where the model was trained so."""
         return self._column(texts, "query")
 
     def embed_tokens(self, texts: list[str], *, use: Use = "passage", max_rows: int | None = None) -> TokenVectors:
         """Embed texts as one matrix of token vectors with offsets; one model call gets at most ``max_rows`` texts."""
-        vectors, inverse = self._embed_distinct(texts, use, max_rows)
-        if len(vectors) == len(inverse):
-            return vectors
-        return TokenVectors(*take_rows(vectors.vectors, vectors.offsets, inverse))
+        vectors, distinct = self._embed_distinct(texts, use, max_rows)
+        return distinct.for_all(vectors)
 
     def token_count(self, texts: Texts, *, is_doc: bool = True, include_extension: bool = False) -> int:
         """Count the texts' tokens after truncation, special ones included.
 
-        ``include_extension`` counts the markers, and for queries (``is_doc`` False) the mask tokens as well.
+        ``include_extension`` also counts the markers, and the mask tokens of queries (``is_doc`` False).
         """
         lengths = self.text_model.tokenizer.encode(text_list(texts)).lengths
         if include_extension and not is_doc:
-            lengths = np.maximum(lengths, self.recipe.query_length or 0)
-        return int(lengths.sum()) + (len(lengths) if include_extension and self.recipe.marked else 0)
+            lengths = np.maximum(lengths, self.options.query_length or 0)
+        return int(lengths.sum()) + (len(lengths) if include_extension and self.options.marked else 0)
 
     def _column(self, texts: Texts, use: Use) -> pa.Array:
-        vectors, inverse = self._embed_distinct(text_list(texts), use, None)
-        column = multivector_array(vectors.offsets, vectors.vectors)
-        return column if len(vectors) == len(inverse) else column.take(pa.array(inverse))
+        vectors, distinct = self._embed_distinct(text_list(texts), use, None)
+        return distinct.for_all(multivector_array(vectors.offsets, vectors.vectors))
 
-    def _embed_distinct(
-        self, texts: list[str], use: Use, max_rows: int | None
-    ) -> tuple[TokenVectors, npt.NDArray[np.intp]]:
+    def _embed_distinct(self, texts: list[str], use: Use, max_rows: int | None) -> tuple[TokenVectors, DistinctTexts]:
         self.load()
-        plain, inverse = self.text_model.tokenize(texts)
+        plain, distinct = self.text_model.tokenize(texts)
         tokens = self._marked(plain, use)
         kept = self._kept(tokens, use)
-        # Which tokens are kept hangs on their ids alone: the vectors' places are known before any is there.
+        # Whether a token is kept depends on its id alone, so that each vector's row is known before the graph runs.
         ends = np.cumsum(kept)
         offsets, targets = np.concatenate(([0], ends))[tokens.offsets], np.where(kept, ends - 1, -1)
         vectors = np.empty((int(offsets[-1]), self.dim), dtype=self._dtype)
-        normalize = self.recipe.normalize if use == "passage" else self.recipe.normalize_queries
+        normalize = self.options.normalize if use == "passage" else self.options.normalize_queries
         for batch in self.text_model.run(tokens, max_rows=max_rows):
             started = perf_counter()
             store_kept(batch, tokens, targets, vectors, normalize=normalize)
             self.stats.model_seconds += perf_counter() - started
-        return TokenVectors(vectors, offsets), inverse
+        return TokenVectors(vectors, offsets), distinct
 
     def _marked(self, tokens: TokenizedTexts, use: Use) -> TokenizedTexts:
-        recipe = self.recipe
-        if use == "query" and recipe.query_length is not None:
-            tokens = fill_up(tokens, recipe.query_length, self._mask_id, attended=recipe.attend_to_masks)
-        marker = recipe.query_marker if use == "query" else recipe.document_marker
+        options = self.options
+        if use == "query" and options.query_length is not None:
+            tokens = fill_up(tokens, options.query_length, self._mask_id, attended=options.attend_to_masks)
+        marker = options.query_marker if use == "query" else options.document_marker
         return tokens if marker is None else insert_marker(tokens, marker)
 
     def _kept(self, tokens: TokenizedTexts, use: Use) -> npt.NDArray[np.bool_]:
-        """Which tokens' vectors are given out."""
-        if use == "query" or not self.recipe.skips_punctuation:
+        """Whether each token's vector is kept."""
+        if use == "query" or not self.options.skips_punctuation:
             return np.ones(len(tokens.ids), dtype=np.bool_)
         kept: npt.NDArray[np.bool_] = ~np.isin(tokens.ids, self._skipped_ids)
         return kept
@@ -234,22 +208,22 @@ class LateInteraction(NetworkModel):
         tokenizer = self.text_model.tokenizer
         encode = tokenizer.tokenizer.encode
         marks = {encode(mark, add_special_tokens=False).ids[0] for mark in string.punctuation}
-        padding = () if self.recipe.normalize_queries else (tokenizer.padding.token_id,)
+        padding = () if self.options.normalize_queries else (tokenizer.padding.token_id,)
         return np.array(sorted({*marks, *padding}), dtype=np.int64)
 
     @cached_property
     def _mask_id(self) -> int:
-        number = self.text_model.tokenizer.tokenizer.token_to_id(self.recipe.mask_token)
+        number = self.text_model.tokenizer.tokenizer.token_to_id(self.options.mask_token)
         if number is None:
             raise ModelFilesError(
-                f"{self.card.model}: the tokenizer has no {self.recipe.mask_token!r}, which queries are filled with; "
+                f"{self.card.model}: the tokenizer has no {self.options.mask_token!r}, which queries are filled with; "
                 "set mask_token, or query_length to null"
             )
         return int(number)
 
 
 def _kind_of(option: str) -> type:
-    """Type of a recipe's option, None apart."""
+    """Type of an option's values other than None."""
     if option == "mask_token":
         return str
     return int if option in ("query_marker", "document_marker", "reserved_tokens", "query_length") else bool
@@ -257,55 +231,20 @@ def _kind_of(option: str) -> type:
 
 def insert_marker(tokens: TokenizedTexts, marker: int) -> TokenizedTexts:
     """Put a marker token behind each text's first token."""
-    places = tokens.offsets[:-1] + np.minimum(1, tokens.lengths)
-    attended = None if tokens.attended is None else np.insert(tokens.attended, places, True)
+    positions = tokens.offsets[:-1] + np.minimum(1, tokens.lengths)
+    attended = None if tokens.attended is None else np.insert(tokens.attended, positions, True)
     offsets = tokens.offsets + np.arange(len(tokens.offsets))
     return TokenizedTexts(
-        np.insert(tokens.ids, places, marker), offsets, tokens.truncated, tokens.padding, attended=attended
+        np.insert(tokens.ids, positions, marker), offsets, tokens.truncated, tokens.padding, attended=attended
     )
 
 
 def fill_up(tokens: TokenizedTexts, length: int, token: int, *, attended: bool) -> TokenizedTexts:
     """Fill texts that are shorter up to ``length`` tokens."""
     missing = np.maximum(length - tokens.lengths, 0)
-    places = np.repeat(tokens.offsets[1:], missing)
-    seen = np.insert(np.ones(len(tokens.ids), dtype=np.bool_), places, attended)
+    positions = np.repeat(tokens.offsets[1:], missing)
+    seen = np.insert(np.ones(len(tokens.ids), dtype=np.bool_), positions, attended)
     offsets = tokens.offsets + np.concatenate(([0], np.cumsum(missing)))
     return TokenizedTexts(
-        np.insert(tokens.ids, places, token), offsets, tokens.truncated, tokens.padding, attended=seen
+        np.insert(tokens.ids, positions, token), offsets, tokens.truncated, tokens.padding, attended=seen
     )
-
-
-def store_kept(
-    output: BatchOutput,
-    tokens: TokenizedTexts,
-    targets: npt.NDArray[np.int64],
-    vectors: npt.NDArray[np.floating],
-    *,
-    normalize: bool,
-) -> None:
-    """Copy the kept tokens' vectors of a batch to their places in ``vectors``, scaled to unit length if wanted.
-
-    ``targets`` is as long as ``tokens.ids``: the row of ``vectors`` that a token's vector goes to, or -1.
-    """
-    at = targets[tokens.places(output.rows)]
-    source = output.values.reshape(-1, output.values.shape[2])
-    if len(at) < len(source):
-        source = source.take(np.flatnonzero(output.mask), axis=0)
-    kept = at >= 0
-    if not kept.all():
-        at, source = at[kept], source[kept]
-    if normalize:
-        source = source.astype(np.float32, copy=False)
-        # Half the time of np.linalg.norm, which squares into a copy first.
-        norms = np.sqrt(np.einsum("ij,ij->i", source, source))
-        source = source * (1 / np.maximum(norms, SMALLEST_NORM))[:, None]
-    vectors[at] = source
-
-
-def take_rows(
-    vectors: npt.NDArray[np.floating], offsets: npt.NDArray[np.int64], rows: npt.NDArray[np.intp]
-) -> tuple[npt.NDArray[np.floating], npt.NDArray[np.int64]]:
-    """Vectors and offsets of some texts, in the order of ``rows``, which may name one twice."""
-    starts, stops = offsets[rows], offsets[rows + 1]
-    return vectors[ranges(starts, stops)], np.concatenate(([0], np.cumsum(stops - starts)))

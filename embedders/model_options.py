@@ -1,4 +1,4 @@
-"""Where a model's files may be, and what runs its network: the arguments that all models share."""
+"""Where a model's files are looked for, and what runs its network: the arguments that all models share."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from embedders.catalog import ModelCard
-from embedders.files.resolve import resolve_model
-from embedders.session import Cuda, Provider, SessionSettings
+from embedders.session_settings import Cuda, Provider, SessionSettings
 
 
 @dataclass(frozen=True)
-class ModelPlace:
-    """Where a model's files may be; the arguments of `embedders.files.resolve.resolve_model`."""
+class ModelFiles:
+    """Where a model's files are looked for; the arguments of `embedders.files.resolve.resolve_model`."""
 
     cache_dir: str | Path | None = None
     specific_model_path: str | Path | None = None
@@ -22,12 +21,27 @@ class ModelPlace:
 
     def folder(self, card: ModelCard) -> Path:
         """Find the card's files, downloading them if need be; raises ModelNotFoundError or ModelFilesError."""
+        # Imported here, since only the search for files needs an HTTP client.
+        from embedders.files.resolve import resolve_model
+
         return resolve_model(
             card,
             cache_dir=self.cache_dir,
             specific_model_path=self.specific_model_path or card.path,
             local_files_only=self.local_files_only,
         )
+
+    def chosen_by_user(self, card: ModelCard) -> bool:
+        """Whether a user chose the files, so that they may differ from those that the catalog describes."""
+        return card.custom or self.specific_model_path is not None
+
+    def known_dim(self, card: ModelCard) -> int | None:
+        """Numbers in a vector as the card says, if that holds for these files; None where only the files can tell."""
+        return None if self.chosen_by_user(card) else card.dim
+
+    def expected_dim(self, card: ModelCard) -> int | None:
+        """Numbers in a vector that the files must give; None where nothing says it before they are read."""
+        return card.dim if card.custom else self.known_dim(card)
 
 
 @dataclass(frozen=True)
@@ -36,7 +50,7 @@ class Runtime:
 
     ``threads``, ``cuda``, ``providers``, ``allow_spinning``, ``session_options``, ``session_config`` and
     ``provider_options`` are those of SessionSettings. One model works on one device, the first of ``device_ids``.
-    ``lazy_load`` puts off the loading to the first text. ``token_budget`` is what one model call may hold in tokens,
+    ``lazy_load`` postpones loading to the first text. ``token_budget`` is what one model call may hold in tokens,
     padding included (None: a measured default for the device). ``enable_cpu_mem_arena`` is ONNX Runtime's session
     option: False gives memory back after every call, at some cost of speed.
     """
@@ -56,7 +70,7 @@ class Runtime:
     def __post_init__(self) -> None:
         if self.token_budget is not None and self.token_budget < 1:
             raise ValueError(f"token_budget must be 1 or more, got {self.token_budget}; None chooses for the device")
-        # What they hold is wrong before any file is looked for.
+        # Invalid settings are refused before any file is looked for.
         self.session_settings()
 
     def session_settings(self) -> SessionSettings:

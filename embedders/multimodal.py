@@ -1,10 +1,10 @@
-"""Late interaction between texts and images: many vectors an image, searched with the vectors of a text's tokens.
+"""Late interaction models of images and texts: many vectors an image, which a text's token vectors search.
 
 Faysse et al., "ColPali" (2024); Teiletche et al., "ModernVBERT" (2025). One graph embeds both. It always takes tokens
-and pixels: with a text goes a blank image, with an image a prompt in which the image's tokens have their places. What a
-model does is in its card's options, see `embedders.multimodal_template`.
+and pixels: a text is fed with a blank image, an image with a prompt that contains the image's tokens. The card's
+options say what a model does, see `embedders.multimodal_template`.
 
-Vectors are given out as the graph makes them; both models scale them to unit length.
+Vectors are the graph's output as it is; both models scale them to unit length.
 """
 
 from __future__ import annotations
@@ -12,32 +12,34 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from time import perf_counter
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from embedders.arrow import multivector_array, multivector_type
+from embedders.arrow import Precision, multivector_array, multivector_type, vector_dtype
 from embedders.base import Texts, VectorSpec
 from embedders.catalog import ModelCard
 from embedders.errors import ImageError, ModelFilesError
 from embedders.files.json_file import read_json_object
-from embedders.images.batches import ImageBatch, ImageBatches, ImageOptions, Images, image_sources
-from embedders.images.decoding import DECODING, MAX_PIXELS, ImageSource
-from embedders.images.processing import load_image_settings
-from embedders.images.transform import PreparedImage
-from embedders.late_interaction import TokenVectors, store_kept, take_rows
-from embedders.model_options import ModelPlace, Runtime
-from embedders.multimodal_template import RECIPE_OPTIONS, Recipe, tile_tokens
+from embedders.images.batches import ImageBatch, ImageBatches, ImageOptions
+from embedders.images.decoding import DECODING, MAX_PIXELS
+from embedders.images.preprocessing import PreparedImage
+from embedders.images.preprocessor_config import load_image_settings
+from embedders.images.sources import Images, ImageSource, image_sources
+from embedders.model_options import ModelFiles, Runtime
+from embedders.multimodal_template import OPTION_NAMES, PromptTemplate, tile_tokens
 from embedders.network_model import NetworkModel
 from embedders.session import OnnxSession
-from embedders.text_model import PROBES, BatchOutput, text_list
-from embedders.tokenization import TokenizedTexts
+from embedders.text_model import PROBES, BatchOutput
+from embedders.texts import DistinctTexts, text_list
+from embedders.token_vectors import TokenVectors, store_kept
+from embedders.tokenized_texts import TokenizedTexts
 
 PIXELS_INPUT = "pixel_values"
 PROBE_TEXT = "a"
-# Texts that each need a blank image, megabytes of zeros, share a call with at most so many others.
+# Most texts of one call where each needs a blank image, which is megabytes of zeros.
 BLANKS_AT_ONCE = 32
 DEFAULT_TILE_TOKENS, DEFAULT_TILE_SIDE = 64, 512
 
@@ -48,49 +50,46 @@ class MultimodalModel(NetworkModel):
     ``max_length`` replaces the token limit in the tokenizer's files. ``dtype`` "float16" halves the vectors. The other
     options are those of `embedders.images.batches.ImageOptions`; here one batch is computed at a time, by all threads,
     unless ``batches_at_once`` says otherwise. ``stats`` counts texts and images together, and an image's tokens too.
-    Raises ModelNotFoundError, ModelFilesError, DeviceError, or ValueError for options that cannot be.
+    Raises ModelNotFoundError, ModelFilesError, DeviceError, or ValueError for invalid options.
     """
 
-    CARD_OPTIONS = RECIPE_OPTIONS
+    CARD_OPTIONS = OPTION_NAMES
 
     def __init__(
         self,
         card: ModelCard,
-        place: ModelPlace,
+        files: ModelFiles,
         runtime: Runtime,
         *,
         max_length: int | None = None,
-        dtype: Literal["float32", "float16"] = "float32",
+        dtype: Precision = "float32",
         max_pixels: int = MAX_PIXELS,
         reduced_decoding: bool = False,
         decode_threads: int | None = None,
         batches_at_once: int = 1,
         pixel_budget: int | None = None,
     ) -> None:
-        if dtype not in ("float32", "float16"):
-            raise ValueError(f"dtype must be float32 or float16, got {dtype!r}")
-        self.recipe = Recipe.of(card)
-        self._dtype = np.dtype(dtype)
+        self._dtype = vector_dtype(dtype)
+        self.template = PromptTemplate.of(card)
         self._options = ImageOptions(max_pixels, reduced_decoding, decode_threads, batches_at_once, pixel_budget)
-        self._own_files = card.custom or place.specific_model_path is not None
         self._ids_by_grid: dict[tuple[int, int], npt.NDArray[np.int64]] = {}
-        super().__init__(card, place, runtime, max_length=max_length)
+        super().__init__(card, files, runtime, max_length=max_length)
 
     def check(self) -> None:
-        """Load tokenizer, settings and graph, and check what the graph gives for a text: an image takes longer."""
+        """Load everything, and check the graph's output for a text, which is faster than for an image."""
         try:
-            tokens = self._marked(self.text_model.tokenizer.encode(self.recipe.decorated([PROBE_TEXT])))
+            tokens = self._marked(self.text_model.tokenizer.encode(self.template.decorated([PROBE_TEXT])))
             (text,) = self._run_texts(tokens, counted=False)
             _ = self._batches, self._image_ids(0, 0)
         except ModelFilesError:
             raise
         except Exception as error:
             raise ModelFilesError(f"{self.card.model}: the graph cannot embed a text: {error}") from error
-        known = self.card.dim if self.card.custom or not self._own_files else None
-        if text.values.ndim != 3 or known not in (None, text.values.shape[2]):
+        expected = self.text_model.expected_dim
+        if text.values.ndim != 3 or expected not in (None, text.values.shape[2]):
             raise ModelFilesError(
                 f"{self.card.model}: the output {self._output!r} has shape {text.values.shape} for one text, and "
-                f"(texts, tokens, {known or 'dim'}) is expected; the graph's outputs are "
+                f"(texts, tokens, {expected or 'dim'}) is expected; the graph's outputs are "
                 f"{self._session.describe_outputs()}"
             )
         self._probed_dim = int(text.values.shape[2])
@@ -113,9 +112,9 @@ class MultimodalModel(NetworkModel):
 
     @property
     def dim(self) -> int:
-        """Numbers in a vector: the card's, or for files of the user's own what the graph gives."""
-        if not self._own_files and self.card.dim is not None:
-            return self.card.dim
+        """Numbers in a vector: the catalog's, or for files that a user chose what the graph gives."""
+        if self.text_model.known_dim is not None:
+            return self.text_model.known_dim
         self.load()
         return self._probed_dim
 
@@ -144,7 +143,7 @@ class MultimodalModel(NetworkModel):
         return self._column(image_sources(images), tolerant=False)[0]
 
     def embed_arrow_and_errors(self, images: Images) -> tuple[pa.Array, dict[int, ImageError]]:
-        """Embed images, of which those that cannot be read cost no other anything.
+        """Embed images; those that cannot be read do not affect the others.
 
         Returns the column, null at those, and their errors by position.
         """
@@ -155,9 +154,8 @@ class MultimodalModel(NetworkModel):
 
         Raises ValueError naming the first text that is not a str of valid Unicode.
         """
-        vectors, inverse = self._embed_distinct(text_list(texts), None)
-        column = multivector_array(vectors.offsets, vectors.vectors)
-        return column if len(vectors) == len(inverse) else column.take(pa.array(inverse))
+        vectors, distinct = self._embed_distinct(text_list(texts), None)
+        return distinct.for_all(multivector_array(vectors.offsets, vectors.vectors))
 
     def embed_each(self, images: Iterable[ImageSource], *, max_rows: int | None = None) -> Iterator[npt.NDArray[Any]]:
         """Yield a (tokens, dim) matrix an image, in order, as they are done; ``images`` may be endless.
@@ -165,33 +163,30 @@ class MultimodalModel(NetworkModel):
         One model call gets at most ``max_rows``. Raises ImageError where an image cannot be read.
         """
         for batch in self._run_images(images, max_rows):
-            for row in sorted(batch.values):
-                yield batch.values[row]
+            yield from batch.in_order
 
     def embed_tokens(self, texts: list[str], *, max_rows: int | None = None) -> TokenVectors:
         """Embed texts as one matrix of token vectors with offsets; one model call gets at most ``max_rows`` texts.
 
-        Vectors of padding are never among them, so that a text has the same ones whatever it is batched with.
+        Vectors of padding are left out, so that a text has the same ones whatever it is batched with.
         """
-        vectors, inverse = self._embed_distinct(texts, max_rows)
-        if len(vectors) == len(inverse):
-            return vectors
-        return TokenVectors(*take_rows(vectors.vectors, vectors.offsets, inverse))
+        vectors, distinct = self._embed_distinct(texts, max_rows)
+        return distinct.for_all(vectors)
 
     def token_count(self, texts: Texts, *, include_extension: bool = False) -> int:
         """Count the texts' tokens after truncation, special ones included.
 
-        ``include_extension`` counts what is put around the texts as well.
+        ``include_extension`` also counts the tokens that the model adds around the texts.
         """
         plain = text_list(texts)
-        return self.text_model.token_count(self.recipe.decorated(plain) if include_extension else plain)
+        return self.text_model.token_count(self.template.decorated(plain) if include_extension else plain)
 
     def _column(self, images: Iterable[ImageSource], *, tolerant: bool) -> tuple[pa.Array, dict[int, ImageError]]:
         matrices: list[npt.NDArray[Any]] = []
         errors: dict[int, ImageError] = {}
         for batch in self._run_images(images, None, tolerant=tolerant):
             errors |= batch.errors
-            matrices.extend(batch.values[row] for row in sorted(batch.values))
+            matrices.extend(batch.in_order)
         empty = np.empty((0, self.dim), dtype=self._dtype)
         offsets = np.concatenate(([0], np.cumsum([len(matrix) for matrix in matrices], dtype=np.int64)))
         column = multivector_array(offsets, np.concatenate([empty, *matrices]))
@@ -207,9 +202,7 @@ class MultimodalModel(NetworkModel):
         self.load()
         threads = self.text_model.settings.effective_threads
         lanes = self._batches.lanes(threads=threads, on_gpu=self._session.on_gpu)
-        for batch in self._batches.run(images, self._compute, lanes, max_rows=max_rows):
-            if batch.errors and not tolerant:
-                raise batch.errors[min(batch.errors)]
+        for batch in self._batches.run(images, self._compute, lanes, max_rows=max_rows, tolerant=tolerant):
             tokens = sum(len(matrix) for matrix in batch.values.values())
             self.stats.tokens += tokens
             self.stats.padded_tokens += tokens
@@ -231,11 +224,13 @@ class MultimodalModel(NetworkModel):
         return list(values.reshape(len(images), -1, values.shape[-1]).astype(self._dtype, copy=False))
 
     def _image_ids(self, rows: int, columns: int) -> npt.NDArray[np.int64]:
-        """Token ids that go with an image of so many rows and columns of tiles; 0 and 0 for one that is not cut."""
-        recipe = self.recipe
-        if recipe.tile_prompt is None:
-            return np.array([recipe.image_token] * recipe.image_tokens + list(recipe.image_prompt), dtype=np.int64)
-        prompt = recipe.tile_prompt.replace("{image}", tile_tokens(rows, columns, self._tile_length))
+        """Token ids that are fed with an image of so many rows and columns of tiles; (0, 0) for one that is not cut."""
+        template = self.template
+        if template.tile_prompt is None:
+            return np.array(
+                [template.image_token] * template.image_tokens + list(template.image_prompt), dtype=np.int64
+            )
+        prompt = template.tile_prompt.replace("{image}", tile_tokens(rows, columns, self._tile_length))
         tokens = self.text_model.tokenizer.encode([prompt])
         if tokens.truncated.any():
             raise ModelFilesError(
@@ -252,41 +247,41 @@ class MultimodalModel(NetworkModel):
 
     @cached_property
     def _blank(self) -> npt.NDArray[np.float32]:
-        """Zeros that go with texts; the first axis is for images."""
-        if self.recipe.blank_image:
-            return np.zeros((1, *self.recipe.blank_image), dtype=np.float32)
+        """The blank image that is fed with texts; the first axis counts images."""
+        if self.template.blank_image:
+            return np.zeros((1, *self.template.blank_image), dtype=np.float32)
         config = read_json_object(self.text_model.folder / "config.json")
         side = _whole_number(config.get("vision_config", {}), "image_size", DEFAULT_TILE_SIDE, self.card)
         return np.zeros((1, 1, 3, side, side), dtype=np.float32)
 
     def _blanks(self, texts: int) -> Mapping[str, npt.NDArray[Any]]:
-        # A tile goes with a whole batch: the graph drops blank ones, and only needs one to be there.
-        count = texts if self.recipe.blank_image else 1
+        # One blank tile serves a whole batch: the graph drops blank tiles, but its input must not be empty.
+        count = texts if self.template.blank_image else 1
         return {PIXELS_INPUT: np.repeat(self._blank, count, axis=0)}
 
-    def _embed_distinct(self, texts: list[str], max_rows: int | None) -> tuple[TokenVectors, npt.NDArray[np.intp]]:
+    def _embed_distinct(self, texts: list[str], max_rows: int | None) -> tuple[TokenVectors, DistinctTexts]:
         self.load()
-        tokens, inverse = self.text_model.tokenize(self.recipe.decorated(texts))
+        tokens, distinct = self.text_model.tokenize(self.template.decorated(texts))
         tokens = self._marked(tokens)
-        places = np.arange(len(tokens.ids))
+        targets = np.arange(len(tokens.ids))
         vectors = np.empty((len(tokens.ids), self.dim), dtype=self._dtype)
         for batch in self._run_texts(tokens, max_rows):
             started = perf_counter()
-            store_kept(batch, tokens, places, vectors, normalize=False)
+            store_kept(batch, tokens, targets, vectors, normalize=False)
             self.stats.model_seconds += perf_counter() - started
-        return TokenVectors(vectors, tokens.offsets), inverse
+        return TokenVectors(vectors, tokens.offsets), distinct
 
     def _run_texts(
         self, tokens: TokenizedTexts, max_rows: int | None = None, *, counted: bool = True
     ) -> Iterator[BatchOutput]:
-        most = BLANKS_AT_ONCE if self.recipe.blank_image else None
+        most = BLANKS_AT_ONCE if self.template.blank_image else None
         limits = [limit for limit in (max_rows, most) if limit is not None]
         yield from self.text_model.run(tokens, max_rows=min(limits, default=None), inputs=self._blanks, counted=counted)
 
     def _marked(self, tokens: TokenizedTexts) -> TokenizedTexts:
-        """Put the ids of ``query_start`` in the place of each text's first ones."""
-        for place, token in enumerate(self.recipe.query_start):
-            tokens.ids[tokens.offsets[:-1][tokens.lengths > place] + place] = token
+        """Replace each text's first ids by those of ``query_start``."""
+        for position, token in enumerate(self.template.query_start):
+            tokens.ids[tokens.offsets[:-1][tokens.lengths > position] + position] = token
         return tokens
 
 

@@ -1,12 +1,12 @@
-"""What a late interaction model of images and texts puts around both; its card's options.
+"""The options of a late interaction model of images and texts: the tokens that it adds around both.
 
 | option | meaning |
 | --- | --- |
-| query_prefix, query_suffix | put around a text; a suffix of special tokens gives a query further vectors |
-| query_start | token ids that take the place of a text's first ones |
-| blank_image | shape of the zeros that go with each text; without it one blank tile goes with a batch of texts |
-| image_token, image_tokens, image_prompt | with an image go this id, so many times, and then these ids |
-| tile_prompt | instead: a prompt with {image} where the tiles' tokens belong, by rows, then those of the whole |
+| query_prefix, query_suffix | text put around a query; special tokens in the suffix give it further vectors |
+| query_start | token ids that replace a query's first ones |
+| blank_image | shape of the zeros fed with each query; without it, one blank tile is fed with a batch of queries |
+| image_token, image_tokens, image_prompt | an image is fed with this id, so many times, and then these ids |
+| tile_prompt | instead of those: a prompt, in which {image} stands for the tokens of the tiles, the whole image last |
 """
 
 from __future__ import annotations
@@ -15,12 +15,11 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from embedders.catalog import ModelCard
-from embedders.network_model import refuse_unknown_options
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """Options of a card; see the table at the top of this module."""
+class PromptTemplate:
+    """What a model adds around texts and images; see the table at the top of this module."""
 
     query_prefix: str = ""
     query_suffix: str = ""
@@ -32,25 +31,25 @@ class Recipe:
     tile_prompt: str | None = None
 
     @classmethod
-    def of(cls, card: ModelCard) -> Recipe:
-        """Read a card's options; raises ValueError for one that there is not, or where those for images are missing."""
-        refuse_unknown_options(card, RECIPE_OPTIONS)
+    def of(cls, card: ModelCard) -> PromptTemplate:
+        """Read a card's options; raises ValueError for an unknown one, and where those for images are missing."""
+        card.refuse_unknown_options(OPTION_NAMES)
         options: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in card.options.items()
         }
-        recipe = cls(**options)
-        if (recipe.tile_prompt is None) == (recipe.image_token is None):
+        template = cls(**options)
+        if (template.tile_prompt is None) == (template.image_token is None):
             raise ValueError(f"model {card.model}: options must give either tile_prompt or image_token")
-        if recipe.tile_prompt is not None and "{image}" not in recipe.tile_prompt:
-            raise ValueError(f"model {card.model}: tile_prompt has no {{image}}: {recipe.tile_prompt!r}")
-        return recipe
+        if template.tile_prompt is not None and "{image}" not in template.tile_prompt:
+            raise ValueError(f"model {card.model}: tile_prompt has no {{image}}: {template.tile_prompt!r}")
+        return template
 
     def decorated(self, texts: list[str]) -> list[str]:
-        """Texts as they are tokenized; what is not a str stays as it is, to be named later by its own place."""
+        """Put prefix and suffix around texts; what is not a str stays as it is, and is named later by its position."""
         return [self.query_prefix + text + self.query_suffix if isinstance(text, str) else text for text in texts]
 
 
-RECIPE_OPTIONS = tuple(field.name for field in fields(Recipe))
+OPTION_NAMES = tuple(field.name for field in fields(PromptTemplate))
 
 
 def tile_tokens(rows: int, columns: int, length: int) -> str:

@@ -1,37 +1,36 @@
-"""What the families that run a graph share: a TextModel, loading it once with a check, counters, token counts."""
+"""Base of the families that run a graph on texts: a TextModel that is loaded once and checked, and its counters."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection
 from threading import Lock, get_ident
 from typing import Any, ClassVar
 
 from embedders.base import EmbedStats, Texts
 from embedders.catalog import ModelCard
 from embedders.errors import FleetembedError, ModelFilesError
-from embedders.model_options import ModelPlace, Runtime
+from embedders.model_options import ModelFiles, Runtime
 from embedders.text_model import TextModel
 
-# One for all models: a lock of their own would keep them from being pickled.
+# One lock for all models, since a model that holds a lock cannot be pickled.
 _LOADING = Lock()
 
 
 class NetworkModel(ABC):
-    """Tokenizer and graph of a card, in ``text_model``; ``limits`` are that one's further arguments.
+    """Tokenizer and graph of a card, kept in ``text_model``; ``limits`` are further arguments of TextModel.
 
-    The files are looked up when it is made; unless ``lazy_load``, all is loaded then, so that a class sets its own
-    attributes first. Raises ModelNotFoundError, ModelFilesError, DeviceError, or ValueError for an option of the card
-    that the family does not know.
+    The constructor looks the files up and, unless ``lazy_load``, loads everything: a subclass sets its attributes
+    before it calls the constructor. Raises ModelNotFoundError, ModelFilesError, DeviceError, or ValueError for an
+    option of the card that the family does not know.
     """
 
-    # Names that the family knows in its cards' options.
+    # Options of a card that the family knows.
     CARD_OPTIONS: ClassVar[tuple[str, ...]] = ("vocab_size",)
 
-    def __init__(self, card: ModelCard, place: ModelPlace, runtime: Runtime, **limits: Any) -> None:
-        refuse_unknown_options(card, self.CARD_OPTIONS)
+    def __init__(self, card: ModelCard, files: ModelFiles, runtime: Runtime, **limits: Any) -> None:
+        card.refuse_unknown_options(self.CARD_OPTIONS)
         self.card = card
-        self.text_model = TextModel(card, place, runtime, **limits)
+        self.text_model = TextModel(card, files, runtime, **limits)
         self._loaded = False
         self._rehearsing: int | None = None
         if not runtime.lazy_load:
@@ -52,7 +51,7 @@ class NetworkModel(ABC):
                     self._rehearsing = None
 
     def _rehearse(self) -> None:
-        """Embed two texts, uncounted: what a graph, a table or an option does not stand shows here, not in a row."""
+        """Embed two texts, uncounted, so that a graph, table or option that fails does so now and not for every row."""
         counted, self.text_model.stats = self.text_model.stats, EmbedStats()
         try:
             self.rehearse()
@@ -67,11 +66,11 @@ class NetworkModel(ABC):
 
     @abstractmethod
     def check(self) -> None:
-        """Load what the family needs, and see that the graph gives what the family takes."""
+        """Load what the family needs, and check that the graph's output suits it."""
 
     @abstractmethod
     def rehearse(self) -> None:
-        """Do with PROBES what the model is for, both sides."""
+        """Embed or score PROBES, as documents and as queries."""
 
     @property
     def stats(self) -> EmbedStats:
@@ -79,13 +78,5 @@ class NetworkModel(ABC):
         return self.text_model.stats
 
     def token_count(self, texts: Texts) -> int:
-        """Count the tokens the model would get, after truncation, special tokens included, prompts not."""
+        """Count the tokens the model would get, after truncation, with special tokens and without prompts."""
         return self.text_model.token_count(texts)
-
-
-def refuse_unknown_options(card: ModelCard, known: Collection[str]) -> None:
-    """Raise ValueError naming an option of the card that its family does not know."""
-    for name in card.options:
-        if name not in known:
-            has = f"it has {', '.join(known)}" if known else "it has none"
-            raise ValueError(f"model {card.model}: {card.family} has no option {name!r}; {has}")

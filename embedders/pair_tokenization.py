@@ -1,13 +1,14 @@
-"""Pairs of texts -> token ids, as rerankers read them: "[CLS] query [SEP] document [SEP]" or the like.
+"""Turns pairs of texts into token ids, as rerankers read them: "[CLS] query [SEP] document [SEP]" or the like.
 
-The two sides are tokenized apart, each distinct text once, and put together here. The tokenizers library can do the
-whole, but keeps every combination of the parts that truncation drops: two long texts then take gigabytes.
+The two sides are tokenized apart, each distinct text once, and joined here. The tokenizers library can tokenize pairs,
+but keeps every combination of the parts that truncation drops: two long texts then take gigabytes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -15,14 +16,16 @@ import numpy.typing as npt
 from tokenizers import Tokenizer
 
 from embedders.errors import ModelFilesError
-from embedders.tokenization import TextTokenizer, TokenizedTexts, ranges, refuse_invalid
+from embedders.texts import DistinctTexts
+from embedders.tokenization import TextTokenizer, refuse_invalid
+from embedders.tokenized_texts import TokenizedTexts, ranges
 
 Ids = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class PairTemplate:
-    """What a tokenizer puts around the two texts of a pair: ids and types of the tokens before, between and after.
+    """Ids and types of the tokens that a tokenizer puts before, between and after the two texts of a pair.
 
     ``side_types`` are the token types of the first and the second text.
     """
@@ -36,21 +39,21 @@ class PairTemplate:
         """Learn it from a pair; raises ModelFilesError for a tokenizer that does not take pairs in their order."""
         encoding = tokenizer.encode("a", "a")
         sides = encoding.sequence_ids
-        own = [[place for place, side in enumerate(sides) if side == wanted] for wanted in (0, 1)]
-        if not own[0] or not own[1] or own[0][-1] > own[1][0]:
+        first, second = ([position for position, side in enumerate(sides) if side == wanted] for wanted in (0, 1))
+        if not first or not second or first[-1] > second[0]:
             raise ModelFilesError("the tokenizer does not put a pair's second text behind its first")
-        spans = (slice(0, own[0][0]), slice(own[0][-1] + 1, own[1][0]), slice(own[1][-1] + 1, None))
+        spans = (slice(0, first[0]), slice(first[-1] + 1, second[0]), slice(second[-1] + 1, None))
         ids, types = np.array(encoding.ids, np.int64), np.array(encoding.type_ids, np.int64)
         before, between, after = spans
         return cls(
             (ids[before], ids[between], ids[after]),
             (types[before], types[between], types[after]),
-            (int(types[own[0][0]]), int(types[own[1][0]])),
+            (int(types[first[0]]), int(types[second[0]])),
         )
 
     @property
     def size(self) -> int:
-        """Tokens that a pair takes beside its texts'."""
+        """Tokens of a pair that are not its texts'."""
         return sum(map(len, self.ids))
 
 
@@ -67,22 +70,20 @@ def encode_pairs(tokenizer: TextTokenizer, pairs: Sequence[tuple[str, str]]) -> 
     if room < 2:
         raise ValueError(f"max_length is {tokenizer.max_length}, but a pair takes {special} special tokens and 2 more")
     template = PairTemplate.of(tokenizer.tokenizer)
-    numbers: dict[str, int] = {}
     try:
-        own = np.array([[numbers.setdefault(text, len(numbers)) for text in pair] for pair in pairs], np.int64)
-        texts = list(numbers)
-        tokens, totals = tokenizer.encode_sides(texts)
+        distinct = DistinctTexts.of(chain.from_iterable(pairs))
+        tokens, totals = tokenizer.encode_sides(distinct.texts)
     except (TypeError, ValueError):
         for row, pair in enumerate(pairs):
             refuse_invalid(pair, name=f"of pair {row}")
         raise
-    own = own.reshape(-1, 2)
-    before = totals[own]
+    numbers = distinct.inverse.reshape(-1, 2)
+    before = totals[numbers]
     kept = longest_first(before, room)
-    _settle_ties(before, kept, own, texts, tokenizer, room)
+    _settle_ties(before, kept, numbers, distinct.texts, tokenizer, room)
     truncated = np.asarray(np.any(kept < before, axis=1), dtype=np.bool_)
     tokenizer.warn_of(int(truncated.sum()), len(pairs))
-    return _join(tokens, own, kept, template, truncated, from_left=tokenizer.limits.side == "left")
+    return _join(tokens, numbers, kept, template, truncated, from_left=tokenizer.limits.side == "left")
 
 
 def longest_first(lengths: Ids, room: int) -> Ids:
@@ -103,25 +104,32 @@ def longest_first(lengths: Ids, room: int) -> Ids:
     return np.where((lengths.sum(axis=1) <= room)[:, None], lengths, kept)
 
 
-def _settle_ties(before: Ids, kept: Ids, own: Ids, texts: list[str], tokenizer: TextTokenizer, room: int) -> None:
-    """Correct, in place, which of two very long texts keeps the odd token: their lengths are known from below only."""
+def _settle_ties(
+    before: Ids,
+    kept: Ids,
+    numbers: npt.NDArray[np.intp],
+    texts: list[str],
+    tokenizer: TextTokenizer,
+    room: int,
+) -> None:
+    """Correct, in place, which of two very long texts keeps the odd token: only lower bounds of lengths are known."""
     if room % 2 == 0:
         return
     for row in np.flatnonzero((before > tokenizer.max_length).all(axis=1)):
-        true = np.array([[tokenizer.count(texts[number]) for number in own[row]]])
+        true = np.array([[tokenizer.count(texts[number]) for number in numbers[row]]])
         kept[row] = longest_first(true, room)[0]
 
 
 def _join(
     tokens: TokenizedTexts,
-    own: Ids,
+    numbers: npt.NDArray[np.intp],
     kept: Ids,
     template: PairTemplate,
     truncated: npt.NDArray[np.bool_],
     *,
     from_left: bool,
 ) -> TokenizedTexts:
-    """Write template and texts side by side, pair after pair."""
+    """Write template and texts side by side, pair after pair; ``numbers`` (pairs, 2) are the texts among ``tokens``."""
     sizes = [len(part) for part in template.ids]
     lengths = kept.sum(axis=1) + template.size
     offsets = np.concatenate(([0], np.cumsum(lengths)))
@@ -129,14 +137,14 @@ def _join(
     types = np.empty_like(ids)
     start = offsets[:-1]
     for side in range(3):
-        places = (start[:, None] + np.arange(sizes[side])).ravel()
-        ids[places], types[places] = (np.tile(part[side], len(start)) for part in (template.ids, template.types))
+        targets = (start[:, None] + np.arange(sizes[side])).ravel()
+        ids[targets], types[targets] = (np.tile(part[side], len(start)) for part in (template.ids, template.types))
         start = start + sizes[side]
         if side < 2:
-            first, last = tokens.offsets[own[:, side]], tokens.offsets[own[:, side] + 1]
+            first, last = tokens.offsets[numbers[:, side]], tokens.offsets[numbers[:, side] + 1]
             source = ranges(last - kept[:, side], last) if from_left else ranges(first, first + kept[:, side])
-            places = ranges(start, start + kept[:, side])
-            ids[places], types[places] = tokens.ids[source], template.side_types[side]
+            targets = ranges(start, start + kept[:, side])
+            ids[targets], types[targets] = tokens.ids[source], template.side_types[side]
             start = start + kept[:, side]
     return TokenizedTexts(ids, offsets, truncated, tokens.padding, types)
 

@@ -19,7 +19,7 @@ LAYER_NORM_EPSILON = 1e-5
 
 
 def pool(output: Floats, mask: Mask, pooling: Pooling, *, normalize: bool) -> Floats:
-    """Reduce a model's output to (rows, dim), in its own dtype.
+    """Reduce a model's output to (rows, dim), of the same dtype.
 
     ``output`` is (rows, tokens, dim), or (rows, dim) where the graph pools itself (``cls`` and ``none``); ``mask``
     is (rows, tokens), True at real tokens. Raises ModelFilesError for an output of another shape.

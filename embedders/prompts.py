@@ -1,4 +1,4 @@
-"""What is put before a text, by use: the prompts of a model's card, a user's own, or none."""
+"""Prompts, which are put before a text: those of the model's card, a user's, or none."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from embedders.catalog import ModelCard
 
 Use: TypeAlias = Literal["query", "passage"]
 Prompts: TypeAlias = Literal["auto", "none"] | Mapping[str, str] | None
+
+# Names of the tasks for queries and passages, of models that have several.
+RETRIEVAL_TASKS: Mapping[Use, str] = {"query": "retrieval.query", "passage": "retrieval.passage"}
 
 
 def choose_prompts(card: ModelCard, prompts: Prompts) -> Mapping[str, str]:
@@ -40,7 +43,7 @@ def is_unicode(text: str) -> bool:
 
 
 def add_prompt(prompt: str, texts: list[str]) -> list[str]:
-    """Put a prompt before each text; what is not a str stays as it is, to be named later by its own place."""
+    """Put a prompt before each text; what is not a str stays as it is, and is named later by its position."""
     if not prompt:
         return texts
     return [prompt + text if isinstance(text, str) else text for text in texts]

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from embedders.catalog import ModelCard
-from embedders.model_options import ModelPlace, Runtime
+from embedders.model_options import ModelFiles, Runtime
 from embedders.network_model import NetworkModel
 from embedders.pair_tokenization import encode_pairs
 from embedders.text_model import PROBES
@@ -23,8 +23,8 @@ class CrossEncoder(NetworkModel):
     Raises ModelNotFoundError, ModelFilesError or DeviceError.
     """
 
-    def __init__(self, card: ModelCard, place: ModelPlace, runtime: Runtime, *, max_length: int | None = None) -> None:
-        super().__init__(card, place, runtime, max_length=max_length)
+    def __init__(self, card: ModelCard, files: ModelFiles, runtime: Runtime, *, max_length: int | None = None) -> None:
+        super().__init__(card, files, runtime, max_length=max_length)
 
     def check(self) -> None:
         """Load tokenizer and graph."""

@@ -1,22 +1,21 @@
-"""ONNX Runtime session: providers, threads, device, memory."""
+"""ONNX Runtime session: a loaded graph, on the execution providers that its settings choose."""
 
 from __future__ import annotations
 
 import ctypes
 import logging
-import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
 from embedders.errors import DeviceError, ModelFilesError
+from embedders.session_settings import SessionSettings
 
 logger = logging.getLogger(__name__)
 
@@ -24,53 +23,8 @@ CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
 NVIDIA_PROVIDERS = (CUDA, "TensorrtExecutionProvider", "NvTensorRTRTXExecutionProvider")
 
-Provider = str | tuple[str, Mapping[str, Any]]
-Cuda = bool | Literal["auto", "cpu", "cuda"]
-
 # Warnings are about graph rewrites and about hardware probed at start, nothing a user can act on; errors stay.
 ORT_LOG_ERRORS = 3
-
-
-@dataclass(frozen=True)
-class SessionSettings:
-    """How a model is run.
-
-    ``threads`` of one operator; None takes every core this process may use. ``cuda``: "auto" uses a GPU that is
-    there and falls back to the CPU with a log line, True insists, False declines. ``providers`` replaces that
-    choice by ONNX Runtime's own names, with options if need be. ``device_id`` and ``provider_options`` belong to
-    the CUDA provider, ``session_options`` are attributes of onnxruntime.SessionOptions
-    (``{"enable_cpu_mem_arena": False}``), ``session_config`` its configuration entries.
-
-    ``allow_spinning`` lets idle threads wait in a busy loop for the next operator: 6% faster on two cores of its own
-    (MiniLM, 512 docstrings), at the price of CPU time where others share them.
-    """
-
-    threads: int | None = None
-    cuda: Cuda = "auto"
-    providers: Sequence[Provider] | None = None
-    device_id: int | None = None
-    allow_spinning: bool = True
-    provider_options: Mapping[str, Any] = field(default_factory=dict)
-    session_options: Mapping[str, Any] = field(default_factory=dict)
-    session_config: Mapping[str, str] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        if self.threads is not None and self.threads < 1:
-            raise ValueError(f"threads must be 1 or more, got {self.threads}; None takes every core")
-        if self.cuda not in (True, False, "auto", "cpu", "cuda"):
-            raise ValueError(f"cuda must be True, False, 'auto', 'cpu' or 'cuda', got {self.cuda!r}")
-        if self.providers is not None and self.insists_on_cuda:
-            raise ValueError("cuda and providers both choose the device: give one of them")
-
-    @property
-    def insists_on_cuda(self) -> bool:
-        """Whether anything but a GPU is an error."""
-        return self.cuda is True or self.cuda == "cuda"
-
-    @property
-    def effective_threads(self) -> int:
-        """Threads an operator gets."""
-        return self.threads or available_cores()
 
 
 class OnnxSession:
@@ -103,7 +57,7 @@ class OnnxSession:
         return next(tuple(node.shape) for node in self._session.get_inputs() if node.name == name)
 
     def output_name(self, output: int | str) -> str:
-        """Name of an output given by position or name; raises ModelFilesError when the graph has no such output."""
+        """Name of an output given by position or name; raises ModelFilesError where the graph lacks it."""
         names: list[str] = [node.name for node in self._session.get_outputs()]
         if isinstance(output, int) and 0 <= output < len(names):
             return names[output]
@@ -122,7 +76,7 @@ class OnnxSession:
         return ", ".join(f"{node.name} {tuple(node.shape)}".replace("'", "") for node in nodes)
 
     def run(self, output: str, feed: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[Any]:
-        """Compute one output; of ``feed``, only what the graph takes is fed."""
+        """Compute one output; inputs in ``feed`` that the graph does not take are ignored."""
         known = {name: array for name, array in feed.items() if name in self.inputs}
         result = self._session.run([output], known)[0]
         return np.asarray(result)
@@ -134,7 +88,7 @@ def _open(path: Path, settings: SessionSettings) -> ort.InferenceSession:
     try:
         session = ort.InferenceSession(str(path), sess_options=_session_options(settings), providers=wanted)
     except Exception as error:
-        # ONNX Runtime's exceptions share no base class of their own.
+        # ONNX Runtime's exceptions have no common base class.
         if not type(error).__module__.startswith("onnxruntime"):
             raise
         raise ModelFilesError(f"ONNX Runtime cannot load {path}: {error}") from error
@@ -152,7 +106,7 @@ def _session_options(settings: SessionSettings) -> ort.SessionOptions:
     # Given explicitly: by default ONNX Runtime pins its threads to cores, the same ones in every process.
     options.intra_op_num_threads = settings.effective_threads
     options.inter_op_num_threads = 1
-    # A pattern is one plan for one exact input shape, kept for ever, and nearly every batch has a shape of its own.
+    # A pattern plans memory for one exact input shape and is kept for ever; nearly every batch has another shape.
     options.enable_mem_pattern = False
     options.log_severity_level = ORT_LOG_ERRORS
     for name, value in settings.session_options.items():
@@ -224,30 +178,3 @@ def cuda_devices() -> int:
     if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
         return 0
     return count.value
-
-
-def available_cores() -> int:
-    """Physical cores this process may use: its CPU affinity without hyperthreads, within its container's quota."""
-    if sys.platform != "linux":
-        return os.cpu_count() or 1
-    allowed = os.sched_getaffinity(0)
-    cores = {_siblings(cpu) for cpu in allowed}
-    quota = _cgroup_quota()
-    return max(1, len(cores) if quota is None else min(len(cores), round(quota)))
-
-
-def _siblings(cpu: int) -> str:
-    """Hyperthreads that share this one's core, in the kernel's notation."""
-    try:
-        return Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list").read_text()
-    except OSError:
-        return str(cpu)
-
-
-def _cgroup_quota() -> float | None:
-    """CPUs the container is limited to (cgroup v2 cpu.max: quota and period in microseconds), None without limit."""
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-    except (OSError, ValueError):
-        return None
-    return None if quota == "max" else int(quota) / int(period)

@@ -7,7 +7,6 @@ scaled to unit length, which is the direction of their mean. Unknown tokens do n
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,20 +23,21 @@ from embedders.catalog import ModelCard
 from embedders.errors import ModelFilesError
 from embedders.files.digest import files_digest
 from embedders.files.safetensors_file import read_safetensors
-from embedders.model_options import ModelPlace, Runtime
-from embedders.network_model import refuse_unknown_options
+from embedders.fingerprint import facts_digest
+from embedders.model_options import ModelFiles, Runtime
 from embedders.pooling import l2_normalize
 from embedders.prompts import Use
-from embedders.text_model import text_list
-from embedders.tokenization import Limits, Padding, TextTokenizer, read_tokenizer
+from embedders.texts import text_list
+from embedders.tokenization import Limits, TextTokenizer, read_tokenizer
+from embedders.tokenized_texts import Padding
 
 TOKENIZER_FILE = "tokenizer.json"
-# Model2vec's own limit.
+# Model2vec's limit.
 DEFAULT_MAX_LENGTH = 512
-# Texts of so many tokens share a matrix product. Seconds for 4,000 docstrings on one core, 256 dimensions: 0.05 at
+# Tokens of the texts that share a matrix product. Seconds for 4,000 docstrings on one core, 256 dimensions: 0.05 at
 # 8,192 tokens, 0.07 at 16,384, 0.12 at 65,536.
 TOKENS_AT_ONCE = 1 << 13
-# Of short texts, so many: the matrix of counts has 67 MB at the most.
+# Most texts that share one: the matrix of counts has 67 MB at the most.
 TEXTS_AT_ONCE = 1 << 10
 
 
@@ -78,7 +78,7 @@ class _Table:
         return total
 
     def _add(self, total: npt.NDArray[np.float32], ids: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]) -> None:
-        """Add up some texts' rows by one matrix product: how often (texts, distinct rows) times the distinct rows."""
+        """Add up some texts' rows by one matrix product: counts (texts, distinct rows) times the distinct rows."""
         rows, numbers = np.unique(ids if self.mapping is None else self.mapping[ids], return_inverse=True)
         texts = np.repeat(np.arange(len(lengths)), lengths)
         weights = None if self.weights is None else self.weights[ids]
@@ -92,13 +92,13 @@ class StaticModel:
     Of the runtime only ``lazy_load`` counts. Raises ModelNotFoundError or ModelFilesError.
     """
 
-    def __init__(self, card: ModelCard, place: ModelPlace, runtime: Runtime, *, max_length: int | None = None) -> None:
-        refuse_unknown_options(card, ())
+    def __init__(self, card: ModelCard, files: ModelFiles, runtime: Runtime, *, max_length: int | None = None) -> None:
+        card.refuse_unknown_options(())
         self.card = card
-        self.folder = place.folder(card)
+        self.folder = files.folder(card)
         self.stats = EmbedStats()
         self._max_length = DEFAULT_MAX_LENGTH if max_length is None else max_length
-        self._own_files = card.custom or place.specific_model_path is not None
+        self._files = files
         if not runtime.lazy_load:
             self.load()
 
@@ -116,10 +116,10 @@ class StaticModel:
     def _table(self) -> _Table:
         table = _Table.load(self.folder / self.card.model_file)
         width = table.rows.shape[1]
-        if self.card.dim not in (None, width) and (self.card.custom or not self._own_files):
+        if self._files.expected_dim(self.card) not in (None, width):
             raise ModelFilesError(f"{self.card.model}: its vectors have {width} numbers, its card says {self.card.dim}")
         ids = len(table.rows) if table.mapping is None else len(table.mapping)
-        if self._own_files and ids < self.tokenizer.vocabulary_size:
+        if self._files.chosen_by_user(self.card) and ids < self.tokenizer.vocabulary_size:
             raise ModelFilesError(
                 f"{self.card.model}: the table has {ids} token ids, the tokenizer "
                 f"{self.tokenizer.vocabulary_size}: they do not belong together"
@@ -139,9 +139,8 @@ class StaticModel:
     @property
     def dim(self) -> int:
         """Numbers in a vector."""
-        if not self._own_files and self.card.dim is not None:
-            return self.card.dim
-        return int(self._table.rows.shape[1])
+        known = self._files.known_dim(self.card)
+        return int(self._table.rows.shape[1]) if known is None else known
 
     @property
     def spec(self) -> VectorSpec:
@@ -156,7 +155,7 @@ class StaticModel:
             "max_length": self._max_length,
             "normalize": self.card.normalize,
         }
-        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+        return facts_digest(facts)
 
     def embed_arrow(self, texts: Texts) -> pa.Array:
         """Embed documents as a column of fixed_size_list<float32>[dim]; a text without known tokens is all zeros."""

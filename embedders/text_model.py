@@ -1,8 +1,7 @@
-"""Tokenizer and graph of one ONNX text model, run over token-budget batches: what every ONNX text family shares."""
+"""Tokenizer and graph of one ONNX text model, run over token-budget batches; every ONNX text family uses it."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 from collections.abc import Callable, Iterator, Mapping
@@ -14,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from embedders.base import EmbedStats, Texts
 from embedders.batching import default_token_budget, token_budget_batches
@@ -22,23 +20,26 @@ from embedders.catalog import ModelCard
 from embedders.errors import ModelFilesError
 from embedders.files.digest import files_digest
 from embedders.files.folder import model_files
-from embedders.model_options import ModelPlace, Runtime
+from embedders.fingerprint import facts_digest
+from embedders.model_options import ModelFiles, Runtime
 from embedders.session import OnnxSession
-from embedders.tokenization import TextTokenizer, TokenizedTexts, load_tokenizer, refuse_invalid
+from embedders.texts import DistinctTexts, text_list
+from embedders.tokenization import TextTokenizer, load_tokenizer, refuse_invalid
+from embedders.tokenized_texts import TokenizedTexts
 
 logger = logging.getLogger(__name__)
 
 NO_EXTRA_INPUTS: Mapping[str, npt.NDArray[Any]] = {}
-# Of different lengths: a graph that takes one text at a time, or mixes them up, shows.
+# Of different lengths, so that a graph that takes one text at a time, or mixes texts up, is noticed.
 PROBES = ("a", "a a a")
 
 
 @dataclass(frozen=True)
 class BatchOutput:
-    """What the graph gave for one batch.
+    """The graph's output for one batch.
 
     ``rows`` (rows,) are positions among the texts given, ``values`` the graph's output, rows first, ``ids`` (int64)
-    and ``mask`` (bool, True at a text's own tokens) are (rows, tokens) as they were fed.
+    and ``mask`` (bool, False at padding) are (rows, tokens) as they were fed.
     """
 
     rows: npt.NDArray[np.intp]
@@ -50,15 +51,15 @@ class BatchOutput:
 class TextModel:
     """A card's tokenizer and graph, each loaded when first used. ``stats`` counts what went through it.
 
-    The files are looked up at once. ``max_length`` replaces the limit in the tokenizer's files, ``reserved`` tokens of
-    which stay free for markers; ``width`` pads every batch to the limit, for graphs that pool the last position.
-    Raises ModelNotFoundError or ModelFilesError.
+    The constructor looks the files up. ``max_length`` replaces the limit in the tokenizer's files, ``reserved`` tokens
+    of which stay free for markers; ``fixed_width`` pads every batch to the limit, for graphs that pool the last
+    position. Raises ModelNotFoundError or ModelFilesError.
     """
 
     def __init__(
         self,
         card: ModelCard,
-        place: ModelPlace,
+        files: ModelFiles,
         runtime: Runtime,
         *,
         max_length: int | None = None,
@@ -70,10 +71,10 @@ class TextModel:
         if fixed_width and card.max_tokens is not None and (max_length or 0) > card.max_tokens:
             raise ValueError(f"{card.model} has {card.max_tokens} positions, and max_length is {max_length}")
         self.card = card
-        self.folder = place.folder(card)
+        self.folder = files.folder(card)
         self.stats = EmbedStats()
         self.settings = runtime.session_settings()
-        self._own_files = card.custom or place.specific_model_path is not None
+        self.known_dim, self.expected_dim = files.known_dim(card), files.expected_dim(card)
         self._budget = runtime.token_budget
         self._max_length, self._reserved, self._fixed_width = max_length, reserved, fixed_width
 
@@ -103,29 +104,29 @@ class TextModel:
 
     @cached_property
     def dim(self) -> int:
-        """Numbers in a vector of the graph's: the card's, or for files of the user's own what the graph says.
+        """Numbers in a vector of the graph: the catalog's, or for files that a user chose what the graph gives.
 
-        Raises ModelFilesError where the two differ, or neither says it.
+        Raises ModelFilesError where the graph gives others than a user's card says.
         """
-        if not self._own_files and self.card.dim is not None:
-            return self.card.dim
+        if self.known_dim is not None:
+            return self.known_dim
         width = self.session.output_width(self.output) or self.probe().values.shape[-1]
-        if self.card.custom and self.card.dim not in (None, width):
+        if self.expected_dim not in (None, width):
             raise ModelFilesError(
                 f"{self.card.model}: the graph's output {self.output!r} gives {width} numbers, and dim says "
-                f"{self.card.dim}; {self._outputs()}"
+                f"{self.expected_dim}; {self._outputs()}"
             )
         return int(width)
 
     def check_output(self, ranks: tuple[int, ...], meaning: str) -> None:
         """Load the graph, run it on two texts, and raise ModelFilesError unless its output has one of these ranks.
 
-        ``meaning`` tells what the family does with the output: "pooling 'mean' needs (texts, tokens, dim)".
+        ``meaning`` is what the family takes, for the message: "pooling 'mean' needs (texts, tokens, dim)".
         """
         probed = self.probe()
         values, tokens = probed.values, probed.ids.shape[1]
         fits = values.ndim in ranks and len(values) == len(PROBES)
-        # Of a rank of 3 the second axis is the tokens', of 4 the third and fourth are.
+        # The tokens' axis is the second of three, and the third and fourth of four.
         if fits and values.ndim > 2:
             fits = values.shape[values.ndim - 2] == tokens
         if not fits:
@@ -133,9 +134,9 @@ class TextModel:
                 f"{self.card.model}: for {len(PROBES)} texts of {tokens} tokens the output {self.output!r} has shape "
                 f"{values.shape}, and {meaning}; {self._outputs()}"
             )
-        if not self._own_files and self.card.dim is not None and values.shape[-1] != self.card.dim:
+        if self.known_dim not in (None, values.shape[-1]):
             raise ModelFilesError(
-                f"{self.card.model}: the graph gives {values.shape[-1]} numbers, the catalog says {self.card.dim}"
+                f"{self.card.model}: the graph gives {values.shape[-1]} numbers, the catalog says {self.known_dim}"
             )
 
     def probe(self) -> BatchOutput:
@@ -151,26 +152,21 @@ class TextModel:
             raise ModelFilesError(f"{self.card.model}: the graph cannot embed texts: {error}") from error
         return BatchOutput(rows, values, padded.ids, padded.real)
 
-    def tokenize(self, texts: list[str]) -> tuple[TokenizedTexts, npt.NDArray[np.intp]]:
-        """Tokenize texts, identical ones once.
-
-        Returns the distinct texts' tokens and, for each text given, which of them is its own.
-        """
+    def tokenize(self, texts: list[str]) -> tuple[TokenizedTexts, DistinctTexts]:
+        """Tokenize texts, identical ones once; returns the tokens of the distinct texts, and these."""
         started = perf_counter()
-        numbers: dict[str, int] = {}
         try:
-            own = [numbers.setdefault(text, len(numbers)) for text in texts]
-            tokens = self.tokenizer.encode(list(numbers))
+            distinct = DistinctTexts.of(texts)
+            tokens = self.tokenizer.encode(distinct.texts)
         except (TypeError, ValueError):
-            # Named by its place among the texts given, not among the distinct ones.
+            # Named by its position among the texts given, not among the distinct ones.
             refuse_invalid(texts)
             raise
-        inverse = np.array(own, dtype=np.intp)
-        self.count(tokens, inverse, perf_counter() - started)
-        return tokens, inverse
+        self.count(tokens, distinct.inverse, perf_counter() - started)
+        return tokens, distinct
 
     def count(self, tokens: TokenizedTexts, inverse: npt.NDArray[np.intp], seconds: float) -> None:
-        """Add tokenized texts to the counters."""
+        """Add tokenized texts to the counters; ``inverse`` has each given text's position among the tokenized ones."""
         self.stats.rows += len(inverse)
         self.stats.truncated += int(tokens.truncated[inverse].sum())
         self.stats.tokenize_seconds += seconds
@@ -183,10 +179,11 @@ class TextModel:
         counted: bool = True,
         inputs: Mapping[str, npt.NDArray[Any]] | Callable[[int], Mapping[str, npt.NDArray[Any]]] = NO_EXTRA_INPUTS,
     ) -> Iterator[BatchOutput]:
-        """Run the graph batch by batch, as the caller asks for them; longest texts first.
+        """Run the graph batch by batch, whenever the caller asks for the next; longest texts first.
 
-        ``inputs`` are fed with every batch beside the tokens, or made for its number of texts. Where the tokens have
-        no types, zeros are fed: embedding models see one segment. ``counted`` adds to the counters.
+        ``inputs`` are fed with every batch beside the tokens; a function makes them for the batch's number of texts.
+        Where the tokens have no types, zeros are fed, since embedding models see one segment. ``counted`` adds to the
+        counters.
         """
         width = self.tokenizer.max_length if self._fixed_width else 0
         for rows in token_budget_batches(np.maximum(tokens.lengths, width), self.token_budget, max_rows=max_rows):
@@ -209,13 +206,13 @@ class TextModel:
 
     def fingerprint(self, **facts: Any) -> str:
         """Hex sha256 over files, tokenizer, length, output and the family's further ``facts``."""
-        own = {
+        shared = {
             "files": files_digest(self.folder, model_files(self.card, self.folder)),
             "max_length": self.tokenizer.max_length,
             "model_file": self.card.model_file,
             "output": self.card.output,
         }
-        return hashlib.sha256(json.dumps({**own, **facts}, sort_keys=True).encode()).hexdigest()
+        return facts_digest({**shared, **facts})
 
     def _other_inputs(self, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
         """Shapes of the inputs beside ids and mask: token types are as large as the ids, a task is a scalar."""
@@ -227,19 +224,10 @@ class TextModel:
 
 
 def _warn_of_positions(folder: Path, max_length: int) -> None:
-    """Log that a limit is beyond the model's table of positions, where the graph is going to fail."""
+    """Log that a limit exceeds the model's table of positions, where the graph is going to fail."""
     try:
         positions = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("max_position_embeddings")
     except (OSError, ValueError, AttributeError):
         return
     if isinstance(positions, int) and max_length > positions:
         logger.warning("max_length %d exceeds the %d positions that %s gives", max_length, positions, folder)
-
-
-def text_list(texts: Texts) -> list[str]:
-    """Texts of any kind an embedder takes, as a list; raises TypeError for a single str, whose items are letters."""
-    if isinstance(texts, str):
-        raise TypeError("texts must be a sequence of str, not one str; wrap it in a list")
-    if isinstance(texts, (pa.Array, pa.ChunkedArray)):
-        return list(texts.to_pylist())
-    return list(texts)

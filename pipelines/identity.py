@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import uuid
 from collections.abc import Iterable
@@ -15,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
 
+from embedders.fingerprint import facts_digest
 from pipelines.config.chunking import ChunkingConfig
 from pipelines.rows import IMAGE_COLUMN, is_dead
 
@@ -86,4 +86,4 @@ def fingerprint(embeddings: dict[str, str], chunking: ChunkingConfig | None, tok
     if chunking is not None:
         digest = hashlib.sha256((tokenizer or "").encode()).hexdigest()
         cuts = {**chunking.model_dump(exclude={"tokenizer"}), "tokenizer": digest}
-    return hashlib.sha256(json.dumps({"embeddings": embeddings, "chunking": cuts}, sort_keys=True).encode()).hexdigest()
+    return facts_digest({"embeddings": embeddings, "chunking": cuts})

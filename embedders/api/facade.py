@@ -1,4 +1,4 @@
-"""What the public classes share: they find a model by its name and hand everything on to it."""
+"""Base of the public classes: each looks a model up by its name and hands everything on to it."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ import pyarrow as pa
 from embedders.base import EmbedStats, Texts, VectorSpec
 from embedders.catalog import add_card, custom_card, describe, find_card, list_cards
 from embedders.factory import make_model
-from embedders.session import Cuda, Provider
+from embedders.session_settings import Cuda, Provider
 
 Item = TypeVar("Item")
 
-# Texts read, tokenized and sorted together: enough that neighbours by length hardly differ.
+# Texts that are read, tokenized and sorted together: so many that neighbours by length hardly differ.
 READ_AHEAD = 1024
 
 
 class ModelFacade:
     """A model by its name in the catalog, kept in ``model``.
 
-    ``options`` are the fields of `embedders.model_options.ModelPlace` and `embedders.model_options.Runtime`
+    ``options`` are the fields of `embedders.model_options.ModelFiles` and `embedders.model_options.Runtime`
     (``specific_model_path``, ``local_files_only``, ``token_budget``, ``session_options``, ``provider_options``, ...),
     and the options of the model's family. Raises ModelNotFoundError (a ValueError) for a name that is in no catalog,
     ModelFilesError, DeviceError, and TypeError for an option that the model does not take.
@@ -57,7 +57,7 @@ class ModelFacade:
 
     @classmethod
     def list_supported_models(cls) -> list[dict[str, Any]]:
-        """Facts of every model this class takes, in the catalog's order, added ones last."""
+        """Facts of every model that this class takes, in the catalog's order, users' models last."""
         return [describe(card) for card in list_cards(*cls.FAMILIES)]
 
     @property
@@ -88,7 +88,7 @@ class ModelFacade:
         output_name: str | None = None,
         **facts: Any,
     ) -> None:
-        """Add a custom card, from the names that fastembed gives its facts and those of ModelCard's fields."""
+        """Add the card of a user's model; ``facts`` are named as by fastembed, or as ModelCard's fields."""
         output = 0 if output_name is None else output_name
         files = tuple(additional_files or ())
         add_card(
@@ -129,7 +129,7 @@ class SizedFacade(EmbeddingFacade):
 
     @property
     def dim(self) -> int:
-        """Numbers in a vector: the catalog's, or the graph's own for files given by ``specific_model_path``."""
+        """Numbers in a vector: the catalog's, or what the graph gives for files at ``specific_model_path``."""
         return int(self.model.dim)
 
     @property

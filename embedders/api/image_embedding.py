@@ -1,4 +1,4 @@
-"""ImageEmbedding: one door to every model of images."""
+"""ImageEmbedding: the public class of every model of images."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import numpy.typing as npt
 
 from embedders.api.facade import SizedFacade
 from embedders.catalog.custom import pooling_name
-from embedders.images.batches import Images, image_sources, one_or_many
-from embedders.images.decoding import ImageSource
+from embedders.families import families_of
+from embedders.images.sources import Images, ImageSource, image_sources, one_or_many
+from embedders.texts import check_batch_size
 
 Vector = npt.NDArray[np.floating]
 
@@ -25,7 +26,7 @@ class ImageEmbedding(SizedFacade):
     ``text_model``.
     """
 
-    FAMILIES = ("image",)
+    FAMILIES = families_of("dense", images=True)
 
     @classmethod
     def add_custom_model(
@@ -39,14 +40,14 @@ class ImageEmbedding(SizedFacade):
         text_model: str | None = None,
         **facts: Any,
     ) -> None:
-        """Add a model of one's own for this process, under a name of its own.
+        """Add a user's model for this process, under a new name.
 
         Its folder holds the graph, whose first input is fed (images, 3, height, width), and preprocessor_config.json.
         ``pooling`` is "none" (the output is the vector), "cls" or "mean" over the output's second axis; ``text_model``
         names the text model that shares its space. ``sources`` is a local folder, {"hf": repository}, or anything with
         attributes ``hf`` and ``url``; ``facts`` are ``description``, ``license``, ``size_in_gb``,
         ``additional_files``, ``output_name`` (the graph's first output unless given). Raises ValueError for a name that
-        is taken or a value that cannot be.
+        is taken or an invalid value.
         """
         cls._add(
             "image",
@@ -67,8 +68,7 @@ class ImageEmbedding(SizedFacade):
         ``batch_size`` is the most images one model call gets; the pixel budget usually stops it earlier. Raises
         ImageError, a ValueError, naming an image that cannot be read.
         """
-        if batch_size < 1:
-            raise ValueError(f"batch_size must be 1 or more, got {batch_size}")
+        check_batch_size(batch_size)
         vectors: Iterator[Vector] = self.model.embed_each(image_sources(one_or_many(images)), max_rows=batch_size)
         return vectors
 

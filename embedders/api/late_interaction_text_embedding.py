@@ -1,18 +1,20 @@
-"""LateInteractionTextEmbedding: one door to every late interaction text model."""
+"""LateInteractionTextEmbedding: the public class of every late interaction text model."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from embedders.api.facade import READ_AHEAD, SizedFacade
-from embedders.batching import take_lists
-from embedders.late_interaction import TokenVectors
+from embedders.families import families_of
 from embedders.prompts import Use
-from embedders.text_model import text_list
+from embedders.texts import check_batch_size, take_lists, text_list
+
+if TYPE_CHECKING:
+    from embedders.token_vectors import TokenVectors
 
 Matrix = npt.NDArray[np.floating]
 
@@ -23,7 +25,7 @@ class LateInteractionTextEmbedding(SizedFacade):
     Options beside the shared ones: ``max_length`` and ``dtype`` of `embedders.late_interaction.LateInteraction`.
     """
 
-    FAMILIES = ("late_interaction",)
+    FAMILIES = families_of("multivector")
 
     @classmethod
     def add_custom_model(
@@ -35,7 +37,7 @@ class LateInteractionTextEmbedding(SizedFacade):
         options: Mapping[str, Any] | None = None,
         **facts: Any,
     ) -> None:
-        """Add a model of one's own for this process, under a name of its own.
+        """Add a user's model for this process, under a new name.
 
         ``options`` are those in the table of `embedders.late_interaction` (``query_marker``, ``query_length``, ...).
         ``sources`` is a local folder, {"hf": repository}, or anything with attributes ``hf`` and ``url``. ``facts`` are
@@ -73,15 +75,14 @@ class LateInteractionTextEmbedding(SizedFacade):
         is_doc: bool = True,
         include_extension: bool = False,
     ) -> int:
-        """Count the texts' tokens; ``include_extension`` counts markers, and the mask tokens of queries, too."""
+        """Count the texts' tokens; ``include_extension`` also counts markers and the mask tokens of queries."""
         return sum(
             int(self.model.token_count(some, is_doc=is_doc, include_extension=include_extension))
             for some in take_lists(texts, batch_size)
         )
 
     def _embed_lazily(self, texts: str | Iterable[str], batch_size: int, use: Use) -> Iterator[Matrix]:
-        if batch_size < 1:
-            raise ValueError(f"batch_size must be 1 or more, got {batch_size}")
+        check_batch_size(batch_size)
         return (
             vectors
             for some in take_lists(texts, max(batch_size, READ_AHEAD))

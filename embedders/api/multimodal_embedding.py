@@ -1,4 +1,4 @@
-"""LateInteractionMultimodalEmbedding: one door to the late interaction models of images and texts."""
+"""LateInteractionMultimodalEmbedding: the public class of late interaction models of images and texts."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from embedders.api.facade import READ_AHEAD, SizedFacade
-from embedders.batching import take_lists
-from embedders.images.batches import Images, image_sources, one_or_many
-from embedders.images.decoding import ImageSource
+from embedders.families import families_of
+from embedders.images.sources import Images, ImageSource, image_sources, one_or_many
+from embedders.texts import check_batch_size, take_lists
 
 Matrix = npt.NDArray[np.floating]
 
@@ -22,7 +22,7 @@ class LateInteractionMultimodalEmbedding(SizedFacade):
     ``decode_threads``, ``batches_at_once`` and ``pixel_budget`` of `embedders.multimodal.MultimodalModel`.
     """
 
-    FAMILIES = ("multimodal",)
+    FAMILIES = families_of("multivector", images=True)
 
     def embed_image(self, images: ImageSource | Images, batch_size: int = 2) -> Iterator[Matrix]:
         """Yield a (tokens, dim) matrix an image, in order.
@@ -31,17 +31,17 @@ class LateInteractionMultimodalEmbedding(SizedFacade):
         model call gets; the pixel budget usually stops it earlier. Raises ImageError, a ValueError, naming an image
         that cannot be read.
         """
-        _check(batch_size)
+        check_batch_size(batch_size)
         matrices: Iterator[Matrix] = self.model.embed_each(image_sources(one_or_many(images)), max_rows=batch_size)
         return matrices
 
     def embed_text(self, documents: str | Iterable[str], batch_size: int = 256) -> Iterator[Matrix]:
-        """Yield a (tokens, dim) matrix a text, in order; texts are what images are searched with.
+        """Yield a (tokens, dim) matrix a text, in order; images are searched with texts.
 
         Vectors of padding are left out, so that a text's matrix does not depend on its neighbours. ``batch_size`` is
         the most texts one model call gets.
         """
-        _check(batch_size)
+        check_batch_size(batch_size)
         return (
             vectors
             for some in take_lists(documents, max(batch_size, READ_AHEAD))
@@ -49,13 +49,8 @@ class LateInteractionMultimodalEmbedding(SizedFacade):
         )
 
     def token_count(self, texts: str | Iterable[str], batch_size: int = 1024, include_extension: bool = False) -> int:
-        """Count the texts' tokens; ``include_extension`` counts what the model puts around them, too."""
+        """Count the texts' tokens; ``include_extension`` also counts the tokens that the model adds around them."""
         return sum(
             int(self.model.token_count(some, include_extension=include_extension))
             for some in take_lists(texts, batch_size)
         )
-
-
-def _check(batch_size: int) -> None:
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be 1 or more, got {batch_size}")

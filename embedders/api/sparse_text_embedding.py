@@ -1,48 +1,50 @@
-"""SparseTextEmbedding: one door to every sparse model."""
+"""SparseTextEmbedding: the public class of every sparse model."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Literal
+from typing import Any
 
 from embedders.api.facade import READ_AHEAD, EmbeddingFacade
 from embedders.api.sparse_embedding import SparseEmbedding, from_arrow
-from embedders.batching import take_lists
-
-CUSTOM_FAMILIES = ("splade", "neural_sparse", "bm42", "minicoil")
+from embedders.families import custom_families, families_of
+from embedders.texts import take_lists
 
 
 class SparseTextEmbedding(EmbeddingFacade):
     """A sparse model by its name: weights of some terms a text.
 
-    The families' own options: `embedders.sparse.bm25.Bm25`, `embedders.sparse.splade.Splade`,
-    `embedders.sparse.neural_sparse.NeuralSparse`, `embedders.sparse.bm42.Bm42`, `embedders.sparse.minicoil.MiniCoil`.
+    Options beside the shared ones are those of the model's family, such as `embedders.sparse.bm25.Bm25` or
+    `embedders.sparse.minicoil.MiniCoil`; `embedders.families.FAMILIES` tells the class of each.
     """
 
-    FAMILIES = ("splade", "bm42", "bm25", "minicoil", "neural_sparse")
+    # In the order of fastembed's list.
+    FAMILIES = families_of("sparse", first=("splade", "bm42", "bm25", "minicoil"))
 
     @classmethod
     def add_custom_model(
         cls,
         model: str,
         sources: Any,
-        family: Literal["splade", "neural_sparse", "bm42", "minicoil"] = "splade",
+        family: str = "splade",
         model_file: str | None = None,
         requires_idf: bool | None = None,
         options: Mapping[str, Any] | None = None,
         **facts: Any,
     ) -> None:
-        """Add a model of one's own for this process: its graph, and which ``family`` turns that into weights.
+        """Add a user's model for this process; ``family`` turns what its graph gives into weights.
 
         The graph gives logits over the vocabulary (splade, neural_sparse), attention (bm42) or token vectors
         (minicoil). ``sources`` is a local folder, {"hf": repository}, or anything with attributes ``hf`` and ``url``.
         ``facts`` are ``description``, ``license``, ``size_in_gb``, ``additional_files``, ``output_name`` (the graph's
         first output unless given). ``requires_idf`` asks the store for idf, as BM42 and miniCOIL need. Raises
-        ValueError for a name that is taken or a family that there is not.
+        ValueError for a name that is taken or an unknown family.
         """
-        if family not in CUSTOM_FAMILIES:
-            raise ValueError(f"family must be splade, neural_sparse, bm42 or minicoil, got {family!r}")
-        idf = family in ("bm42", "minicoil") if requires_idf is None else requires_idf
+        known_families = custom_families("sparse")
+        if family not in known_families:
+            *others, last = known_families
+            raise ValueError(f"family must be {', '.join(others)} or {last}, got {family!r}")
+        idf = known_families[family].requires_idf if requires_idf is None else requires_idf
         known: dict[str, Any] = {"model_file": model_file, "requires_idf": idf, "options": dict(options or {})}
         cls._add(family, model, sources, **known, **facts)
 

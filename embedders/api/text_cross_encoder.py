@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from itertools import islice
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from embedders.api.facade import READ_AHEAD, ModelFacade
-from embedders.rerank import Pair
+from embedders.families import families_of
+from embedders.texts import check_batch_size, cut_lists
+
+if TYPE_CHECKING:
+    from embedders.rerank import Pair
 
 
 class TextCrossEncoder(ModelFacade):
     """A reranker by its name: a score a pair of query and document, higher where they fit better."""
 
-    FAMILIES = ("rerank",)
+    FAMILIES = families_of("scores")
 
     @classmethod
     def add_custom_model(cls, model: str, sources: Any, model_file: str | None = None, **facts: Any) -> None:
-        """Add a reranker of one's own for this process, under a name of its own.
+        """Add a user's reranker for this process, under a new name.
 
         ``sources`` is a local folder, {"hf": repository}, or anything with attributes ``hf`` and ``url``. ``facts`` are
         ``description``, ``license``, ``size_in_gb``, ``additional_files``, ``output_name`` (the graph's first output
@@ -35,22 +38,18 @@ class TextCrossEncoder(ModelFacade):
 
     def rerank_pairs(self, pairs: Pair | Iterable[Pair], batch_size: int = 64) -> Iterator[float]:
         """Yield the score of each (query, document) pair, or of one, in order."""
-        if batch_size < 1:
-            raise ValueError(f"batch_size must be 1 or more, got {batch_size}")
+        check_batch_size(batch_size)
         return self._score_lazily(_one_or_many(pairs), batch_size)
 
     def token_count(self, pairs: Pair | Iterable[Pair], batch_size: int = 1024) -> int:
         """Count the tokens the model would get for these pairs."""
-        source = _one_or_many(pairs)
-        return sum(
-            int(self.model.pair_token_count(some)) for some in iter(lambda: list(islice(source, batch_size)), [])
-        )
+        return sum(int(self.model.pair_token_count(some)) for some in cut_lists(_one_or_many(pairs), batch_size))
 
     def _score_lazily(self, pairs: Iterator[Pair], batch_size: int) -> Iterator[float]:
-        while some := list(islice(pairs, max(batch_size, READ_AHEAD))):
+        for some in cut_lists(pairs, max(batch_size, READ_AHEAD)):
             yield from self.model.scores(some, max_rows=batch_size).tolist()
 
 
 def _one_or_many(pairs: Pair | Iterable[Pair]) -> Iterator[Pair]:
     single = isinstance(pairs, tuple) and len(pairs) == 2 and all(isinstance(text, str) for text in pairs)
-    return iter([cast(Pair, pairs)] if single else cast(Iterable[Pair], pairs))
+    return iter([cast("Pair", pairs)] if single else cast("Iterable[Pair]", pairs))

@@ -1,4 +1,4 @@
-"""TextEmbedding: one door to every dense text model."""
+"""TextEmbedding: the public class of every dense text model."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from embedders.api.facade import READ_AHEAD, SizedFacade
-from embedders.batching import take_lists
 from embedders.catalog.custom import pooling_name
-from embedders.dense import PASSAGE_TASK, QUERY_TASK
-from embedders.prompts import Use
-from embedders.text_model import text_list
+from embedders.families import families_of
+from embedders.prompts import RETRIEVAL_TASKS, Use
+from embedders.texts import check_batch_size, take_lists, text_list
 
 Vector = npt.NDArray[np.floating]
 
@@ -22,10 +21,11 @@ class TextEmbedding(SizedFacade):
     """A dense text model by its name: one vector a text.
 
     Options beside the shared ones: ``max_length``, ``dim``, ``prompts``, ``task_id`` and ``dtype`` of
-    `embedders.dense.DenseModel`. Prompts are none unless asked for: ``prompts="auto"`` takes those of the model's card.
+    `embedders.dense.DenseModel`. No prompts are used unless asked for: ``prompts="auto"`` takes those of the model's
+    card.
     """
 
-    FAMILIES = ("dense", "static")
+    FAMILIES = families_of("dense")
     DEFAULT_MODEL = "BAAI/bge-small-en-v1.5"
 
     @classmethod
@@ -39,13 +39,13 @@ class TextEmbedding(SizedFacade):
         model_file: str | None = None,
         **facts: Any,
     ) -> None:
-        """Add a model of one's own for this process, under a name of its own.
+        """Add a user's model for this process, under a new name.
 
         ``pooling`` is "cls", "mean", "last_token" or "none" (fastembed's PoolingType works too). ``sources`` is a local
         folder, {"hf": repository}, or anything with attributes ``hf`` and ``url``. ``facts`` are ``description``,
         ``license``, ``size_in_gb``, ``additional_files``, ``output_name`` (the graph's first output unless given) and
         further fields of ModelCard, such as ``prompts`` and ``matryoshka``. Pooling, dimension and output are checked
-        when the model is loaded. Raises ValueError for a name that is taken or a value that cannot be.
+        when the model is loaded. Raises ValueError for a name that is taken or an invalid value.
         """
         pool = pooling_name(pooling)
         cls._add(
@@ -60,17 +60,16 @@ class TextEmbedding(SizedFacade):
         ``documents`` may be endless: at most max(batch_size, 1,024) are read ahead. ``batch_size`` is the most
         documents one model call gets; the token budget usually stops it earlier.
         """
-        if batch_size < 1:
-            raise ValueError(f"batch_size must be 1 or more, got {batch_size}")
+        check_batch_size(batch_size)
         return self._embed_lazily(documents, batch_size, "passage", task_id)
 
     def query_embed(self, query: str | Iterable[str], batch_size: int = 256) -> Iterator[Vector]:
-        """Yield a vector a query; with the query's prompt, and of a model with tasks the one for queries."""
-        return self._embed_lazily(query, batch_size, "query", self._task(QUERY_TASK))
+        """Yield a vector a query, with the query's prompt; a model with tasks does the one for queries."""
+        return self._embed_lazily(query, batch_size, "query", self._task("query"))
 
     def passage_embed(self, texts: str | Iterable[str], batch_size: int = 256) -> Iterator[Vector]:
-        """Yield a vector a document; as ``embed``, but of a model with tasks always the one for passages."""
-        return self._embed_lazily(texts, batch_size, "passage", self._task(PASSAGE_TASK))
+        """Yield a vector a document, as ``embed`` does; a model with tasks always does the one for passages."""
+        return self._embed_lazily(texts, batch_size, "passage", self._task("passage"))
 
     def embed_array(self, texts: Sequence[str]) -> npt.NDArray[np.floating]:
         """Embed documents as one matrix (texts, dim), in order."""
@@ -81,8 +80,8 @@ class TextEmbedding(SizedFacade):
         """Count the tokens the model would get for these texts."""
         return sum(int(self.model.token_count(some)) for some in take_lists(texts, batch_size))
 
-    def _task(self, name: str) -> str | None:
-        return name if self.card.options.get("tasks") else None
+    def _task(self, use: Use) -> str | None:
+        return RETRIEVAL_TASKS[use] if self.card.options.get("tasks") else None
 
     def _embed_lazily(
         self, documents: str | Iterable[str], batch_size: int, use: Use, task_id: int | str | None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import cache
@@ -64,6 +64,13 @@ class ModelCard:
         """Whether the licence allows commercial use, as far as its name tells."""
         return not any(mark in self.license.lower() for mark in NONCOMMERCIAL)
 
+    def refuse_unknown_options(self, known: Collection[str]) -> None:
+        """Raise ValueError naming an option that the model's family does not know."""
+        for name in self.options:
+            if name not in known:
+                has = f"it has {', '.join(known)}" if known else "it has none"
+                raise ValueError(f"model {self.model}: {self.family} has no option {name!r}; {has}")
+
 
 @cache
 def load_cards(family: str) -> tuple[ModelCard, ...]:
@@ -80,14 +87,14 @@ def families() -> tuple[str, ...]:
 
 def list_cards(*names: str) -> list[ModelCard]:
     """Cards of some families, those that users added last."""
-    own = [card for family in names for card in load_cards(family)]
-    return own + [card for card in _custom_cards.values() if card.family in names]
+    listed = [card for family in names for card in load_cards(family)]
+    return listed + [card for card in _custom_cards.values() if card.family in names]
 
 
 def add_card(card: ModelCard) -> None:
-    """Add a user's own card for this process.
+    """Add a user's card for this process.
 
-    Raises ValueError where a model of that name, in any letter case, is there already.
+    Raises ValueError where the catalog has a model of that name already, in any letter case.
     """
     taken = next((known.model for known in list_cards(*families()) if known.model.lower() == card.model.lower()), None)
     if taken is not None:
@@ -111,18 +118,18 @@ def find_card(model: str, *, among: tuple[str, ...] | None = None) -> ModelCard:
 
 
 def describe(card: ModelCard) -> dict[str, Any]:
-    """Tell a card's facts under the names that fastembed's ``list_supported_models`` gives them, and our further ones.
+    """Facts of a card, under the names of fastembed's ``list_supported_models``, and further ones.
 
     Models with vectors of a fixed size have ``dim`` and ``tasks``, sparse ones ``requires_idf`` and ``vocab_size``.
     ``text_model`` names, for an image model, the text model of the catalog whose vectors share its space.
     """
-    own: dict[str, Any] = {}
+    more: dict[str, Any] = {}
     if card.dim is not None:
-        own = {"dim": card.dim, "tasks": card.options.get("tasks", {})}
+        more = {"dim": card.dim, "tasks": card.options.get("tasks", {})}
     elif "vocab_size" in card.options:
-        own = {"requires_idf": card.requires_idf or None, "vocab_size": card.options["vocab_size"]}
+        more = {"requires_idf": card.requires_idf or None, "vocab_size": card.options["vocab_size"]}
     if "text_model" in card.options:
-        own["text_model"] = card.options["text_model"]
+        more["text_model"] = card.options["text_model"]
     return {
         "model": card.model,
         "sources": {"hf": card.hf, "url": card.url},
@@ -138,17 +145,17 @@ def describe(card: ModelCard) -> dict[str, Any]:
         "matryoshka": list(card.matryoshka),
         "commercial_use": card.commercial_use,
         "batch_invariant": not card.varies_with_batch,
-        **own,
+        **more,
     }
 
 
 def _nearest(wanted: str, models: list[str]) -> list[str]:
-    """Up to three models whose name, with or without its owner, looks like or contains what was wanted."""
+    """Up to three models whose name, with or without its owner, resembles or contains the wanted one."""
     names = {model: (model.lower(), model.lower().rpartition("/")[2]) for model in models}
     forms = [form for pair in names.values() for form in pair]
     close = get_close_matches(wanted, forms, n=3, cutoff=0.6)
-    found = [model for model, pair in names.items() if wanted in pair[0] or set(close) & set(pair)]
-    return found[:3]
+    alike = [model for model, pair in names.items() if wanted in pair[0] or set(close) & set(pair)]
+    return alike[:3]
 
 
 def _card(family: str, row: dict[str, Any]) -> ModelCard:

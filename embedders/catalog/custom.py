@@ -1,4 +1,4 @@
-"""Cards of users' own models: from code, or from a job's configuration."""
+"""Cards of users' models, from code or from a job's configuration."""
 
 from __future__ import annotations
 
@@ -12,33 +12,34 @@ from embedders.errors import ModelFilesError
 
 DEFAULT_MODEL_FILE = "onnx/model.onnx"
 
-# fastembed's name -> ours.
+# fastembed's names and those of ModelCard.
 _POOLING_NAMES = {"disabled": "none", "last": "last_token"}
 
 
 def custom_card(
     family: str, *, model: str, sources: Any, model_file: str | None = None, license: str = "", **facts: Any
 ) -> ModelCard:
-    """Make a card of one's own.
+    """Make the card of a user's model.
 
     ``sources`` is a local folder (str or Path), a mapping with ``path``, ``hf`` or ``url``, or an object with
     attributes ``hf`` and ``url``. Without ``model_file``, a local folder's only ONNX file is taken, and
     ``onnx/model.onnx`` of a repository. ``facts`` are further fields of ModelCard. Raises TypeError for a fact that
-    cards do not have, ValueError for sources that name no place, ModelFilesError for a folder without one ONNX file.
+    cards do not have, ValueError for sources without a path, hf or url, ModelFilesError for a folder without one ONNX
+    file.
     """
     known = {field.name for field in fields(ModelCard)} - {"custom", "family"}
     for name in facts:
         if name not in known:
             raise TypeError(f"model {model!r}: a card has no {name!r}; it has {', '.join(sorted(known))}")
-    places: dict[str, Any] = _places(sources)
+    source: dict[str, Any] = _read_sources(sources)
     if not model.strip():
         raise ValueError("model needs a name")
     if model_file is None:
-        folder = places.get("path")
+        folder = source.get("path")
         model_file = DEFAULT_MODEL_FILE if folder is None else find_model_file(Path(folder).expanduser())
     about = {"description": "", "license": license, **facts}
     _check_types(model, about)
-    return ModelCard(model=model, family=family, model_file=model_file, custom=True, **places, **about)
+    return ModelCard(model=model, family=family, model_file=model_file, custom=True, **source, **about)
 
 
 def _check_types(model: str, facts: Mapping[str, Any]) -> None:
@@ -64,7 +65,7 @@ def _all(values: Iterable[Any], kind: type) -> bool:
 
 
 def pooling_name(pooling: Any) -> str:
-    """The name of a way to pool, from ours, fastembed's or an enumeration's; raises ValueError for others."""
+    """Name of a way to pool, given by this project's or fastembed's name or by an enumeration; raises ValueError."""
     name = str(getattr(pooling, "value", pooling)).lower()
     name = _POOLING_NAMES.get(name, name)
     if name not in get_args(Pooling):
@@ -76,25 +77,25 @@ def find_model_file(folder: Path) -> str:
     """The only ONNX file of a folder, or its ``model.onnx``, relative to it; raises ModelFilesError."""
     if not folder.is_dir():
         raise ModelFilesError(f"there is no folder {folder}")
-    found = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.onnx"))
+    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.onnx"))
     for name in ("model.onnx", DEFAULT_MODEL_FILE):
-        if name in found:
+        if name in names:
             return name
-    if len(found) != 1:
-        shown = f"has {', '.join(found[:5])}: name one as model_file" if found else "has no ONNX file"
+    if len(names) != 1:
+        shown = f"has {', '.join(names[:5])}: name one as model_file" if names else "has no ONNX file"
         raise ModelFilesError(f"{folder} {shown}")
-    return found[0]
+    return names[0]
 
 
-def _places(sources: Any) -> dict[str, str]:
+def _read_sources(sources: Any) -> dict[str, str]:
     if isinstance(sources, (str, Path)) and str(sources).strip():
         return {"path": str(sources)}
     if isinstance(sources, Mapping):
         given = dict(sources)
     else:
         given = {name: getattr(sources, name, None) for name in ("hf", "url")}
-    places = {name: str(place) for name, place in given.items() if place}
-    unknown = places.keys() - {"path", "hf", "url", "url_sha256"}
-    if unknown or not places.keys() & {"path", "hf", "url"}:
+    known = {name: str(value) for name, value in given.items() if value}
+    unknown = known.keys() - {"path", "hf", "url", "url_sha256"}
+    if unknown or not known.keys() & {"path", "hf", "url"}:
         raise ValueError(f"sources must name a path, hf (a repository) or url, got {sources!r}")
-    return places
+    return known

@@ -14,7 +14,7 @@ MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9d
 
 
 def packaged_checkpoint(package: str, file_name: str = "model.safetensors") -> Path:
-    """Find the folder of a file of an installed package's, without importing the package.
+    """Find the folder that holds a file of an installed package, without importing the package.
 
     Raises ModelNotFoundError where the package is not installed.
     """

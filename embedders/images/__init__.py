@@ -1,1 +1,1 @@
-"""Images as models take them: decoded, transformed, in batches."""
+"""Images: decoded, preprocessed and batched as models take them."""

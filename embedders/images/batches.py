@@ -1,37 +1,34 @@
 """Images through decoder, transform and model: batches in several threads at once, results in order.
 
-On a CPU each thread takes a batch from file to vector and runs the graph with one thread of its own. That gave 107
-images a second on two cores (EfficientNet-Lite0, JPEGs of 200 to 3,000 pixels), where decoding ahead of one graph that
-had both cores gave 100: small operators share out badly. It is also why nothing waits: whichever of decoder, transform
-and model takes longest, every core has work. On a GPU one batch is computed at a time, and the threads make
-the next ones ready. Either way few images are in memory: those that threads are at, and some batches of results.
+On a CPU each thread takes a batch from file to vector and runs the graph on that thread alone. This gave 107 images a
+second on two cores (EfficientNet-Lite0, JPEGs of 200 to 3,000 pixels), where decoding ahead of one graph that used both
+cores gave 100, since small operators gain little from two threads. Every core has work whichever of decoder, transform
+and model takes longest. On a GPU one batch is computed at a time while the threads prepare the next ones. Few images
+are in memory: those that threads work on, and some batches of results.
 """
 
 from __future__ import annotations
 
-import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import islice
 from threading import Semaphore
 from time import perf_counter
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-from PIL import Image
 
 from embedders.base import EmbedStats
+from embedders.cores import available_cores
 from embedders.errors import ImageError
-from embedders.images.decoding import MAX_PIXELS, ImageSource, decode_image
-from embedders.images.processing import ImageSettings
-from embedders.images.transform import ImageTransform, PreparedImage
-from embedders.session import available_cores
+from embedders.images.decoding import MAX_PIXELS, decode_image
+from embedders.images.preprocessing import ImageTransform, PreparedImage
+from embedders.images.preprocessor_config import ImageSettings
+from embedders.images.sources import ImageSource, shown_source
+from embedders.texts import cut_lists
 
-Images: TypeAlias = Iterable[ImageSource] | pa.Array | pa.ChunkedArray
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -42,7 +39,7 @@ CPU_PIXELS = 4 * 224 * 224
 GPU_PIXELS = 64 * 224 * 224
 # Threads that decode for one GPU, where the machine has so many cores.
 GPU_DECODE_THREADS = 16
-# Batches that are begun or done, but not asked for yet, for each thread.
+# Batches per thread that are begun or done before anybody asks for them.
 BATCHES_AHEAD = 2
 
 
@@ -52,7 +49,7 @@ class ImageOptions:
 
     ``max_pixels`` refuses larger images before they are decoded; each thread holds one, at four bytes a pixel.
     ``reduced_decoding`` decodes JPEGs at a fraction of their size where the model looks at a much smaller one, and
-    shrinks in two steps: faster, vectors differ a little. ``decode_threads`` (None: the model's own ``threads`` on a
+    shrinks in two steps: faster, vectors differ a little. ``decode_threads`` (None: the model's ``threads`` on a
     CPU, up to 16 on a GPU) read images; ``batches_at_once`` of them may be in the model (None: on a CPU all of them,
     with one thread each; 1 computes a batch with all of the threads, which gives a single image's vector soonest).
     ``pixel_budget`` is what one model call may hold in pixels.
@@ -82,7 +79,7 @@ class Lanes:
 
 @dataclass
 class ImageBatch:
-    """What came of some images: by row, either a value or an error. Seconds are those of the thread that did it."""
+    """Results of some images: by row, either a value or an error. Seconds are those of the thread that did it."""
 
     values: dict[int, Any] = field(default_factory=dict)
     errors: dict[int, ImageError] = field(default_factory=dict)
@@ -90,22 +87,27 @@ class ImageBatch:
     transform_seconds: float = 0.0
     model_seconds: float = 0.0
 
+    @property
+    def in_order(self) -> list[Any]:
+        """The values, by row."""
+        return [self.values[row] for row in sorted(self.values)]
+
 
 class ImageBatches:
-    """Decoder and transform of a model of images. ``stats`` is what the images are counted in."""
+    """Decoder and transform of a model of images; ``stats`` counts the images."""
 
     def __init__(self, settings: ImageSettings, options: ImageOptions, stats: EmbedStats) -> None:
         self.settings, self.options, self.stats = settings, options, stats
         self.transform = ImageTransform(settings, approximate=options.reduced_decoding)
 
     def lanes(self, *, threads: int, on_gpu: bool, fixed_rows: int | None = None) -> Lanes:
-        """Choose threads and batches for a device; ``threads`` are the model's, ``fixed_rows`` all its graph takes."""
+        """Choose threads and batches for a device, from the model's ``threads`` and its graph's fixed batch size."""
         options = self.options
         at_once = options.batches_at_once or (1 if on_gpu else threads)
         default = min(available_cores(), GPU_DECODE_THREADS) if on_gpu else threads
         budget = options.pixel_budget or (GPU_PIXELS if on_gpu else CPU_PIXELS)
         shape = self.settings.shape
-        # Images whose shape follows from their own are computed one at a time unless the next happens to have the same.
+        # Where an image's shape decides that of its pixels, images are computed one at a time.
         rows = 1 if shape is None else max(1, 3 * budget // int(np.prod(shape)))
         rows = rows if fixed_rows is None else min(rows, fixed_rows)
         return Lanes(max(options.decode_threads or default, at_once), at_once, rows)
@@ -117,10 +119,12 @@ class ImageBatches:
         lanes: Lanes,
         *,
         max_rows: int | None = None,
+        tolerant: bool = False,
     ) -> Iterator[ImageBatch]:
         """Read images and ``compute`` on those of equal shape; batches come in order, rows are counted from 0.
 
         ``compute`` gets prepared images of one shape and grid, and gives a value for each. ``images`` may be endless.
+        Raises ImageError for the first image that cannot be read, unless ``tolerant``.
         """
         rows = lanes.rows if max_rows is None else min(lanes.rows, max_rows)
         in_model = Semaphore(lanes.at_once)
@@ -133,6 +137,8 @@ class ImageBatches:
             self.stats.decode_seconds += done.decode_seconds
             self.stats.transform_seconds += done.transform_seconds
             self.stats.model_seconds += done.model_seconds
+            if done.errors and not tolerant:
+                raise done.errors[min(done.errors)]
             yield done
 
     def _work(
@@ -147,7 +153,7 @@ class ImageBatches:
             try:
                 prepared = self._prepare(source, done)
             except ImageError as error:
-                done.errors[row] = ImageError(f"image {row}{_shown(source)}: {error}")
+                done.errors[row] = ImageError(f"image {row}{shown_source(source)}: {error}")
             else:
                 alike.setdefault((prepared.pixels.shape, prepared.grid), {})[row] = prepared
         for group in alike.values():
@@ -175,10 +181,10 @@ class ImageBatches:
 def ordered_map(
     function: Callable[[Item], Result], items: Iterable[Item], *, threads: int, ahead: int = BATCHES_AHEAD
 ) -> Iterator[Result]:
-    """Apply a function in threads; results in the order of the items, of which few are taken ahead.
+    """Apply a function in threads; results come in the order of the items, of which few are taken ahead.
 
-    ``ahead`` for each thread is how many may be begun or done before they are asked for. Closing the iterator, or an
-    error, drops those not begun yet.
+    ``ahead`` is the number of items per thread that may be begun or done before anybody asks for them. Closing the
+    iterator, or an error, drops those not begun yet.
     """
     if threads == 1:
         yield from map(function, items)
@@ -197,33 +203,9 @@ def ordered_map(
                 future.cancel()
 
 
-def image_sources(images: Images) -> Iterator[ImageSource]:
-    """Images of any kind a model takes, one by one: of an Arrow column, not all are in Python's memory at once."""
-    if isinstance(images, (pa.Array, pa.ChunkedArray)):
-        return (item.as_py() for item in images)
-    return iter(images)
-
-
-def one_or_many(images: Any) -> Images:
-    """A single image as a list of one; many as they are. An array of up to three axes is one image."""
-    one = isinstance(images, (str, os.PathLike, bytes, bytearray, memoryview, Mapping, Image.Image))
-    if one or hasattr(images, "read") or (isinstance(images, np.ndarray) and images.ndim < 4):
-        return [images]
-    several: Images = images
-    return several
-
-
 def _numbered(images: Iterable[ImageSource], size: int) -> Iterator[tuple[int, list[ImageSource]]]:
     """Lists of images, each with the number of its first."""
-    source, first = iter(images), 0
-    while some := list(islice(source, size)):
+    first = 0
+    for some in cut_lists(images, size):
         yield first, some
         first += len(some)
-
-
-def _shown(source: ImageSource) -> str:
-    """Which file an image is, for a message."""
-    name = source.get("path") if isinstance(source, Mapping) else getattr(source, "name", None)
-    if isinstance(source, (str, os.PathLike)):
-        name = os.fspath(source)
-    return f" ({name[:200]})" if isinstance(name, str) else ""

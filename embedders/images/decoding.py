@@ -1,15 +1,15 @@
-"""Any image a user may have -> an RGB image, upright and without transparency.
+"""Decodes images of any kind to RGB, upright and without transparency.
 
-What is done, and what a model therefore sees:
+The rules, which decide what a model sees:
 
 - the orientation in EXIF data is applied;
 - transparency is laid on white;
-- of animations and files of several pages, the first is taken;
-- levels of more than 8 bits are scaled to 0 to 255, see `embedders.images.modes`;
+- the first frame or page is taken of animations and files of several pages;
+- levels of more than 8 bits are scaled to 0 to 255, see `embedders.images.rgb_conversion`;
 - colour profiles are not applied: models are trained on files read without them.
 
 A damaged file raises ImageError. A file that crashes the decoder's C code ends the process: nothing in Python can
-catch that, so whoever embeds files of unknown origin does it in a process that may die.
+catch that, so that files of unknown origin should be embedded in a process that may die.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import re
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO, Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -28,25 +28,14 @@ from PIL import Image, UnidentifiedImageError
 from PIL.Image import Transpose
 
 from embedders.errors import ImageError
-from embedders.images.modes import to_rgb
+from embedders.images.rgb_conversion import to_rgb
+from embedders.images.sources import ImageSource
 
-ImageSource: TypeAlias = (
-    str
-    | os.PathLike[str]
-    | bytes
-    | bytearray
-    | memoryview
-    | IO[bytes]
-    | Image.Image
-    | npt.NDArray[np.uint8]
-    | Mapping[str, Any]
-)
-
-# Part of every fingerprint: to be raised when images are decoded in a way that changes their vectors.
+# Part of every fingerprint; to be raised when a change of the decoding changes vectors.
 DECODING = 1
-# Pillow's own limit, above which it warns: a quarter of a GiB at three bytes a pixel.
+# Pillow's limit, above which it warns: a quarter of a GiB at three bytes a pixel.
 MAX_PIXELS = 89_478_485
-# A JPEG is decoded small to no less than so many times the size that is looked at. Least and mean cosine of vectors of
+# A JPEG is decoded to no less than so many times the size that the model sees. Least and mean cosine of vectors of
 # 96 photos of 200 to 3,000 pixels (EfficientNet-Lite0) at 1, 2, 3 and 4 times: 0.987, 0.9974; 0.992, 0.9996; 0.997,
 # 0.9999; 0.999, 0.9999.
 DRAFT_GAP = 3
@@ -63,7 +52,7 @@ UPRIGHT = {
 }
 LYING = (5, 6, 7, 8)
 
-# What broken collections hold instead of images, by its first bytes.
+# Contents that broken collections hold instead of images, by their first bytes.
 OTHER_CONTENT = {
     rb"\s*<(!doctype|html|head|body)": "a web page",
     rb"\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)?(<!doctype svg[^>]*>\s*)?<svg": "an SVG drawing: rasterize it",
@@ -85,17 +74,17 @@ def decode_image(
     max_pixels: int = MAX_PIXELS,
     needed_size: Callable[[tuple[int, int]], tuple[int, int]] | None = None,
 ) -> Image.Image:
-    """Decode an image to RGB, upright; the pixels of an image that is given decoded are not changed.
+    """Decode an image to RGB, upright; a decoded image that is given is not changed.
 
     ``source`` is a path, the content of a file, a file opened in binary mode, a Pillow image, an array of uint8 --
     (height, width) grey, (height, width, 3) RGB or (height, width, 4) RGBA -- or a mapping with ``bytes`` or, where
-    these are None, ``path``, as the Hugging Face library ``datasets`` stores images. An image that its header says to
-    have more than ``max_pixels`` pixels is refused before it is decoded; Pillow's own limit, twice
-    ``PIL.Image.MAX_IMAGE_PIXELS``, holds besides. ``needed_size``, from the (width, height) of the upright image to
+    these are None, ``path``, as the Hugging Face library ``datasets`` stores images. An image whose header
+    gives more than ``max_pixels`` pixels is refused before it is decoded; Pillow's limit, twice
+    ``PIL.Image.MAX_IMAGE_PIXELS``, also holds. ``needed_size``, from the (width, height) of the upright image to
     the one it is going to be resized to, lets JPEGs be decoded at half, a quarter or an eighth of their size as long as
     that is twice as much.
 
-    Raises ImageError, which says why, for what is no image, is damaged or has no pixels.
+    Raises ImageError, with the reason, for what is no image, is damaged or has no pixels.
     """
     if isinstance(source, Mapping):
         content = source.get("bytes")
@@ -165,7 +154,7 @@ def _decoded(
         if factor > 1:
             image.draft(None, (image.width // factor, image.height // factor))
     image.load()
-    # Asked for now, since formats such as TIFF turn the image as they load it.
+    # Read after loading, since formats such as TIFF turn the image as they load it.
     turn = UPRIGHT.get(_orientation(image))
     rgb = to_rgb(image)
     return rgb if turn is None else rgb.transpose(turn)
@@ -186,7 +175,7 @@ def _orientation(image: Image.Image) -> int:
     try:
         return int(image.getexif().get(ORIENTATION_TAG, 1))
     except Exception:
-        # Damaged EXIF data raise all sorts, and say nothing about the pixels.
+        # Damaged EXIF data raise exceptions of many kinds; the pixels may be fine.
         return 1
 
 
@@ -204,7 +193,7 @@ def _clean(error: Exception) -> str:
 
 
 def _looks_like(source: Any) -> str:
-    """What the content seems to be instead, for a message; empty where nothing is known."""
+    """What the content seems to be instead of an image, for a message; empty where nothing is known."""
     try:
         if isinstance(source, (str, os.PathLike)):
             with Path(source).open("rb") as file:

@@ -1,7 +1,11 @@
 """Finds the images that crash a decoder, by decoding each in a process that may die.
 
-Nothing in Python can catch a crash in a decoder's C code. Once a process has died of some batch, its images are given,
-one after the other, to a child process; the one that it dies of is known by then, and a new child takes the next.
+Nothing in Python can catch a crash in a decoder's C code. Once a process has died of some batch, a child process
+decodes the batch's images one after the other; where it dies, the image is known, and a new child takes the next one.
+
+The child is a module run by a fresh interpreter, not a worker of concurrent.futures: that one tells neither signal nor
+exit code of a worker that died, cannot end one that hangs (before Python 3.14), and runs the caller's main script again
+in every worker.
 """
 
 from __future__ import annotations
@@ -13,20 +17,24 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from importlib import import_module
-from selectors import EVENT_READ, DefaultSelector
+from multiprocessing.connection import Connection, Pipe
+
+from embedders.errors import FleetembedError
 
 DECODER = "embedders.images.decoding:decode_image"
 SECONDS_AN_IMAGE = 60.0
-LENGTH_BYTES = 8
+# Most that a child's imports may take, on a busy machine.
+START_SECONDS = 300.0
 
 
 def crashing_images(
     images: Sequence[bytes | None], *, decoder: str = DECODER, seconds: float = SECONDS_AN_IMAGE
 ) -> dict[int, str]:
-    """Decode images apart from this process; returns, by position, why the process of an image had to end.
+    """Decode images apart from this process; returns, by position, how the images ended it that did.
 
-    Images that merely cannot be read are not told: only those that crash the decoder, or keep it busy for ``seconds``.
-    ``decoder`` is a function "module:name" of the image's bytes.
+    Images that merely cannot be read are left out: only those count that crash the decoder, or keep it busy for more
+    than ``seconds``. ``decoder`` is a function "module:name" of an image's bytes. Raises FleetembedError where the
+    process does not start, or cannot import the decoder.
     """
     crashes: dict[int, str] = {}
     waiting = [position for position, image in enumerate(images) if image is not None]
@@ -40,57 +48,59 @@ def crashing_images(
 
 
 def _decode_in_child(images: Sequence[bytes], decoder: str, seconds: float) -> tuple[int, str | None]:
-    """How many images a child survived, and what ended it before the last."""
-    command = [sys.executable, "-m", "embedders.images.isolation", decoder]
-    path = os.pathsep.join(entry for entry in (*sys.path, os.environ.get("PYTHONPATH", "")) if entry)
-    with subprocess.Popen(
-        command,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env={**os.environ, "PYTHONPATH": path},
-    ) as child:
-        assert child.stdin is not None and child.stdout is not None
+    """Number of images that a child survived, and what ended it; None where it survived all."""
+    ours, theirs = Pipe()
+    with theirs:
+        child = _start(theirs, decoder)
+    with child, ours:
+        if _ended(child, ours, START_SECONDS):
+            module = decoder.partition(":")[0]
+            raise FleetembedError(f"images cannot be decoded apart: {sys.executable} -c 'import {module}' tells why")
         for done, image in enumerate(images):
-            try:
-                child.stdin.write(len(image).to_bytes(LENGTH_BYTES, "little") + image)
-                child.stdin.flush()
-            except BrokenPipeError:
-                return done, _how_it_ended(child)
-            if not _answers(child, seconds):
-                child.kill()
-                return done, f"decoding it took more than {seconds:g} s"
-            if not child.stdout.read(1):
-                return done, _how_it_ended(child)
-        child.stdin.close()
+            # A child that has died since its last answer shows below.
+            with suppress(ConnectionError):
+                ours.send_bytes(image)
+            if reason := _ended(child, ours, seconds):
+                return done, reason
     return len(images), None
 
 
-def _answers(child: subprocess.Popen[bytes], seconds: float) -> bool:
-    assert child.stdout is not None
-    with DefaultSelector() as selector:
-        selector.register(child.stdout, EVENT_READ)
-        return bool(selector.select(seconds))
+def _start(connection: Connection, decoder: str) -> subprocess.Popen[bytes]:
+    path = os.pathsep.join(entry for entry in (*sys.path, os.environ.get("PYTHONPATH", "")) if entry)
+    return subprocess.Popen(
+        [sys.executable, "-m", "embedders.images.isolation", str(connection.fileno()), decoder],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONPATH": path},
+        pass_fds=[connection.fileno()],
+    )
 
 
-def _how_it_ended(child: subprocess.Popen[bytes]) -> str:
-    code = child.wait()
-    name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-    return f"it crashes the decoder ({name})"
+def _ended(child: subprocess.Popen[bytes], connection: Connection, seconds: float) -> str | None:
+    """Wait for the child's answer; returns how it ended where none comes, None where one does."""
+    if not connection.poll(seconds):
+        child.kill()
+        return f"decoding it took more than {seconds:g} s"
+    try:
+        connection.recv_bytes()
+    except (EOFError, ConnectionError):
+        code = child.wait()
+        return f"it crashes the decoder ({signal.Signals(-code).name if code < 0 else f'exit code {code}'})"
+    return None
 
 
-def _serve(decoder: str) -> None:
-    """Decode the images that come in, each after its length, and answer each with a byte."""
+def _serve(connection: Connection, decoder: str) -> None:
+    """Tell that the decoder is loaded, then answer each image that comes once it is decoded."""
     module, _, name = decoder.partition(":")
     decode = getattr(import_module(module), name)
-    while length := sys.stdin.buffer.read(LENGTH_BYTES):
-        image = sys.stdin.buffer.read(int.from_bytes(length, "little"))
-        # What merely cannot be read is a row's error, told when the row is embedded.
-        with suppress(Exception):
-            decode(image)
-        sys.stdout.buffer.write(b".")
-        sys.stdout.buffer.flush()
+    with suppress(EOFError):
+        while True:
+            connection.send_bytes(b"")
+            image = connection.recv_bytes()
+            # An image that merely cannot be read becomes its row's error when the row is embedded.
+            with suppress(Exception):
+                decode(image)
 
 
 if __name__ == "__main__":
-    _serve(sys.argv[1])
+    _serve(Connection(int(sys.argv[1])), sys.argv[2])

@@ -17,13 +17,12 @@ import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float32]
-Places = npt.NDArray[np.intp]
+Positions = npt.NDArray[np.intp]
 
-# Bytes that a chunk's tokens take on their way, and its vectors: about 1,200 tokens and 70 documents by the defaults.
-# With much less, calls cost more than what they do; with more, the second-level cache no longer holds a chunk, and
-# memory is lost to no use.
+# Bytes that a chunk's tokens and vectors take while they are encoded: about 1,200 tokens and 70 documents by the
+# defaults. With much less, the overhead of calls dominates; with more, a chunk exceeds the second-level cache.
 CHUNK_BYTES = 4 << 20
-# Rows added up one after the other before their sums are: bounds the calls that one large cluster costs.
+# Rows of a run that are added up one after the other; bounds the number of calls for one large cluster.
 LONGEST_RUN = 64
 # Half the distance from 1 to the next float32.
 ROUNDING = float(np.finfo(np.float32).eps) / 2
@@ -52,15 +51,15 @@ class Clusters(NamedTuple):
     projected tokens that holds the first of them.
     """
 
-    ids: Places
-    slots: Places
-    outputs: Places
-    starts: Places
-    counts: Places
-    first: Places
+    ids: Positions
+    slots: Positions
+    outputs: Positions
+    starts: Positions
+    counts: Positions
+    first: Positions
 
     def largest_first(self, at_least: int = 1) -> Clusters:
-        """Those of so many tokens or more, those with most tokens first."""
+        """Clusters of at least so many tokens, largest first."""
         chosen = np.flatnonzero(self.counts >= at_least)
         chosen = chosen[np.argsort(-self.counts[chosen], kind="stable")]
         return Clusters(*(column[chosen] for column in self))
@@ -106,7 +105,7 @@ class FixedDimensionalEncoding:
     def chunk_tokens(self) -> int:
         """Tokens to hand to `encode` at once."""
         numbers = self.dim + self.r_reps * (self.k_sim + self.dim_proj)
-        # The order of the tokens, their documents, slots and places are of 8 bytes a repetition, some of them twice.
+        # Order, documents, slots and positions of the tokens take 8 bytes each per repetition, some of them twice.
         return max(1, CHUNK_BYTES // (4 * numbers + 64 * self.r_reps))
 
     @property
@@ -130,15 +129,15 @@ class FixedDimensionalEncoding:
         fewest planes, of several the one with the lowest number.
         """
         projected = self._project(tokens.single)
-        found, places = self._sort(self.cluster_ids(tokens), offsets)
+        found, positions = self._sort(self.cluster_ids(tokens), offsets)
         vectors = out.reshape(-1, self.dim_proj)
         if fill:
             projected.take(self._nearest(found, len(out)), axis=0, out=vectors, mode="clip")
         else:
             out[...] = 0
-        # A filled cluster already holds its first token: one with no other is done.
+        # A filled cluster already holds its first token: one with no other token is done.
         wanted = found.largest_first(at_least=2 if fill else 1)
-        sums = sum_runs(projected, places, wanted.starts, wanted.counts)
+        sums = sum_runs(projected, positions, wanted.starts, wanted.counts)
         if average:
             sums *= (1 / wanted.counts).astype(np.float32)[:, None]
         vectors[wanted.outputs] = sums
@@ -151,9 +150,9 @@ class FixedDimensionalEncoding:
         counts = np.zeros(len(vectors), dtype=np.intp)
         for tokens in parts:
             projected = self._project(tokens.single)
-            found, places = self._sort(self.cluster_ids(tokens), np.array([0, len(tokens.single)]))
+            found, positions = self._sort(self.cluster_ids(tokens), np.array([0, len(tokens.single)]))
             found = found.largest_first()
-            vectors[found.outputs] += sum_runs(projected, places, found.starts, found.counts)
+            vectors[found.outputs] += sum_runs(projected, positions, found.starts, found.counts)
             new = counts[found.outputs] == 0
             first[found.outputs[new]] = projected[found.first[new]]
             counts[found.outputs] += found.counts
@@ -169,7 +168,7 @@ class FixedDimensionalEncoding:
     def cluster_ids(self, tokens: Tokens) -> npt.NDArray[np.unsignedinteger[Any]]:
         """Each token's cluster in each repetition, (r_reps, tokens): bit j tells on which side of plane j it is.
 
-        The same as by float64 throughout: tokens so close to a plane that float32 might err are done once more.
+        Equal to float64's: tokens so close to a plane that float32 might err are computed again.
         """
         sketch = self._single_planes @ tokens.single.T
         sides = sketch > 0
@@ -195,7 +194,7 @@ class FixedDimensionalEncoding:
 
     def _sort(
         self, ids: npt.NDArray[np.unsignedinteger[Any]], offsets: npt.NDArray[np.int64]
-    ) -> tuple[Clusters, Places]:
+    ) -> tuple[Clusters, Positions]:
         """Find the occupied clusters, and the rows of the projected tokens in the clusters' order."""
         reps, count = ids.shape
         rows = len(offsets) - 1
@@ -208,12 +207,12 @@ class FixedDimensionalEncoding:
         slots = ((ids.astype(np.intp) * reps + rep) * rows + documents).ravel()
         starts = np.concatenate(([0], np.flatnonzero(slots[1:] != slots[:-1]) + 1))
         counts = np.diff(starts, append=len(slots))
-        places = (order if self.projections is None else order * reps + rep).ravel()
+        positions = (order if self.projections is None else order * reps + rep).ravel()
         cluster = ids.ravel()[starts].astype(np.intp)
         outputs = (documents.ravel()[starts] * reps + starts // count) * self.clusters + cluster
-        return Clusters(cluster, slots[starts], outputs, starts, counts, places[starts]), places
+        return Clusters(cluster, slots[starts], outputs, starts, counts, positions[starts]), positions
 
-    def _nearest(self, found: Clusters, rows: int) -> Places:
+    def _nearest(self, found: Clusters, rows: int) -> Positions:
         """Row of the projected tokens that fills each cluster, by (document, repetition, cluster).
 
         Distances are in planes: min over c' of clusters * popcount(c xor c') + c' takes one pass a plane over the
@@ -235,12 +234,12 @@ class FixedDimensionalEncoding:
         columns = nearest.shape[1]
         wanted = nearest.astype(np.intp).reshape(step, self.r_reps, rows) * columns
         wanted += np.arange(columns).reshape(self.r_reps, rows)
-        rows_by_output: Places = first[wanted.transpose(2, 1, 0).ravel()]
+        rows_by_output: Positions = first[wanted.transpose(2, 1, 0).ravel()]
         return rows_by_output
 
 
-def sum_runs(table: Floats, places: Places, starts: Places, lengths: Places) -> Floats:
-    """Sum runs of rows, (runs, columns): run r adds up table[places[starts[r]:starts[r] + lengths[r]]].
+def sum_runs(table: Floats, positions: Positions, starts: Positions, lengths: Positions) -> Floats:
+    """Sum runs of rows, (runs, columns): run r adds up table[positions[starts[r]:starts[r] + lengths[r]]].
 
     ``lengths`` fall from the longest run to the shortest, which is 1 or more. Long runs are added up piece by piece.
     """
@@ -251,11 +250,11 @@ def sum_runs(table: Floats, places: Places, starts: Places, lengths: Places) -> 
         parts = np.minimum(np.repeat(lengths, pieces) - begins, LONGEST_RUN)
         order = np.argsort(-parts, kind="stable")
         sums = np.empty((len(parts), table.shape[1]), dtype=np.float32)
-        sums[order] = sum_runs(table, places, (np.repeat(starts, pieces) + begins)[order], parts[order])
+        sums[order] = sum_runs(table, positions, (np.repeat(starts, pieces) + begins)[order], parts[order])
         return sum_runs(sums, np.arange(len(parts)), ends - pieces, pieces)
-    sums = table.take(places[starts], axis=0)
-    # So many runs, from the front, have a row of that number.
+    sums = table.take(positions[starts], axis=0)
+    # Number of runs, from the front, that have a row of that number.
     longer = np.searchsorted(-lengths, -np.arange(1, int(lengths[0]) if len(lengths) else 1), side="left")
     for number, count in enumerate(longer.tolist(), start=1):
-        sums[:count] += table.take(places[starts[:count] + number], axis=0)
+        sums[:count] += table.take(positions[starts[:count] + number], axis=0)
     return sums

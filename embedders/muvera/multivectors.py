@@ -1,4 +1,4 @@
-"""Multivectors as they come, Arrow columns or NumPy matrices with offsets, read as one matrix without a copy."""
+"""Reads multivectors, Arrow columns or NumPy matrices with offsets, as one matrix without a copy."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from embedders.muvera.fixed_dimensional_encoding import Tokens
 Multivectors: TypeAlias = "pa.Array | pa.ChunkedArray | npt.NDArray[np.floating[Any]]"
 Offsets: TypeAlias = "npt.NDArray[np.integer[Any]] | Sequence[int]"
 
-# Rows of tokens looked at together: their squares stay in the cache.
+# Rows of tokens that are checked together, so that their squares stay in the cache.
 SCAN_TOKENS = 8192
 NOWHERE = np.empty(0, dtype=np.intp)
 NO_TOKENS, NULL, NULL_TOKEN = "no tokens", "null", "a token is null"
@@ -44,7 +44,7 @@ class Block:
         return self.null is not None or self.null_tokens is not None or bool((np.diff(self.offsets) == 0).any())
 
     def chunks(self, rows: int, tokens: int) -> Iterator[tuple[int, int]]:
-        """Cut the rows into runs, first and behind the last, within both limits; a row over them goes alone."""
+        """Cut the rows into runs (start, stop) within both limits; a row that exceeds them is a run by itself."""
         start = 0
         while start < len(self):
             full = int(np.searchsorted(self.offsets, self.offsets[start] + tokens, side="right")) - 1
@@ -74,7 +74,7 @@ class Block:
 
 
 def read_blocks(tokens: Multivectors, offsets: Offsets | None, dim: int) -> list[Block]:
-    """Read multivectors, of an Arrow array's chunks each for itself.
+    """Read multivectors, each chunk of an Arrow array as a block.
 
     Raises TypeError for what is neither Arrow nor NumPy, ValueError for types, shapes and offsets that do not fit.
     """

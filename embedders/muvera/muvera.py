@@ -19,12 +19,12 @@ from embedders.muvera.count_sketch import CountSketch
 from embedders.muvera.fixed_dimensional_encoding import FixedDimensionalEncoding, Floats, Tokens
 from embedders.muvera.multivectors import Block, Multivectors, Offsets, read_blocks
 
-# Stands in fingerprints: to be raised when the same parameters come to give other vectors.
+# Part of fingerprints; to be raised when a change gives other vectors for the same parameters.
 ALGORITHM = "muvera-1"
 # Clusters are numbered in 16 bits.
 MOST_PLANES = 16
-# Numbers of a vector, and random ones behind it: 64 MB a document in float32, hundreds of times what stores take as one
-# vector, and some seconds to draw. What is more is a slip of the pen, and would end in want of memory.
+# Most numbers of a vector, and most random ones to draw: 64 MB a document in float32, hundreds of times what stores
+# take as one vector. More than that is a mistake, and would exhaust memory.
 MOST_NUMBERS = 1 << 24
 ROWS_NAMED = 5
 
@@ -34,13 +34,13 @@ class Muvera:
 
     In each of ``r_reps`` repetitions, ``k_sim`` random planes cut space into 2^k_sim clusters, and each cluster's
     tokens are projected to ``dim_proj`` numbers by random signs (not at all where that is ``dim``). ``final_dim``
-    folds the r_reps * 2^k_sim * dim_proj numbers into so many by a count sketch, which keeps dot products on average.
+    folds the r_reps * 2^k_sim * dim_proj numbers to that many by a count sketch, which keeps dot products on average.
 
     The vectors are those of fastembed 0.9.1 within 1e-5. Documents and queries must be encoded with the same
-    parameters, and changing one means encoding all documents again: fewer repetitions are not the head of more. Compare
-    encodings by dot product. Objects may be pickled, and used by several threads.
+    parameters, and changing one means encoding all documents again: the encoding by fewer repetitions is no prefix of
+    that by more. Compare encodings by dot product. Objects may be pickled, and used by several threads.
 
-    Raises ValueError for parameters that cannot be, and where r_reps * 2^k_sim * dim_proj, or the random numbers of
+    Raises ValueError for invalid parameters, and where r_reps * 2^k_sim * dim_proj, or the random numbers of
     planes and projections, r_reps * dim * (k_sim + dim_proj), are more than 16,777,216.
     """
 
@@ -118,7 +118,7 @@ class Muvera:
 
         ``tokens`` is an Arrow array or chunked array of list<fixed_size_list<float>[dim]>, or a (tokens, dim) matrix
         of float16, float32 or float64, of which document i owns rows offsets[i] to offsets[i + 1]. Neither is copied
-        as a whole, and what the work takes beside the result does not grow with the input.
+        as a whole, and temporary memory does not grow with the input.
 
         Raises ValueError for types, shapes and offsets that do not fit, and one naming the rows for rows without
         tokens, null rows, and tokens that are not finite; see `find_bad_rows`.
@@ -130,7 +130,7 @@ class Muvera:
         return self._encode(read_blocks(tokens, offsets, self.dim), fill=False, average=False)
 
     def find_bad_rows(self, tokens: Multivectors, offsets: Offsets | None = None) -> dict[int, str]:
-        """Tell rows that have no encoding, in order, and why: no tokens, null, or numbers that are not finite."""
+        """Rows that have no encoding, in order, and why: no tokens, null, or numbers that are not finite."""
         return _bad_rows(read_blocks(tokens, offsets, self.dim))
 
     def process_document(self, vectors: npt.NDArray[np.floating[Any]]) -> Floats:
@@ -149,7 +149,7 @@ class Muvera:
     ) -> Floats:
         """Encode one (tokens, dim) matrix; (embedding_size,) float32.
 
-        ``normalize_by_count`` takes means by cluster in place of sums. ``fill_empty_clusters`` gives an empty cluster
+        ``normalize_by_count`` takes means by cluster instead of sums. ``fill_empty_clusters`` gives an empty cluster
         the first token of the nearest occupied one, by the planes that part them; of several, the lowest in number.
         """
         if not isinstance(vectors, np.ndarray):
@@ -186,7 +186,7 @@ class Muvera:
 
 
 class _NotFiniteError(Exception):
-    """A chunk has a token that is not finite; which rows those are is found out by another look at all of them."""
+    """A chunk has a token that is not finite; the rows are found by a second pass over all of them."""
 
 
 def _finite(vectors: npt.NDArray[np.floating[Any]]) -> Tokens:

@@ -2,12 +2,12 @@
 
 Weight of a term in a document: tf * (k + 1) / (tf + k * (1 - b + b * length / avg_len)), where ``length`` is the number
 of words kept (Robertson and Zaragoza, The Probabilistic Relevance Framework: BM25 and Beyond, 2009, section 3). Terms
-of a query weigh 1. The column wants an index with the modifier idf.
+of a query weigh 1. The index needs the modifier idf.
 
 Differences from fastembed 0.9.1, which gives the same weights otherwise:
 
 - Two stems of one document with the same hash: their frequencies are added up, where fastembed keeps the later one's.
-- "Σ" right after "İ" is lowered as a word of its own, which it becomes.
+- "Σ" right after "İ" is lowered as a separate word, since "İ" ends a word when it is lowered.
 - Indices ascend, where fastembed has them in order of first appearance, or of a set for queries.
 - Values are float32, queries' too, where fastembed has float64 and int64.
 - A missing list of stop words is an error, where fastembed goes on without one.
@@ -16,8 +16,6 @@ Differences from fastembed 0.9.1, which gives the same weights otherwise:
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -31,19 +29,21 @@ from py_rust_stemmers import SnowballStemmer
 from embedders.arrow import SPARSE_TYPE, sparse_array
 from embedders.base import EmbedStats, Texts, VectorSpec
 from embedders.catalog import ModelCard
-from embedders.model_options import ModelPlace, Runtime
+from embedders.fingerprint import facts_digest
+from embedders.model_options import ModelFiles, Runtime
+from embedders.sparse.entries import entry_indices, entry_keys, entry_rows, row_offsets
 from embedders.sparse.stopwords import load_stopwords, words_digest
 from embedders.sparse.terms import DROPPED, Stemmer, TermIds, stem_function
 from embedders.sparse.words import Words, slices, split_words, text_column
 
-# The one \w character of Unicode's punctuation; a word of nothing else is no term.
+# The only \w character of Unicode's punctuation; a word of it alone is no term.
 _LONE_PUNCTUATION = "_"
 
 
 class Bm25:
     """BM25 embedder; meets `embedders.base.Embedder` and `LengthMeasuring`.
 
-    Files are read when it is made; ``runtime`` is ignored.
+    The constructor reads all files; ``runtime`` is ignored.
 
     ``k`` saturates term frequency, ``b`` (0 to 1) normalises length against ``avg_len`` words. ``language`` chooses the
     Snowball stemmer and the stop words. Words of more than ``token_max_length`` characters are dropped. ``stemmer``
@@ -54,7 +54,7 @@ class Bm25:
     def __init__(
         self,
         card: ModelCard,
-        place: ModelPlace,
+        files: ModelFiles,
         runtime: Runtime,
         *,
         k: float = 1.2,
@@ -81,16 +81,16 @@ class Bm25:
         if stopwords is not None:
             listed = _lowered(stopwords)
         else:
-            listed = load_stopwords(card, language, place) if known and not disable_stemmer else frozenset()
+            listed = load_stopwords(card, language, files) if known and not disable_stemmer else frozenset()
         stem_words = stem_function(None if disable_stemmer else stemmer or SnowballStemmer(language))
         self._terms = TermIds(stem_words, listed | {_LONE_PUNCTUATION}, token_max_length)
-        # Some words' stems stand for the stemmer: an object has no digest, and two may share a class.
+        # The stems of some words identify the stemmer: an object has no digest, and two may share a class.
         stems = list(stem_words(card.options["stemmer_probes"]))
         facts = ["bm25", float(k), float(b), float(avg_len), token_max_length, words_digest(listed), stems]
-        self._fingerprint = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+        self._fingerprint = facts_digest(facts)
 
     def load(self) -> None:
-        """Do nothing: all was read when the object was made."""
+        """Do nothing, since the constructor has read all files."""
 
     @property
     def spec(self) -> VectorSpec:
@@ -99,7 +99,7 @@ class Bm25:
 
     @property
     def fingerprint(self) -> str:
-        """Hex sha256 over the options, the stop words in use and what the stemmer makes of some words."""
+        """Hex sha256 over the options, the stop words in use and the stems of some words."""
         return self._fingerprint
 
     def embed_arrow(self, texts: Texts) -> pa.Array:
@@ -110,17 +110,17 @@ class Bm25:
         return self._embed(texts, self._weighting.document)
 
     def embed_queries_arrow(self, texts: Texts) -> pa.Array:
-        """Embed queries: as `embed_arrow`, but every term weighs 1."""
+        """Embed queries as `embed_arrow` does, but every term weighs 1."""
         return self._embed(texts, _query_weights)
 
     def token_count(self, texts: Texts) -> int:
-        """Number of words in the texts, those that would be dropped included."""
+        """Number of words in the texts, dropped ones included."""
         return sum(len(split_words(part).column) for part in slices(text_column(texts)))
 
     def scored_lengths(self, texts: Texts) -> npt.NDArray[np.int64]:
         """Words kept of each text, (texts,): the formula's ``length``, whose average over a corpus is ``avg_len``.
 
-        Other than `token_count`, leaves out stop words, words that are too long and those without a stem.
+        Unlike `token_count`, it leaves out stop words, words that are too long and words without a stem.
         """
         parts = [self._lengths(split_words(part)) for part in slices(text_column(texts))]
         return np.concatenate([np.zeros(0, np.int64), *parts])
@@ -182,18 +182,18 @@ def count_terms(term_ids: npt.NDArray[np.int64], offsets: npt.NDArray[np.int64])
     rows = np.repeat(np.arange(size), np.diff(offsets))
     kept = np.flatnonzero(term_ids != DROPPED)
     rows = rows.take(kept)
-    # Text and term in one number, so that one sort brings equal terms of a text together.
-    keys = (rows << 32) | term_ids.take(kept)
+    # One sort brings equal terms of a text together.
+    keys = entry_keys(rows, term_ids.take(kept))
     keys.sort()
     first = np.ones(len(keys), dtype=np.bool_)
     np.not_equal(keys[1:], keys[:-1], out=first[1:])
-    places = np.flatnonzero(first)
-    keys = keys.take(places)
-    term_rows = keys >> 32
+    starts = np.flatnonzero(first)
+    keys = keys.take(starts)
+    term_rows = entry_rows(keys)
     return TermCounts(
-        offsets=np.searchsorted(term_rows, np.arange(size + 1)),
-        terms=keys.astype(np.uint32),
-        frequencies=np.diff(places, append=len(first)),
+        offsets=row_offsets(term_rows, size),
+        terms=entry_indices(keys).astype(np.uint32),
+        frequencies=np.diff(starts, append=len(first)),
         rows=term_rows,
         lengths=np.bincount(rows, minlength=size),
     )
@@ -225,7 +225,7 @@ class Weighting:
     def frequency_part(
         self, frequencies: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]
     ) -> npt.NDArray[np.float64]:
-        """Weight of terms that stand so often in texts of so many words, float64."""
+        """Weight of terms by their frequency in texts of so many words, float64."""
         saturation = self.k * (1 - self.b + self.b * lengths / self.avg_len)
         weights: npt.NDArray[np.float64] = frequencies * (self.k + 1) / (frequencies + saturation)
         return weights

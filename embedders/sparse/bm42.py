@@ -2,7 +2,7 @@
 
 Weight of a word in a document: ln(1 + a) ** alpha, where a is the attention of [CLS] to the word's pieces, summed over
 the pieces and averaged over the heads of one layer; of words with the same stem the greatest counts (Vasnetsov, "BM42",
-2024, qdrant.tech/articles/bm42). A query's words weigh 1, and no model is run. The column wants the modifier idf.
+2024, qdrant.tech/articles/bm42). A query's words weigh 1, and no model is run. The index needs the modifier idf.
 """
 
 from __future__ import annotations
@@ -16,15 +16,16 @@ import numpy.typing as npt
 import pyarrow as pa
 from py_rust_stemmers import SnowballStemmer
 
-from embedders.arrow import sparse_array
 from embedders.base import Texts
 from embedders.catalog import ModelCard
-from embedders.model_options import ModelPlace, Runtime
+from embedders.model_options import ModelFiles, Runtime
+from embedders.sparse.entries import entries_column, entry_keys
 from embedders.sparse.sparse_network import SparseNetwork
 from embedders.sparse.terms import DROPPED, term_id
 from embedders.sparse.wordpieces import PieceWords, WordMemo, WordPieces, read_stopwords
-from embedders.text_model import BatchOutput, text_list
-from embedders.tokenization import TokenizedTexts
+from embedders.text_model import BatchOutput
+from embedders.texts import text_list
+from embedders.tokenized_texts import TokenizedTexts
 
 DEFAULT_LANGUAGE = "english"
 
@@ -41,7 +42,7 @@ class Bm42(SparseNetwork):
     def __init__(
         self,
         card: ModelCard,
-        place: ModelPlace,
+        files: ModelFiles,
         runtime: Runtime,
         *,
         alpha: float = 0.5,
@@ -50,7 +51,7 @@ class Bm42(SparseNetwork):
         if not alpha > 0:
             raise ValueError(f"alpha must be more than 0, got {alpha}")
         self._alpha = float(alpha)
-        super().__init__(card, place, runtime, max_length=max_length)
+        super().__init__(card, files, runtime, max_length=max_length)
 
     def check(self) -> None:
         """Load tokenizer, stop words and graph."""
@@ -70,37 +71,37 @@ class Bm42(SparseNetwork):
         Raises ValueError naming the first text that is not a str of valid Unicode.
         """
         self.load()
-        tokens, inverse = self.text_model.tokenize(text_list(texts))
+        tokens, distinct = self.text_model.tokenize(text_list(texts))
         attention = np.zeros(len(tokens.ids), dtype=np.float32)
         for batch in self.text_model.run(tokens):
             started = perf_counter()
-            attention[tokens.places(batch.rows)] = cls_attention(batch)
+            attention[tokens.positions(batch.rows)] = cls_attention(batch)
             self.stats.model_seconds += perf_counter() - started
         started = perf_counter()
         column = self._weigh(self._pieces.split(tokens), attention, len(tokens))
         self.stats.model_seconds += perf_counter() - started
-        return column if len(tokens) == len(inverse) else column.take(pa.array(inverse))
+        return distinct.for_all(column)
 
     def embed_queries_arrow(self, texts: Texts) -> pa.Array:
-        """Embed queries: every term weighs 1."""
+        """Embed queries; every term weighs 1."""
         tokens: TokenizedTexts = self.text_model.tokenizer.encode(text_list(texts))
         words = self._pieces.split(tokens)
         terms = self._term_ids(words)
-        keys = np.unique(_keys(words.rows, terms)[terms != DROPPED])
-        return _column(keys, np.ones(len(keys), np.float32), len(tokens))
+        keys = np.unique(entry_keys(words.rows, terms)[terms != DROPPED])
+        return entries_column(keys, np.ones(len(keys), np.float32), len(tokens))
 
     def _weigh(self, words: PieceWords, attention: npt.NDArray[np.float32], size: int) -> pa.Array:
         terms = self._term_ids(words)
         kept = terms != DROPPED
         if not kept.any():
-            return _column(np.zeros(0, np.int64), np.zeros(0, np.float32), size)
-        weights = np.add.reduceat(attention[words.places], words.starts[:-1])[kept]
-        keys = _keys(words.rows, terms)[kept]
+            return entries_column(np.zeros(0, np.int64), np.zeros(0, np.float32), size)
+        weights = np.add.reduceat(attention[words.positions], words.starts[:-1])[kept]
+        keys = entry_keys(words.rows, terms)[kept]
         order = np.argsort(keys, kind="stable")
         keys, weights = keys[order], weights[order]
         first = np.flatnonzero(np.append(True, keys[1:] != keys[:-1]))
         greatest = np.maximum.reduceat(weights, first)
-        return _column(keys[first], np.log1p(greatest) ** np.float32(self._alpha), size)
+        return entries_column(keys[first], np.log1p(greatest) ** np.float32(self._alpha), size)
 
     @property
     def _language(self) -> str:
@@ -131,7 +132,7 @@ class Bm42(SparseNetwork):
 
 
 def cls_attention(output: BatchOutput) -> npt.NDArray[np.float32]:
-    """Attention of each text's first token to its own tokens, mean over the heads; flat, in the order of rows.
+    """Attention of each text's first token to the text's tokens, mean over the heads; flat, in the order of rows.
 
     ``output.values`` is (rows, heads, tokens, tokens).
     """
@@ -139,13 +140,3 @@ def cls_attention(output: BatchOutput) -> npt.NDArray[np.float32]:
     mean = output.values[np.arange(len(first)), :, first].mean(axis=1)
     flat: npt.NDArray[np.float32] = mean[output.mask].astype(np.float32, copy=False)
     return flat
-
-
-def _keys(rows: npt.NDArray[np.int64], terms: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Text and term in one number, so that one sort brings equal terms of a text together."""
-    return (rows << 32) | terms
-
-
-def _column(keys: npt.NDArray[np.int64], weights: npt.NDArray[np.float32], size: int) -> pa.Array:
-    offsets = np.searchsorted(keys >> 32, np.arange(size + 1))
-    return sparse_array(offsets, keys & 0xFFFFFFFF, weights)

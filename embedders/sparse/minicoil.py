@@ -1,9 +1,9 @@
 """MiniCOIL: BM25 whose known words have four dimensions of meaning each.
 
-A word of the vocabulary gives its index block ``4 * word_id + j`` the vector tanh(h W) / |tanh(h W)|, where h is the
-mean of the token vectors of all its occurrences and W the word's own matrix; any other word is one term, hashed, as in
-BM25. In a document both are multiplied by BM25's term frequency part (Vasnetsov, "miniCOIL", 2025,
-qdrant.tech/articles/minicoil). The column wants the modifier idf.
+A word of the vocabulary has the indices ``4 * word_id + j``, j = 0 to 3, with the vector tanh(h W) / |tanh(h W)|, where
+h is the mean of the token vectors of all its occurrences and W the word's matrix; any other word is one term, hashed,
+as in BM25. In a document both are multiplied by BM25's term frequency part (Vasnetsov, "miniCOIL", 2025,
+qdrant.tech/articles/minicoil). The index needs the modifier idf.
 """
 
 from __future__ import annotations
@@ -15,18 +15,20 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from embedders.arrow import sparse_array
 from embedders.base import Texts
 from embedders.catalog import ModelCard
 from embedders.errors import ModelFilesError
-from embedders.model_options import ModelPlace, Runtime
+from embedders.model_options import ModelFiles, Runtime
 from embedders.segments import segment_sums
 from embedders.sparse.bm25 import Weighting
-from embedders.sparse.minicoil_words import LOW_BITS, Counted, Lexicon, Meaning
+from embedders.sparse.entries import entries_column, entry_keys, row_offsets
+from embedders.sparse.minicoil_words import Counted, Lexicon, Meaning
 from embedders.sparse.sparse_network import SparseNetwork
 from embedders.sparse.wordpieces import WordMemo, WordPieces, read_stopwords
-from embedders.text_model import BatchOutput, text_list
-from embedders.tokenization import TokenizedTexts, ranges, refuse_invalid
+from embedders.text_model import BatchOutput
+from embedders.texts import text_list
+from embedders.tokenization import refuse_invalid
+from embedders.tokenized_texts import TokenizedTexts, ranges
 
 VECTORS_FILE = "minicoil.triplet.model.npy"
 DEFAULT_LANGUAGE = "english"
@@ -48,7 +50,7 @@ class MiniCoil(SparseNetwork):
     def __init__(
         self,
         card: ModelCard,
-        place: ModelPlace,
+        files: ModelFiles,
         runtime: Runtime,
         *,
         k: float = 1.2,
@@ -57,10 +59,10 @@ class MiniCoil(SparseNetwork):
         max_length: int | None = None,
     ) -> None:
         self._weighting = Weighting(k, b, avg_len)
-        super().__init__(card, place, runtime, max_length=max_length)
+        super().__init__(card, files, runtime, max_length=max_length)
 
     def check(self) -> None:
-        """Load everything, and see that the files belong together."""
+        """Load everything, and check that the files belong together."""
         self.text_model.check_output((3,), "miniCOIL takes token vectors of (texts, tokens, dim)")
         words, width, _ = self._matrices.shape
         given = self.text_model.probe().values.shape[-1]
@@ -86,13 +88,13 @@ class MiniCoil(SparseNetwork):
         return self._embed(text_list(texts), weighted=True)
 
     def embed_queries_arrow(self, texts: Texts) -> pa.Array:
-        """Embed queries: as documents, without the term frequencies."""
+        """Embed queries as documents, without the term frequencies."""
         return self._embed(text_list(texts), weighted=False)
 
     def scored_lengths(self, texts: Texts) -> npt.NDArray[np.int64]:
         """Words of each text that have a meaning or a stem, within the limit of tokens, (texts,).
 
-        This is BM25's length in the weights. The network does not run, and its graph is not loaded.
+        This is the length that the weights are computed with. The graph is neither loaded nor run.
         """
         given = text_list(texts)
         refuse_invalid(given)
@@ -104,12 +106,12 @@ class MiniCoil(SparseNetwork):
 
     def _embed(self, texts: list[str], *, weighted: bool) -> pa.Array:
         self.load()
-        tokens, inverse = self.text_model.tokenize(texts)
+        tokens, distinct = self.text_model.tokenize(texts)
         started = perf_counter()
         counted = self._count(tokens)
         self.stats.model_seconds += perf_counter() - started
         meanings = np.zeros((len(counted.group_rows), self._matrices.shape[2]), dtype=np.float32)
-        group_offsets = np.searchsorted(counted.group_rows, np.arange(len(tokens) + 1))
+        group_offsets = row_offsets(counted.group_rows, len(tokens))
         for batch in self.text_model.run(tokens):
             started = perf_counter()
             groups = ranges(group_offsets[batch.rows], group_offsets[batch.rows + 1])
@@ -119,7 +121,7 @@ class MiniCoil(SparseNetwork):
         started = perf_counter()
         column = self._column(counted, meanings, weighted=weighted)
         self.stats.model_seconds += perf_counter() - started
-        return column if len(tokens) == len(inverse) else column.take(pa.array(inverse))
+        return distinct.for_all(column)
 
     def _meanings(self, means: npt.NDArray[np.float32], words: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         projected = np.tanh(np.matmul(means[:, None, :], self._matrices[words])[:, 0])
@@ -134,15 +136,13 @@ class MiniCoil(SparseNetwork):
         if weighted:
             known = self._weighting.frequency_part(counted.group_counts, counted.lengths[counted.group_rows])
             unknown = self._weighting.frequency_part(counted.stem_counts, counted.lengths[counted.stem_rows])
-        blocks = (counted.group_rows << 32) | (counted.group_words * width)
+        blocks = entry_keys(counted.group_rows, counted.group_words * width)
         keys = np.concatenate(
-            ((blocks[:, None] + np.arange(width)).ravel(), (counted.stem_rows << 32) | counted.stem_ids)
+            ((blocks[:, None] + np.arange(width)).ravel(), entry_keys(counted.stem_rows, counted.stem_ids))
         )
         values = np.concatenate(((meanings * known[:, None]).ravel(), unknown))
         order = np.argsort(keys, kind="stable")
-        keys = keys[order]
-        offsets = np.searchsorted(keys >> 32, np.arange(len(counted.lengths) + 1))
-        return sparse_array(offsets, keys & LOW_BITS, values[order])
+        return entries_column(keys[order], values[order], len(counted.lengths))
 
     @cached_property
     def _pieces(self) -> WordPieces:
@@ -162,7 +162,7 @@ class MiniCoil(SparseNetwork):
 
     @cached_property
     def _matrices(self) -> npt.NDArray[np.float32]:
-        """(vocabulary + 1, hidden, 4); mapped, since a corpus uses part of it."""
+        """Word matrices, (vocabulary + 1, hidden, 4); memory-mapped, since a corpus uses a part of them."""
         path = self.text_model.folder / VECTORS_FILE
         try:
             matrices: npt.NDArray[np.float32] = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -172,7 +172,7 @@ class MiniCoil(SparseNetwork):
             raise ModelFilesError(
                 f"{path} holds {matrices.dtype} of shape {matrices.shape}, not floats of (words, hidden, dimensions)"
             )
-        # The map without its class, whose indexing takes longer.
+        # A plain array over the map: indexing a memmap takes longer.
         return np.asarray(matrices)
 
 
@@ -187,9 +187,9 @@ def group_means(
     texts = counted.group_rows[groups]
     rows = at_row[texts]
     width = output.values.shape[1]
-    # The first own token is at 0, unless the tokenizer pads on the left.
+    # The first real token is at 0, unless the tokenizer pads on the left.
     shifts = rows * width + np.argmax(output.mask, axis=1)[rows] - tokens.offsets[texts]
-    places = counted.tokens[ranges(starts, stops)] + np.repeat(shifts, lengths)
+    positions = counted.tokens[ranges(starts, stops)] + np.repeat(shifts, lengths)
     flat = output.values.reshape(-1, output.values.shape[2])
-    sums = segment_sums(flat, places, np.concatenate(([0], np.cumsum(lengths))))
+    sums = segment_sums(flat, positions, np.concatenate(([0], np.cumsum(lengths))))
     return np.asarray(sums / lengths[:, None], dtype=np.float32)

@@ -1,6 +1,6 @@
-"""What words mean to miniCOIL, and how often: the vocabulary, and the words of whole batches counted.
+"""MiniCOIL's vocabulary, the meanings of words, and the words of whole batches counted.
 
-A word that the vocabulary lacks falls apart into stems, as BM25 would see it.
+A word that the vocabulary lacks is split into stems, as by BM25.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ import numpy.typing as npt
 from py_rust_stemmers import SnowballStemmer
 
 from embedders.errors import ModelFilesError
+from embedders.sparse.entries import entry_indices, entry_keys, entry_rows
 from embedders.sparse.terms import term_id
 from embedders.sparse.wordpieces import PieceWords
-from embedders.tokenization import ranges
+from embedders.tokenized_texts import ranges
 
 VOCABULARY_FILE = "minicoil.triplet.model.vocab"
 MAX_TERM_CHARACTERS = 40
 INT32_MAX = 2**31 - 1
-LOW_BITS = 0xFFFFFFFF
 _SPECIAL = frozenset(("[CLS]", "[SEP]", "[PAD]", "[UNK]", "[MASK]"))
 _NO_WORD = re.compile(r"[^\w\s]")
 
 
 @dataclass(frozen=True)
 class Meaning:
-    """What a word stands for: a word of the vocabulary (its id from 1), or the stems of an unknown one.
+    """Meaning of a word: its id in the vocabulary, from 1, or its stems where it is unknown.
 
-    A stem is its hashed index, and the id of the vocabulary's word that is spelt like it, or 0.
+    A stem is a pair: its hashed index, and the id of the word of the vocabulary with that spelling, or 0.
     """
 
     word_id: int = 0
@@ -57,7 +57,7 @@ class Lexicon:
         self._stemmer = SnowballStemmer(language)
 
     def meanings(self, words: list[str], shift: int) -> list[Meaning]:
-        """What each word stands for; indices of unknown stems begin at ``shift``."""
+        """Meaning of each word; indices of unknown stems begin at ``shift``."""
         stems = self._stemmer.stem_words(words)
         return [self._meaning(word, stem, shift) for word, stem in zip(words, stems, strict=True)]
 
@@ -83,7 +83,7 @@ class Counted:
 
     Group g is a known word of a text: ``group_rows[g]``, ``group_words[g]``, ``group_counts[g]`` times; its tokens are
     ``tokens[token_starts[g]:token_starts[g + 1]]``. Groups ascend by text, then word. Unknown stem u of text
-    ``stem_rows[u]`` has index ``stem_ids[u]`` and stands there ``stem_counts[u]`` times. ``lengths`` (texts,) counts
+    ``stem_rows[u]`` has index ``stem_ids[u]`` and occurs ``stem_counts[u]`` times. ``lengths`` (texts,) counts
     each text's words.
     """
 
@@ -102,34 +102,34 @@ class Counted:
         """Count the words of ``size`` texts; ``meanings`` are those of ``words.distinct``."""
         word_ids = np.array([meaning.word_id for meaning in meanings], dtype=np.int64)[words.numbers]
         known = np.flatnonzero(word_ids)
-        occurrences = (words.rows[known] << 32) | word_ids[known]
+        occurrences = entry_keys(words.rows[known], word_ids[known])
         keys, group_of, counts = np.unique(occurrences, return_inverse=True, return_counts=True)
         rows, ids, twins = _stems(words, meanings)
         # A stem that is spelt like a known word of the same text counts as that word.
-        twin_of = _find(keys, (rows << 32) | twins)
+        twin_of = _find(keys, entry_keys(rows, twins))
         merged = twin_of >= 0
         counts = counts + np.bincount(twin_of[merged], minlength=len(keys))
-        stems, stem_counts = np.unique((rows[~merged] << 32) | ids[~merged], return_counts=True)
-        lengths = np.bincount(keys >> 32, weights=counts, minlength=size) + np.bincount(
-            stems >> 32, weights=stem_counts, minlength=size
+        stems, stem_counts = np.unique(entry_keys(rows[~merged], ids[~merged]), return_counts=True)
+        lengths = np.bincount(entry_rows(keys), weights=counts, minlength=size) + np.bincount(
+            entry_rows(stems), weights=stem_counts, minlength=size
         )
         by_group = known[np.argsort(group_of, kind="stable")]
         pieces = np.bincount(group_of, weights=words.lengths[known], minlength=len(keys)).astype(np.int64)
         return cls(
-            group_rows=keys >> 32,
-            group_words=keys & LOW_BITS,
+            group_rows=entry_rows(keys),
+            group_words=entry_indices(keys),
             group_counts=counts,
-            tokens=words.places[ranges(words.starts[by_group], words.starts[by_group + 1])],
+            tokens=words.positions[ranges(words.starts[by_group], words.starts[by_group + 1])],
             token_starts=np.concatenate(([0], np.cumsum(pieces))),
-            stem_rows=stems >> 32,
-            stem_ids=stems & LOW_BITS,
+            stem_rows=entry_rows(stems),
+            stem_ids=entry_indices(stems),
             stem_counts=stem_counts,
             lengths=lengths.astype(np.int64),
         )
 
 
 def _find(keys: npt.NDArray[np.int64], wanted: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Position of each wanted number among ascending keys, -1 where it is not there."""
+    """Position of each wanted number among ascending keys, -1 where it is missing."""
     if not len(keys):
         return np.full(len(wanted), -1)
     at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)

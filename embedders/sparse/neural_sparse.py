@@ -1,8 +1,9 @@
 """OpenSearch neural sparse models: documents by the model, queries by a table, without inference.
 
 Weight of an entry in a document: log(1 + log(1 + max(logit, 0))), the logit being the greatest over the text's tokens
-(Shen et al., "Exploring l0 Sparsification for Inference-free Sparse Retrievers", 2025). A query's tokens weigh what
-``idf.json`` says. Special tokens count in neither. The table's weights are learned: the index must not add its own idf.
+(Shen et al., "Exploring l0 Sparsification for Inference-free Sparse Retrievers", 2025). ``idf.json`` has the
+weights of a query's tokens. Special tokens count in neither. The table's weights are learned: the index must not
+multiply them by an idf.
 """
 
 from __future__ import annotations
@@ -14,14 +15,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from embedders.arrow import sparse_array
 from embedders.base import Texts
-from embedders.catalog import ModelCard
 from embedders.errors import ModelFilesError
-from embedders.model_options import ModelPlace, Runtime
+from embedders.sparse.entries import entries_column, entry_indices, entry_keys
 from embedders.sparse.sparse_network import SparseNetwork
 from embedders.sparse.vocabulary_weights import check_logits, embed_by_vocabulary
-from embedders.text_model import text_list
+from embedders.texts import text_list
 
 IDF_FILE = "idf.json"
 
@@ -32,9 +31,6 @@ class NeuralSparse(SparseNetwork):
     ``max_length`` replaces the limit in the tokenizer's files. Queries need neither graph nor session. Raises
     ModelNotFoundError, ModelFilesError or DeviceError.
     """
-
-    def __init__(self, card: ModelCard, place: ModelPlace, runtime: Runtime, *, max_length: int | None = None) -> None:
-        super().__init__(card, place, runtime, max_length=max_length)
 
     def check(self) -> None:
         """Load tokenizer, table and graph."""
@@ -55,16 +51,13 @@ class NeuralSparse(SparseNetwork):
         return embed_by_vocabulary(self.text_model, text_list(texts), _log_twice, self._special_ids)
 
     def embed_queries_arrow(self, texts: Texts) -> pa.Array:
-        """Embed queries by the table of weights: each distinct token once; one that the table lacks weighs nothing."""
+        """Embed queries by the table of weights: each distinct token once, unless the table lacks it."""
         tokens = self.text_model.tokenizer.encode(text_list(texts))
         rows = np.repeat(np.arange(len(tokens)), tokens.lengths)
         weights = self._idf[tokens.ids]
         kept = weights != 0
-        # Text and token in one number: sorted, and each once.
-        keys = np.unique((rows[kept] << 32) | tokens.ids[kept])
-        offsets = np.searchsorted(keys >> 32, np.arange(len(tokens) + 1))
-        ids = keys & 0xFFFFFFFF
-        return sparse_array(offsets, ids, self._idf[ids])
+        keys = np.unique(entry_keys(rows[kept], tokens.ids[kept]))
+        return entries_column(keys, self._idf[entry_indices(keys)], len(tokens))
 
     @cached_property
     def _special_ids(self) -> npt.NDArray[np.int64]:

@@ -1,4 +1,4 @@
-"""What the sparse families that run a graph share: the kind of their column, and what is tried when they are loaded."""
+"""Base of the sparse families that run a graph: their common option, the kind of their column, the rehearsal."""
 
 from __future__ import annotations
 
@@ -8,12 +8,20 @@ import pyarrow as pa
 
 from embedders.arrow import SPARSE_TYPE
 from embedders.base import Texts, VectorSpec
+from embedders.catalog import ModelCard
+from embedders.model_options import ModelFiles, Runtime
 from embedders.network_model import NetworkModel
 from embedders.text_model import PROBES
 
 
 class SparseNetwork(NetworkModel):
-    """A sparse model with a graph; meets `embedders.base.Embedder`."""
+    """A sparse model with a graph; meets `embedders.base.Embedder`.
+
+    ``max_length`` replaces the limit in the tokenizer's files.
+    """
+
+    def __init__(self, card: ModelCard, files: ModelFiles, runtime: Runtime, *, max_length: int | None = None) -> None:
+        super().__init__(card, files, runtime, max_length=max_length)
 
     @property
     def spec(self) -> VectorSpec:

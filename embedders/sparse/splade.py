@@ -12,11 +12,9 @@ import numpy as np
 import pyarrow as pa
 
 from embedders.base import Texts
-from embedders.catalog import ModelCard
-from embedders.model_options import ModelPlace, Runtime
 from embedders.sparse.sparse_network import SparseNetwork
 from embedders.sparse.vocabulary_weights import check_logits, embed_by_vocabulary
-from embedders.text_model import text_list
+from embedders.texts import text_list
 
 
 class Splade(SparseNetwork):
@@ -24,9 +22,6 @@ class Splade(SparseNetwork):
 
     Raises ModelNotFoundError, ModelFilesError or DeviceError.
     """
-
-    def __init__(self, card: ModelCard, place: ModelPlace, runtime: Runtime, *, max_length: int | None = None) -> None:
-        super().__init__(card, place, runtime, max_length=max_length)
 
     def check(self) -> None:
         """Load tokenizer and graph."""

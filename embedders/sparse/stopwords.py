@@ -1,37 +1,37 @@
-"""Finds a language's stop words: in the model's files, or in the package bm25s where its list is the same.
+"""Finds a language's stop words in the model's files, or in the package bm25s where its list is the same.
 
-The order is: the folder the user gave; the cache; bm25s, without any network call; the hub. The lists of bm25s serve
-for the languages, and with the digests, that the model's card names, so that an edited list is not taken for the same.
+The order is: the folder the user gave; the cache; bm25s, without any network call; the hub. The model's card names the
+languages whose list in bm25s is the same, with the lists' digests, so that a list edited since is not taken.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
 from embedders.catalog import ModelCard
 from embedders.errors import ModelFilesError, ModelNotFoundError
-from embedders.files.resolve import resolve_model
-from embedders.model_options import ModelPlace
+from embedders.model_options import ModelFiles
 
 
-def load_stopwords(card: ModelCard, language: str, place: ModelPlace) -> frozenset[str]:
+def load_stopwords(card: ModelCard, language: str, files: ModelFiles) -> frozenset[str]:
     """Stop words of one of the card's languages.
 
-    A language that the model has no list for has none. Raises ModelFilesError for a folder without the list, and
-    ModelNotFoundError where it is in none of the places.
+    A language without a list has no stop words. Raises ModelFilesError for a folder without the list, and
+    ModelNotFoundError where it is nowhere.
     """
     if language in card.options["without_stopwords"]:
         return frozenset()
-    if place.specific_model_path is not None:
-        return _read_list(Path(place.specific_model_path), language)
+    if files.specific_model_path is not None:
+        return _read_list(Path(files.specific_model_path), language)
     try:
-        cached = resolve_model(card, cache_dir=place.cache_dir, local_files_only=True)
+        cached = replace(files, local_files_only=True).folder(card)
     except (ModelNotFoundError, ModelFilesError):
         packaged = _packaged_list(card, language)
-        return _fetch(card, language, place) if packaged is None else packaged
+        return _fetch(card, language, files) if packaged is None else packaged
     return _read_list(cached, language)
 
 
@@ -61,9 +61,9 @@ def _packaged_list(card: ModelCard, language: str) -> frozenset[str] | None:
     return words if words_digest(words) == entry["sha256"] else None
 
 
-def _fetch(card: ModelCard, language: str, place: ModelPlace) -> frozenset[str]:
+def _fetch(card: ModelCard, language: str, files: ModelFiles) -> frozenset[str]:
     try:
-        folder = resolve_model(card, cache_dir=place.cache_dir, local_files_only=place.local_files_only)
+        folder = files.folder(card)
     except ModelNotFoundError as error:
         raise ModelNotFoundError(
             f"the stop words of {language} are not at hand: {error} A folder with {language}.txt can be given as "

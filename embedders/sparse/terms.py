@@ -1,4 +1,4 @@
-"""Turns words into term ids: stop words out, stems hashed, each distinct word looked at once."""
+"""Turns words into term ids: stop words are dropped, stems hashed, and the ids of words remembered."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import numpy.typing as npt
 
 DROPPED = -1
 
-# About 60 MB of remembered words.
+# Words that are remembered, about 60 MB.
 MEMO_WORDS = 1 << 18
 
 
 class Stemmer(Protocol):
-    """What reduces a word to its stem, such as ``py_rust_stemmers.SnowballStemmer``."""
+    """An object that reduces words to their stems, such as ``py_rust_stemmers.SnowballStemmer``."""
 
     def stem_word(self, word: str) -> str:
         """Stem of a lower-case word; an empty string drops the word."""
@@ -27,7 +27,7 @@ StemWords = Callable[[list[str]], Sequence[str]]
 
 
 def stem_function(stemmer: Stemmer | None) -> StemWords:
-    """The stemmer's call for many words, or one made of its ``stem_word``; without a stemmer words are their stems."""
+    """A function that stems many words, from the stemmer's methods; without a stemmer, words are their stems."""
     if stemmer is None:
         return lambda words: words
     many: StemWords | None = getattr(stemmer, "stem_words", None)

@@ -1,8 +1,8 @@
-"""From logits over the vocabulary to sparse vectors: what SPLADE and OpenSearch's neural sparse models share."""
+"""Sparse vectors from logits over the vocabulary, for SPLADE and OpenSearch's neural sparse models."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from time import perf_counter
 from typing import Any
 
@@ -19,7 +19,7 @@ NO_TOKENS: npt.NDArray[np.int64] = np.zeros(0, np.int64)
 
 
 def max_over_tokens(output: BatchOutput) -> npt.NDArray[np.float32]:
-    """Greatest logit of each vocabulary entry over a text's own tokens, at least 0; (rows, vocabulary) float32.
+    """Greatest logit of each vocabulary entry over a text's tokens, at least 0; (rows, vocabulary) float32.
 
     ``output.values`` (rows, tokens, vocabulary) is overwritten at padding. The weights of SPLADE grow with the logit,
     so that the maximum may be taken first: the logarithms then see one row a text instead of one a token.
@@ -34,7 +34,7 @@ def max_over_tokens(output: BatchOutput) -> npt.NDArray[np.float32]:
 
 
 def check_logits(model: TextModel, family: str) -> None:
-    """See that the graph gives a logit for each entry of the tokenizer's vocabulary; raises ModelFilesError."""
+    """Check that the graph gives a logit for each entry of the tokenizer's vocabulary; raises ModelFilesError."""
     model.check_output((3,), f"{family} takes logits of (texts, tokens, vocabulary)")
     width, size = model.probe().values.shape[2], model.tokenizer.vocabulary_size
     if width < size:
@@ -49,26 +49,24 @@ def embed_by_vocabulary(
 ) -> pa.Array:
     """Embed texts as a column of SPARSE_TYPE, indices (token ids) ascending.
 
-    ``weigh`` turns greatest logits into weights, in place if it likes; ids in ``zeroed`` get none.
+    ``weigh`` turns greatest logits into weights, perhaps in place; ids in ``zeroed`` get none.
     """
-    tokens, inverse = model.tokenize(texts)
-    found: list[tuple[npt.NDArray[np.intp], npt.NDArray[np.int64], npt.NDArray[np.float32]]] = []
+    tokens, distinct = model.tokenize(texts)
+    entries: list[tuple[npt.NDArray[np.intp], npt.NDArray[np.int64], npt.NDArray[np.float32]]] = []
     for batch in model.run(tokens):
         started = perf_counter()
         greatest = max_over_tokens(batch)
         greatest[:, zeroed] = 0
         rows, indices = np.nonzero(greatest)
-        found.append((batch.rows[rows], indices, weigh(greatest[rows, indices])))
+        entries.append((batch.rows[rows], indices, weigh(greatest[rows, indices])))
         model.stats.model_seconds += perf_counter() - started
-    column = _in_order(found, len(tokens))
-    return column if len(tokens) == len(inverse) else column.take(pa.array(inverse))
+    return distinct.for_all(_in_order(entries, len(tokens)))
 
 
 def _in_order(
-    found: Iterable[tuple[npt.NDArray[np.intp], npt.NDArray[np.int64], npt.NDArray[np.float32]]], size: int
+    parts: list[tuple[npt.NDArray[np.intp], npt.NDArray[np.int64], npt.NDArray[np.float32]]], size: int
 ) -> pa.Array:
     """Put batches' entries (row, index, weight) into the order of the rows; a row's entries come together."""
-    parts = list(found)
     if not parts:
         return pa.array([], type=SPARSE_TYPE)
     rows, indices, weights = (np.concatenate(column) for column in zip(*parts, strict=True))

@@ -1,7 +1,7 @@
-"""Puts the pieces of a WordPiece tokenizer together to words, for whole batches of texts in compiled code.
+"""Joins the pieces of a WordPiece tokenizer to words, for whole batches of texts in compiled code.
 
-A word begins at every token that does not carry the tokenizer's continuing prefix ("##"). Equal sequences of pieces
-are found by Arrow, so that Python sees each distinct word once, and remembers what it stands for.
+A word begins at every token that does not carry the tokenizer's continuing prefix ("##"). Arrow finds
+equal sequences of pieces, so that Python handles each distinct word once, and remembers the result.
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ import pyarrow as pa
 from tokenizers import models
 
 from embedders.errors import ModelFilesError
-from embedders.tokenization import TextTokenizer, TokenizedTexts
+from embedders.sparse.terms import MEMO_WORDS
+from embedders.tokenization import TextTokenizer
+from embedders.tokenized_texts import TokenizedTexts
 
 T = TypeVar("T")
 
 STOPWORDS_FILE = "stopwords.txt"
 DEFAULT_PREFIX = "##"
-# Some 60 MB.
-MEMO_WORDS = 1 << 18
 
 
 @dataclass(frozen=True)
 class PieceWords:
     """Words of some texts, in order.
 
-    Word w belongs to text ``rows[w]`` and is made of the tokens ``places[starts[w]:starts[w + 1]]`` (positions in
-    TokenizedTexts.ids, ascending). It is the ``numbers[w]``-th of the distinct words, each given by its piece ids as
+    Word w belongs to text ``rows[w]`` and is made of the tokens ``positions[starts[w]:starts[w + 1]]`` (positions
+    in TokenizedTexts.ids, ascending). It is the ``numbers[w]``-th of the distinct words, each given by its piece ids as
     int32 bytes in ``distinct``.
     """
 
     rows: npt.NDArray[np.int64]
-    places: npt.NDArray[np.int64]
+    positions: npt.NDArray[np.int64]
     starts: npt.NDArray[np.int64]
     numbers: npt.NDArray[np.int32]
     distinct: list[bytes]
@@ -73,9 +73,9 @@ class WordPieces:
 
     def split(self, tokens: TokenizedTexts) -> PieceWords:
         """Find the words of texts."""
-        places = np.flatnonzero(~self._skipped[tokens.ids])
-        ids = tokens.ids[places]
-        rows = np.searchsorted(tokens.offsets, places, side="right") - 1
+        positions = np.flatnonzero(~self._skipped[tokens.ids])
+        ids = tokens.ids[positions]
+        rows = np.searchsorted(tokens.offsets, positions, side="right") - 1
         begins = ~self._continues[ids]
         begins[:1] = True
         begins[1:] |= rows[1:] != rows[:-1]
@@ -86,7 +86,7 @@ class WordPieces:
             pa.large_binary(), len(firsts), [None, offsets, pa.py_buffer(ids.astype(np.int32))]
         )
         encoded = column.dictionary_encode()
-        return PieceWords(rows[firsts], places, starts, encoded.indices.to_numpy(), encoded.dictionary.to_pylist())
+        return PieceWords(rows[firsts], positions, starts, encoded.indices.to_numpy(), encoded.dictionary.to_pylist())
 
     def text(self, pieces: bytes) -> str:
         """The word that a sequence of piece ids spells."""
@@ -94,7 +94,7 @@ class WordPieces:
 
 
 class WordMemo(Generic[T]):
-    """What words stand for, each asked for once. ``learn`` gets words that are new and tells a value for each."""
+    """Remembered values of words; ``learn`` gets words that are new and returns a value for each."""
 
     def __init__(self, pieces: WordPieces, learn: Callable[[list[str]], Sequence[T]]) -> None:
         self._pieces, self._learn = pieces, learn

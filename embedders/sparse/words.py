@@ -1,9 +1,9 @@
-r"""Cuts whole batches of texts into words: the runs of ``\w`` of Python's ``re``, found in compiled code.
+r"""Cuts whole batches of texts into words, the runs of ``\w`` of Python's ``re``, in compiled code.
 
-It works on the UTF-8 bytes in place. ASCII letters come out lower; the rest of lowering a word is left to the one who
-sees each distinct word once (terms.py), which gives the same because words are cut first: a final sigma is told from
-the word alone. "İ" is the one ``\w`` character that lowering makes something else of, "i" and a combining dot, which
-ends the word; its two bytes become "i" and a space here.
+It works on UTF-8 bytes. ASCII letters are lowered here, all others in terms.py, which sees each distinct word once.
+Words are cut before they are lowered, so that a final sigma is told from the word alone. "İ" is the only ``\w``
+character that lowering turns into one that is no ``\w``: "i" and a combining dot, which ends the word. Its two bytes
+become "i" and a space here.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from embedders.base import Texts
+from embedders.texts import refuse_one_text
 
-# Bytes of text in the works at a time: their temporary arrays stay in the processor's cache.
+# Bytes of text that are cut at a time, so that temporary arrays stay in the processor's cache.
 SLICE_BYTES = 1 << 19
 
 _SPACE = ord(" ")
@@ -28,7 +29,7 @@ _LOWER = bytes(byte if byte in _WORD_BYTES else _SPACE for byte in range(256)).l
 
 _CODE_POINTS = 0x110000
 _DOTTED_CAPITAL_I = 0x130
-# Of UTF-8 sequences: length, least and greatest first byte, and the bits of it that belong to the code point.
+# UTF-8 sequences: length, least and greatest first byte, and the bits of it that belong to the code point.
 _SEQUENCES = ((2, 0xC2, 0xDF, 0x1F), (3, 0xE0, 0xEF, 0x0F), (4, 0xF0, 0xF4, 0x07))
 
 
@@ -36,7 +37,7 @@ _SEQUENCES = ((2, 0xC2, 0xDF, 0x1F), (3, 0xE0, 0xEF, 0x0F), (4, 0xF0, 0xF4, 0x07
 class Words:
     """Words of a slice of texts, in order; text r owns ``column[offsets[r]:offsets[r + 1]]``.
 
-    ``column`` is large_string, ``offsets`` int64 with one entry more than there are texts.
+    ``column`` is large_string, ``offsets`` (texts + 1,) int64.
     """
 
     column: pa.LargeStringArray
@@ -53,8 +54,7 @@ def text_column(texts: Texts) -> pa.LargeStringArray:
         texts = texts.combine_chunks()
     if isinstance(texts, pa.Array):
         return _checked_column(texts)
-    if isinstance(texts, str):
-        raise TypeError("texts must be a sequence of str, not one str; wrap it in a list")
+    refuse_one_text(texts)
     for row, text in enumerate(texts):
         if not isinstance(text, str):
             raise TypeError(f"text {row} must be a str, not {type(text).__name__}")
@@ -120,7 +120,7 @@ def _blank_beyond_ascii(text: bytes) -> bytes:
 
 @cache
 def _word_code_points() -> npt.NDArray[np.bool_]:
-    r"""Whether a code point beyond ASCII is ``\w``. Takes 0.1 s to make, which work on ASCII alone does not pay."""
+    r"""Whether a code point beyond ASCII is ``\w``. Takes 0.1 s to make, and is not made for ASCII texts."""
     return np.fromiter(map(str.isalnum, map(chr, range(_CODE_POINTS))), np.bool_, _CODE_POINTS)
 
 

@@ -19,9 +19,10 @@ import numpy.typing as npt
 
 from benchmarks.torch_file import read_torch_checkpoint
 from embedders.errors import ModelFilesError
-from embedders.export.bert import IR_VERSION, MODEL_FILE, OPSET, OnnxGraph, missing_extra
+from embedders.export.onnx_graph import IR_VERSION, MODEL_FILE, OPSET, OnnxGraph, missing_extra
 from embedders.export.packaged import packaged_checkpoint
-from embedders.images.processing import CONFIG_FILE
+from embedders.files.atomic import write_atomically
+from embedders.images.preprocessor_config import CONFIG_FILE
 
 if TYPE_CHECKING:
     import onnx
@@ -62,10 +63,7 @@ def export_efficientnet(checkpoint: str | Path, out_dir: str | Path, *, weights_
         if digest != weights_sha256.lower():
             raise ModelFilesError(f"{source} has sha256 {digest}, expected {weights_sha256}: fetch the file again")
     model = _build(_Network(read_torch_checkpoint(source), source, OnnxGraph()))
-    target.mkdir(parents=True, exist_ok=True)
-    part = target / f"{MODEL_FILE}.part"
-    part.write_bytes(model.SerializeToString(deterministic=True))
-    part.replace(target / MODEL_FILE)
+    write_atomically(target / MODEL_FILE, model.SerializeToString(deterministic=True))
     (target / CONFIG_FILE).write_text(json.dumps(PREPROCESSOR, indent=2), encoding="utf-8")
     return target
 

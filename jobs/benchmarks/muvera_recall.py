@@ -18,7 +18,7 @@ from benchmarks.measuring import console, minilm_folder
 from embedders import Muvera
 from embedders.catalog import custom_card
 from embedders.factory import make_embedder
-from embedders.late_interaction import TokenVectors
+from embedders.token_vectors import TokenVectors
 
 K_SIM, DIM_PROJ, R_REPS = (4, 5, 6), (8, 16, 32), (10, 20, 40)
 DEPTHS = (10, 50, 100, 200, 500, 1000)

@@ -1,14 +1,15 @@
-"""A job's embeddings: which models make them, of the catalog or of one's own."""
+"""A job's embeddings: the catalog's or users' models that make them."""
 
 from __future__ import annotations
 
+from itertools import chain
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from pydantic import Field, field_validator, model_validator
 
 from embedders.catalog import ModelCard, custom_card, find_card
-from embedders.factory import FAMILIES
+from embedders.families import FAMILIES, CustomModels, custom_families
 from pipelines.config.section import NonEmpty, Section, WordOr
 
 RESERVED_COLUMNS = frozenset(
@@ -36,25 +37,22 @@ class PromptsConfig(Section):
     passage: str = ""
 
 
-# Keys of a model of one's own that only some families know.
-OWN_KEYS = {
-    "pooling": ("dense", "image"),
-    "prompts": ("dense",),
-    "matryoshka": ("dense",),
-    "normalize": ("dense", "static", "image"),
-    "dim": ("dense", "static", "late_interaction", "image"),
-    "output": ("dense", "splade", "neural_sparse", "bm42", "minicoil", "late_interaction", "image"),
-    "requires_idf": ("splade", "neural_sparse", "bm42", "minicoil"),
-}
+CUSTOM_FAMILIES = custom_families()
+# Keys of a user's model that only some families know.
+FAMILY_FACTS = frozenset(chain.from_iterable(family.facts for family in CUSTOM_FAMILIES.values()))
+
+if TYPE_CHECKING:
+    # Type checkers take no computed Literal.
+    CustomFamily: TypeAlias = str
+else:
+    CustomFamily = Literal[tuple(CUSTOM_FAMILIES)]
 
 
 class CustomModelConfig(Section):
     """A model that no catalog has: the files in a folder or a Hub repository, and what to do with its output."""
 
     name: NonEmpty | None = Field(None, description="What to call it; left out: the folder's or repository's")
-    family: Literal["dense", "static", "splade", "neural_sparse", "bm42", "minicoil", "late_interaction", "image"] = (
-        "dense"
-    )
+    family: CustomFamily = "dense"
     path: NonEmpty | None = Field(None, description="Local folder with the model's files")
     hf: NonEmpty | None = Field(None, description="Repository on the Hugging Face hub")
     model_file: NonEmpty | None = Field(
@@ -77,23 +75,27 @@ class CustomModelConfig(Section):
     def _is_whole(self) -> CustomModelConfig:
         if (self.path is None) == (self.hf is None):
             raise ValueError("give exactly one of path (a folder) and hf (a repository)")
-        for name in self.model_fields_set & OWN_KEYS.keys():
-            if self.family not in OWN_KEYS[name]:
+        for name in type(self).model_fields:
+            if name in self.model_fields_set & FAMILY_FACTS and name not in self._known.facts:
                 raise ValueError(f"{name} means nothing for a {self.family} model; leave it out")
-        if self.family == "dense" and self.pooling is None:
-            raise ValueError("pooling is needed: cls, mean, last_token, or none where the graph pools itself")
+        for name, choices in self._known.required.items():
+            if getattr(self, name) is None:
+                raise ValueError(f"{name} is needed: {choices}")
         return self
+
+    @property
+    def _known(self) -> CustomModels:
+        return CUSTOM_FAMILIES[self.family]
 
     def card(self) -> ModelCard:
         """Make the catalog card of this model; raises ModelFilesError for a folder without one ONNX file."""
-        place = {"path": self.path} if self.path is not None else {"hf": self.hf}
+        source = {"path": self.path} if self.path is not None else {"hf": self.hf}
         default = Path(self.path).expanduser().resolve().name if self.path is not None else self.hf
-        model_file = "model.safetensors" if self.family == "static" and self.model_file is None else self.model_file
         return custom_card(
             self.family,
             model=self.name or default or "custom",
-            sources=place,
-            model_file=model_file,
+            sources=source,
+            model_file=self._known.model_file if self.model_file is None else self.model_file,
             additional_files=tuple(self.additional_files),
             output=self.output,
             pooling=self.pooling or "none",
@@ -101,7 +103,7 @@ class CustomModelConfig(Section):
             dim=self.dim,
             prompts={} if self.prompts is None else self.prompts.model_dump(),
             matryoshka=tuple(self.matryoshka),
-            requires_idf=self.family in ("bm42", "minicoil") if self.requires_idf is None else self.requires_idf,
+            requires_idf=self._known.requires_idf if self.requires_idf is None else self.requires_idf,
             license=self.license,
             options=self.options,
         )

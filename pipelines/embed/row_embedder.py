@@ -5,8 +5,6 @@ No row that cannot be embedded costs another: it gets an error and goes on to th
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any
@@ -20,6 +18,7 @@ from embedders.arrow import dense_array, dense_type, number_type
 from embedders.base import Embedder, LengthMeasuring, TolerantEmbedder, VectorSpec
 from embedders.errors import FleetembedError
 from embedders.factory import family_options, make_embedder
+from embedders.fingerprint import facts_digest
 from embedders.muvera.muvera import Muvera
 from pipelines.config.embeddings import EmbeddingConfig
 from pipelines.rows import IMAGE_COLUMN, RowError, add_errors, is_dead, set_column
@@ -63,8 +62,7 @@ class RowEmbedder:
         """Hex sha256 over everything that changes a vector: the model's own, and MUVERA's parameters."""
         if self.muvera is None:
             return self.model.fingerprint
-        facts = {"model": self.model.fingerprint, "muvera": self.muvera.parameters}
-        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+        return facts_digest({"model": self.model.fingerprint, "muvera": self.muvera.parameters})
 
     def embed(self, table: pa.Table) -> pa.Table:
         """Add the vectors' columns; dead rows, and those that fail, have null there."""

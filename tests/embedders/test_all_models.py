@@ -16,7 +16,7 @@ from fastembed.rerank.cross_encoder import TextCrossEncoder as FastembedReranker
 
 from embedders import LateInteractionTextEmbedding, SparseTextEmbedding, TextCrossEncoder, TextEmbedding
 from embedders.catalog import ModelCard, load_cards
-from embedders.factory import FAMILIES
+from embedders.families import FAMILIES
 from tests.embedders.texts import sample_pairs, sample_texts
 
 IMAGE_FAMILIES = ("image", "multimodal")

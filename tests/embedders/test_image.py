@@ -248,7 +248,7 @@ def test_ordered_map_keeps_order_bounds_and_errors() -> None:
         return item
 
     seen = []
-    with pytest.raises(KeyError):
+    with pytest.raises(KeyError, match="5"):
         for number in ordered_map(fail, iter(range(100)), threads=3):
             seen.append(number)
     assert seen == [0, 1, 2, 3, 4]
@@ -342,7 +342,7 @@ def test_one_name_of_two_families_is_told_apart(tmp_path: Path) -> None:
     assert len(embedder.embed_arrow([random_image(8, 8)])) == 1  # type: ignore[list-item]
     with pytest.raises(ModelFilesError, match="text_model"):
         make_embedder(name, specific_model_path=folder, cuda=False)
-    with pytest.raises(ModelNotFoundError):
+    with pytest.raises(ModelNotFoundError, match="'Qdrant/bm25' is not in the catalog"):
         make_embedder("Qdrant/bm25", family="image")
     with pytest.raises(ValueError, match="there is no family 'images'; there are dense, "):
         make_embedder(name, family="images")

@@ -62,7 +62,9 @@ def test_synthetic_half_precision_is_the_rounded_single_precision(make: Make) ->
 
 @pytest.mark.parametrize("name", [COLBERT, LATEON, JINA])
 def test_synthetic_documents_are_of_unit_length(name: str, make: Make) -> None:
-    for matrix in make(name).embed(ODD_TEXTS):
+    matrices = list(make(name).embed(ODD_TEXTS))
+    assert len(matrices) == len(ODD_TEXTS)
+    for matrix in matrices:
         np.testing.assert_allclose(np.linalg.norm(matrix, axis=1), 1, atol=1e-5)
 
 

@@ -11,7 +11,7 @@ from fastembed import LateInteractionMultimodalEmbedding as Fastembed
 from embedders import ImageError, LateInteractionMultimodalEmbedding, ModelFilesError, ModelNotFoundError
 from embedders.catalog import find_card
 from embedders.factory import make_embedder
-from embedders.multimodal_template import Recipe, tile_tokens
+from embedders.multimodal_template import PromptTemplate, tile_tokens
 from tests.image_model_fixtures import (
     encoded,
     idefics3_config,
@@ -229,17 +229,17 @@ def test_files_that_do_not_fit_are_named(tiled_folder: Path, tmp_path: Path) -> 
         load()
 
 
-def test_recipes_are_checked() -> None:
+def test_templates_are_checked() -> None:
     card = find_card(COLPALI)
-    assert Recipe.of(card).query_start == (2, 5098)
-    assert Recipe.of(card).image_tokens == 1024
+    assert PromptTemplate.of(card).query_start == (2, 5098)
+    assert PromptTemplate.of(card).image_tokens == 1024
     for options, message in (
         ({"image_tokken": 1}, "no option 'image_tokken'"),
         ({}, "either tile_prompt or image_token"),
         ({"tile_prompt": "a {img}"}, r"no \{image\}"),
     ):
         with pytest.raises(ValueError, match=message):
-            Recipe.of(type(card)(**{**vars(card), "options": options}))
+            PromptTemplate.of(type(card)(**{**vars(card), "options": options}))
 
 
 def test_tiles_are_written_as_by_idefics3() -> None:
@@ -260,5 +260,5 @@ def test_catalog_facts_equal_fastembeds() -> None:
         same = row.keys() - {"description", "sources"}
         assert {name: own[name] for name in same} == {name: row[name] for name in same}
         assert LateInteractionMultimodalEmbedding.get_embedding_size(row["model"]) == row["dim"]
-    with pytest.raises(ModelNotFoundError):
+    with pytest.raises(ModelNotFoundError, match=r"Did you mean Qdrant/colpali-v1\.3-fp16"):
         LateInteractionMultimodalEmbedding("Qdrant/colpali-v1.4")

@@ -9,7 +9,8 @@ import onnxruntime as ort
 import pytest
 
 from embedders.errors import DeviceError, ModelFilesError
-from embedders.session import CPU, CUDA, OnnxSession, SessionSettings, available_cores, choose_providers, cuda_devices
+from embedders.session import CPU, CUDA, OnnxSession, choose_providers, cuda_devices
+from embedders.session_settings import SessionSettings
 from tests.model_fixtures import write_synthetic_model
 
 without_gpu = pytest.mark.skipif(cuda_devices() > 0, reason="this machine has a GPU")
@@ -107,19 +108,6 @@ def test_unknown_providers_are_named_with_those_there_are() -> None:
         choose_providers(SessionSettings(providers=["MadeUpProvider"]))
 
 
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"threads": 0}, "threads"),
-        ({"cuda": "gpu"}, "'gpu'"),
-        ({"cuda": True, "providers": [CPU]}, "give one of them"),
-    ],
-)
-def test_contradictory_settings_are_refused(settings: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        SessionSettings(**settings)
-
-
 def test_unknown_session_options_are_refused(model: Path) -> None:
     with pytest.raises(ValueError, match="enable_warp"):
         OnnxSession(model, SessionSettings(session_options={"enable_warp": True}))
@@ -131,8 +119,3 @@ def test_missing_and_damaged_models_are_named(tmp_path: Path) -> None:
     for path in (broken, tmp_path / "absent.onnx"):
         with pytest.raises(ModelFilesError, match=path.name):
             OnnxSession(path, SessionSettings(cuda=False))
-
-
-def test_threads_default_to_the_cores_there_are() -> None:
-    assert SessionSettings().effective_threads == available_cores() >= 1
-    assert SessionSettings(threads=3).effective_threads == 3

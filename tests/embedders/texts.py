@@ -44,6 +44,11 @@ ODD_TEXTS = [
 SIZES = (12, 25, 50, 90, 160, 280, 700)
 
 
+def by_length(texts: list[str]) -> list[int]:
+    """Rows of texts from the shortest to the longest: fastembed pads texts to the longest among neighbours."""
+    return sorted(range(len(texts)), key=lambda row: len(texts[row]))
+
+
 def sample_texts(docstrings: list[str], count: int) -> list[str]:
     """Pieces of ``count`` docstrings, spread over all and cut to various sizes, and the odd texts among them."""
     spread = docstrings[:: max(1, len(docstrings) // count)][:count]

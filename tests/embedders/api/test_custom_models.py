@@ -171,7 +171,7 @@ def test_facts_that_there_are_not_are_refused_at_once() -> None:
         add(TextEmbedding, promts={})
     with pytest.raises(ValueError, match="model needs a name"):
         add(TextEmbedding, " ")
-    with pytest.raises(ModelNotFoundError):
+    with pytest.raises(ModelNotFoundError, match=f"model '{NAME}' is not in the catalog"):
         TextEmbedding(NAME)
 
 

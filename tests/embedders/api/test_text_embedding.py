@@ -114,7 +114,7 @@ def test_other_prompts_are_refused(prompts: Any, make: Callable[..., TextEmbeddi
         make(E5, prompts=prompts)
 
 
-def test_synthetic_texts_with_a_prompt_are_named_by_their_own_place(make: Callable[..., TextEmbedding]) -> None:
+def test_synthetic_texts_with_a_prompt_are_named_by_their_position(make: Callable[..., TextEmbedding]) -> None:
     model = make(E5, prompts="auto")
     for bad in (None, "\ud800"):
         with pytest.raises(ValueError, match=r"text 2\b"):

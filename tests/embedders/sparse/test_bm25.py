@@ -143,6 +143,7 @@ def test_vectors_do_not_depend_on_the_batch(
 ) -> None:
     texts = TRICKY + docstrings[:300]
     found = list(make().embed(texts, batch_size=batch_size))
+    assert len(found) == len(texts)
     for mine, expected in zip(found, english.embed(texts), strict=True):
         np.testing.assert_array_equal(mine.indices, expected.indices)
         np.testing.assert_array_equal(mine.values, expected.values)

@@ -12,7 +12,7 @@ from py_rust_stemmers import SnowballStemmer
 from embedders import ModelFilesError, SparseTextEmbedding
 from embedders.export.bert import export_bert
 from embedders.sparse.terms import term_id
-from tests.embedders.texts import ODD_TEXTS
+from tests.embedders.texts import ODD_TEXTS, by_length
 from tests.synthetic_models import build_network
 
 NAME = "Qdrant/bm42-all-minilm-l6-v2-attentions"
@@ -28,6 +28,11 @@ def real(minilm_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 
 
 @pytest.fixture(scope="module")
+def real_model(real: Path) -> SparseTextEmbedding:
+    return SparseTextEmbedding(NAME, specific_model_path=real, cuda=False)
+
+
+@pytest.fixture(scope="module")
 def folder(synthetic_model: Callable[[str], Path]) -> Path:
     return synthetic_model(NAME)
 
@@ -36,13 +41,17 @@ def term(word: str) -> int:
     return term_id(SnowballStemmer("english").stem_word(word))
 
 
-def test_real_attention_gives_fastembeds_weights(real: Path, docstrings: list[str]) -> None:
-    ours = SparseTextEmbedding(NAME, specific_model_path=real, cuda=False)
+def test_real_attention_gives_fastembeds_weights(
+    real: Path, real_model: SparseTextEmbedding, docstrings: list[str]
+) -> None:
     reference = FastembedSparse(NAME, specific_model_path=str(real), cuda=False)
     texts = [text[:250] for text in docstrings[::150]] + ODD_TEXTS[:7] + ODD_TEXTS[10:]
-    for own, expected, text in zip(ours.embed(texts), reference.embed(texts, batch_size=8), texts, strict=True):
-        assert own.as_dict() == pytest.approx(expected.as_dict(), abs=1e-5), text
-    for own, expected, text in zip(ours.query_embed(texts), reference.query_embed(texts), texts, strict=True):
+    order = by_length(texts)
+    ours = list(real_model.embed(texts))
+    theirs = reference.embed([texts[row] for row in order], batch_size=8)
+    for row, expected in zip(order, theirs, strict=True):
+        assert ours[row].as_dict() == pytest.approx(expected.as_dict(), abs=1e-5), texts[row]
+    for own, expected, text in zip(real_model.query_embed(texts), reference.query_embed(texts), texts, strict=True):
         assert own.as_dict() == expected.as_dict(), text
 
 
@@ -55,9 +64,9 @@ def test_real_attention_gives_fastembeds_weights(real: Path, docstrings: list[st
     ],
 )
 def test_real_attention_weighs_important_words_more(
-    text: str, important: list[str], others: list[str], real: Path
+    text: str, important: list[str], others: list[str], real_model: SparseTextEmbedding
 ) -> None:
-    (vector,) = SparseTextEmbedding(NAME, specific_model_path=real, cuda=False).embed(text)
+    (vector,) = real_model.embed(text)
     weights = vector.as_dict()
     assert min(weights[term(word.lower())] for word in important) > max(weights[term(word.lower())] for word in others)
 
@@ -103,7 +112,9 @@ def test_a_graph_without_attention_is_refused(folder: Path, tmp_path: Path) -> N
 
 
 def test_synthetic_weights_are_float32_and_indices_ascend(folder: Path) -> None:
-    for vector in SparseTextEmbedding(NAME, specific_model_path=folder, cuda=False).embed(ODD_TEXTS):
+    vectors = list(SparseTextEmbedding(NAME, specific_model_path=folder, cuda=False).embed(ODD_TEXTS))
+    assert sum(len(vector.indices) for vector in vectors) > len(ODD_TEXTS)
+    for vector in vectors:
         assert (vector.values.dtype, vector.indices.dtype) == (np.float32, np.int64)
         assert np.all(np.diff(vector.indices) > 0)
         assert np.all(vector.values >= 0)

@@ -41,7 +41,9 @@ def test_synthetic_query_weights_come_from_the_table(model: SparseTextEmbedding,
 
 def test_synthetic_documents_have_no_weight_for_special_tokens(model: SparseTextEmbedding) -> None:
     special = set(model.model.text_model.tokenizer.special_tokens.values())
-    for vector in model.embed(["hello [MASK] world [SEP]", "", " ".join(WORDS)]):
+    vectors = list(model.embed(["hello [MASK] world [SEP]", "", " ".join(WORDS)]))
+    assert [len(vector.indices) > 0 for vector in vectors] == [True, True, True]
+    for vector in vectors:
         assert not special & set(vector.indices.tolist())
         assert np.all(np.diff(vector.indices) > 0)
         assert np.all(vector.values > 0)

@@ -9,7 +9,7 @@ import pytest
 from fastembed import SparseTextEmbedding as FastembedSparse
 
 from embedders import SparseEmbedding, SparseTextEmbedding
-from tests.embedders.texts import ODD_TEXTS
+from tests.embedders.texts import ODD_TEXTS, by_length
 
 NAME = "prithivida/Splade_PP_en_v1"
 
@@ -35,8 +35,11 @@ def test_real_splade_gives_fastembeds_weights(
 ) -> None:
     reference = FastembedSparse(NAME, specific_model_path=str(splade_folder), cuda=False)
     texts = [text[:300] for text in docstrings[::200]] + ODD_TEXTS[:6] + ODD_TEXTS[10:]
-    for own, expected, text in zip(model.embed(texts), reference.embed(texts, batch_size=4), texts, strict=True):
-        mine, theirs = own.as_dict(), expected.as_dict()
+    order = by_length(texts)
+    ours = list(model.embed(texts))
+    theirs_by_length = reference.embed([texts[row] for row in order], batch_size=4)
+    for row, expected in zip(order, theirs_by_length, strict=True):
+        text, mine, theirs = texts[row], ours[row].as_dict(), expected.as_dict()
         # An entry whose logit is all but 0 may be there or not.
         assert max((mine.get(i, 0) or theirs[i] for i in mine.keys() ^ theirs.keys()), default=0) < 1e-5, text
         for index in mine.keys() & theirs.keys():

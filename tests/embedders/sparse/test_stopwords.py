@@ -9,7 +9,7 @@ from huggingface_hub import constants
 
 from embedders.catalog import ModelCard
 from embedders.errors import ModelFilesError, ModelNotFoundError
-from embedders.model_options import ModelPlace
+from embedders.model_options import ModelFiles
 from embedders.sparse.stopwords import load_stopwords
 from tests.hub_server import HubServer
 
@@ -30,38 +30,38 @@ def test_the_given_folder_comes_first_and_nothing_is_asked_of_the_hub(
     card: ModelCard, hub: HubServer, empty_cache: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "english.txt").write_text("foo\nbär\n", encoding="utf-8")
-    place = ModelPlace(cache_dir=empty_cache, specific_model_path=tmp_path)
-    assert load_stopwords(card, "english", place) == {"foo", "bär"}
+    files = ModelFiles(cache_dir=empty_cache, specific_model_path=tmp_path)
+    assert load_stopwords(card, "english", files) == {"foo", "bär"}
     assert not hub.requests
 
 
 def test_a_folder_without_the_list_is_refused(card: ModelCard, tmp_path: Path) -> None:
     with pytest.raises(ModelFilesError, match=r"no french\.txt.*stopwords=set\(\)"):
-        load_stopwords(card, "french", ModelPlace(specific_model_path=tmp_path))
+        load_stopwords(card, "french", ModelFiles(specific_model_path=tmp_path))
 
 
 def test_a_list_that_is_not_utf8_is_refused_by_name(card: ModelCard, tmp_path: Path) -> None:
     (tmp_path / "french.txt").write_bytes("été".encode("latin-1"))
     with pytest.raises(ModelFilesError, match=r"french\.txt is not UTF-8"):
-        load_stopwords(card, "french", ModelPlace(specific_model_path=tmp_path))
+        load_stopwords(card, "french", ModelFiles(specific_model_path=tmp_path))
 
 
 def test_languages_of_the_package_ask_nothing_of_the_hub(card: ModelCard, hub: HubServer, empty_cache: Path) -> None:
     for language, entry in card.options["bm25s_stopwords"].items():
         expected = set(getattr(bm25s.stopwords, entry["name"]))
-        assert load_stopwords(card, language, ModelPlace(cache_dir=empty_cache)) == expected
+        assert load_stopwords(card, language, ModelFiles(cache_dir=empty_cache)) == expected
     assert not hub.requests
 
 
 def test_other_languages_come_from_the_hub_once_and_then_the_cache_serves_every_language(
     card: ModelCard, hub: HubServer, empty_cache: Path
 ) -> None:
-    place = ModelPlace(cache_dir=empty_cache)
-    assert load_stopwords(card, "arabic", place) == {"only-arabic"}
+    files = ModelFiles(cache_dir=empty_cache)
+    assert load_stopwords(card, "arabic", files) == {"only-arabic"}
     asked = len(hub.requests)
     assert asked > 0
-    assert load_stopwords(card, "arabic", place) == {"only-arabic"}
-    assert load_stopwords(card, "english", place) == {"only-english"}
+    assert load_stopwords(card, "arabic", files) == {"only-arabic"}
+    assert load_stopwords(card, "english", files) == {"only-english"}
     assert len(hub.requests) == asked
 
 
@@ -69,24 +69,25 @@ def test_an_edited_list_of_the_package_is_not_taken(
     card: ModelCard, hub: HubServer, empty_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bm25s.stopwords, "STOPWORDS_EN_PLUS", ("the", "a"))
-    assert load_stopwords(card, "english", ModelPlace(cache_dir=empty_cache)) == {"only-english"}
+    assert load_stopwords(card, "english", ModelFiles(cache_dir=empty_cache)) == {"only-english"}
 
 
 def test_a_list_that_is_nowhere_is_an_error_that_says_what_to_do(
     card: ModelCard, hub: HubServer, empty_cache: Path
 ) -> None:
-    place = ModelPlace(cache_dir=empty_cache, local_files_only=True)
+    files = ModelFiles(cache_dir=empty_cache, local_files_only=True)
     with pytest.raises(ModelNotFoundError, match=r"(?s)stop words of turkish.*local_files_only.*specific_model_path"):
-        load_stopwords(card, "turkish", place)
+        load_stopwords(card, "turkish", files)
     assert not hub.requests
 
 
 def test_tamil_has_no_list_anywhere(card: ModelCard, hub: HubServer, tmp_path: Path) -> None:
-    assert load_stopwords(card, "tamil", ModelPlace(specific_model_path=tmp_path)) == set()
+    assert load_stopwords(card, "tamil", ModelFiles(specific_model_path=tmp_path)) == set()
     assert not hub.requests
 
 
 def test_lists_of_the_package_are_nltks(card: ModelCard, shared_data: Path, empty_cache: Path) -> None:
+    assert "english" in card.options["bm25s_stopwords"]
     for language in card.options["bm25s_stopwords"]:
         nltk = (shared_data / "stopwords" / "nltk" / f"{language}.txt").read_text(encoding="utf-8").splitlines()
-        assert load_stopwords(card, language, ModelPlace(cache_dir=empty_cache)) == set(nltk)
+        assert load_stopwords(card, language, ModelFiles(cache_dir=empty_cache)) == set(nltk)

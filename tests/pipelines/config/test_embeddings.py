@@ -10,7 +10,7 @@ import pytest
 
 from embedders.catalog import find_card
 from pipelines import EmbeddingPipeline
-from pipelines.config.embeddings import EmbeddingConfig
+from pipelines.config.embeddings import CustomModelConfig, EmbeddingConfig
 from pipelines.config.file import load_config
 from pipelines.embed.row_embedder import build_embedder
 from pipelines.errors import ConfigError
@@ -24,7 +24,7 @@ def job(*embeddings: dict[str, Any], path: str = "x.jsonl") -> dict[str, Any]:
 
 
 def refusal(embedding: dict[str, Any]) -> str:
-    with pytest.raises(ConfigError, match="configuration is not a valid job") as refused:
+    with pytest.raises(ConfigError, match=r"^configuration is not a valid job") as refused:
         load_config(job({"name": "e", **embedding}))
     return str(refused.value)
 
@@ -49,6 +49,73 @@ def synthetic(tmp_path_factory: pytest.TempPathFactory) -> Path:
 )
 def test_what_is_wrong_about_a_model_is_said_with_its_key(embedding: dict[str, Any], message: str) -> None:
     assert message in refusal(embedding)
+
+
+# Keys that only some families know, and which of those families a job may have a user's model of.
+FACTS = {
+    "pooling": ("dense", "image"),
+    "prompts": ("dense",),
+    "matryoshka": ("dense",),
+    "normalize": ("dense", "static", "image"),
+    "dim": ("dense", "static", "late_interaction", "image"),
+    "output": ("dense", "splade", "neural_sparse", "bm42", "minicoil", "late_interaction", "image"),
+    "requires_idf": ("splade", "neural_sparse", "bm42", "minicoil"),
+}
+VALUES = {
+    "pooling": "cls",
+    "prompts": {"query": "q "},
+    "matryoshka": [4],
+    "normalize": False,
+    "dim": 8,
+    "output": 1,
+    "requires_idf": True,
+}
+CUSTOM_FAMILIES = ["dense", "static", "splade", "neural_sparse", "bm42", "minicoil", "late_interaction", "image"]
+
+
+@pytest.mark.parametrize("family", CUSTOM_FAMILIES)
+def test_a_family_takes_the_keys_that_it_knows_and_refuses_all_others(family: str) -> None:
+    for key, families in FACTS.items():
+        pooling = {"pooling": "cls"} if family == "dense" else {}
+        model = {"path": "x", "family": family, **pooling, key: VALUES[key]}
+        if family in families:
+            (embedding,) = load_config(job({"name": "e", "model": model})).embeddings
+            assert not isinstance(embedding.model, str)
+            assert key in embedding.model.model_fields_set
+        else:
+            assert f"model: {key} means nothing for a {family} model; leave it out" in refusal({"model": model})
+
+
+def test_a_sparse_models_idf_is_its_familys_unless_it_is_said() -> None:
+    def asked(family: str, **more: Any) -> bool:
+        model = {"hf": "a/b", "family": family, **more}
+        return EmbeddingConfig(name="e", model=model).card.requires_idf  # type: ignore[arg-type]
+
+    defaults = {family: asked(family) for family in FACTS["requires_idf"]}
+    assert defaults == {"splade": False, "neural_sparse": False, "bm42": True, "minicoil": True}
+    assert asked("splade", requires_idf=True)
+    assert not asked("bm42", requires_idf=False)
+
+
+def test_the_schema_of_a_job_shows_the_families_of_users_models() -> None:
+    assert CustomModelConfig.model_json_schema()["properties"]["family"] == {
+        "default": "dense",
+        "enum": CUSTOM_FAMILIES,
+        "title": "Family",
+        "type": "string",
+    }
+    expected = ", ".join(f"{family!r}" for family in CUSTOM_FAMILIES[:-1]) + f" or {CUSTOM_FAMILIES[-1]!r}"
+    for family in ("bm25", "rerank", "denser"):
+        message = f"embeddings.0.model.family: input should be {expected}"
+        assert message in refusal({"model": {"path": "x", "family": family}})
+
+
+def test_a_static_models_file_is_its_table_unless_another_is_named() -> None:
+    def model_file(**more: Any) -> str:
+        return CustomModelConfig(hf="a/b", family="static", **more).card().model_file
+
+    assert model_file() == "model.safetensors"
+    assert model_file(model_file="other.safetensors") == "other.safetensors"
 
 
 def test_synthetic_model_of_ones_own_embeds_as_its_card_says(synthetic: Path, tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
-"""How a model wants its images: preprocessor_config.json, read as settings.
+"""Reads a model's preprocessor_config.json: the settings that images are preprocessed by.
 
-The file is the one that Hugging Face's image processors write. Of its ``image_processor_type`` these are known:
+Hugging Face's image processors write the file. These values of ``image_processor_type`` are known:
 
 | type | what is done |
 | --- | --- |
@@ -9,7 +9,7 @@ The file is the one that Hugging Face's image processors write. Of its ``image_p
 | JinaCLIPImageProcessor | resize the shorter side, cut or pad to a square |
 | Idefics3ImageProcessor | resize the longer side, cut into tiles with a view of the whole behind them |
 
-All then scale the grey levels, and subtract a mean and divide by a deviation where the file names them.
+All then scale the grey levels, subtract a mean and divide by a deviation, where the file names them.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ LARGEST_SIDE = 1 << 14
 
 @dataclass(frozen=True)
 class Resize:
-    """To ``size`` (width, height), or one side of it: ``shortest`` and ``longest`` keep the aspect ratio."""
+    """Resize to ``size`` (width, height); ``shortest`` and ``longest`` resize that side and keep the aspect ratio."""
 
     rule: Literal["exact", "shortest", "longest"]
     size: Size
@@ -66,7 +66,7 @@ class Resize:
 
 @dataclass(frozen=True)
 class Window:
-    """The part of an image that is looked at, ``size`` (width, height); where the image is smaller, ``fill`` is around.
+    """The part of an image that the model sees, ``size`` (width, height); ``fill`` surrounds a smaller image.
 
     ``centred`` puts a smaller image into the middle rather than the upper left corner.
     """
@@ -77,7 +77,7 @@ class Window:
     half_even: bool = False
 
     def start(self, length: int, side: int) -> int:
-        """First place of a window of ``side`` in ``length``; negative where that many are missing before the image."""
+        """Offset of a window of ``side`` in ``length``; negative where the window begins before the image."""
         surplus = length - side
         if surplus < 0 and not self.centred:
             return 0
@@ -86,7 +86,7 @@ class Window:
 
 @dataclass(frozen=True)
 class Tiling:
-    """Squares of ``side``, by rows, and the whole image as a last one; without ``split`` only the whole."""
+    """Cut into squares of ``side``, by rows, with the whole image as the last; without ``split`` the whole alone."""
 
     side: int
     split: bool
@@ -123,7 +123,7 @@ class ImageSettings:
     deviation: Channels = (1.0, 1.0, 1.0)
 
     def needed_size(self, size: Size) -> Size:
-        """Width and height at which an image of this width and height is looked at."""
+        """Width and height at which the model sees an image of this width and height."""
         if self.resize is not None:
             size = self.resize.target(size)
         return size if self.tiling is None else self.tiling.target(size)
@@ -141,14 +141,14 @@ class ImageSettings:
 
 
 def load_image_settings(folder: Path) -> ImageSettings:
-    """Read the preprocessor_config.json of a model's folder; raises ModelFilesError where it is missing or odd."""
+    """Read the preprocessor_config.json of a model's folder; raises ModelFilesError where it is missing or invalid."""
     path = folder / CONFIG_FILE
     return image_settings(read_json_object(path), str(path))
 
 
-def image_settings(config: Mapping[str, Any], place: str = CONFIG_FILE) -> ImageSettings:
-    """Settings of an image processor's configuration; raises ModelFilesError, naming ``place``, for what is odd."""
-    reader = _Reader(config, place)
+def image_settings(config: Mapping[str, Any], origin: str = CONFIG_FILE) -> ImageSettings:
+    """Settings of an image processor's configuration; raises ModelFilesError, naming ``origin``, if invalid."""
+    reader = _Reader(config, origin)
     kind = config.get("image_processor_type", CENTRE_CROPPED[0])
     read = {CONVNEXT: _convnext, JINA_CLIP: _jina_clip, IDEFICS3: _idefics3}.get(kind)
     if read is None and kind not in CENTRE_CROPPED:
@@ -197,7 +197,7 @@ def _jina_clip(reader: _Reader) -> dict[str, Any]:
     resample = reader.resampling("interpolation", Resampling.BICUBIC)
     shortest = reader.config.get("resize_mode", "shortest") == "shortest"
     resize = Resize("shortest", (side, side), resample) if shortest else None
-    # Jina's own code crops by torchvision's CenterCrop, which rounds an offset of .5 to the even neighbour.
+    # Jina's code crops by torchvision's CenterCrop, which rounds an offset of .5 to the even neighbour.
     window = Window((side, side), fill=reader.colour("fill_color"), centred=False, half_even=True)
     return {"resize": resize, "window": window}
 
@@ -230,11 +230,11 @@ def _levels(reader: _Reader) -> dict[str, Any]:
 class _Reader:
     """A configuration whose values are checked as they are read."""
 
-    def __init__(self, config: Mapping[str, Any], place: str) -> None:
-        self.config, self._place = config, place
+    def __init__(self, config: Mapping[str, Any], origin: str) -> None:
+        self.config, self._origin = config, origin
 
     def fault(self, what: str) -> ModelFilesError:
-        return ModelFilesError(f"{self._place}: {what}")
+        return ModelFilesError(f"{self._origin}: {what}")
 
     def flag(self, name: str, default: bool) -> bool:
         value = self.config.get(name, default)

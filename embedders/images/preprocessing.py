@@ -1,4 +1,4 @@
-"""Applies a model's image settings: an RGB image in, the numbers that the graph is fed out."""
+"""Applies a model's image settings: turns an RGB image into the pixels that the graph is fed with."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from PIL import Image
 from PIL.Image import Resampling
 
 from embedders.errors import ImageError
-from embedders.images.processing import ImageSettings, Size, Tiling, Window
+from embedders.images.preprocessor_config import ImageSettings, Size, Tiling, Window
 
 Pixels: TypeAlias = npt.NDArray[np.float32]
 
@@ -24,9 +24,9 @@ REDUCING_GAP = 3.0
 
 @dataclass(frozen=True)
 class PreparedImage:
-    """``pixels`` float32 (3, height, width), or of a model with tiles (tiles, 3, height, width).
+    """``pixels`` are float32 (3, height, width), or (tiles, 3, height, width) of a model with tiles.
 
-    ``grid`` (rows, columns) tells how the image was cut into tiles, (0, 0) that it was not.
+    ``grid`` (rows, columns) is the number of tiles; (0, 0): the image was not cut.
     """
 
     pixels: Pixels
@@ -36,7 +36,7 @@ class PreparedImage:
 class ImageTransform:
     """A model's image settings, ready to be applied by any number of threads.
 
-    ``approximate`` allows what is faster and changes grey levels a little.
+    ``approximate`` allows faster ways that change grey levels a little.
     """
 
     def __init__(self, settings: ImageSettings, *, approximate: bool = False) -> None:
@@ -67,8 +67,8 @@ class ImageTransform:
         right, bottom = left + window.size[0], top + window.size[1]
         inside = left >= 0 and top >= 0 and right <= target[0] and bottom <= target[1]
         if inside and (self._gap is not None or target[0] * target[1] > MAX_RESIZED_PIXELS):
-            # Only the window, a third less for a photo of 3:2. Pillow rounds the part's ends to 32-bit floats, which
-            # changes one grey level in some 20,000; that has been seen to move EfficientNet's vectors by 4e-4.
+            # Resize the window only, a third less work for a photo of 3:2. Pillow rounds the part's ends to 32-bit
+            # floats, which changes one grey level in some 20,000 and was seen to move EfficientNet's vectors by 4e-4.
             across, down = image.width / target[0], image.height / target[1]
             part = (left * across, top * down, min(right * across, image.width), min(bottom * down, image.height))
             return image.resize(window.size, resample, part, self._gap)
@@ -105,8 +105,8 @@ class ImageTransform:
 
 
 def _cut_or_pad(image: Image.Image, window: Window, start: Size) -> Image.Image:
-    """What a window shows of an image that does not fill it, with the window's colour where there is no image."""
-    left, top = (max(0, place) for place in start)
+    """The window of an image that does not fill it; the window's colour fills the rest."""
+    left, top = (max(0, offset) for offset in start)
     right, bottom = min(image.width, left + window.size[0]), min(image.height, top + window.size[1])
     shown = Image.new("RGB", window.size, window.fill)
     shown.paste(image.crop((left, top, right, bottom)), (max(0, -start[0]), max(0, -start[1])))

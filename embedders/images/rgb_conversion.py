@@ -1,10 +1,10 @@
-"""Pillow's pixel modes -> RGB: levels of any depth to 8 bits, transparency onto white.
+"""Converts Pillow's pixel modes to RGB: levels of any depth to 8 bits, transparency onto white.
 
-| mode | how |
+| mode | conversion |
 | --- | --- |
 | 1, L, P, CMYK, YCbCr, HSV, ... | Pillow's conversion |
 | LA, PA, RGBA, ..., or a transparent colour | laid on white |
-| I;16 and its kin | the file's bits a sample (16 unless a TIFF says less) to 8, rounded |
+| I;16 and the like | the file's bits a sample (16 unless a TIFF says less) to 8, rounded |
 | I | the same where a TIFF says its bits or all levels fit into 16 bits; else lowest to highest becomes 0 to 255 |
 | F | levels from 0 to 1 times 255; from 0 to 255 as they are; else lowest to highest becomes 0 to 255 |
 | LAB | to sRGB by Little CMS |
@@ -26,7 +26,7 @@ SIGNED = 2
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """A loaded image as RGB; the image itself where it is that already. Raises ImageError for a mode without a way."""
+    """Convert a loaded image to RGB; an RGB image is returned as it is. Raises ImageError where that cannot be done."""
     mode = image.mode
     if mode == "RGB" and "transparency" not in image.info:
         return image

@@ -1,0 +1,97 @@
+"""The families of models: the class that runs each, what it embeds, and which facts a user's model may give.
+
+A new family is a file with its class, a JSON file of the same name in `embedders.catalog`, and a line in FAMILIES.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any, Literal, TypeAlias
+
+Kind: TypeAlias = Literal["dense", "sparse", "multivector", "scores"]
+
+
+@dataclass(frozen=True)
+class CustomModels:
+    """Facts of users' models of a family.
+
+    ``facts`` are the fields of ModelCard that the family reads, beside those that every family reads. ``required`` maps
+    those of them that must be given to a description of the choices. ``model_file`` is the default name of the model
+    file; None: the only ONNX file. ``requires_idf`` is the default of that fact.
+    """
+
+    facts: tuple[str, ...]
+    required: Mapping[str, str] = field(default_factory=dict)
+    model_file: str | None = None
+    requires_idf: bool = False
+
+
+@dataclass(frozen=True)
+class Family:
+    """One family of models.
+
+    ``location`` ("module:name") is the class that runs its models. The class is called with a card, ModelFiles and
+    Runtime; its keyword-only parameters are the family's options. ``kind`` is the kind of its vectors, or "scores" of
+    pairs of query and document. ``images`` is True where documents are images, ``network`` where a neural network
+    runs, which takes most of a machine's cores or its GPU. ``custom`` describes users' models; None: a job takes none.
+    """
+
+    location: str
+    kind: Kind
+    images: bool = False
+    network: bool = True
+    custom: CustomModels | None = None
+
+    @property
+    def embeds(self) -> bool:
+        """Whether its models give vectors."""
+        return self.kind != "scores"
+
+    def load_class(self) -> Any:
+        """Import the class; families that a process does not use cost it nothing."""
+        module, _, name = self.location.partition(":")
+        return getattr(import_module(module), name)
+
+
+_DENSE = CustomModels(
+    facts=("output", "pooling", "normalize", "dim", "prompts", "matryoshka"),
+    required={"pooling": "cls, mean, last_token, or none where the graph pools itself"},
+)
+_STATIC = CustomModels(facts=("normalize", "dim"), model_file="model.safetensors")
+_SPARSE = CustomModels(facts=("output", "requires_idf"))
+_SPARSE_WITH_IDF = CustomModels(facts=("output", "requires_idf"), requires_idf=True)
+_LATE_INTERACTION = CustomModels(facts=("output", "dim"))
+_IMAGE = CustomModels(facts=("output", "pooling", "normalize", "dim"))
+
+# Where two families have a model of the same name, the earlier one is meant unless a family is asked for:
+# jinaai/jina-clip-v1 and google/siglip2-base-patch16-224 embed texts as "dense", images as "image".
+FAMILIES: Mapping[str, Family] = {
+    "dense": Family("embedders.dense:DenseModel", "dense", custom=_DENSE),
+    "static": Family("embedders.static:StaticModel", "dense", network=False, custom=_STATIC),
+    "bm25": Family("embedders.sparse.bm25:Bm25", "sparse", network=False),
+    "splade": Family("embedders.sparse.splade:Splade", "sparse", custom=_SPARSE),
+    "neural_sparse": Family("embedders.sparse.neural_sparse:NeuralSparse", "sparse", custom=_SPARSE),
+    "bm42": Family("embedders.sparse.bm42:Bm42", "sparse", custom=_SPARSE_WITH_IDF),
+    "minicoil": Family("embedders.sparse.minicoil:MiniCoil", "sparse", custom=_SPARSE_WITH_IDF),
+    "late_interaction": Family("embedders.late_interaction:LateInteraction", "multivector", custom=_LATE_INTERACTION),
+    "rerank": Family("embedders.rerank:CrossEncoder", "scores"),
+    "image": Family("embedders.image:ImageModel", "dense", images=True, custom=_IMAGE),
+    "multimodal": Family("embedders.multimodal:MultimodalModel", "multivector", images=True),
+}
+
+
+def families_of(kind: Kind, *, images: bool = False, first: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """Names of the families that make this kind of vectors of texts, or of images: ``first``, then all others."""
+    names = [name for name, family in FAMILIES.items() if (family.kind, family.images) == (kind, images)]
+    return tuple(dict.fromkeys((*first, *names)))
+
+
+def custom_families(kind: Kind | None = None) -> dict[str, CustomModels]:
+    """Facts of users' models by family, of the families of one kind or of all."""
+    return {
+        name: family.custom
+        for name, family in FAMILIES.items()
+        if family.custom is not None and kind in (None, family.kind)
+    }
