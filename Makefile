@@ -6,10 +6,10 @@ INSTALLED := $(VENV)/.installed
 # The uv that is there, else one in the venv.
 UV = $$(command -v uv || echo $(VENV)/bin/uv)
 
-.PHONY: quickstart test check lint format lock benchmark clean help
+.PHONY: quickstart test check check-fast lint format lock benchmark clean help
 
 help: ## Show what can be made
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
 quickstart: $(INSTALLED) ## Embed the standard library's docstrings and search them
 	@$(PY) jobs/quickstart.py
@@ -21,6 +21,9 @@ test: $(INSTALLED) ## Run all tests
 	$(PY) -m pytest -n $(TEST_WORKERS) --dist loadfile
 
 check: lint test ## Formatting, lint, types and tests
+
+check-fast: lint ## The same without the tests that start a Ray or a server, or are slow: under two minutes
+	$(PY) -m pytest -n $(TEST_WORKERS) --dist loadfile -m "not ray and not server and not slow and not hub"
 
 lint: $(INSTALLED) ## Formatting, lint and types
 	$(PY) -m ruff format --check .

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,34 @@ os.environ["FLEETEMBED_CACHE_DIR"] = tempfile.mkdtemp(prefix="fleetembed-tests-"
 ROOT = Path(__file__).resolve().parent.parent
 
 pytest_plugins = ["tests.qdrant_server.fixtures", "tests.model_fixtures", "tests.image_model_fixtures"]
+
+
+# A test that takes such a fixture starts what the marker tells of; `make check-fast` leaves these tests out.
+MARKED_FIXTURES = {
+    "ray_local": "ray",
+    "qdrant_server": "server",
+    "guarded_qdrant_server": "server",
+    "qdrant_address": "server",
+}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        for fixture in getattr(item, "fixturenames", ()):
+            if fixture in MARKED_FIXTURES:
+                item.add_marker(MARKED_FIXTURES[fixture])
+
+
+@pytest.fixture(autouse=True)
+def _only_marked_tests_start_a_ray(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    ray = sys.modules.get("ray")
+    if ray is not None and request.node.get_closest_marker("ray") is None:
+        monkeypatch.setattr(ray, "init", _refuse_ray)
+
+
+def _refuse_ray(*_: object, **__: object) -> None:
+    raise AssertionError("this test starts a Ray: mark it with pytest.mark.ray")
 
 
 @pytest.fixture(scope="session")

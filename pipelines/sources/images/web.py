@@ -27,6 +27,7 @@ from pipelines.sources.image_values import shown
 from pipelines.sources.images.addresses import refusal, resolve
 
 MAX_REDIRECTS = 5
+MOST_PORT = 65535
 ATTEMPTS = 3
 FIRST_PAUSE = 0.5
 CONNECT_SECONDS = 10.0
@@ -253,6 +254,8 @@ def _checked(target: str, start: str, base: httpx.URL | None = None) -> httpx.UR
         url = (httpx.URL(target) if base is None else base.join(target)).copy_with(fragment=None)
     except (httpx.InvalidURL, ValueError) as error:
         raise WebError(f"{via}{_shown(target)} is not a URL: {str(error)[:200]}") from None
+    if url.port is not None and url.port > MOST_PORT:
+        raise WebError(f"{via}{_shown(url)} is not a URL: there is no port above {MOST_PORT}")
     if url.scheme not in ("http", "https") or not url.host:
         raise WebError(f"{via}{_shown(url)}: only http and https URLs with a host are fetched")
     if url.userinfo:

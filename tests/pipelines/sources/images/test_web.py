@@ -268,7 +268,7 @@ def test_an_unknown_host_and_urls_that_are_none_are_told_apart() -> None:
         "http://": "http://: only http and https URLs with a host are fetched",
         "http:///a.jpg": "http:///a.jpg: only http and https URLs with a host are fetched",
         "http://[::1/a.jpg": "a URL that cannot be parsed is not a URL: ",
-        "http://127.0.0.1:99999/": "a URL that cannot be parsed: ",
+        "http://127.0.0.1:99999/": "http://127.0.0.1:99999/ is not a URL: there is no port above 65535",
         "http://a b/": "a%20b is no host that this network knows: ",
     }.items():
         assert failure(broken).startswith(message)
