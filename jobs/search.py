@@ -60,7 +60,7 @@ def search(
     rerank_path: Annotated[Path | None, typer.Option("--rerank-path", help="Folder of its files.")] = None,
     exact: Annotated[bool, typer.Option("--exact", help="Compare with every point, without the index.")] = False,
     hnsw_ef: Annotated[int | None, typer.Option("--hnsw-ef", help="Size of the index's beam.")] = None,
-    chosen: Annotated[
+    filter: Annotated[
         list[str] | None,
         typer.Option("--filter", metavar="KEY=VALUE", help="Only such points; also !=, <, >=, a|b, or Qdrant's JSON."),
     ] = None,
@@ -100,7 +100,7 @@ def search(
                 limit,
                 way=way,
                 offset=offset,
-                chosen=chosen or None,
+                filter=filter or None,
                 with_payload=["document_id", "chunk_no", *keys] if as_json and keys else True,
                 **{key: value for key, value in settings.items() if value is not None},
             )

@@ -18,7 +18,7 @@ from pipelines.config.job import JobConfig
 from pipelines.config.search import RerankConfig, SearchConfig
 from pipelines.errors import ConfigError, SinkError
 from pipelines.search.encoders import QueryEncoder, shape
-from pipelines.search.filters import Chosen, build_filter
+from pipelines.search.filters import FilterLike, build_filter
 from pipelines.search.given import validated, with_held_lengths, with_models
 from pipelines.search.hits import Hit, Payload, with_payload_of
 from pipelines.search.request import build_request
@@ -130,7 +130,7 @@ class Searcher:
         *,
         way: SearchConfig | Mapping[str, Any] | str | None = None,
         offset: int = 0,
-        chosen: Chosen = None,
+        filter: FilterLike | None = None,
         with_payload: Payload = True,
         **settings: Any,
     ) -> list[Hit]:
@@ -138,8 +138,8 @@ class Searcher:
 
         ``using`` names one vector, or several whose results are fused (all that can when left out). ``settings`` are
         further keys of SearchConfig: ``fusion``, ``weights``, ``rescore``, ``candidates``, ``rerank``, ``exact``,
-        ``hnsw_ef``; ``way`` is a whole SearchConfig, or the name of one of the job's ``searches``. ``chosen`` is a
-        filter: Qdrant's, its JSON, or conditions such as "year>=2020". ``with_payload`` may list the keys wanted.
+        ``hnsw_ef``; ``way`` is a whole SearchConfig, or the name of one of the job's ``searches``. ``filter`` is
+        Qdrant's, its JSON, or conditions such as "year>=2020". ``with_payload`` may list the keys wanted.
         Raises ConfigError for what cannot be asked, SinkError for a server that does not answer.
         """
         if not isinstance(query, str | Path):
@@ -152,11 +152,11 @@ class Searcher:
         plan = self.plan(query, using, way, settings)
         vectors = self.encode(query, [*plan.using, *([plan.rescore] if plan.rescore is not None else [])])
         if plan.rerank is None:
-            return self.find(vectors, plan, limit=limit, offset=offset, chosen=chosen, with_payload=with_payload)
+            return self.find(vectors, plan, limit=limit, offset=offset, filter=filter, with_payload=with_payload)
         if not isinstance(query, str):
             raise ConfigError("rerank: a reranker reads texts, and the query is an image")
         hits = max(limit + offset, plan.rerank.candidates)
-        found = self.rerank(query, self.find(vectors, plan, limit=hits, chosen=chosen), plan)
+        found = self.rerank(query, self.find(vectors, plan, limit=hits, filter=filter), plan)
         return [with_payload_of(hit, with_payload) for hit in found[offset : offset + limit]]
 
     def plan(
@@ -199,7 +199,7 @@ class Searcher:
         *,
         limit: int,
         offset: int = 0,
-        chosen: Chosen = None,
+        filter: FilterLike | None = None,
         with_payload: Payload = True,
     ) -> list[Hit]:
         """Ask the collection with a query's vectors (see ``encode``) in a complete way (see ``plan``)."""
@@ -207,7 +207,7 @@ class Searcher:
         if self._sink.path is not None:
             # The embedded engine has no index to go round, and warns of such settings.
             way = way.model_copy(update={"exact": False, "hnsw_ef": None})
-        asked = build_request(way, vectors, hits=limit + offset, chosen=build_filter(chosen))
+        asked = build_request(way, vectors, hits=limit + offset, filter=build_filter(filter))
         if asked is None:
             log.warning("the query has no term that %s knows, so nothing is found", " or ".join(way.using))
             return []

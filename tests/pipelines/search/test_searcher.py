@@ -110,7 +110,7 @@ def test_limit_and_offset_walk_through_the_hits(searcher: Searcher) -> None:
 
 
 @pytest.mark.parametrize(
-    ("chosen", "expected"),
+    ("filter", "expected"),
     [
         ("lang=de", {"vulkan"}),
         (["year>=2010", "lang=en"], {"java", "c", "code"}),
@@ -128,9 +128,9 @@ def test_limit_and_offset_walk_through_the_hits(searcher: Searcher) -> None:
     ids=range(12),
 )
 @pytest.mark.parametrize("way", WAYS, ids=range(3))
-def test_filters_hold_in_every_stage(searcher: Searcher, chosen: Any, expected: set[str], way: dict[str, Any]) -> None:
+def test_filters_hold_in_every_stage(searcher: Searcher, filter: Any, expected: set[str], way: dict[str, Any]) -> None:
     query = "java snakes code alphabet Vulkane"
-    assert set(titles(searcher.search(query, limit=6, chosen=chosen, **way))) == expected
+    assert set(titles(searcher.search(query, limit=6, filter=filter, **way))) == expected
 
 
 def test_the_payload_is_given_in_whole_in_part_or_not_at_all(searcher: Searcher) -> None:
@@ -171,23 +171,23 @@ def test_a_query_longer_than_the_model_takes_is_cut_and_said_so(
         ({"using": ["dense", "bm25"], "weights": [0, 0]}, "one above 0"),
         ({"using": ["dense", "bm25"], "weights": [1, 2], "fusion": "dbsf"}, "weights belong to rrf"),
         ({"speed": 9}, "speed: Extra inputs are not permitted"),
-        ({"chosen": "lang"}, "write key=value"),
-        ({"chosen": "year>soon"}, "neither a number nor a date"),
-        ({"chosen": "{"}, "not valid JSON"),
-        ({"chosen": '{"foo": 1}'}, "filter: foo: "),
-        ({"chosen": '{"must":[' * 2000}, "filter: "),
-        ({"chosen": "year<nan"}, "'nan' is neither a number nor a date"),
-        ({"chosen": "year>=1e400"}, "neither a number nor a date"),
-        ({"chosen": "year=>5"}, "write key=value"),
-        ({"chosen": "lang==en"}, "write key=value"),
-        ({"chosen": [5]}, "give conditions such as"),
+        ({"filter": "lang"}, "write key=value"),
+        ({"filter": "year>soon"}, "neither a number nor a date"),
+        ({"filter": "{"}, "not valid JSON"),
+        ({"filter": '{"foo": 1}'}, "filter: foo: "),
+        ({"filter": '{"must":[' * 2000}, "filter: "),
+        ({"filter": "year<nan"}, "'nan' is neither a number nor a date"),
+        ({"filter": "year>=1e400"}, "neither a number nor a date"),
+        ({"filter": "year=>5"}, "write key=value"),
+        ({"filter": "lang==en"}, "write key=value"),
+        ({"filter": [5]}, "give conditions such as"),
         ({"limit": "3"}, "limit must be a whole number"),
         ({"offset": 0.5}, "offset must be a whole number"),
         ({"using": 5}, "using: "),
         ({"way": {"speed": 1}}, "speed: "),
         ({"weights": [1]}, "weights need using"),
-        ({"chosen": {"must": 5}}, "filter: must"),
-        ({"chosen": "year=1|x"}, "or whole numbers only between bars"),
+        ({"filter": {"must": 5}}, "filter: must"),
+        ({"filter": "year=1|x"}, "or whole numbers only between bars"),
         ({"rerank": {"model": "no/such"}}, "rerank.model"),
     ],
     ids=str,
@@ -323,9 +323,9 @@ def test_a_server_is_asked_in_one_request_for_all_stages(
     staged: dict[str, Any] = {"rescore": "colbert_multivector", "weights": [2, 1], "candidates": 5}
     with Searcher.open(**on_server.place) as remote:
         qdrant_server.clear()
-        hits = remote.search("venomous snakes", ["dense", "bm25"], 4, chosen="lang=en", **staged)
+        hits = remote.search("venomous snakes", ["dense", "bm25"], 4, filter="lang=en", **staged)
         assert len(qdrant_server.requests()) == 1
-        local = searcher.search("venomous snakes", ["dense", "bm25"], 4, chosen="lang=en", **staged)
+        local = searcher.search("venomous snakes", ["dense", "bm25"], 4, filter="lang=en", **staged)
         assert [(hit.title, pytest.approx(hit.score, abs=1e-4)) for hit in hits] == [(h.title, h.score) for h in local]
         assert titles(remote.search("E1234", "bm25", exact=True)) == ["code"]
         assert titles(remote.search("reptiles", "dense", 1, exact=True, hnsw_ef=8)) == ["python"]
