@@ -16,9 +16,9 @@ from rich.console import Console
 
 from pipelines.config.file import load_config
 from pipelines.errors import ConfigError
-from pipelines.search import Searcher, show_hits
-from pipelines.search.contact_sheet import write_sheet
+from pipelines.search import Searcher
 from terminal.command import exit_code
+from terminal.hits import show_hits
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -105,6 +105,9 @@ def search(
                 **{key: value for key, value in settings.items() if value is not None},
             )
         if sheet is not None and job is not None:
+            # Imported late: only a sheet needs Pillow.
+            from pipelines.search.contact_sheet import write_sheet
+
             write_sheet(sheet, wanted, hits, job.source)
         if as_json:
             print(json.dumps([asdict(hit) for hit in hits], ensure_ascii=False, indent=2))

@@ -1,4 +1,4 @@
-"""Filters of a search: Qdrant's own, their JSON, or conditions such as ``lang=de`` and ``year>=2020``."""
+"""Filters of a search: Qdrant's, their JSON, or conditions such as ``lang=de`` and ``year>=2020``."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def _from_mapping(given: Mapping[str, Any]) -> models.Filter:
         return models.Filter.model_validate(dict(given))
     except ValidationError as error:
         wrong = error.errors()[0]
-        place = ".".join(str(part) for part in wrong["loc"])
-        raise ConfigError(f"filter: {place}: {wrong['msg']}; see Qdrant's documentation of filters") from None
+        key = ".".join(str(part) for part in wrong["loc"])
+        raise ConfigError(f"filter: {key}: {wrong['msg']}; see Qdrant's documentation of filters") from None
     except RecursionError:
         raise ConfigError("filter: it is nested too deeply") from None
