@@ -63,9 +63,7 @@ class QueryEncoder:
         if muvera is None:
             return dict.fromkeys(names, column)
         multivector = self.embedding.multivector_name
-        return {
-            name: column if name == multivector else dense_array(muvera.encode_queries(column)) for name in names
-        }
+        return {name: column if name == multivector else dense_array(muvera.encode_queries(column)) for name in names}
 
     def _embed(self, query: str | Path) -> pa.Array:
         if isinstance(query, Path):
