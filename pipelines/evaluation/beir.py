@@ -15,6 +15,7 @@ from typing import Any
 
 from embedders.prompts import is_unicode
 from pipelines.errors import ConfigError, SourceError
+from pipelines.filesystem import whole_file
 
 HEADER = ("query-id", "corpus-id", "score")
 
@@ -137,10 +138,9 @@ def _copy_corpus(path: Path, target: Path) -> tuple[dict[str, int], str]:
     """Write the documents for the job; returns their ids with their lines, and the written file's digest."""
     lines: dict[str, int] = {}
     digest = hashlib.sha256()
-    partial = target.with_name(f".{target.name}.partial")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as file:
+        with whole_file(target) as file:
             for number, row in _rows(path):
                 name = _id(row, path, number, lines)
                 title = _text(row, "title", path, number, optional=True)
@@ -148,11 +148,8 @@ def _copy_corpus(path: Path, target: Path) -> tuple[dict[str, int], str]:
                 line = json.dumps({"id": name, "text": text, "title": title}).encode() + b"\n"
                 digest.update(line)
                 file.write(line)
-        partial.replace(target)
     except OSError as error:
         raise SourceError(f"{target}: the corpus cannot be written: {error.strerror}") from None
-    finally:
-        partial.unlink(missing_ok=True)
     if not lines:
         raise SourceError(f"{path} has no documents")
     return lines, digest.hexdigest()

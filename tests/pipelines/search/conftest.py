@@ -1,4 +1,4 @@
-"""A small collection of every kind of vector, filled in this process: MiniLM, BM25, and MiniLM's token vectors folded."""
+"""A small collection of every kind of vector, filled in this process: MiniLM, BM25, MiniLM's token vectors folded."""
 
 from __future__ import annotations
 
