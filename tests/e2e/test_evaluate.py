@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from pipelines.errors import ConfigError, SinkError
 from pipelines.evaluation.evaluate import Options, evaluate
-from pipelines.evaluation.report.baseline import compare
+from pipelines.evaluation.report.comparison import compare
 from pipelines.evaluation.report.results import load_results
 from pipelines.evaluation.report.table import show_results
 from tests.conftest import ROOT
