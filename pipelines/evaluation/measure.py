@@ -117,7 +117,7 @@ def run_trials(
     approximate: Callable[[Way], bool],
     on_query: Callable[[], None] = lambda: None,
 ) -> list[Trial]:
-    """Ask all queries in all ways: exactly, and with the index where ``approximate`` says that there is one."""
+    """Ask all queries in all ways: exactly, and where ``approximate`` tells so of a way, with the index too."""
     trials = [Trial(way, exact) for way in ways for exact in (True, False) if exact or approximate(way)]
     # The first query once beforehand: models are loaded, files are read.
     for query, text in list(queries.items())[:1]:

@@ -44,21 +44,30 @@ def test_a_jobs_configuration_opens_its_collection(copied: Collection, tmp_path:
     assert "score" in done.stdout and "year" in done.stdout and "2001" in done.stdout
 
 
+def test_a_sheet_is_written_beside_the_hits(copied: Collection, tmp_path: Path) -> None:
+    config, sheet = tmp_path / "job.yaml", tmp_path / "sheet.html"
+    config.write_text(json.dumps(copied.job))
+    done = command("--config", str(config), "snakes", "--using", "bm25", "--image-sheet", str(sheet))
+    assert done.returncode == 0 and "Pythons are large snakes" in done.stdout, done.stderr
+    # These documents have no images.
+    assert sheet.read_text(encoding="utf-8").count("no image at hand") == 2
+
+
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "code", "message"),
     [
-        (["x"], "give the job's --config, or a --collection"),
-        (["--collection", "docs", "--path", "/nowhere"], "give a text to look for, or --image"),
-        (["--collection", "docs", "--path", "/nowhere", "x"], "there is no folder /nowhere yet"),
-        (["--collection", "docs", "--path", "/nowhere", "x", "--weights", "a"], "write numbers with commas"),
-        (["--collection", "docs", "--path", "/nowhere", "x", "--model", "dense"], "write VECTOR="),
+        (["x"], 2, "give the job's --config, or a --collection"),
+        (["--collection", "docs", "--path", "/nowhere"], 2, "give a text to look for, or --image"),
+        (["--collection", "docs", "--path", "/nowhere", "x"], 1, "there is no folder /nowhere yet"),
+        (["--collection", "docs", "--path", "/nowhere", "x", "--weights", "a"], 2, "write numbers with commas"),
+        (["--collection", "docs", "--path", "/nowhere", "x", "--model", "dense"], 2, "write VECTOR="),
     ],
     ids=range(5),
 )
-def test_a_users_error_is_one_message_and_a_code(arguments: list[str], message: str) -> None:
+def test_a_users_error_is_one_message_and_a_code(arguments: list[str], code: int, message: str) -> None:
     app = runpy.run_path(str(ROOT / "jobs" / "search.py"))["app"]
     done = CliRunner().invoke(app, arguments)
-    assert done.exit_code in (1, 2) and message in done.output
+    assert done.exit_code == code and message in done.output
 
 
 def test_every_document_can_be_found(searcher: Searcher) -> None:

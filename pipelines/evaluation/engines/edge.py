@@ -1,4 +1,4 @@
-"""HNSW for a Qdrant folder: its points in Qdrant's own engine, in this process.
+"""HNSW for a Qdrant folder: a copy of its points in Qdrant's engine, which runs in this process.
 
 qdrant-client's engine for folders compares a query with every point. qdrant-edge runs the segments of a Qdrant server,
 with their graphs and their defaults; requests to the one are translated into the other's.

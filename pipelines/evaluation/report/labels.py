@@ -1,4 +1,4 @@
-"""Places the labels of a scatter plot beside their points, and not upon each other.
+"""Puts the labels of a scatter plot beside their points, and not upon each other.
 
 Vega has a transform for that, but Vega-Lite does not offer it, and vl-convert, which makes the PNG, cannot run it.
 """
@@ -13,8 +13,8 @@ import numpy as np
 CHARACTER, LINE = 6.1, 13.0
 # Half a point's size, and how far from its middle a label beside it begins, in pixels.
 POINT, BESIDE = 7.0, 10.0
-# Places for a label, in pixels to the right of its point and down from it: beside it, above, below, and then further up
-# and down on both sides. They are those of the label's nearer end, or of its middle where the first is 0.
+# Where the nearer end of a label may be, or its middle where the first is 0, in pixels to the right of its point and down
+# from it: beside the point, above, below, and then further up and down on both sides.
 OFFSETS = np.array(
     [(BESIDE, 0), (-BESIDE, 0), (0, -BESIDE - LINE / 2), (0, BESIDE + LINE / 2)]
     + [
@@ -32,7 +32,7 @@ def place_labels(
     """Choose one of OFFSETS for each text, within the plot, and upon no point and no other label if there is room.
 
     Points are in pixels from the plot's left and top; a text of None gets no label. Labels are placed one by one, each
-    at the first free place, or where it covers the least.
+    at the first that is free, or where it covers the least.
     """
     taken = [(np.array(point), np.array([POINT, POINT])) for point in points]
     chosen: list[tuple[float, float] | None] = []

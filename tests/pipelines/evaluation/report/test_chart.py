@@ -58,13 +58,13 @@ def test_one_way_alone_has_a_chart(tmp_path: Path) -> None:
     assert (tmp_path / "chart.png").stat().st_size > 10_000
 
 
-places = st.tuples(st.floats(0, WIDTH), st.floats(0, HEIGHT))
+positions = st.tuples(st.floats(0, WIDTH), st.floats(0, HEIGHT))
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.lists(st.tuples(places, st.text("ab>@1", min_size=1, max_size=12)), max_size=8))
+@given(st.lists(st.tuples(positions, st.text("ab>@1", min_size=1, max_size=12)), max_size=8))
 def test_labels_stay_in_the_plot_and_off_each_other(points: list[tuple[tuple[float, float], str]]) -> None:
-    offsets = place_labels([place for place, _ in points], [text for _, text in points], WIDTH, HEIGHT)
+    offsets = place_labels([position for position, _ in points], [text for _, text in points], WIDTH, HEIGHT)
     boxes = []
     for offset, ((x, y), text) in zip(offsets, points, strict=True):
         assert offset is not None
