@@ -34,11 +34,15 @@ WordOr = Annotated[
 
 
 def make_section(kind: type[Part], values: Mapping[str, Any], where: str) -> Part:
-    """Make a section by itself, as a caller in Python gives it; raises ConfigError that names each wrong key."""
+    """Check a section that stands by itself, as a caller in Python gives it.
+
+    Raises ConfigError that begins with ``where`` and names each wrong key.
+    """
     try:
         return kind.model_validate(values)
     except ValidationError as wrong:
-        keys = [(".".join(str(part) for part in error["loc"]), error["msg"]) for error in wrong.errors()]
-        reasons = [(key, message.removeprefix("Value error, ")) for key, message in keys]
-        lines = [f"{key}: {reason}" if key else reason for key, reason in reasons]
-        raise ConfigError(f"{where}: {'; '.join(dict.fromkeys(lines))}") from None
+        reasons = []
+        for error in wrong.errors():
+            key, reason = ".".join(str(part) for part in error["loc"]), error["msg"].removeprefix("Value error, ")
+            reasons.append(f"{key}: {reason}" if key else reason)
+        raise ConfigError(f"{where}: {'; '.join(dict.fromkeys(reasons))}") from None

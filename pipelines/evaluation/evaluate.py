@@ -71,9 +71,9 @@ def evaluate(options: Options, console: Console) -> tuple[Results, Comparison | 
     for notice in notices:
         console.print(notice, style="yellow", markup=False, highlight=False, soft_wrap=True)
     report = _embed(job, out, console)
-    made_of = {"fingerprint": report.fingerprint, "corpus": dataset.corpus_digest}
+    provenance = {"fingerprint": report.fingerprint, "corpus": dataset.corpus_digest}
     with Searcher.from_config(job) as searcher:
-        collection = EvaluatedCollection.of(job, searcher, documents=dataset.documents, provenance=made_of)
+        collection = EvaluatedCollection.of(job, searcher, documents=dataset.documents, provenance=provenance)
         evaluation = _Evaluation(job, dataset, collection, report, out, console)
         results = evaluation.measure([*dataset.notices, *notices], exact_only=options.exact_only)
     write_results(out, results)

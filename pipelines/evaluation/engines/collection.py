@@ -33,7 +33,7 @@ def evaluation_sink(config: JobConfig, name: str, out: Path) -> QdrantSinkConfig
 class EvaluatedCollection:
     """A collection that an evaluation's job has filled, with its number of points.
 
-    ``provenance`` says what made it: a copy of a collection of another provenance is none of this one.
+    ``provenance`` says what made it: where that differs, an earlier copy of the collection is a copy of another.
     """
 
     searcher: Searcher

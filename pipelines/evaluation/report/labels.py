@@ -13,7 +13,7 @@ import numpy as np
 CHARACTER, LINE = 6.1, 13.0
 # Half a point's size, and how far from its middle a label beside it begins, in pixels.
 POINT, BESIDE = 7.0, 10.0
-# Where the nearer end of a label may be, or its middle where the first is 0, in pixels to the right of its point and down
+# Where the nearer end of a label may be (its middle where the first is 0), in pixels to the right of its point and down
 # from it: beside the point, above, below, and then further up and down on both sides.
 OFFSETS = np.array(
     [(BESIDE, 0), (-BESIDE, 0), (0, -BESIDE - LINE / 2), (0, BESIDE + LINE / 2)]
