@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 
 from pipelines.evaluation.evaluate import MARGIN, Options, evaluate
-from pipelines.evaluation.report.baseline import show_comparison
+from pipelines.evaluation.report.comparison import show_comparison
 from pipelines.evaluation.report.table import show_results
 from terminal.command import FAILED, exit_code
 

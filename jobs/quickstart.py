@@ -10,8 +10,9 @@ from rich.console import Console
 
 from embedders.export.packaged import export_packaged_minilm
 from pipelines.config.file import load_config
-from pipelines.search import Searcher, show_answers
+from pipelines.search import Searcher
 from terminal.command import exit_code, run_job
+from terminal.hits import show_answers
 from terminal.stdlib_corpus import collect_stdlib
 
 CONFIG = Path("configs/quickstart.yaml")

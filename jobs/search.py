@@ -16,9 +16,9 @@ from rich.console import Console
 
 from pipelines.config.file import load_config
 from pipelines.errors import ConfigError
-from pipelines.search import Searcher, show_hits
-from pipelines.search.contact_sheet import write_sheet
+from pipelines.search import Searcher
 from terminal.command import exit_code
+from terminal.hits import show_hits
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -60,7 +60,7 @@ def search(
     rerank_path: Annotated[Path | None, typer.Option("--rerank-path", help="Folder of its files.")] = None,
     exact: Annotated[bool, typer.Option("--exact", help="Compare with every point, without the index.")] = False,
     hnsw_ef: Annotated[int | None, typer.Option("--hnsw-ef", help="Size of the index's beam.")] = None,
-    chosen: Annotated[
+    filter: Annotated[
         list[str] | None,
         typer.Option("--filter", metavar="KEY=VALUE", help="Only such points; also !=, <, >=, a|b, or Qdrant's JSON."),
     ] = None,
@@ -100,11 +100,14 @@ def search(
                 limit,
                 way=way,
                 offset=offset,
-                chosen=chosen or None,
+                filter=filter or None,
                 with_payload=["document_id", "chunk_no", *keys] if as_json and keys else True,
                 **{key: value for key, value in settings.items() if value is not None},
             )
         if sheet is not None and job is not None:
+            # Imported late: only a sheet needs Pillow.
+            from pipelines.search.contact_sheet import write_sheet
+
             write_sheet(sheet, wanted, hits, job.source)
         if as_json:
             print(json.dumps([asdict(hit) for hit in hits], ensure_ascii=False, indent=2))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
+
+from pipelines.errors import ConfigError
 
 # A path that is empty would mean the folder the job is started in.
 NonEmpty = Annotated[str, Field(min_length=1, pattern=r"^[^\x00]+$")]
@@ -28,3 +31,18 @@ WordOr = Annotated[
     Annotated[Word, Tag("<word>")] | Annotated[Part, Tag("<section>")],
     Discriminator(_is_section),
 ]
+
+
+def make_section(kind: type[Part], values: Mapping[str, Any], where: str) -> Part:
+    """Check a section that stands by itself, as a caller in Python gives it.
+
+    Raises ConfigError that begins with ``where`` and names each wrong key.
+    """
+    try:
+        return kind.model_validate(values)
+    except ValidationError as wrong:
+        reasons = []
+        for error in wrong.errors():
+            key, reason = ".".join(str(part) for part in error["loc"]), error["msg"].removeprefix("Value error, ")
+            reasons.append(f"{key}: {reason}" if key else reason)
+        raise ConfigError(f"{where}: {'; '.join(dict.fromkeys(reasons))}") from None

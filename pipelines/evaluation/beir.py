@@ -15,13 +15,14 @@ from typing import Any
 
 from embedders.prompts import is_unicode
 from pipelines.errors import ConfigError, SourceError
+from pipelines.filesystem import whole_file
 
 HEADER = ("query-id", "corpus-id", "score")
 
 
 @dataclass(frozen=True)
 class BeirDataset:
-    """What is measured against: the judged queries of one split.
+    """The judged queries of one split, against which is measured.
 
     ``queries`` maps an id to its text, in the file's order; ``judgements`` maps it to document id -> grade, 0 for not
     relevant. ``corpus_digest`` and ``queries_digest`` are hex sha256: two results can be compared where both agree.
@@ -38,8 +39,8 @@ class BeirDataset:
     notices: tuple[str, ...] = ()
 
     @property
-    def facts(self) -> dict[str, Any]:
-        """What results say of it, as JSON."""
+    def summary(self) -> dict[str, Any]:
+        """What results say of the data set, as JSON."""
         return {
             "name": self.name,
             "folder": self.folder,
@@ -93,8 +94,8 @@ def judgements_file(folder: Path, split: str) -> Path:
             )
     splits = sorted(path.stem for path in (folder / "qrels").glob("*.tsv"))
     if split not in splits:
-        there = f"qrels has {', '.join(splits)}" if splits else "qrels has no .tsv file"
-        raise ConfigError(f"--split {split}: {folder} has no such split; {there}")
+        known = f"qrels has {', '.join(splits)}" if splits else "qrels has no .tsv file"
+        raise ConfigError(f"--split {split}: {folder} has no such split; {known}")
     return folder / "qrels" / f"{split}.tsv"
 
 
@@ -137,10 +138,9 @@ def _copy_corpus(path: Path, target: Path) -> tuple[dict[str, int], str]:
     """Write the documents for the job; returns their ids with their lines, and the written file's digest."""
     lines: dict[str, int] = {}
     digest = hashlib.sha256()
-    partial = target.with_name(f".{target.name}.partial")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as file:
+        with whole_file(target) as file:
             for number, row in _rows(path):
                 name = _id(row, path, number, lines)
                 title = _text(row, "title", path, number, optional=True)
@@ -148,11 +148,8 @@ def _copy_corpus(path: Path, target: Path) -> tuple[dict[str, int], str]:
                 line = json.dumps({"id": name, "text": text, "title": title}).encode() + b"\n"
                 digest.update(line)
                 file.write(line)
-        partial.replace(target)
     except OSError as error:
         raise SourceError(f"{target}: the corpus cannot be written: {error.strerror}") from None
-    finally:
-        partial.unlink(missing_ok=True)
     if not lines:
         raise SourceError(f"{path} has no documents")
     return lines, digest.hexdigest()
@@ -161,7 +158,7 @@ def _copy_corpus(path: Path, target: Path) -> tuple[dict[str, int], str]:
 def _known_judgements(
     judged: dict[str, dict[str, int]], queries: dict[str, str], documents: dict[str, int]
 ) -> tuple[dict[str, dict[str, int]], list[str]]:
-    """Leave out judgements of what is not there, and say how many those are."""
+    """Leave out judgements of missing queries and documents, and say how many those are."""
     lost = [query for query in judged if query not in queries]
     known = {
         query: {document: grade for document, grade in grades.items() if document in documents}
@@ -201,7 +198,7 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Lines with their numbers, from 1; a byte order mark is passed over."""
+    """Yield lines with their numbers, from 1; a byte order mark is passed over."""
     try:
         with path.open("rb") as file:
             for number, line in enumerate(file, start=1):
@@ -239,5 +236,5 @@ def _wrong(path: Path, number: int, what: str) -> SourceError:
     return SourceError(f"{path} line {number}: {what}")
 
 
-def _digest(facts: Any) -> str:
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

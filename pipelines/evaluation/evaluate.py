@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,31 +16,30 @@ from pipelines import EmbeddingPipeline
 from pipelines.config.file import load_config
 from pipelines.config.job import JobConfig
 from pipelines.errors import ConfigError, SinkError
-from pipelines.evaluation import extra
 from pipelines.evaluation.beir import BeirDataset, judgements_file, read_dataset
-from pipelines.evaluation.engines.choose import Place, choose_engine
-from pipelines.evaluation.engines.points import bytes_a_point, count_points
+from pipelines.evaluation.engines.choose import choose_engine
+from pipelines.evaluation.engines.collection import EvaluatedCollection
 from pipelines.evaluation.job import make_job
 from pipelines.evaluation.measure import Examiner, Trial, run_trials
 from pipelines.evaluation.metrics import measure_run
-from pipelines.evaluation.report.baseline import Comparison, compare, refuse_unlike
-from pipelines.evaluation.report.chart import write_charts
-from pipelines.evaluation.report.files import make_folder, write_runs, writing
+from pipelines.evaluation.packages import refuse_if_missing, versions
+from pipelines.evaluation.report.comparison import Comparison, compare, refuse_unlike
+from pipelines.evaluation.report.files import RESULTS, make_folder, write_results, write_runs
 from pipelines.evaluation.report.results import Embedded, Measurement, Results, load_results
-from pipelines.evaluation.ways import Searchable, Way, choose_ways
+from pipelines.evaluation.ways import Way, choose_ways
 from pipelines.filesystem import without_credentials
 from pipelines.run.report import RunReport
 from pipelines.search import Searcher
-from pipelines.sinks.qdrant.config import QdrantSinkConfig
 
 MARGIN = 0.01
 
 
 @dataclass(frozen=True)
 class Options:
-    """What is evaluated: a BEIR folder's split with a job's models, ``queries`` of it at most; results go to ``out``.
+    """What to evaluate: the split of a BEIR folder, at most so many ``queries`` of it, with a job's models.
 
-    ``baseline`` are earlier results, and ``margin`` by how much each metric may be below them.
+    Results go to the folder ``out``. ``baseline`` is a file of earlier results, and each metric may be below those by
+    ``margin``.
     """
 
     beir: Path
@@ -56,11 +54,11 @@ class Options:
 
 
 def evaluate(options: Options, console: Console) -> tuple[Results, Comparison | None]:
-    """Embed the corpus as far as it is not yet, measure every way, and write results, runs and charts.
+    """Embed what of the corpus is not embedded yet, measure every way, and write results, runs and charts.
 
     Raises ConfigError for what is wrong with the call, and the FleetembedError of what fails.
     """
-    extra.refuse_if_missing()
+    refuse_if_missing()
     config = load_config(options.config, options.overrides)
     baseline = load_results(options.baseline) if options.baseline is not None else None
     out = options.out or Path("output", "evaluation", options.beir.resolve().name)
@@ -68,17 +66,17 @@ def evaluate(options: Options, console: Console) -> tuple[Results, Comparison | 
     make_folder(out)
     dataset = read_dataset(options.beir, options.split, out / "corpus.jsonl", options.queries)
     if baseline is not None:
-        refuse_unlike(dataset.facts, baseline, str(options.baseline))
+        refuse_unlike(dataset.summary, baseline, str(options.baseline))
     job, notices = make_job(config, dataset.name, out)
     for notice in notices:
         console.print(notice, style="yellow", markup=False, highlight=False, soft_wrap=True)
     report = _embed(job, out, console)
+    provenance = {"fingerprint": report.fingerprint, "corpus": dataset.corpus_digest}
     with Searcher.from_config(job) as searcher:
-        evaluation = _Evaluation(job, dataset, searcher, report, out, console)
+        collection = EvaluatedCollection.of(job, searcher, documents=dataset.documents, provenance=provenance)
+        evaluation = _Evaluation(job, dataset, collection, report, out, console)
         results = evaluation.measure([*dataset.notices, *notices], exact_only=options.exact_only)
-    with writing(out):
-        results.save(out / "results.json")
-        write_charts(results, out)
+    write_results(out, results)
     return results, compare(baseline, results, options.margin) if baseline is not None else None
 
 
@@ -89,89 +87,76 @@ class _Evaluation:
         self,
         job: JobConfig,
         dataset: BeirDataset,
-        searcher: Searcher,
+        collection: EvaluatedCollection,
         report: RunReport,
         out: Path,
         console: Console,
     ) -> None:
-        self._job, self._dataset, self._searcher = job, dataset, searcher
+        self._job, self._dataset, self._collection = job, dataset, collection
         self._report, self._out, self._console = report, out, console
-        sink = job.sink[0]
-        assert isinstance(sink, QdrantSinkConfig)
-        self._sink = sink
         self._owners = {vector: one.name for one in job.embeddings for vector in one.vector_names}
-        self._points = count_points(searcher.client, searcher.collection)
 
     def measure(self, notices: list[str], *, exact_only: bool) -> Results:
-        """Measure all ways; ``notices`` is what is known already that a reader of the figures is to know."""
+        """Measure all ways and write their runs; ``notices`` are those of what happened before."""
+        collection = self._collection
         self._refuse_strangers()
-        there = self._searchable()
-        ways, left_out = choose_ways(there, self._job.searches)
+        ways, left_out = choose_ways(collection.searchable, self._job.searches)
         if not ways:
             raise ConfigError("no vector of this job can be searched with a text, so there is nothing to evaluate")
         with ExitStack() as stack:
-            facts = {"fingerprint": self._report.fingerprint, "corpus": self._dataset.corpus_digest}
-            place = Place(self._searcher, self._sink, there, self._points, self._out / "hnsw", facts)
-            with self._progress("copying and indexing for HNSW", self._points) as step:
-                engine, index, more = choose_engine(place, stack, step, exact_only=exact_only)
-            examiner = Examiner(self._searcher, engine, self._owners)
-            graph = partial(_uses_graph, there, index)
+            with self._progress("copying and indexing for HNSW", collection.points) as step:
+                engine, index, more = choose_engine(collection, self._out / "hnsw", stack, step, exact_only=exact_only)
+            examiner = Examiner(collection.searcher, engine, self._owners)
+
+            def has_graph(way: Way) -> bool:
+                return bool(index["graph"]) and collection.searchable.has_graph(way)
+
             with self._progress("asking", len(self._dataset.queries)) as step:
-                trials = run_trials(examiner, self._dataset.queries, ways, graph, lambda: step(1))
+                trials = run_trials(examiner, self._dataset.queries, ways, has_graph, lambda: step(1))
         embedding, about_embedding = self._embedding()
-        write_runs(self._out, trials)
+        write_runs(self._out, [(trial.name, trial.run) for trial in trials])
         return Results(
-            dataset=self._dataset.facts,
+            dataset=self._dataset.summary,
             measurements=self._measurements(trials, embedding),
             fingerprint=self._report.fingerprint,
             created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
             engine=index["engine"],
             embedding=embedding,
             index=index,
-            versions=extra.versions(),
+            versions=versions(),
             notices=[*notices, *self._dead(), *left_out, *more, *about_embedding],
             config=_shown_config(self._job),
         )
 
-    def _searchable(self) -> Searchable:
-        rescoring = self._searcher.facts.rescoring
-        return Searchable(
-            vectors=self._searcher.vectors,
-            finders=self._searcher.default_vectors,
-            rescoring=rescoring,
-            folded={one.name: one.multivector_name for one in self._job.embeddings if one.keeps_multivector},
-            documents=self._dataset.documents,
-        )
-
     def _refuse_strangers(self) -> None:
-        """Points of documents that the corpus no longer has would be found, and push others down."""
-        expected = self._report.rows["chunked"] - self._report.rows["dead"]
-        if self._points != expected:
+        """Refuse a collection that holds other documents, which would push those of the corpus down."""
+        expected, held = self._report.rows["chunked"] - self._report.rows["dead"], self._collection.points
+        if held != expected:
             raise SinkError(
-                f"{self._sink.place} holds {self._points:,} points, and this corpus makes {expected:,}: documents of "
+                f"{self._collection.place} holds {held:,} points, and this corpus makes {expected:,}: documents of "
                 "another corpus, or of a longer one, are in it. Delete it, or give another --out"
             )
 
     def _embedding(self) -> tuple[dict[str, Embedded], list[str]]:
-        """Seconds of each embedding: this run's, or where it embedded nothing those that an earlier one wrote down."""
-        found: dict[str, Embedded] = {}
+        """Return the seconds of each embedding: this run's, or where it embedded nothing, those of earlier results."""
+        embedding: dict[str, Embedded] = {}
         notices = []
-        earlier = _earlier(self._out / "results.json")
+        earlier, points = _earlier(self._out / RESULTS), self._collection.points
         for name, model in self._report.models.items():
             stage = self._report.stages.get(name, {})
             known = earlier.get(name)
             if stage.get("rows"):
-                found[name] = Embedded(stage["seconds"], int(stage["rows"]), model["fingerprint"])
-                if stage["rows"] < self._points:
-                    rows = f"{stage['rows']:,} of {self._points:,}"
+                embedding[name] = Embedded(stage["seconds"], int(stage["rows"]), model["fingerprint"])
+                if stage["rows"] < points:
+                    rows = f"{stage['rows']:,} of {points:,}"
                     notices.append(f"embed s of {name} is that of {rows} rows; the others were there already")
             elif known is not None and known.fingerprint == model["fingerprint"]:
-                found[name] = known
-        return found, notices
+                embedding[name] = known
+        return embedding, notices
 
     def _measurements(self, trials: Sequence[Trial], embedding: dict[str, Embedded]) -> list[Measurement]:
-        sizes = bytes_a_point(self._searcher.client, self._searcher.collection, self._searcher.vectors)
-        chunks = self._points / self._dataset.documents
+        sizes = self._collection.bytes_a_point()
+        chunks = self._collection.points / self._dataset.documents
         measured = []
         for trial in trials:
             owners = {self._owners[name] for name in trial.way.vectors}
@@ -180,7 +165,7 @@ class _Evaluation:
                 Measurement(
                     way=trial.way.name,
                     index=trial.index,
-                    metrics=measure_run(self._dataset.judgements, trial.found),
+                    metrics=measure_run(self._dataset.judgements, trial.run),
                     encode_ms=encode,
                     search_ms=search,
                     search_p95_ms=slow,
@@ -215,12 +200,8 @@ def _embed(job: JobConfig, out: Path, console: Console) -> RunReport:
         raise SinkError(f"{error}; or give another --out than {out}") from None
 
 
-def _uses_graph(there: Searchable, index: dict[str, Any], way: Way) -> bool:
-    return bool(index["graph"]) and there.has_graph(way)
-
-
 def _earlier(path: Path) -> dict[str, Embedded]:
-    """What an evaluation before this one wrote down of its embedding; nothing where there was none, or is damaged."""
+    """Read what an earlier evaluation wrote down of its embedding; empty where its results are missing or damaged."""
     try:
         return load_results(path).embedding
     except ConfigError:

@@ -1,4 +1,4 @@
-"""The job that embeds a BEIR corpus: a user's own models and settings, evaluation's own source and collection."""
+"""The job that embeds a BEIR corpus: models and settings of the user's job, another source and collection."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pipelines.config.source import SourceConfig
 from pipelines.embed.average_length import with_stand_ins
 from pipelines.embed.row_embedder import RowEmbedder
 from pipelines.errors import ConfigError, SourceError
-from pipelines.sinks.qdrant.config import QdrantSinkConfig
+from pipelines.evaluation.engines.collection import evaluation_sink
 
 
 def make_job(config: JobConfig, name: str, out: Path) -> tuple[JobConfig, list[str]]:
@@ -43,7 +43,7 @@ def make_job(config: JobConfig, name: str, out: Path) -> tuple[JobConfig, list[s
         "source": source,
         "embeddings": embeddings,
         "searches": searches,
-        "sink": [_sink(config, name, out)],
+        "sink": [evaluation_sink(config, name, out)],
         "compute": config.compute.model_copy(update={"stages": stages}),
         "errors": config.errors.model_copy(update={"path": str(out / "dead_letters")}),
         "report": str(out / "run_report.json"),
@@ -67,7 +67,7 @@ def _usable(config: JobConfig) -> tuple[list[EmbeddingConfig], list[str]]:
             continue
         try:
             rows = RowEmbedder(settled[number])
-            # The fingerprint needs the files; what is wrong with a model of one's own shows when it is loaded.
+            # The fingerprint needs the files; what is wrong with a user's model shows when it is loaded.
             if card.custom:
                 rows.model.load()
             _ = rows.fingerprint
@@ -81,18 +81,5 @@ def _usable(config: JobConfig) -> tuple[list[EmbeddingConfig], list[str]]:
 
 
 def _left_out(embedding: EmbeddingConfig, error: Exception) -> str:
-    """Say in a line why; what places were tried, a message says in those that follow."""
+    """Say why in one line, the first of the error's: the others tell where files were looked for."""
     return f"{embedding.name} is left out: {str(error).splitlines()[0].rstrip(':')}"
-
-
-def _sink(config: JobConfig, name: str, out: Path) -> QdrantSinkConfig:
-    """The job's first Qdrant sink with a place of evaluation's own; the text is kept, as a reranker reads it."""
-    collection = "_".join(name.split()) or "beir"
-    theirs = next((sink for sink in config.sink if isinstance(sink, QdrantSinkConfig)), None)
-    if theirs is None:
-        return QdrantSinkConfig(type="qdrant", path=str(out / "qdrant"), collection=collection)
-    if theirs.url is None:
-        place = {"path": str(out / "qdrant"), "collection": collection}
-    else:
-        place = {"collection": f"{theirs.collection}-evaluate-{collection}"}
-    return theirs.model_copy(update={**place, "store_text": True, "payload_indexes": {}})

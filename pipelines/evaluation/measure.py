@@ -1,4 +1,4 @@
-"""Asks every judged query in every way, and times what each takes."""
+"""Asks every judged query in every way, and times each."""
 
 from __future__ import annotations
 
@@ -18,38 +18,43 @@ from pipelines.search import Hit, Searcher
 
 @dataclass
 class Trial:
-    """A way with or without index, what it found by query (documents, best first) and the seconds of each query."""
+    """A way with or without index: its run (documents by query, best first) and the seconds of each query."""
 
     way: Way
     exact: bool
-    found: dict[str, list[str]] = field(default_factory=dict)
+    run: dict[str, list[str]] = field(default_factory=dict)
     encode_seconds: list[float] = field(default_factory=list)
     search_seconds: list[float] = field(default_factory=list)
 
     @property
+    def name(self) -> str:
+        """The name of its run."""
+        return self.way.name if self.exact else f"{self.way.name}.HNSW"
+
+    @property
     def index(self) -> str:
-        """As results name it."""
+        """The index as results name it."""
         return "exact" if self.exact else "HNSW"
 
     @property
     def search(self) -> SearchConfig:
-        """How a page is asked for."""
+        """The search that gives a page."""
         return self._as_exact(self.way.search)
 
     @property
     def deep(self) -> tuple[SearchConfig, int]:
-        """How the deep run is asked for, and how many hits."""
+        """The search of the deep run, and its number of hits."""
         search, limit = self.way.deep
         return self._as_exact(search), limit
 
     @property
     def settled(self) -> tuple[SearchConfig, int]:
-        """How a fusion's page is asked for together with what follows it, and how many hits."""
+        """The search that gives a fusion's page together with what follows it, and its number of hits."""
         search, limit = self.way.settled
         return self._as_exact(search), limit
 
     def milliseconds(self) -> tuple[float, float, float]:
-        """Mean to encode, mean to search, 95th percentile to search."""
+        """Return milliseconds a query: mean to encode, mean to search, 95th percentile to search."""
         encode, search = (np.array(times or [0.0]) * 1000 for times in (self.encode_seconds, self.search_seconds))
         return float(encode.mean()), float(search.mean()), float(np.percentile(search, 95))
 
@@ -66,7 +71,7 @@ class Examiner:
         self._names: dict[str, str] = {}
 
     def ask(self, query: str, text: str, trials: Sequence[Trial]) -> None:
-        """Ask one query in every way, and add what was found and how long it took."""
+        """Ask one query in every way, and add documents and seconds to the trials."""
         encoded: dict[tuple[str, ...], tuple[dict[str, Any], float]] = {}
         for trial in trials:
             vectors: dict[str, Any] = {}
@@ -77,10 +82,10 @@ class Examiner:
                 vectors |= encoded[group][0]
                 seconds += encoded[group][1]
             trial.encode_seconds.append(seconds)
-            trial.found[query] = self._find(text, vectors, trial)
+            trial.run[query] = self._find(text, vectors, trial)
 
     def _find(self, text: str, vectors: Mapping[str, Any], trial: Trial) -> list[str]:
-        """Documents of the page, then those of the deep run that are not on it."""
+        """Return the documents of the page, then those of the deep run that are not on it."""
         if all(vectors[name] is None for name in trial.search.using):
             return []
         rerank = trial.search.rerank
@@ -112,7 +117,7 @@ def run_trials(
     approximate: Callable[[Way], bool],
     on_query: Callable[[], None] = lambda: None,
 ) -> list[Trial]:
-    """Ask all queries in all ways: exactly, and with the index where ``approximate`` says that there is one."""
+    """Ask all queries in all ways: exactly, and where ``approximate`` tells so of a way, with the index too."""
     trials = [Trial(way, exact) for way in ways for exact in (True, False) if exact or approximate(way)]
     # The first query once beforehand: models are loaded, files are read.
     for query, text in list(queries.items())[:1]:
@@ -124,7 +129,7 @@ def run_trials(
 
 
 def in_order(hits: Sequence[Hit]) -> list[Hit]:
-    """Best first, and hits of equal scores by their points' ids, which are hashes and say nothing of relevance."""
+    """Order hits best first, those of equal scores by their ids, which are hashes and say nothing of relevance."""
     return sorted(hits, key=lambda hit: (-hit.score, hit.id))
 
 

@@ -19,7 +19,7 @@ Judgements = Mapping[str, Mapping[str, int]]
 
 
 def first_of_each(documents: Iterable[str]) -> list[str]:
-    """Drop later places of a document that is there several times, as chunks of it are."""
+    """Keep each document at its first rank only, where several of its chunks are among the hits."""
     return list(dict.fromkeys(documents))
 
 
@@ -39,11 +39,3 @@ def measure_run(judgements: Judgements, run: Run) -> dict[str, float]:
     qrels = {query: dict(grades) for query, grades in judgements.items()}
     means = ir_measures.calc_aggregate(list(measures.values()), qrels, scored)
     return {name: float(means[measure]) for name, measure in measures.items()}
-
-
-def trec_lines(run: Run, tag: str) -> Iterable[str]:
-    """A run as lines of a TREC run file; white space in ids becomes an underscore, as it separates the fields."""
-    for query, documents in run.items():
-        for rank, document in enumerate(documents):
-            name, query_name, tag_name = ("_".join(text.split()) for text in (document, query, tag))
-            yield f"{query_name} Q0 {name} {rank + 1} {len(documents) - rank} {tag_name}\n"

@@ -21,7 +21,7 @@ MOST_EXHAUSTIVE = 10_000
 class Way:
     """One way to search, under a name.
 
-    It is asked twice: for a page as users ask for it, which is timed, and 1,000 deep for what comes after the page.
+    Each query is asked twice: for a page as users ask for it, which is timed, and 1,000 deep for what comes after.
     """
 
     name: str
@@ -29,13 +29,13 @@ class Way:
 
     @property
     def vectors(self) -> list[str]:
-        """Every vector it reads."""
+        """Every vector that the way reads."""
         second = [self.search.rescore] if self.search.rescore is not None else []
         return [*self.search.using, *(name for name in second if name not in self.search.using)]
 
     @property
     def page_hits(self) -> int:
-        """Hits asked for to fill a page; a reranker reads more of them."""
+        """Number of hits to ask for to fill a page; a reranker reads more than a page."""
         return max(PAGE, self.search.rerank.candidates) if self.search.rerank is not None else PAGE
 
     @property
@@ -45,7 +45,7 @@ class Way:
 
     @property
     def settled(self) -> tuple[SearchConfig, int]:
-        """How a fusion's page is asked for together with what follows it.
+        """The search, and its number of hits, that gives a fusion's page together with what follows it.
 
         Reciprocal ranks give many documents equal scores, and Qdrant orders and cuts those at random: with what comes
         after the page they can be put into an order that is the same each time.
@@ -55,7 +55,7 @@ class Way:
 
     @property
     def deep(self) -> tuple[SearchConfig, int]:
-        """How the deep run is asked for, and how many hits.
+        """The search of the deep run, and its number of hits.
 
         A second stage orders the candidates it has for a page, so that there are no more hits than those. A fusion
         without a number of candidates gets as many of each vector as hits are wanted.
@@ -72,7 +72,7 @@ class Way:
 
 @dataclass(frozen=True)
 class Searchable:
-    """What can be searched in a collection.
+    """The vectors of a collection, and how each of them can be searched.
 
     ``finders`` are the vectors that find candidates for a text, ``rescoring`` the multivectors without an index, and
     ``folded`` maps a vector to the multivector it was folded from, where that was kept.
@@ -86,33 +86,33 @@ class Searchable:
 
     def has_graph(self, way: Way) -> bool:
         """Whether an HNSW graph may take part in a way; the index of sparse vectors is exact."""
-        found = (name for name in way.search.using if name not in self.rescoring)
-        return not way.search.exact and any(self.vectors[name].kind != "sparse" for name in found)
+        finders = (name for name in way.search.using if name not in self.rescoring)
+        return not way.search.exact and any(self.vectors[name].kind != "sparse" for name in finders)
 
 
-def choose_ways(there: Searchable, searches: Mapping[str, SearchConfig]) -> tuple[list[Way], list[str]]:
-    """Choose the ways for a collection, and say which are left out and why."""
-    ways, notices = [Way(name, SearchConfig(using=[name])) for name in there.finders], []
-    for name in sorted(there.rescoring):
-        if there.documents > MOST_EXHAUSTIVE:
+def choose_ways(searchable: Searchable, searches: Mapping[str, SearchConfig]) -> tuple[list[Way], list[str]]:
+    """Choose the ways for a collection, and tell which are left out and why."""
+    ways, notices = [Way(name, SearchConfig(using=[name])) for name in searchable.finders], []
+    for name in sorted(searchable.rescoring):
+        if searchable.documents > MOST_EXHAUSTIVE:
             notices.append(
                 f"{name} alone is left out: it has no index, and there are over {MOST_EXHAUSTIVE:,} documents"
             )
         else:
             ways.append(Way(name, SearchConfig(using=[name])))
-    for chosen in _groups(there.finders):
-        fusions = ("rrf", "dbsf") if len(chosen) == len(there.finders) else ("rrf",)
+    for chosen in _groups(searchable.finders):
+        fusions = ("rrf", "dbsf") if len(chosen) == len(searchable.finders) else ("rrf",)
         ways += [_fused(chosen, fusion) for fusion in fusions]
-    ways += [way for stages in _stages(there) for way in _staged(*stages, there.documents)]
+    ways += [way for stages in _stages(searchable) for way in _staged(*stages, searchable.documents)]
     taken = {way.name for way in ways}
     for name, search in searches.items():
-        search = search if search.using else search.model_copy(update={"using": list(there.finders)})
+        search = search if search.using else search.model_copy(update={"using": list(searchable.finders)})
         ways.append(Way(name if name not in taken else f"{name} (searches)", search))
     return ways, notices
 
 
 def _groups(names: Sequence[str]) -> list[tuple[str, ...]]:
-    """All of them, and each pair; nothing where there is only one."""
+    """Return all names and each pair of them; nothing for a single name."""
     pairs: list[tuple[str, ...]] = list(combinations(names, 2))
     return [tuple(names), *pairs] if len(names) > 2 else pairs
 
@@ -121,13 +121,17 @@ def _fused(names: Sequence[str], fusion: str) -> Way:
     return Way(f"{'+'.join(names)} {fusion}", SearchConfig.model_validate({"using": list(names), "fusion": fusion}))
 
 
-def _stages(there: Searchable) -> list[tuple[str, str, str]]:
-    """First vector, the one that orders its candidates anew, and the latter's name in the way's."""
-    own = [(name, there.folded[name], "maxsim") for name in there.finders if name in there.folded]
-    kept = set(there.folded.values())
-    alone = [name for name, spec in there.vectors.items() if spec.kind == "multivector" and name not in kept]
-    dense = [name for name in there.finders if there.vectors[name].kind == "dense" and name not in there.folded]
-    return own + [(name, second, second) for second in alone for name in dense]
+def _stages(searchable: Searchable) -> list[tuple[str, str, str]]:
+    """Pair first vectors with those that order their candidates anew, each with its name in the name of the way."""
+    folded = [(name, searchable.folded[name], "maxsim") for name in searchable.finders if name in searchable.folded]
+    kept = set(searchable.folded.values())
+    alone = [name for name, spec in searchable.vectors.items() if spec.kind == "multivector" and name not in kept]
+    dense = [
+        name
+        for name in searchable.finders
+        if searchable.vectors[name].kind == "dense" and name not in searchable.folded
+    ]
+    return folded + [(name, second, second) for second in alone for name in dense]
 
 
 def _staged(first: str, second: str, shown: str, documents: int) -> list[Way]:

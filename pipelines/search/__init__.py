@@ -2,6 +2,5 @@
 
 from pipelines.search.hits import Hit
 from pipelines.search.searcher import Searcher
-from pipelines.search.show import show_answers, show_hits
 
-__all__ = ["Hit", "Searcher", "show_answers", "show_hits"]
+__all__ = ["Hit", "Searcher"]

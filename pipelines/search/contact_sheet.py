@@ -1,4 +1,4 @@
-"""A contact sheet: a query and the images it found, as one HTML page or PNG picture."""
+"""A contact sheet: a query and the images of its hits, as one HTML page or PNG picture."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from embedders.errors import ImageError
 from embedders.images.decoding import decode_image
 from pipelines.config.source import SourceConfig
 from pipelines.errors import ConfigError
-from pipelines.filesystem import open_filesystem
+from pipelines.filesystem import open_filesystem, whole_file
 from pipelines.search import Hit
 
 THUMBNAIL = 224
@@ -46,8 +46,8 @@ small {{ color: #787878; }}
 def write_sheet(target: Path, query: str | Path, hits: Sequence[Hit], source: SourceConfig) -> None:
     """Write the query and its hits, nearest first, to ``target``, which ends with .html or .png.
 
-    An image is read again from where the job read it: the hit's payload ``path``, below the source's paths. Where that
-    is not possible, a hit stands with its name alone. Raises ConfigError for another ending or an unwritable file.
+    An image is read again from where the job read it: the hit's payload ``path``, below the source's paths. A hit whose
+    image cannot be read stands with its name alone. Raises ConfigError for another ending or an unwritable file.
     """
     thumbnails = [_thumbnail(hit, source) for hit in hits]
     asked = _opened(query.read_bytes()) if isinstance(query, Path) else None
@@ -56,10 +56,11 @@ def write_sheet(target: Path, query: str | Path, hits: Sequence[Hit], source: So
     if ending not in (".html", ".png"):
         raise ConfigError(f"--image-sheet {target}: the name must end with .html or .png")
     try:
-        if ending == ".html":
-            target.write_text(_page(title, asked, hits, thumbnails), encoding="utf-8")
-        else:
-            _picture(title, asked, hits, thumbnails).save(target)
+        with whole_file(target) as file:
+            if ending == ".html":
+                file.write(_page(title, asked, hits, thumbnails).encode())
+            else:
+                _picture(title, asked, hits, thumbnails).save(file, "PNG")
     except OSError as error:
         raise ConfigError(f"--image-sheet {target} cannot be written: {error.strerror}") from None
 
@@ -68,9 +69,9 @@ def _thumbnail(hit: Hit, source: SourceConfig) -> Image.Image | None:
     path = hit.payload.get("path")
     if not isinstance(path, str):
         return None
-    for place in _places(path, source):
+    for address in _addresses(path, source):
         try:
-            filesystem, inside = open_filesystem(place)
+            filesystem, inside = open_filesystem(address)
             with filesystem.open_input_stream(inside, compression=None) as file:
                 return _opened(file.read())
         # Each store has errors of its own kind, and a sheet without one image is still of use.
@@ -79,8 +80,8 @@ def _thumbnail(hit: Hit, source: SourceConfig) -> Image.Image | None:
     return None
 
 
-def _places(path: str, source: SourceConfig) -> list[str]:
-    """Where an image of the source may be: below its folder or glob, or as the path says by itself."""
+def _addresses(path: str, source: SourceConfig) -> list[str]:
+    """List where an image of the source may be: below its folder or glob, or as the path says by itself."""
     roots = [source.image_root] if source.image_root else []
     for root in source.paths:
         body = root.partition("*")[0].rstrip("/") if "*" in root else root.rstrip("/")
@@ -150,7 +151,7 @@ def _picture(
 def _fitted(
     draw: ImageDraw.ImageDraw, text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int
 ) -> str:
-    """The text, its middle left out where it is wider than ``width`` pixels."""
+    """Leave out the middle of a text that is wider than ``width`` pixels."""
     kept = len(text)
     shown = text
     while draw.textlength(shown, font) > width and kept > 4:

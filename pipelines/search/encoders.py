@@ -1,4 +1,4 @@
-"""A query's vectors: each model encodes it with its query side, and MUVERA folds what it is to fold."""
+"""A query's vectors: the query side of each model encodes it, and MUVERA folds the multivectors where the job does."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from pipelines.sinks.qdrant.points import vector_lists
 
 
 class QueryEncoder:
-    """Encodes queries for the vectors of one embedding.
+    """Encodes queries for all the vectors of one embedding, by one call of its model.
 
-    ``made_by`` is the fingerprint of what made the collection's vectors, None where it is not known.
+    ``fingerprint`` is that of the collection's vectors, None where the collection does not say it.
     """
 
-    def __init__(self, embedding: EmbeddingConfig, made_by: str | None = None) -> None:
+    def __init__(self, embedding: EmbeddingConfig, fingerprint: str | None = None) -> None:
         """Raises ConfigError for settings that the model does not take."""
         self.embedding = embedding
-        self._made_by = made_by
+        self._fingerprint = fingerprint
         with _as_config_error(embedding):
             self._rows = RowEmbedder(embedding)
             self._texts = build_query_encoder(embedding)
@@ -47,22 +47,25 @@ class QueryEncoder:
     def encode(self, query: str | Path, vectors: Mapping[str, VectorSpec], names: Collection[str]) -> dict[str, Any]:
         """Encode a query for some of the embedding's vectors, as Qdrant's models hold them.
 
-        None stands for a query that has nothing to search with: no terms, no tokens. Raises ConfigError for a model
-        that is not the one which made the vectors, or cannot have made them.
+        ``vectors`` are the collection's. None stands for a query that has nothing to search with: no terms, no tokens.
+        Raises ConfigError for a model that is not the one which made the vectors, or cannot have made them.
         """
+        encoded = {}
         with _as_config_error(self.embedding):
-            return self._encode(query, vectors, names)
-
-    def _encode(self, query: str | Path, vectors: Mapping[str, VectorSpec], names: Collection[str]) -> dict[str, Any]:
-        column, encoded = self._column(query), {}
-        for name in names:
-            folded = self._rows.muvera is not None and name != self.embedding.multivector_name
-            own = self._folded(column) if folded else column
-            self._refuse_unlike(name, own.type, vectors[name])
-            encoded[name] = _searchable(vector_lists(pa.chunked_array([own]), vectors[name])[0])
+            for name, column in self._columns(query, names).items():
+                self._refuse_unlike(name, column.type, vectors[name])
+                encoded[name] = _searchable(vector_lists(pa.chunked_array([column]), vectors[name])[0])
         return encoded
 
-    def _column(self, query: str | Path) -> pa.Array:
+    def _columns(self, query: str | Path, names: Collection[str]) -> dict[str, pa.Array]:
+        """Encode a query into a column of one row for each vector."""
+        column, muvera = self._embed(query), self._rows.muvera
+        if muvera is None:
+            return dict.fromkeys(names, column)
+        multivector = self.embedding.multivector_name
+        return {name: column if name == multivector else dense_array(muvera.encode_queries(column)) for name in names}
+
+    def _embed(self, query: str | Path) -> pa.Array:
         if isinstance(query, Path):
             self._refuse_other_models()
             try:
@@ -70,21 +73,17 @@ class QueryEncoder:
             except (OSError, ImageError) as error:
                 raise ConfigError(f"the image {query} cannot be searched with: {error}") from None
         assert self._texts is not None
-        if not self._shares_space:
+        if not self._has_text_model:
             self._refuse_other_models()
         return self._texts.embed_queries_arrow([query])
 
-    def _folded(self, column: pa.Array) -> pa.Array:
-        assert self._rows.muvera is not None
-        return dense_array(self._rows.muvera.encode_queries(column))
-
     @cached_property
-    def _shares_space(self) -> bool:
-        """Whether texts are encoded by another model than the documents were: then that one's files may be away."""
+    def _has_text_model(self) -> bool:
+        """Whether another model than that of the documents encodes texts; the documents' may have no files here."""
         return self.embedding.card.family == "image"
 
     def _refuse_other_models(self) -> None:
-        if self._made_by is not None and self._fingerprint != self._made_by:
+        if self._fingerprint is not None and self._model_fingerprint != self._fingerprint:
             raise ConfigError(
                 f"the vectors of {self.embedding.name!r} were made with other model files or settings than these "
                 f"({self.embedding.model_name}): a query encoded with them would find the wrong things. Use the "
@@ -92,21 +91,21 @@ class QueryEncoder:
             )
 
     @cached_property
-    def _fingerprint(self) -> str:
+    def _model_fingerprint(self) -> str:
         return self._rows.fingerprint
 
-    def _refuse_unlike(self, name: str, own: pa.DataType, there: VectorSpec) -> None:
-        found, wanted = shape(own), shape(there.arrow_type)
-        if found != wanted:
+    def _refuse_unlike(self, name: str, kind: pa.DataType, spec: VectorSpec) -> None:
+        made, held = shape(kind), shape(spec.arrow_type)
+        if made != held:
             raise ConfigError(
-                f"{self.embedding.model_name} makes {found}, and the collection's vector {name!r} holds {wanted}: it "
+                f"{self.embedding.model_name} makes {made}, and the collection's vector {name!r} holds {held}: it "
                 "cannot have made them"
             )
 
 
 @contextmanager
 def _as_config_error(embedding: EmbeddingConfig) -> Iterator[None]:
-    """Let what is wrong with an embedding's settings be the caller's error, with its name."""
+    """Turn what a model says of wrong settings into a ConfigError with the embedding's name."""
     try:
         yield
     except ModelNotFoundError as error:
@@ -118,7 +117,7 @@ def _as_config_error(embedding: EmbeddingConfig) -> Iterator[None]:
 
 
 def _searchable(vector: Any) -> Any:
-    """A query's vector, None where there is nothing in it."""
+    """Return a query's vector, None for one without terms or tokens."""
     empty = not len(vector.indices) if hasattr(vector, "indices") else not len(vector)
     return None if empty else vector
 

@@ -1,4 +1,4 @@
-"""Filters of a search: Qdrant's own, their JSON, or conditions such as ``lang=de`` and ``year>=2020``."""
+"""Filters of a search: Qdrant's, their JSON, or conditions such as ``lang=de`` and ``year>=2020``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from qdrant_client import models
 
 from pipelines.errors import ConfigError
 
-Chosen = models.Filter | Mapping[str, Any] | str | Sequence[str] | None
+FilterLike = models.Filter | Mapping[str, Any] | str | Sequence[str]
 
 _CONDITION = re.compile(r"^\s*([^=<>!]+?)\s*(!=|<=|>=|=|<|>)(?![=<>])\s*(.*?)\s*$", re.DOTALL)
 _RANGES = {"<": "lt", "<=": "lte", ">": "gt", ">=": "gte"}
@@ -23,7 +23,7 @@ _WHOLE = re.compile(r"-?(0|[1-9]\d{0,17})")
 _REAL = re.compile(r"-?\d+(\.\d+)?([eE][-+]?\d+)?")
 
 
-def build_filter(chosen: Chosen) -> models.Filter | None:
+def build_filter(filter: FilterLike | None) -> models.Filter | None:
     """Build Qdrant's filter; of several conditions all must hold.
 
     A condition is ``key=value``, ``key!=value``, or ``key>=value`` and its like for numbers and dates; ``key=a|b``
@@ -31,13 +31,13 @@ def build_filter(chosen: Chosen) -> models.Filter | None:
     text, as is whatever stands in quotes. Text that begins with a brace is Qdrant's JSON. Raises ConfigError for what
     is no filter.
     """
-    if chosen is None or isinstance(chosen, models.Filter):
-        return chosen
-    if isinstance(chosen, Mapping):
-        return _from_mapping(chosen)
-    texts = [chosen] if isinstance(chosen, str) else chosen
+    if filter is None or isinstance(filter, models.Filter):
+        return filter
+    if isinstance(filter, Mapping):
+        return _from_mapping(filter)
+    texts = [filter] if isinstance(filter, str) else filter
     if not isinstance(texts, Sequence) or not all(isinstance(text, str) for text in texts):
-        raise ConfigError(f"filter {chosen!r}: give conditions such as 'year>=2020', or Qdrant's own filter")
+        raise ConfigError(f"filter {filter!r}: give conditions such as 'year>=2020', or Qdrant's own filter")
     if len(texts) == 1 and texts[0].lstrip().startswith("{"):
         return _from_json(texts[0])
     must: list[Any] = []
@@ -112,7 +112,7 @@ def _from_mapping(given: Mapping[str, Any]) -> models.Filter:
         return models.Filter.model_validate(dict(given))
     except ValidationError as error:
         wrong = error.errors()[0]
-        place = ".".join(str(part) for part in wrong["loc"])
-        raise ConfigError(f"filter: {place}: {wrong['msg']}; see Qdrant's documentation of filters") from None
+        key = ".".join(str(part) for part in wrong["loc"])
+        raise ConfigError(f"filter: {key}: {wrong['msg']}; see Qdrant's documentation of filters") from None
     except RecursionError:
         raise ConfigError("filter: it is nested too deeply") from None

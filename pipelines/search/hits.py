@@ -1,7 +1,9 @@
-"""What a search finds."""
+"""A hit: one point that a search returns."""
 
 from __future__ import annotations
 
+import reprlib
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -10,9 +12,13 @@ from typing import Any
 Payload = bool | Sequence[str]
 
 
-@dataclass(frozen=True)
+# Letters of a text that a hit shows of itself.
+SHOWN = 80
+
+
+@dataclass(frozen=True, repr=False)
 class Hit:
-    """One found point: its score under the stage that ordered it last, and its payload."""
+    """One point: its score under the stage that ordered it last, and its payload."""
 
     id: str
     score: float
@@ -20,7 +26,7 @@ class Hit:
 
     @property
     def document_id(self) -> str:
-        """The document's id; the point's own where no job wrote it."""
+        """The document's id; the point's id where no job of this tool wrote the point."""
         return str(self.payload.get("document_id", self.id))
 
     @property
@@ -29,9 +35,18 @@ class Hit:
         chunk = self.payload.get("chunk_no")
         return self.document_id if chunk is None else f"{self.document_id} (chunk {chunk})"
 
+    def __repr__(self) -> str:
+        """One line, as a notebook shows it: title, score, and the beginning of the text or else of the payload."""
+        text = self.payload.get("text")
+        if isinstance(text, str):
+            content = f", text={textwrap.shorten(text, SHOWN, placeholder='…')!r}"
+        else:
+            content = f", payload={reprlib.repr(self.payload)}" if self.payload else ""
+        return f"Hit({self.title!r}, score={self.score:.3f}{content})"
+
 
 def with_payload_of(hit: Hit, wanted: Payload) -> Hit:
-    """Leave in a hit's payload what is wanted of it."""
+    """Return the hit with those parts of its payload that are ``wanted``."""
     if isinstance(wanted, bool):
         return hit if wanted else replace(hit, payload={})
     return replace(hit, payload={key: hit.payload[key] for key in wanted if key in hit.payload})

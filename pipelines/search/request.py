@@ -14,7 +14,7 @@ QueryVectors = Mapping[str, Any]
 
 
 def build_request(
-    way: SearchConfig, vectors: QueryVectors, *, hits: int, chosen: models.Filter | None = None
+    way: SearchConfig, vectors: QueryVectors, *, hits: int, filter: models.Filter | None = None
 ) -> dict[str, Any] | None:
     """Build the arguments of ``QdrantClient.query_points`` that say what is searched; None if nothing can be found.
 
@@ -26,7 +26,7 @@ def build_request(
         return None
     depth = way.depth(hits)
     params = models.SearchParams(exact=way.exact, hnsw_ef=way.hnsw_ef) if way.exact or way.hnsw_ef else None
-    how: dict[str, Any] = {"params": params, "filter": chosen}
+    how: dict[str, Any] = {"params": params, "filter": filter}
     # Also where only one of several can find anything: a fusion's scores keep their meaning.
     if len(way.using) > 1:
         found = [models.Prefetch(query=vectors[name], using=name or None, limit=depth, **how) for name in names]

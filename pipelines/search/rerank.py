@@ -1,4 +1,4 @@
-"""The last stage of a search: a cross encoder reads the query and the texts found."""
+"""The last stage of a search: a cross encoder reads the query and the texts of the hits."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class Reranker:
             card = find_card(config.model, among=("rerank",))
         except ModelNotFoundError as error:
             raise ConfigError(f"rerank.model: {error}") from None
-        places = {"specific_model_path": config.path, "cache_dir": config.cache_dir, "max_length": config.max_length}
+        settings = {"specific_model_path": config.path, "cache_dir": config.cache_dir, "max_length": config.max_length}
         self._model: Any = make_model(
-            card, {**{key: value for key, value in places.items() if value}, "lazy_load": True}
+            card, {**{key: value for key, value in settings.items() if value}, "lazy_load": True}
         )
 
     def order(self, query: str, hits: Sequence[Hit]) -> list[Hit]:

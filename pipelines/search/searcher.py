@@ -11,16 +11,17 @@ from typing import Any, TypeVar
 
 from qdrant_client import QdrantClient
 
+from embedders.base import VectorSpec
 from embedders.prompts import is_unicode
 from pipelines.config.embeddings import EmbeddingConfig
 from pipelines.config.file import load_config
 from pipelines.config.job import JobConfig
 from pipelines.config.search import RerankConfig, SearchConfig
+from pipelines.config.section import make_section
 from pipelines.errors import ConfigError, SinkError
-from pipelines.search.encoders import QueryEncoder, shape
-from pipelines.search.filters import Chosen, build_filter
-from pipelines.search.given import validated, with_held_lengths, with_models
+from pipelines.search.filters import FilterLike, build_filter
 from pipelines.search.hits import Hit, Payload, with_payload_of
+from pipelines.search.query_models import make_encoders, with_models
 from pipelines.search.request import build_request
 from pipelines.search.rerank import Reranker
 from pipelines.sinks.qdrant.client import open_client
@@ -37,16 +38,17 @@ SECONDS_OF_PATIENCE = 15.0
 class Searcher:
     """Searches one collection; close it, or use it in ``with``.
 
-    ``Searcher.from_config`` opens the collection of a job, with the models of its configuration; ``Searcher.open`` any
-    collection, with the models that its job wrote down there, or that are given.
+    ``Searcher.from_config`` opens the collection of a job, with the models of its configuration. ``Searcher.open``
+    opens any collection, with the models that its job wrote down in it, or that the caller names.
+    ``description`` is what the collection says of itself, ``ways`` are the job's ``searches`` by name.
     """
 
     def __init__(
         self, sink: QdrantSinkConfig, embeddings: Callable[[CollectionDescription], Mapping[str, EmbeddingConfig]]
     ) -> None:
-        """Open a collection; ``embeddings`` tells by what it says of itself how queries of each vector are encoded.
+        """Open a collection; ``embeddings`` chooses by its description what encodes the queries of each vector.
 
-        Raises SinkError when the collection is not there, ConfigError when nothing tells how to encode its queries.
+        Raises SinkError for a collection that does not exist, ConfigError where no model of its vectors is known.
         """
         self._sink = sink
         self._rerankers: dict[RerankConfig, Reranker] = {}
@@ -57,10 +59,10 @@ class Searcher:
         try:
             if not self._ask(lambda: self.client.collection_exists(sink.collection)):
                 raise SinkError(f"collection {sink.place} does not exist yet; run the job first{self._others()}")
-            self.facts: CollectionDescription = describe_collection(
+            self.description: CollectionDescription = describe_collection(
                 self._ask(lambda: self.client.get_collection(sink.collection))
             )
-            self._encoders = self._make_encoders(with_held_lengths(embeddings(self.facts), self.facts, sink.place))
+            self._encoders = make_encoders(embeddings(self.description), self.description, sink.place)
             self._warn()
         except BaseException:
             self.close()
@@ -76,7 +78,7 @@ class Searcher:
         sinks = [sink for sink in config.sink if isinstance(sink, QdrantSinkConfig)]
         if not sinks:
             raise ConfigError("sink: the job has no qdrant sink, so there is no collection to search")
-        searcher = cls(sinks[0], lambda facts: {name: one for one in config.embeddings for name in one.vector_names})
+        searcher = cls(sinks[0], lambda _: {vector: one for one in config.embeddings for vector in one.vector_names})
         searcher.ways = config.searches
         return searcher
 
@@ -92,13 +94,13 @@ class Searcher:
     ) -> Searcher:
         """Open a collection on a server (``url``) or in a folder (``path``).
 
-        The job that filled it wrote down its embeddings. ``models`` names others: vector to a catalog model's name, or
-        to keys of an embedding as a job's YAML has them: ``{"path": ...}`` alone says where the model's files are now.
-        ``connection``: further keys of a Qdrant sink, such as ``api_key="${NAME}"``.
+        The job that filled it wrote down its embeddings. ``models`` names others: it maps a vector to a catalog model's
+        name, or to keys of an embedding as a job's YAML has them: ``{"path": ...}`` alone says where the model's files
+        are now. ``connection`` holds further keys of a Qdrant sink, such as ``api_key="${NAME}"``.
         """
-        place = {"url": url, "path": None if path is None else str(path)}
-        sink = validated(
-            QdrantSinkConfig, {"type": "qdrant", "collection": collection, **place, **connection}, "collection"
+        address = {"url": url, "path": None if path is None else str(path)}
+        sink = make_section(
+            QdrantSinkConfig, {"type": "qdrant", "collection": collection, **address, **connection}, "collection"
         )
         return cls(sink, partial(with_models, models=models or {}))
 
@@ -108,14 +110,14 @@ class Searcher:
         return self._sink.collection
 
     @property
-    def vectors(self) -> dict[str, Any]:
-        """The collection's vectors by name, each a VectorSpec."""
-        return self.facts.vectors
+    def vectors(self) -> dict[str, VectorSpec]:
+        """The collection's vectors by name: each one's VectorSpec."""
+        return self.description.vectors
 
     @property
     def names(self) -> tuple[str, ...]:
         """The vectors that find candidates: those with an index for which queries can be encoded."""
-        return tuple(name for name in self._encoders if name not in self.facts.rescoring)
+        return tuple(name for name in self._encoders if name not in self.description.rescoring)
 
     @property
     def default_vectors(self) -> list[str]:
@@ -130,17 +132,18 @@ class Searcher:
         *,
         way: SearchConfig | Mapping[str, Any] | str | None = None,
         offset: int = 0,
-        chosen: Chosen = None,
+        filter: FilterLike | None = None,
         with_payload: Payload = True,
         **settings: Any,
     ) -> list[Hit]:
         """Find the nearest points to a text, or to the image at a Path.
 
-        ``using`` names one vector, or several whose results are fused (all that can when left out). ``settings`` are
-        further keys of SearchConfig: ``fusion``, ``weights``, ``rescore``, ``candidates``, ``rerank``, ``exact``,
-        ``hnsw_ef``; ``way`` is a whole SearchConfig, or the name of one of the job's ``searches``. ``chosen`` is a
-        filter: Qdrant's, its JSON, or conditions such as "year>=2020". ``with_payload`` may list the keys wanted.
-        Raises ConfigError for what cannot be asked, SinkError for a server that does not answer.
+        ``using`` names one vector, or several whose results are fused; left out, it is all that can search for the
+        query. ``settings`` are further keys of SearchConfig: ``fusion``, ``weights``, ``rescore``, ``candidates``,
+        ``rerank``, ``exact``, ``hnsw_ef``. ``way`` is a whole SearchConfig, or the name of one of the job's
+        ``searches``. ``filter`` is Qdrant's, its JSON, or conditions such as "year>=2020"; all of several must hold.
+        ``with_payload`` may list the keys that hits keep. Raises ConfigError for what cannot be asked, SinkError for a
+        server that does not answer.
         """
         if not isinstance(query, str | Path):
             raise ConfigError(f"the query must be a text, or the Path of an image; got {query!r}")
@@ -152,11 +155,11 @@ class Searcher:
         plan = self.plan(query, using, way, settings)
         vectors = self.encode(query, [*plan.using, *([plan.rescore] if plan.rescore is not None else [])])
         if plan.rerank is None:
-            return self.find(vectors, plan, limit=limit, offset=offset, chosen=chosen, with_payload=with_payload)
+            return self.find(vectors, plan, limit=limit, offset=offset, filter=filter, with_payload=with_payload)
         if not isinstance(query, str):
             raise ConfigError("rerank: a reranker reads texts, and the query is an image")
         hits = max(limit + offset, plan.rerank.candidates)
-        found = self.rerank(query, self.find(vectors, plan, limit=hits, chosen=chosen), plan)
+        found = self.rerank(query, self.find(vectors, plan, limit=hits, filter=filter), plan)
         return [with_payload_of(hit, with_payload) for hit in found[offset : offset + limit]]
 
     def plan(
@@ -166,14 +169,17 @@ class Searcher:
         way: SearchConfig | Mapping[str, Any] | str | None = None,
         settings: Mapping[str, Any] | None = None,
     ) -> SearchConfig:
-        """Complete a way to search: vectors chosen, names checked; raises ConfigError."""
+        """Complete a way to search for a query, and check it; its ``using`` is not empty. Raises ConfigError.
+
+        ``using`` and ``settings`` go before what ``way`` says.
+        """
         if isinstance(way, str):
             if way not in self.ways:
                 raise ConfigError(f"there is no search {way!r}; the job names {', '.join(self.ways) or 'none'}")
             way = self.ways[way]
-        own = way.model_dump(exclude_unset=True) if isinstance(way, SearchConfig) else way or {}
-        changed = {} if using is None else {"using": list(using) if isinstance(using, tuple) else using}
-        plan = validated(SearchConfig, {**own, **changed, **(settings or {})}, "search")
+        keys = way.model_dump(exclude_unset=True) if isinstance(way, SearchConfig) else way or {}
+        vectors = {} if using is None else {"using": list(using) if isinstance(using, tuple) else using}
+        plan = make_section(SearchConfig, {**keys, **vectors, **(settings or {})}, "search")
         names = plan.using or self._able(query)
         for name in [*names, *([plan.rescore] if plan.rescore is not None else [])]:
             self._refuse_unknown(name, query)
@@ -188,8 +194,8 @@ class Searcher:
         """Encode a query for vectors by name, as Qdrant's models hold them; None where it has no terms or tokens."""
         encoded: dict[str, Any] = {}
         for encoder in dict.fromkeys(self._encoders[name] for name in names):
-            mine = [name for name in names if self._encoders[name] is encoder]
-            encoded |= encoder.encode(query, self.facts.vectors, mine)
+            wanted = [name for name in names if self._encoders[name] is encoder]
+            encoded |= encoder.encode(query, self.description.vectors, wanted)
         return encoded
 
     def find(
@@ -199,7 +205,7 @@ class Searcher:
         *,
         limit: int,
         offset: int = 0,
-        chosen: Chosen = None,
+        filter: FilterLike | None = None,
         with_payload: Payload = True,
     ) -> list[Hit]:
         """Ask the collection with a query's vectors (see ``encode``) in a complete way (see ``plan``)."""
@@ -207,14 +213,14 @@ class Searcher:
         if self._sink.path is not None:
             # The embedded engine has no index to go round, and warns of such settings.
             way = way.model_copy(update={"exact": False, "hnsw_ef": None})
-        asked = build_request(way, vectors, hits=limit + offset, chosen=build_filter(chosen))
+        asked = build_request(way, vectors, hits=limit + offset, filter=build_filter(filter))
         if asked is None:
             log.warning("the query has no term that %s knows, so nothing is found", " or ".join(way.using))
             return []
         payload = list(with_payload) if not isinstance(with_payload, bool) else with_payload
         find = partial(self.client.query_points, self.collection, limit=limit, offset=offset, with_payload=payload)
-        found = self._ask(lambda: find(**asked))
-        return [Hit(str(point.id), point.score, point.payload or {}) for point in found.points]
+        response = self._ask(lambda: find(**asked))
+        return [Hit(str(point.id), point.score, point.payload or {}) for point in response.points]
 
     def rerank(self, query: str, hits: Sequence[Hit], way: SearchConfig) -> list[Hit]:
         """Order the first hits anew by the way's cross encoder; those behind them keep their order."""
@@ -236,23 +242,6 @@ class Searcher:
     ) -> None:
         self.close()
 
-    def _make_encoders(self, embeddings: Mapping[str, EmbeddingConfig]) -> dict[str, QueryEncoder]:
-        there = self.facts.vectors
-        listed = ", ".join(f"{name or '(unnamed)'}: {shape(spec.arrow_type)}" for name, spec in there.items()) or "none"
-        for name in embeddings:
-            if name not in there:
-                raise ConfigError(f"{self._sink.place} has no vector {name!r}; its vectors are {listed}")
-        if not embeddings:
-            raise ConfigError(
-                f"{self._sink.place} does not say which models made its vectors: other software filled it, or an "
-                "earlier version of this tool. Name them, as --model VECTOR=MODEL, or give --config with the job's "
-                f"configuration; its vectors are {listed}"
-            )
-        made: dict[int, QueryEncoder] = {}
-        for name, embedding in embeddings.items():
-            made.setdefault(id(embedding), QueryEncoder(embedding, self.facts.fingerprints.get(name)))
-        return {name: made[id(embedding)] for name, embedding in embeddings.items()}
-
     def _able(self, query: str | Path) -> list[str]:
         return [name for name in self.names if self._encoders[name].takes(query)]
 
@@ -264,7 +253,7 @@ class Searcher:
             raise ConfigError(self._encoders[name].refusal(query))
 
     def _warn(self) -> None:
-        for name, why in self.facts.unreadable.items():
+        for name, why in self.description.unreadable.items():
             if name not in self._encoders:
                 log.warning(
                     "%s: this version cannot read how queries of %r are encoded (%s), so it is not searched; name its "
@@ -273,7 +262,7 @@ class Searcher:
                     name,
                     why,
                 )
-        if self.facts.complete is False:
+        if self.description.complete is False:
             log.warning(
                 "%s is being filled, or its job was stopped before the end: documents may be missing from what is "
                 "found. Run the job to its end",
@@ -283,7 +272,7 @@ class Searcher:
             log.warning("%s is empty: run the job that fills it", self._sink.place)
 
     def _others(self) -> str:
-        names = sorted(found.name for found in self._ask(self.client.get_collections).collections)
+        names = sorted(collection.name for collection in self._ask(self.client.get_collections).collections)
         return f" (there are {', '.join(names[:10])})" if names else ""
 
     def _ask(self, request: Callable[[], T]) -> T:

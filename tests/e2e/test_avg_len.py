@@ -91,7 +91,7 @@ def test_a_measured_average_is_kept_and_later_runs_and_queries_take_it(
         assert job.weights()[name] == pytest.approx(vector.as_dict(), abs=1e-6), text
 
     with Searcher.from_config(job.config) as searcher:
-        assert searcher.facts.embeddings["bm25"].options == {"avg_len": AVERAGE}
+        assert searcher.description.embeddings["bm25"].options == {"avg_len": AVERAGE}
         assert [hit.title for hit in searcher.search("volcano islands")] == ["islands"]
         own = searcher.search("volcano islands")
     with Searcher.open("docs", path=tmp_path / "qdrant") as searcher:

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from pipelines.errors import ConfigError, SinkError
 from pipelines.evaluation.evaluate import Options, evaluate
-from pipelines.evaluation.report.baseline import compare
+from pipelines.evaluation.report.comparison import compare
 from pipelines.evaluation.report.results import load_results
 from pipelines.evaluation.report.table import show_results
 from tests.conftest import ROOT
@@ -24,8 +24,6 @@ from tests.e2e.jobs import MINILM
 
 for package in ("ir_measures", "altair", "vl_convert"):
     pytest.importorskip(package, reason="needs the extra evaluate")
-
-pytestmark = pytest.mark.ray
 
 # BM25's nDCG@10 on these 500 documents and 60 queries, as bm25s and fastembed's terms in Qdrant give it too.
 BM25_QUALITY = 0.8394
@@ -45,8 +43,10 @@ class Evaluated:
                 {"name": "absent", "model": "BAAI/bge-small-en-v1.5", "path": str(folder / "absent")},
             ],
             "sink": {"type": "qdrant", "path": "unused", "collection": "unused"},
+            "compute": {"engine": "local"},
             "searches": {"heavy-terms": {"using": ["dense", "bm25"], "weights": [1, 3]}},
         }
+        self.config = config
         self.options = Options(data / "scifact-mini", config, out=self.out)
         self.first, _ = evaluate(self.options, Console(quiet=True))
 
@@ -55,7 +55,7 @@ class Evaluated:
 
 
 @pytest.fixture(scope="module")
-def evaluated(tmp_path_factory: pytest.TempPathFactory, minilm: Path, shared_data: Path, ray_local: None) -> Evaluated:
+def evaluated(tmp_path_factory: pytest.TempPathFactory, minilm: Path, shared_data: Path) -> Evaluated:
     return Evaluated(tmp_path_factory.mktemp("evaluate"), minilm, shared_data)
 
 
@@ -69,6 +69,16 @@ def test_every_way_is_measured(evaluated: Evaluated) -> None:
     sizes = {one.way: one.bytes_per_document for one in evaluated.first.measurements}
     assert sizes["dense"] == 384 * 4
     assert sizes["dense+bm25 rrf"] == sizes["dense"] + sizes["bm25"] and 400 < sizes["bm25"] < 1200
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_local")
+def test_a_ray_fills_the_collection_with_what_is_found_as_well(evaluated: Evaluated, tmp_path: Path) -> None:
+    config = {**evaluated.config, "embeddings": [{"name": "bm25", "model": "Qdrant/bm25"}], "searches": {}}
+    options = replace(evaluated.options, config={**config, "compute": {"engine": "ray"}}, out=tmp_path, exact_only=True)
+    results, _ = evaluate(options, Console(quiet=True))
+    assert [(one.way, one.metrics) for one in results.measurements] == [("bm25", evaluated.quality("bm25"))]
+    assert results.embedding["bm25"].rows == 500
 
 
 def test_what_is_left_out_is_said(evaluated: Evaluated) -> None:
@@ -102,7 +112,7 @@ def test_a_second_evaluation_embeds_nothing_and_fails_beside_a_better_baseline(
     better = tmp_path / "better.json"
     better.write_text(json.dumps(raw))
     job = tmp_path / "job.yaml"
-    job.write_text(json.dumps(evaluated.options.config))
+    job.write_text(json.dumps(evaluated.config))
     command = ["--beir", str(evaluated.options.beir), "--config", str(job), "--out", str(evaluated.out)]
     done = CliRunner().invoke(load_command(), [*command, "--baseline", str(better)])
     assert done.exit_code == 1, done.output

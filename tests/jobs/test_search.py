@@ -1,8 +1,7 @@
-"""jobs/search.py as it is called, and what is shown on the terminal."""
+"""jobs/search.py as it is called."""
 
 from __future__ import annotations
 
-import io
 import json
 import runpy
 import subprocess
@@ -11,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
 from typer.testing import CliRunner
 
-from pipelines.search import Hit, Searcher, show_answers, show_hits
+from pipelines.search import Searcher
 from tests.conftest import ROOT
 from tests.pipelines.search.conftest import DOCUMENTS, Collection
 
@@ -26,7 +24,7 @@ def command(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def opened(copied: Collection) -> list[str]:
-    return ["--path", copied.place["path"], "--collection", copied.place["collection"]]
+    return ["--path", copied.address["path"], "--collection", copied.address["collection"]]
 
 
 def test_a_staged_search_prints_hits_as_json(opened: list[str]) -> None:
@@ -46,43 +44,30 @@ def test_a_jobs_configuration_opens_its_collection(copied: Collection, tmp_path:
     assert "score" in done.stdout and "year" in done.stdout and "2001" in done.stdout
 
 
+def test_a_sheet_is_written_beside_the_hits(copied: Collection, tmp_path: Path) -> None:
+    config, sheet = tmp_path / "job.yaml", tmp_path / "sheet.html"
+    config.write_text(json.dumps(copied.job))
+    done = command("--config", str(config), "snakes", "--using", "bm25", "--image-sheet", str(sheet))
+    assert done.returncode == 0 and "Pythons are large snakes" in done.stdout, done.stderr
+    # These documents have no images.
+    assert sheet.read_text(encoding="utf-8").count("no image at hand") == 2
+
+
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "code", "message"),
     [
-        (["x"], "give the job's --config, or a --collection"),
-        (["--collection", "docs", "--path", "/nowhere"], "give a text to look for, or --image"),
-        (["--collection", "docs", "--path", "/nowhere", "x"], "there is no folder /nowhere yet"),
-        (["--collection", "docs", "--path", "/nowhere", "x", "--weights", "a"], "write numbers with commas"),
-        (["--collection", "docs", "--path", "/nowhere", "x", "--model", "dense"], "write VECTOR="),
+        (["x"], 2, "give the job's --config, or a --collection"),
+        (["--collection", "docs", "--path", "/nowhere"], 2, "give a text to look for, or --image"),
+        (["--collection", "docs", "--path", "/nowhere", "x"], 1, "there is no folder /nowhere yet"),
+        (["--collection", "docs", "--path", "/nowhere", "x", "--weights", "a"], 2, "write numbers with commas"),
+        (["--collection", "docs", "--path", "/nowhere", "x", "--model", "dense"], 2, "write VECTOR="),
     ],
     ids=range(5),
 )
-def test_a_users_error_is_one_message_and_a_code(arguments: list[str], message: str) -> None:
+def test_a_users_error_is_one_message_and_a_code(arguments: list[str], code: int, message: str) -> None:
     app = runpy.run_path(str(ROOT / "jobs" / "search.py"))["app"]
     done = CliRunner().invoke(app, arguments)
-    assert done.exit_code in (1, 2) and message in done.output
-
-
-def test_answers_show_each_vector_and_the_text(searcher: Searcher) -> None:
-    console = Console(file=io.StringIO(), width=120)
-    show_answers("large snakes [really]", searcher, console)
-    shown = console.file.getvalue()  # type: ignore[attr-defined]
-    assert "large snakes [really]" in shown
-    assert all(word in shown for word in ("dense", "bm25", "colbert", "fused", "Pythons are large snakes"))
-
-
-def test_hits_of_long_names_and_odd_payloads_stay_on_one_line_each() -> None:
-    console = Console(file=io.StringIO(), width=60)
-    hits = [
-        Hit("1", 0.5, {"document_id": "d" * 90, "text": "[red]one[/red]\n two " * 40, "tags": ["a"]}),
-        Hit("2", -12.25, {}),
-    ]
-    show_hits(hits, console, keys=["tags"])
-    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
-    assert len(lines) == 3 and all(len(line) <= 60 for line in lines)
-    assert '["a"]' in lines[1] and "[red]" in lines[1] and "-12.250" in lines[2]
-    show_hits([], console)
-    assert "nothing found" in console.file.getvalue()  # type: ignore[attr-defined]
+    assert done.exit_code == code and message in done.output
 
 
 def test_every_document_can_be_found(searcher: Searcher) -> None:

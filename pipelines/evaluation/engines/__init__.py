@@ -1,1 +1,1 @@
-"""What answers an evaluation's queries."""
+"""The collection that is evaluated, and what answers its queries; the rest of evaluation knows nothing of Qdrant."""

@@ -1,4 +1,4 @@
-"""HNSW for a Qdrant folder: its points in Qdrant's own engine, in this process.
+"""HNSW for a Qdrant folder: a copy of its points in Qdrant's engine, which runs in this process.
 
 qdrant-client's engine for folders compares a query with every point. qdrant-edge runs the segments of a Qdrant server,
 with their graphs and their defaults; requests to the one are translated into the other's.
@@ -21,6 +21,8 @@ from embedders.base import VectorSpec
 from embedders.errors import FleetembedError
 from pipelines.errors import SinkError
 from pipelines.evaluation.engines.points import pages
+from pipelines.evaluation.packages import versions
+from pipelines.filesystem import write_json
 from pipelines.search.hits import Hit
 from pipelines.sinks.qdrant.config import QdrantSinkConfig
 
@@ -31,28 +33,33 @@ DEFAULT_LIMIT = 10
 MARKER = "made_of.json"
 
 
+def edge_version() -> str | None:
+    """Return the version of qdrant-edge-py, None where it is not installed; it has no wheel for some platforms."""
+    return versions().get("qdrant-edge-py")
+
+
 @dataclass(frozen=True)
 class Original:
-    """The collection that is copied; ``facts`` say what is in it, and a copy with other facts is made anew."""
+    """The collection that is copied; ``provenance`` says what made it, and a copy of another is made anew."""
 
     client: QdrantClient
     config: QdrantSinkConfig
     vectors: Mapping[str, VectorSpec]
     rescoring: frozenset[str]
-    facts: Mapping[str, Any]
+    provenance: Mapping[str, Any]
 
 
 class EdgeCopy:
     """A copy of a collection in a folder, indexed as a Qdrant server would do it by itself."""
 
     def __init__(self, folder: Path, original: Original, progress: Callable[[int], None] = lambda points: None) -> None:
-        """Open the copy if it holds what the facts say, else make it; raises SinkError where that fails."""
+        """Open the copy if it is one of this very collection, else make it; raises SinkError where that fails."""
         import qdrant_edge as edge
 
         self._shard: Any = None
         self._folder, marker = folder, folder / MARKER
         try:
-            if _read(marker) == dict(original.facts):
+            if _read(marker) == dict(original.provenance):
                 self._shard = edge.EdgeShard.load(str(folder / "shard"))
             else:
                 shutil.rmtree(folder, ignore_errors=True)
@@ -64,7 +71,7 @@ class EdgeCopy:
                     progress(len(points))
                 self._shard.optimize()
                 self._shard.flush()
-                marker.write_text(json.dumps(dict(original.facts)), encoding="utf-8")
+                write_json(marker, dict(original.provenance))
         except FleetembedError:
             self.close()
             raise

@@ -1,4 +1,4 @@
-"""Points of a collection with their vectors, how many there are, and how many bytes those take."""
+"""The points of a collection: their vectors, their number and their bytes."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ SPARSE_ENTRY_BYTES = 8
 
 
 def pages(client: QdrantClient, collection: str, size: int) -> Iterator[list[models.Record]]:
-    """All points with payload and vectors, so many at a time; raises SinkError for a server that does not answer."""
+    """Yield all points with payload and vectors, so many at a time; raises SinkError if a server does not answer."""
     after: Any = None
     while True:
-        found, after = _page(client, collection, size, after)
-        if found:
-            yield found
+        page, after = _page(client, collection, size, after)
+        if page:
+            yield page
         if after is None:
             return
 
 
 def bytes_a_point(client: QdrantClient, collection: str, vectors: Mapping[str, VectorSpec]) -> dict[str, float]:
-    """Mean bytes of each vector, as it is before any index or quantization, over the first 1,000 points."""
+    """Return the mean bytes of each vector over the first 1,000 points, before any index or quantization."""
     totals, points = dict.fromkeys(vectors, 0), 0
     for page in islice(pages(client, collection, SAMPLE_BATCH), SAMPLE // SAMPLE_BATCH):
         points += len(page)
@@ -45,7 +45,7 @@ def bytes_a_point(client: QdrantClient, collection: str, vectors: Mapping[str, V
 
 
 def vector_bytes(vector: Any, spec: VectorSpec) -> int:
-    """Bytes of one vector: 8 an entry of a sparse one, else its numbers' own size."""
+    """Count the bytes of one vector: 8 for an entry of a sparse one, else those of its numbers."""
     if spec.kind == "sparse":
         return SPARSE_ENTRY_BYTES * len(vector.indices)
     size = number_type(spec.arrow_type).bit_width // 8

@@ -1,1 +1,1 @@
-"""What an evaluation tells: table, chart, results, comparison."""
+"""Results as a table, a chart, a page and files, and their comparison with earlier ones."""

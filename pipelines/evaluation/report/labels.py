@@ -1,88 +1,50 @@
-"""Places for the labels of a scatter plot: beside their points, and not upon each other."""
+"""Puts the labels of a scatter plot beside their points, and not upon each other.
+
+Vega has a transform for that, but Vega-Lite does not offer it, and vl-convert, which makes the PNG, cannot run it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Sequence
+
+import numpy as np
 
 # Of the font that the chart draws labels in, in pixels.
 CHARACTER, LINE = 6.1, 13.0
-POINT = 7.0
-RINGS = 14
-
-
-@dataclass(frozen=True)
-class Label:
-    """Where a label goes, in pixels from the plot's left and top: the end that faces the point, at half its height.
-
-    ``led`` says that it is further away, and a line leads to it.
-    """
-
-    x: float
-    y: float
-    align: Literal["left", "center", "right"]
-    led: bool
-
-
-@dataclass(frozen=True)
-class _Box:
-    left: float
-    top: float
-    right: float
-    bottom: float
-
-    def overlap(self, other: _Box) -> float:
-        width = min(self.right, other.right) - max(self.left, other.left)
-        height = min(self.bottom, other.bottom) - max(self.top, other.top)
-        return max(width, 0.0) * max(height, 0.0)
+# Half a point's size, and how far from its middle a label beside it begins, in pixels.
+POINT, BESIDE = 7.0, 10.0
+# Where the nearer end of a label may be (its middle where the first is 0), in pixels to the right of its point and down
+# from it: beside the point, above, below, and then further up and down on both sides.
+OFFSETS = np.array(
+    [(BESIDE, 0), (-BESIDE, 0), (0, -BESIDE - LINE / 2), (0, BESIDE + LINE / 2)]
+    + [
+        (right, down * LINE)
+        for lines in range(1, 14)
+        for down in (-lines, lines)
+        for right in (BESIDE + 8, -BESIDE - 8, BESIDE + 60, -BESIDE - 60)
+    ]
+)
 
 
 def place_labels(
     points: Sequence[tuple[float, float]], texts: Sequence[str | None], width: float, height: float
-) -> list[Label | None]:
-    """Place each text near its point, within the plot, over no point and no other label where that can be had.
+) -> list[tuple[float, float] | None]:
+    """Choose one of OFFSETS for each text, within the plot, and upon no point and no other label if there is room.
 
-    Points and the answer are in pixels from the left and the top; a text of None gets no label. Labels are placed one
-    by one, at the nearest free place.
+    Points are in pixels from the plot's left and top; a text of None gets no label. Labels are placed one by one, each
+    at the first that is free, or where it covers the least.
     """
-    taken = [_Box(x - POINT, y - POINT, x + POINT, y + POINT) for x, y in points]
-    labels: list[Label | None] = []
-    for (x, y), text in zip(points, texts, strict=True):
+    taken = [(np.array(point), np.array([POINT, POINT])) for point in points]
+    chosen: list[tuple[float, float] | None] = []
+    for point, text in zip(points, texts, strict=True):
         if text is None:
-            labels.append(None)
+            chosen.append(None)
             continue
-        size = len(text) * CHARACTER
-        best: tuple[float, _Box, Label] | None = None
-        for box, label in _places(x, y, size):
-            outside = box.left < 0 or box.right > width or box.top < 0 or box.bottom > height
-            cost = sum(box.overlap(other) for other in taken) + (1e6 if outside else 0)
-            if best is None or cost < best[0]:
-                best = (cost, box, label)
-            if cost == 0:
-                break
-        assert best is not None
-        taken.append(best[1])
-        labels.append(best[2])
-    return labels
-
-
-def _places(x: float, y: float, size: float) -> Iterator[tuple[_Box, Label]]:
-    """Right, left, above and below, then further up and down on both sides."""
-    gap = POINT + 3
-    yield _beside(x, y, size, gap, led=False)
-    yield _beside(x, y, size, -gap, led=False)
-    for down in (-gap - LINE / 2, gap + LINE / 2):
-        box = _Box(x - size / 2, y + down - LINE / 2, x + size / 2, y + down + LINE / 2)
-        yield box, Label(x, y + down, "center", led=False)
-    for ring in range(1, RINGS):
-        for down in (-ring * LINE, ring * LINE):
-            for away in (gap + 8, -gap - 8, gap + 60, -gap - 60):
-                yield _beside(x, y + down, size, away, led=True)
-
-
-def _beside(x: float, y: float, size: float, away: float, *, led: bool) -> tuple[_Box, Label]:
-    """Right of x by ``away``, or left of it where that is negative."""
-    end = x + away
-    left, right = (end, end + size) if away > 0 else (end - size, end)
-    return _Box(left, y - LINE / 2, right, y + LINE / 2), Label(end, y, "left" if away > 0 else "right", led)
+        half = np.array([len(text) * CHARACTER / 2, LINE / 2])
+        middles = point + OFFSETS + np.sign(OFFSETS) * [half[0], 0]
+        inside = ((middles >= half) & (middles + half <= [width, height])).all(axis=1)
+        covered = sum(np.maximum(half + size - abs(middles - middle), 0).prod(axis=1) for middle, size in taken)
+        best = int(np.argmin(np.round(covered, 6) + np.where(inside, 0, 1e6)))
+        taken.append((middles[best], half))
+        chosen.append((float(OFFSETS[best, 0]), float(OFFSETS[best, 1])))
+    return chosen

@@ -1,4 +1,4 @@
-"""What an evaluation found, as dataclasses and as ``results.json``."""
+"""The results of an evaluation, as dataclasses and as ``results.json``."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Measurement:
 
     @property
     def label(self) -> str:
-        """Name with the index, for people to read."""
+        """The way and its index, for people to read."""
         return f"{self.way} ({self.index})"
 
     @property
@@ -50,7 +50,7 @@ class Measurement:
 
     @property
     def queries_per_second(self) -> float:
-        """How many queries a second one client gets answered, one after the other."""
+        """Queries that one client gets answered a second, one after the other."""
         return 1000 / self.query_ms if self.query_ms else 0.0
 
 
@@ -67,8 +67,8 @@ class Embedded:
 class Results:
     """Everything about one evaluation.
 
-    ``dataset`` is what `BeirDataset.facts` says. ``embedding`` is by the embeddings' names. ``engine`` says what
-    answered the queries.
+    ``dataset`` is the `BeirDataset.summary`. ``embedding`` is by the embeddings' names. ``engine`` says what answered
+    the queries, ``index`` what is known of its index.
     """
 
     dataset: dict[str, Any]
@@ -83,10 +83,10 @@ class Results:
     config: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON values, with the derived figures for those who read the file without this code."""
+        """Return JSON values, with the derived figures for those who read the file without this code."""
         rows = [
-            {**asdict(found), "query_ms": found.query_ms, "queries_per_second": found.queries_per_second}
-            for found in self.measurements
+            {**asdict(one), "query_ms": one.query_ms, "queries_per_second": one.queries_per_second}
+            for one in self.measurements
         ]
         return {"format": FORMAT, **asdict(self), "measurements": rows}
 

@@ -19,7 +19,7 @@ Value = Callable[[Measurement], float | None]
 
 @dataclass(frozen=True)
 class Column:
-    """One figure of a way: its heading, how it is found and shown, and whether more is better."""
+    """One figure of a way: its heading, how it is computed and shown, and whether more is better."""
 
     heading: str
     value: Value
@@ -27,40 +27,38 @@ class Column:
     more_is_better: bool
 
     def cells(self, measurements: Sequence[Measurement]) -> list[str]:
-        """Text for each way; empty where there is no figure."""
-        values = [self.value(found) for found in measurements]
+        """Return the text for each way; empty for a way without that figure."""
+        values = [self.value(one) for one in measurements]
         return ["" if value is None else self.shown(value) for value in values]
 
     def best(self, measurements: Sequence[Measurement]) -> str | None:
-        """The best cell as it is shown, so that ways that look equal are marked alike; None where all are the same."""
-        values = [value for value in (self.value(found) for found in measurements) if value is not None]
+        """Return the best cell as it is shown, so that ways that look equal are marked alike; None if all are equal."""
+        values = [value for value in (self.value(one) for one in measurements) if value is not None]
         if len({self.shown(value) for value in values}) < 2:
             return None
         return self.shown(max(values) if self.more_is_better else min(values))
 
 
 def columns(results: Results) -> list[Column]:
-    """The columns that say something: a recall at 1,000 of 500 documents does not."""
+    """List the columns that say something: a recall at 1,000 of 500 documents does not."""
     deep = results.dataset.get("documents", 0) > DEPTH
     metrics = [name for name in MEASURES if deep or name != "recall@1000"]
     return [
         *(Column(_short(name), _metric(name), lambda value: f"{value:.4f}", True) for name in metrics),
-        Column("encode ms", lambda found: found.encode_ms, _milliseconds, False),
-        Column("search ms", lambda found: found.search_ms, _milliseconds, False),
-        Column("p95 ms", lambda found: found.search_p95_ms, _milliseconds, False),
-        Column("queries /s", lambda found: found.queries_per_second, lambda value: f"{value:,.0f}", True),
-        Column("bytes /doc", lambda found: found.bytes_per_document, _bytes, False),
-        Column("embed s", lambda found: found.embed_seconds, lambda value: f"{value:,.1f}", False),
+        Column("encode ms", lambda one: one.encode_ms, _milliseconds, False),
+        Column("search ms", lambda one: one.search_ms, _milliseconds, False),
+        Column("p95 ms", lambda one: one.search_p95_ms, _milliseconds, False),
+        Column("queries /s", lambda one: one.queries_per_second, lambda value: f"{value:,.0f}", True),
+        Column("bytes /doc", lambda one: one.bytes_per_document, _bytes, False),
+        Column("embed s", lambda one: one.embed_seconds, lambda value: f"{value:,.1f}", False),
     ]
 
 
 def show_results(results: Results, console: Console) -> None:
     """Print the table and what is to be known to read it."""
-    facts = results.dataset
-    console.print(
-        Text(f"{facts['name']}, {facts['split']}: {facts['documents']:,} documents, {facts['queries']:,} queries"),
-        style="bold",
-    )
+    dataset = results.dataset
+    counts = f"{dataset['documents']:,} documents, {dataset['queries']:,} queries"
+    console.print(Text(f"{dataset['name']}, {dataset['split']}: {counts}"), style="bold")
     measurements = results.measurements
     table = Table("way", "index", box=box.SIMPLE, padding=(0, 1), collapse_padding=True, pad_edge=False)
     table.columns[0].no_wrap = True
@@ -70,14 +68,14 @@ def show_results(results: Results, console: Console) -> None:
     cells = [column.cells(measurements) for column in shown]
     best = [column.best(measurements) for column in shown]
     before = None
-    for row, found in enumerate(measurements):
-        name = "" if found.way == before else found.way
-        before = found.way
+    for row, one in enumerate(measurements):
+        name = "" if one.way == before else one.way
+        before = one.way
         figures = [
             Text(column[row], style="bold green" if column[row] and column[row] == top else "")
             for column, top in zip(cells, best, strict=True)
         ]
-        table.add_row(Text(name), found.index, *figures)
+        table.add_row(Text(name), one.index, *figures)
     # As wide as it is: in a log or a narrow terminal the first columns would be given up for the others.
     width = console.measure(table, options=console.options.update(max_width=MOST_WIDTH)).maximum
     console.width = max(console.width, width)
@@ -89,14 +87,14 @@ def show_results(results: Results, console: Console) -> None:
 
 
 def explanations(results: Results) -> list[str]:
-    """What a reader of the table is to know."""
+    """Say what a reader of the table is to know."""
     lines = [
         "Means over all queries by ir_measures, in the engine's own order; equal scores of a fusion, which Qdrant "
         "orders at random, go by the points' ids.",
         f"ms and queries/s: a page of 10 hits from {results.engine or 'the collection'}, one query at a time.",
         "bytes/doc: the vectors a way reads, before any index or quantization. embed s: workers' sum over the corpus.",
     ]
-    names = [found.way for found in results.measurements]
+    names = [one.way for one in results.measurements]
     if any(">" in name and "@" in name for name in names):
         lines.append("a>b@100: 100 candidates of a, ordered anew by b; maxsim is a's own multivector.")
     return lines
@@ -107,7 +105,7 @@ def _short(name: str) -> str:
 
 
 def _metric(name: str) -> Value:
-    return lambda found: found.metrics.get(name)
+    return lambda one: one.metrics.get(name)
 
 
 def _milliseconds(value: float) -> str:

@@ -43,8 +43,8 @@ def test_documents_are_title_and_text_and_queries_those_that_are_judged(tmp_path
 def test_real_data_sets(
     shared_data: Path, tmp_path: Path, name: str, documents: int, queries: int, judgements: int
 ) -> None:
-    facts = read_dataset(shared_data / name, "test", tmp_path / "corpus.jsonl").facts
-    assert (facts["documents"], facts["queries"], facts["judgements"]) == (documents, queries, judgements)
+    summary = read_dataset(shared_data / name, "test", tmp_path / "corpus.jsonl").summary
+    assert (summary["documents"], summary["queries"], summary["judgements"]) == (documents, queries, judgements)
 
 
 def test_a_limit_keeps_the_first_judged_queries(tmp_path: Path) -> None:

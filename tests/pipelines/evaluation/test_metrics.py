@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("ir_measures", reason="needs the extra evaluate")
 
-from pipelines.evaluation.metrics import first_of_each, measure_run, trec_lines
+from pipelines.evaluation.metrics import first_of_each, measure_run
 
 JUDGEMENTS = {"a": {"d1": 2, "d2": 1, "d3": 0}, "b": {"d1": 1}, "c": {"d4": 1}}
 # Of c nothing is found, and nothing else is said of it.
@@ -44,10 +44,3 @@ def test_the_order_counts_and_not_the_names_of_documents() -> None:
 
 def test_chunks_count_at_the_first_ones_place() -> None:
     assert first_of_each(["d2", "d1", "d2", "d3", "d1"]) == ["d2", "d1", "d3"]
-
-
-def test_run_files_have_six_fields_whatever_the_ids() -> None:
-    assert list(trec_lines({"q 1": ["Geneva Durben", "d2"]}, "dense+bm25 rrf")) == [
-        "q_1 Q0 Geneva_Durben 1 2 dense+bm25_rrf\n",
-        "q_1 Q0 d2 2 1 dense+bm25_rrf\n",
-    ]

@@ -1,24 +1,19 @@
-"""A small collection of every kind of vector, made without Ray: MiniLM, BM25, and MiniLM's token vectors folded."""
+"""A small collection of every kind of vector, filled in this process: MiniLM, BM25, MiniLM's token vectors folded."""
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pytest
+from rich.console import Console
 
-from pipelines.config.file import load_config
-from pipelines.config.job import JobConfig
-from pipelines.embed.checked import checked_embedder, job_facts
-from pipelines.identity import identify
-from pipelines.rows import CHUNK_SCHEMA
-from pipelines.search import Searcher
-from pipelines.sinks.factory import make_sink
+from pipelines import EmbeddingPipeline, Searcher
+from pipelines.run.report import RunReport
 
 DOCUMENTS: list[dict[str, Any]] = [
     {"id": "python", "text": "Pythons are large snakes that squeeze their prey.", "year": 2001, "lang": "en"},
@@ -29,52 +24,41 @@ DOCUMENTS: list[dict[str, Any]] = [
     {"id": "cobra", "text": "A cobra is a venomous snake, and spreads its hood when it is threatened.", "lang": "en"},
 ]
 
+STAGED = {"staged": {"using": "colbert", "rescore": "colbert_multivector", "candidates": 4}}
+
 
 @dataclass
 class Collection:
-    """A collection and the job that filled it."""
+    """A collection at an address (``collection`` with ``path`` or ``url``), and the job that fills it.
 
-    job: dict[str, Any]
-    place: dict[str, str] = field(default_factory=dict)
+    The job's corpus and report are in ``folder``.
+    """
+
+    folder: Path
+    address: dict[str, str]
+    embeddings: list[dict[str, Any]]
+    searches: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
-    def config(self) -> JobConfig:
-        return load_config(self.job)
+    def job(self) -> dict[str, Any]:
+        return {
+            "source": {"path": str(self.folder / "corpus.jsonl"), "id": "id"},
+            "embeddings": self.embeddings,
+            "sink": {"type": "qdrant", **self.address},
+            "compute": {"engine": "local"},
+            "searches": self.searches,
+            "report": str(self.folder / "report.json"),
+        }
 
-    def fill(self, documents: list[dict[str, Any]], *, completed: bool = True) -> None:
-        """Embed documents and write them, as a run does."""
-        config = self.config
-        embedders = [checked_embedder(f"embeddings.{n}", one) for n, one in enumerate(config.embeddings)]
-        facts = job_facts(config, embedders)
-        own = [
-            {
-                "document_id": row["id"],
-                "text": row["text"],
-                "payload": json.dumps({key: row[key] for key in ("year", "lang") if key in row}),
-                "origin": "here",
-                "chunk_no": 0,
-                "chunk_start": 0,
-                "chunk_end": len(row["text"]),
-                "chunk_count": 1,
-            }
-            for row in documents
-        ]
-        rows = identify(pa.Table.from_pylist(own, schema=CHUNK_SCHEMA), config.corpus, chunked=False)
-        for embedder in embedders:
-            rows = embedder.embed(rows)
-        sink = make_sink(config.sink[0])
-        sink.open(facts)
-        try:
-            assert sink.connect().write(rows).written == len(documents)
-        finally:
-            sink.finish(completed=completed)
-
-
-MakeCollection = Callable[..., Collection]
+    def fill(self, documents: list[dict[str, Any]] = DOCUMENTS) -> RunReport:
+        """Embed documents and write them."""
+        lines = "".join(json.dumps(document) + "\n" for document in documents)
+        (self.folder / "corpus.jsonl").write_text(lines, encoding="utf-8")
+        return EmbeddingPipeline.from_config(self.job).run(console=Console(quiet=True))
 
 
 def embeddings_of(minilm: Path) -> list[dict[str, Any]]:
-    # No package carries a ColBERT: MiniLM's token vectors stand in, as a model of one's own.
+    # No package carries a ColBERT: MiniLM's token vectors stand in, as a user's model.
     tokens = {"path": str(minilm), "family": "late_interaction"}
     return [
         {"name": "dense", "model": "sentence-transformers/all-MiniLM-L6-v2", "path": str(minilm)},
@@ -87,27 +71,21 @@ def embeddings_of(minilm: Path) -> list[dict[str, Any]]:
 def filled(minilm: Path, tmp_path_factory: pytest.TempPathFactory) -> Collection:
     """DOCUMENTS in a folder, embedded in all ways; not to be changed."""
     folder = tmp_path_factory.mktemp("search")
-    place = {"path": str(folder / "qdrant"), "collection": "docs"}
-    job = {
-        "source": {"path": "unused.jsonl"},
-        "embeddings": embeddings_of(minilm),
-        "sink": {"type": "qdrant", **place},
-        "searches": {"staged": {"using": "colbert", "rescore": "colbert_multivector", "candidates": 4}},
-    }
-    collection = Collection(job, place)
-    collection.fill(DOCUMENTS)
+    address = {"path": str(folder / "qdrant"), "collection": "docs"}
+    collection = Collection(folder, address, embeddings_of(minilm), STAGED)
+    assert collection.fill().rows["written"] == len(DOCUMENTS)
     return collection
 
 
 @pytest.fixture
 def copied(filled: Collection, tmp_path: Path) -> Collection:
     """A copy of the collection that no other searcher has open."""
-    place = {**filled.place, "path": str(tmp_path / "qdrant")}
-    shutil.copytree(filled.place["path"], place["path"])
-    return Collection({**filled.job, "sink": {"type": "qdrant", **place}}, place)
+    address = {**filled.address, "path": str(tmp_path / "qdrant")}
+    shutil.copytree(filled.address["path"], address["path"])
+    return replace(filled, folder=tmp_path, address=address)
 
 
 @pytest.fixture(scope="module")
 def searcher(filled: Collection) -> Iterator[Searcher]:
-    with Searcher.open(filled.place["collection"], path=filled.place["path"]) as searcher:
+    with Searcher.open(**filled.address) as searcher:
         yield searcher

@@ -131,7 +131,7 @@ def test_equal_scores_of_a_fusion_have_one_order(both: Both) -> None:
     assert len({tuple(hit.id for hit in in_order(ask())) for _ in range(8)}) == 1
 
 
-def test_a_copy_is_used_again_until_its_facts_change(both: Both) -> None:
+def test_a_copy_is_used_again_until_another_collection_is_to_be_copied(both: Both) -> None:
     assert both.copied == POINTS
     both.copy.close()
     both.copy = both.open(1)

@@ -18,7 +18,7 @@ DATASET = {
 
 def measurement(way: str, index: str = "exact", quality: float = 0.7, **changes: Any) -> Measurement:
     metrics = {"nDCG@10": quality, "MRR@10": quality - 0.02, "recall@10": 0.8, "recall@100": 0.9, "recall@1000": 0.95}
-    facts: dict[str, Any] = {
+    figures: dict[str, Any] = {
         "metrics": metrics,
         "encode_ms": 8.0,
         "search_ms": 2.5,
@@ -28,9 +28,9 @@ def measurement(way: str, index: str = "exact", quality: float = 0.7, **changes:
         "vectors": ["dense"],
         "search": {"using": ["dense"]},
     }
-    return Measurement(way=way, index=index, **{**facts, **changes})
+    return Measurement(way=way, index=index, **{**figures, **changes})
 
 
 def results(*measurements: Measurement, **changes: Any) -> Results:
-    found = list(measurements) or [measurement("dense"), measurement("dense", "HNSW", 0.69)]
-    return Results(**{"dataset": DATASET, "measurements": found, "engine": "an engine", **changes})
+    made = list(measurements) or [measurement("dense"), measurement("dense", "HNSW", 0.69)]
+    return Results(**{"dataset": DATASET, "measurements": made, "engine": "an engine", **changes})

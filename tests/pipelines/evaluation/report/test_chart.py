@@ -14,7 +14,7 @@ pytest.importorskip("vl_convert", reason="needs the extra evaluate")
 
 from PIL import Image
 
-from pipelines.evaluation.report.chart import write_charts
+from pipelines.evaluation.report.files import write_charts
 from pipelines.evaluation.report.labels import place_labels
 from tests.pipelines.evaluation.report.made_results import measurement, results
 
@@ -58,20 +58,20 @@ def test_one_way_alone_has_a_chart(tmp_path: Path) -> None:
     assert (tmp_path / "chart.png").stat().st_size > 10_000
 
 
-places = st.tuples(st.floats(0, WIDTH), st.floats(0, HEIGHT))
+positions = st.tuples(st.floats(0, WIDTH), st.floats(0, HEIGHT))
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.lists(st.tuples(places, st.text("ab>@1", min_size=1, max_size=12)), max_size=8))
+@given(st.lists(st.tuples(positions, st.text("ab>@1", min_size=1, max_size=12)), max_size=8))
 def test_labels_stay_in_the_plot_and_off_each_other(points: list[tuple[tuple[float, float], str]]) -> None:
-    labels = place_labels([place for place, _ in points], [text for _, text in points], WIDTH, HEIGHT)
+    offsets = place_labels([position for position, _ in points], [text for _, text in points], WIDTH, HEIGHT)
     boxes = []
-    for label, (_, text) in zip(labels, points, strict=True):
-        assert label is not None
-        size = 6.1 * len(text)
-        left = label.x - size * {"left": 0, "center": 0.5, "right": 1}[label.align]
-        assert left >= 0 and left + size <= WIDTH and 6 <= label.y <= HEIGHT - 6
-        boxes.append((left, label.y - 6.5, left + size, label.y + 6.5))
+    for offset, ((x, y), text) in zip(offsets, points, strict=True):
+        assert offset is not None
+        size, middle = 6.1 * len(text), y + offset[1]
+        left = x + offset[0] - (0 if offset[0] > 0 else size if offset[0] < 0 else size / 2)
+        assert left >= 0 and left + size <= WIDTH and 6 <= middle <= HEIGHT - 6
+        boxes.append((left, middle - 6.5, left + size, middle + 6.5))
     for number, (left, top, right, bottom) in enumerate(boxes):
         for other in boxes[:number]:
             wide, high = min(right, other[2]) - max(left, other[0]), min(bottom, other[3]) - max(top, other[1])

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from pipelines.errors import ConfigError
-from pipelines.evaluation.report.baseline import compare, refuse_unlike, show_comparison
+from pipelines.evaluation.report.comparison import compare, refuse_unlike, show_comparison
 from pipelines.evaluation.report.results import Embedded, load_results
 from pipelines.evaluation.report.table import show_results
 from tests.pipelines.evaluation.report.made_results import DATASET, measurement, results

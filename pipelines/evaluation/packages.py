@@ -1,10 +1,9 @@
-"""The packages of the extra ``evaluate``, asked for only when something is evaluated."""
+"""The packages of the extra ``evaluate``, needed only when something is evaluated, and the versions of packages."""
 
 from __future__ import annotations
 
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 
 from pipelines.errors import ConfigError
 
@@ -23,17 +22,12 @@ def refuse_if_missing() -> None:
         raise ConfigError(f"evaluation needs {', '.join(missing)}: pip install 'fleetembed[evaluate]'")
 
 
-def has_edge() -> bool:
-    """Whether qdrant-edge-py is there; it has no wheel for some platforms."""
-    return find_spec("qdrant_edge") is not None
-
-
 def versions() -> dict[str, str]:
-    """Versions of what figures depend on; packages that are not installed are left out."""
-    found = {}
+    """Return the versions of what figures depend on; packages that are not installed are left out."""
+    installed = {}
     for package in ("fleetembed", "ir_measures", "qdrant-client", "qdrant-edge-py", "onnxruntime-gpu", "onnxruntime"):
         try:
-            found[package] = version(package)
+            installed[package] = version(package)
         except PackageNotFoundError:
             continue
-    return found
+    return installed

@@ -39,9 +39,9 @@ class Change:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Results beside a baseline: all metrics that both have, and what of the baseline is missing now.
+    """Results beside a baseline: the metrics that both have, and what of the baseline is missing now.
 
-    ``missing`` are ways, ``lost`` are metrics of ways that are still there, as "metric of way".
+    ``missing`` are ways, ``lost`` are metrics of ways that both have, as "metric of way".
     """
 
     changes: list[Change]
@@ -62,19 +62,19 @@ class Comparison:
 
 def refuse_unlike(dataset: dict[str, object], baseline: Results, name: str) -> None:
     """Raise ConfigError where a baseline is of other queries or documents."""
-    found = [what for key, what in SAME.items() if dataset.get(key) != baseline.dataset.get(key)]
-    if found:
+    unlike = [what for key, what in SAME.items() if dataset.get(key) != baseline.dataset.get(key)]
+    if unlike:
         theirs = f"{baseline.dataset.get('name')}, {baseline.dataset.get('queries')} queries"
         ours = f"{dataset.get('name')}, {dataset.get('queries')} queries"
         raise ConfigError(
-            f"--baseline {name} cannot be compared: it differs in {', '.join(found)} (there {theirs}; here {ours}); "
+            f"--baseline {name} cannot be compared: it differs in {', '.join(unlike)} (there {theirs}; here {ours}); "
             "evaluate both on the same folder, with the same --split and --queries"
         )
 
 
 def compare(baseline: Results, results: Results, margin: float) -> Comparison:
     """Compare way by way and metric by metric."""
-    now = {found.label: found.metrics for found in results.measurements}
+    now = {one.label: one.metrics for one in results.measurements}
     changes, missing, lost = [], [], []
     for before in baseline.measurements:
         if before.label not in now:

@@ -1,4 +1,4 @@
-"""What a search found, on the terminal."""
+"""Prints the hits of a search."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from pipelines.search.hits import Hit
-from pipelines.search.searcher import Searcher
+from pipelines.search import Hit, Searcher
 
 
 def show_hits(hits: Sequence[Hit], console: Console, *, keys: Sequence[str] = (), text_key: str = "text") -> None:
-    """Print hits as a table, a line each: score, document, some of the payload's keys, the beginning of the text."""
+    """Print hits as a table, a line each: score, document, ``keys`` of the payload, the beginning of the text."""
     if not hits:
         console.print("  nothing found", style="dim")
         return
@@ -39,7 +38,7 @@ def show_hits(hits: Sequence[Hit], console: Console, *, keys: Sequence[str] = ()
 
 
 def show_answers(query: str, searcher: Searcher, console: Console, limit: int = 3) -> None:
-    """Print what each vector alone, and all of them fused, find for a query."""
+    """Print the hits of a query: of each vector alone, and of all of them fused."""
     console.print(f"\n{query}", style="bold", markup=False, highlight=False)
     ways = [*searcher.default_vectors, None] if len(searcher.default_vectors) > 1 else searcher.default_vectors
     for way in ways:
@@ -48,7 +47,7 @@ def show_answers(query: str, searcher: Searcher, console: Console, limit: int = 
 
 
 def _printable(text: str) -> str:
-    """Leave out what a terminal would obey."""
+    """Replace by spaces what a terminal would obey."""
     return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
