@@ -5,16 +5,15 @@ from __future__ import annotations
 import json
 import os
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import fsspec
 import pyarrow as pa
 from pyarrow import fs
 
+from embedders.files.atomic import whole_file
 from pipelines.errors import ConfigError
 
 TEMPORARY = "_tmp"
@@ -82,26 +81,7 @@ def _sync_folder(path: str) -> None:
         os.close(descriptor)
 
 
-@contextmanager
-def whole_file(path: Path) -> Iterator[BinaryIO]:
-    """Open a local file to write it part by part; readers see the old one or the new one, never half of one.
-
-    Where the body raises, the old file stays, and nothing else is left. An OSError bears the name ``path``.
-    """
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with partial.open("wb") as file:
-            yield file
-        partial.replace(path)
-    except OSError as error:
-        if error.filename == str(partial):
-            error.filename = str(path)
-        raise
-    finally:
-        partial.unlink(missing_ok=True)
-
-
 def write_json(path: Path, value: Any) -> None:
-    """Write a local JSON file as ``whole_file`` does."""
+    """Write a local JSON file; readers see the old one or the new one, never half of one."""
     with whole_file(path) as file:
         file.write(json.dumps(value, indent=2, ensure_ascii=False).encode() + b"\n")

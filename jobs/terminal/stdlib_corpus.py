@@ -5,12 +5,13 @@ from __future__ import annotations
 import ast
 import inspect
 import json
-import os
 import sysconfig
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from pydoc_data.topics import topics
+
+from embedders.files.atomic import whole_file
 
 MIN_WORDS = 3
 # Third-party packages, and tests: their docstrings describe no library.
@@ -30,16 +31,10 @@ def collect_stdlib(path: str | Path) -> int:
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    staged = target.with_name(f".{target.name}.{os.getpid()}")
     count = 0
-    try:
-        with staged.open("w", encoding="utf-8", newline="\n") as file:
-            for row in stdlib_rows():
-                file.write(json.dumps(row, ensure_ascii=False) + "\n")
-                count += 1
-        staged.replace(target)
-    finally:
-        staged.unlink(missing_ok=True)
+    with whole_file(target) as file:
+        for count, row in enumerate(stdlib_rows(), start=1):  # noqa: B007
+            file.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
     return count
 
 

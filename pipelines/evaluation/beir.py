@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from embedders.files.atomic import whole_file
 from embedders.prompts import is_unicode
 from pipelines.errors import ConfigError, SourceError
-from pipelines.filesystem import whole_file
 
 HEADER = ("query-id", "corpus-id", "score")
 

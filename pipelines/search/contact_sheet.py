@@ -11,10 +11,11 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from embedders.errors import ImageError
+from embedders.files.atomic import whole_file
 from embedders.images.decoding import decode_image
 from pipelines.config.source import SourceConfig
 from pipelines.errors import ConfigError
-from pipelines.filesystem import open_filesystem, whole_file
+from pipelines.filesystem import open_filesystem
 from pipelines.search import Hit
 
 THUMBNAIL = 224

@@ -9,12 +9,12 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from embedders.files.atomic import whole_file
 from pipelines.errors import ConfigError, SinkError
 from pipelines.evaluation.metrics import Run
 from pipelines.evaluation.report.chart import build_chart
 from pipelines.evaluation.report.page import build_page
 from pipelines.evaluation.report.results import Results
-from pipelines.filesystem import whole_file
 
 RUNS, RESULTS, PICTURE, PAGE = "runs", "results.json", "chart.png", "chart.html"
 PIXELS_A_POINT = 2

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from embedders.files.atomic import write_atomically
+from embedders.files.atomic import whole_file, write_atomically
 
 
 def test_a_file_is_made_with_its_folder_and_others_may_read_it(tmp_path: Path) -> None:
@@ -58,3 +58,23 @@ def test_links_to_the_file_before_keep_its_content(tmp_path: Path) -> None:
     (tmp_path / "file").hardlink_to(tmp_path / "theirs")
     write_atomically(tmp_path / "file", b"ours")
     assert (tmp_path / "theirs").read_bytes() == b"theirs"
+
+
+def test_a_reader_sees_the_old_file_until_the_new_one_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with whole_file(path) as file:
+        file.write(b"ne")
+        assert path.read_text() == "old"
+        file.write(b"w")
+    assert path.read_text() == "new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_error_names_the_file_that_was_wanted(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    for path in (tmp_path / "folder", tmp_path / "nowhere" / "a.txt"):
+        with pytest.raises(OSError, match=f"{path.name}'") as caught, whole_file(path) as file:
+            file.write(b"new")
+        assert caught.value.filename == str(path)
+    assert list(tmp_path.iterdir()) == [tmp_path / "folder"]
