@@ -80,7 +80,10 @@ class OnnxSession:
         return self.run_outputs([output], feed)[0]
 
     def run_outputs(self, outputs: Sequence[str], feed: Mapping[str, npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
-        """Compute some outputs in one call, and no others; ``feed`` as for ``run``."""
+        """Run the graph once for some outputs; ``feed`` as for ``run``.
+
+        ONNX Runtime computes the others too (1.31 has no way around it), but neither keeps nor copies them.
+        """
         known = {name: array for name, array in feed.items() if name in self.inputs}
         return [np.asarray(result) for result in self._session.run(list(outputs), known)]
 

@@ -152,7 +152,7 @@ class TextModel:
         return self.probe_outputs([self.output])[0]
 
     def probe_outputs(self, outputs: Sequence[str]) -> tuple[BatchOutput, ...]:
-        """Compute some outputs of the graph, by name, as ``probe`` does."""
+        """Give some outputs of the graph, by name, as ``probe`` gives the one in use."""
         tokens = self.tokenizer.encode(PROBES)
         rows = np.arange(len(PROBES))
         padded = tokens.padded(rows, width=self.tokenizer.max_length if self._fixed_width else 0)
@@ -206,7 +206,7 @@ class TextModel:
     ) -> Iterator[tuple[BatchOutput, ...]]:
         """Run the graph batch by batch, whenever the caller asks for the next; longest texts first.
 
-        Each batch is one call, which computes ``outputs`` (names) and no others; they come in this order.
+        Each batch is one call, which gives ``outputs`` (names) in this order.
         ``inputs`` are fed with every batch beside the tokens; a function makes them for the batch's number of texts.
         Where the tokens have no types, zeros are fed, since embedding models see one segment. ``counted`` adds to the
         counters.

@@ -55,9 +55,9 @@ def test_what_is_wrong_about_a_model_is_said_with_its_key(embedding: dict[str, A
 FACTS = {
     "pooling": ("dense", "image"),
     "prompts": ("dense",),
-    "matryoshka": ("dense",),
+    "matryoshka": ("dense", "bge_m3"),
     "normalize": ("dense", "static", "image"),
-    "dim": ("dense", "static", "late_interaction", "image"),
+    "dim": ("dense", "static", "late_interaction", "bge_m3", "image"),
     "output": ("dense", "splade", "neural_sparse", "bm42", "minicoil", "late_interaction", "image"),
     "requires_idf": ("splade", "neural_sparse", "bm42", "minicoil"),
 }
@@ -70,7 +70,17 @@ VALUES = {
     "output": 1,
     "requires_idf": True,
 }
-CUSTOM_FAMILIES = ["dense", "static", "splade", "neural_sparse", "bm42", "minicoil", "late_interaction", "image"]
+CUSTOM_FAMILIES = [
+    "dense",
+    "static",
+    "splade",
+    "neural_sparse",
+    "bm42",
+    "minicoil",
+    "late_interaction",
+    "bge_m3",
+    "image",
+]
 
 
 @pytest.mark.parametrize("family", CUSTOM_FAMILIES)
