@@ -157,7 +157,8 @@ class _Evaluation:
         found: dict[str, Embedded] = {}
         notices = []
         earlier = _earlier(self._out / "results.json")
-        for name, model in self._report.models.items():
+        for embedding in self._job.embeddings:
+            name, model = embedding.name, self._report.models[embedding.vector_names[0]]
             stage = self._report.stages.get(name, {})
             known = earlier.get(name)
             if stage.get("rows"):

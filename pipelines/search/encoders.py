@@ -10,11 +10,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from embedders.arrow import dense_array
 from embedders.base import VectorSpec
 from embedders.errors import FleetembedError, ImageError, ModelNotFoundError
 from pipelines.config.embeddings import EmbeddingConfig
-from pipelines.embed.row_embedder import RowEmbedder, build_query_encoder
+from pipelines.embed.row_embedder import RowEmbedder, query_encoder
 from pipelines.errors import ConfigError
 from pipelines.sinks.qdrant.points import vector_lists
 
@@ -22,16 +21,16 @@ from pipelines.sinks.qdrant.points import vector_lists
 class QueryEncoder:
     """Encodes queries for the vectors of one embedding.
 
-    ``made_by`` is the fingerprint of what made the collection's vectors, None where it is not known.
+    ``made_by`` are the fingerprints of what made the collection's vectors by name, as far as they are known.
     """
 
-    def __init__(self, embedding: EmbeddingConfig, made_by: str | None = None) -> None:
+    def __init__(self, embedding: EmbeddingConfig, made_by: Mapping[str, str]) -> None:
         """Raises ConfigError for settings that the model does not take."""
         self.embedding = embedding
         self._made_by = made_by
         with _as_config_error(embedding):
             self._rows = RowEmbedder(embedding)
-            self._texts = build_query_encoder(embedding)
+            self._texts = query_encoder(self._rows)
 
     def takes(self, query: str | Path) -> bool:
         """Whether it can encode such a query: a text, or the image at a Path."""
@@ -54,46 +53,37 @@ class QueryEncoder:
             return self._encode(query, vectors, names)
 
     def _encode(self, query: str | Path, vectors: Mapping[str, VectorSpec], names: Collection[str]) -> dict[str, Any]:
+        if isinstance(query, Path) or not self._shares_space:
+            self._refuse_other_models({name: vectors[name] for name in names})
         column, encoded = self._column(query), {}
         for name in names:
-            folded = self._rows.muvera is not None and name != self.embedding.multivector_name
-            own = self._folded(column) if folded else column
+            own = self._rows.query_vectors(name, vectors[name].kind, column)
             self._refuse_unlike(name, own.type, vectors[name])
             encoded[name] = _searchable(vector_lists(pa.chunked_array([own]), vectors[name])[0])
         return encoded
 
     def _column(self, query: str | Path) -> pa.Array:
         if isinstance(query, Path):
-            self._refuse_other_models()
             try:
                 return self._rows.model.embed_arrow(pa.array([query.read_bytes()], pa.large_binary()))
             except (OSError, ImageError) as error:
                 raise ConfigError(f"the image {query} cannot be searched with: {error}") from None
         assert self._texts is not None
-        if not self._shares_space:
-            self._refuse_other_models()
         return self._texts.embed_queries_arrow([query])
-
-    def _folded(self, column: pa.Array) -> pa.Array:
-        assert self._rows.muvera is not None
-        return dense_array(self._rows.muvera.encode_queries(column))
 
     @cached_property
     def _shares_space(self) -> bool:
         """Whether texts are encoded by another model than the documents were: then that one's files may be away."""
         return self.embedding.card.family == "image"
 
-    def _refuse_other_models(self) -> None:
-        if self._made_by is not None and self._fingerprint != self._made_by:
+    def _refuse_other_models(self, vectors: Mapping[str, VectorSpec]) -> None:
+        known = {name: spec for name, spec in vectors.items() if name in self._made_by}
+        if any(self._rows.fingerprint_of(name, spec.kind) != self._made_by[name] for name, spec in known.items()):
             raise ConfigError(
                 f"the vectors of {self.embedding.name!r} were made with other model files or settings than these "
                 f"({self.embedding.model_name}): a query encoded with them would find the wrong things. Use the "
                 "configuration and the files that the job had, or run the job again into another collection"
             )
-
-    @cached_property
-    def _fingerprint(self) -> str:
-        return self._rows.fingerprint
 
     def _refuse_unlike(self, name: str, own: pa.DataType, there: VectorSpec) -> None:
         found, wanted = shape(own), shape(there.arrow_type)

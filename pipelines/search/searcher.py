@@ -249,8 +249,8 @@ class Searcher:
                 f"configuration; its vectors are {listed}"
             )
         made: dict[int, QueryEncoder] = {}
-        for name, embedding in embeddings.items():
-            made.setdefault(id(embedding), QueryEncoder(embedding, self.facts.fingerprints.get(name)))
+        for embedding in embeddings.values():
+            made.setdefault(id(embedding), QueryEncoder(embedding, self.facts.fingerprints))
         return {name: made[id(embedding)] for name, embedding in embeddings.items()}
 
     def _able(self, query: str | Path) -> list[str]:
