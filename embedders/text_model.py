@@ -56,8 +56,8 @@ class TextModel:
 
     The constructor looks the files up. ``max_length`` replaces the limit in the tokenizer's files, ``reserved`` tokens
     of which stay free for markers; ``fixed_width`` pads every batch to the limit, for graphs that pool the last
-    position. ``tokenizer_defaults`` stand for tokenizer_config.json where that is missing. Raises ModelNotFoundError or
-    ModelFilesError.
+    position. ``tokenizer_defaults`` stand for tokenizer_config.json where that is missing. ``token_cache`` is the
+    runtime's, and may be set to None. Raises ModelNotFoundError or ModelFilesError.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class TextModel:
         self.stats = EmbedStats()
         self.settings = runtime.session_settings()
         self.known_dim, self.expected_dim = files.known_dim(card), files.expected_dim(card)
-        self._budget = runtime.token_budget
+        self._budget, self.token_cache = runtime.token_budget, runtime.token_cache
         self._max_length, self._reserved, self._fixed_width = max_length, reserved, fixed_width
         self._tokenizer_defaults = tokenizer_defaults
 
@@ -169,13 +169,17 @@ class TextModel:
         started = perf_counter()
         try:
             distinct = DistinctTexts.of(texts)
-            tokens = self.tokenizer.encode(distinct.texts)
+            tokens = self._encode(distinct.texts)
         except (TypeError, ValueError):
             # Named by its position among the texts given, not among the distinct ones.
             refuse_invalid(texts)
             raise
         self.count(tokens, distinct.inverse, perf_counter() - started)
         return tokens, distinct
+
+    def _encode(self, texts: list[str]) -> TokenizedTexts:
+        cache = self.token_cache
+        return self.tokenizer.encode(texts) if cache is None else cache.encode(self.tokenizer, texts)
 
     def count(self, tokens: TokenizedTexts, inverse: npt.NDArray[np.intp], seconds: float) -> None:
         """Add tokenized texts to the counters; ``inverse`` has each given text's position among the tokenized ones."""

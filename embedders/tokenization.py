@@ -6,7 +6,8 @@ import logging
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from tokenizers import AddedToken, Encoding, Tokenizer
 
 from embedders.errors import ModelFilesError
 from embedders.files.json_file import read_json_object
+from embedders.fingerprint import facts_digest
 from embedders.tokenized_texts import Padding, Side, TokenizedTexts
 
 logger = logging.getLogger(__name__)
@@ -66,6 +68,11 @@ class TextTokenizer:
     def max_length(self) -> int:
         """Tokens a text has at most, special ones included."""
         return self.limits.max_length
+
+    @cached_property
+    def identity(self) -> str:
+        """Hex sha256 over all that decides what `encode` gives: equal where two tokenizers give the same."""
+        return facts_digest([self.tokenizer.to_str(), asdict(self.limits), asdict(self.padding)])
 
     @property
     def vocabulary_size(self) -> int:
