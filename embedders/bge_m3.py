@@ -130,13 +130,13 @@ class BgeM3(NetworkModel, SeveralVectors):
         """
         self.load()
         tokens, distinct = self.text_model.tokenize(texts)
-        parts = [self._part(kind, tokens) for kind in self.kinds]
+        collectors = [self._collector(kind, tokens) for kind in self.kinds]
         for batches in self.text_model.run_outputs(self._graph_outputs, tokens, max_rows=max_rows):
             started = perf_counter()
-            for part, batch in zip(parts, batches, strict=True):
-                part.add(batch)
+            for collector, batch in zip(collectors, batches, strict=True):
+                collector.add(batch)
             self.stats.model_seconds += perf_counter() - started
-        return {kind: distinct.for_all(part.vectors()) for kind, part in zip(self.kinds, parts, strict=True)}
+        return {kind: distinct.for_all(one.vectors()) for kind, one in zip(self.kinds, collectors, strict=True)}
 
     @cached_property
     def _graph_outputs(self) -> list[str]:
@@ -160,7 +160,7 @@ class BgeM3(NetworkModel, SeveralVectors):
         name = self._graph_outputs[self.kinds.index(kind)]
         return int(model.session.output_width(name) or model.probe_outputs([name])[0].values.shape[-1])
 
-    def _part(self, kind: str, tokens: TokenizedTexts) -> Part:
+    def _collector(self, kind: str, tokens: TokenizedTexts) -> Collector:
         if kind == "sparse":
             return LexicalWeights(len(tokens), self._unweighted_ids)
         dim = self.specs[kind].dim or 0
@@ -202,8 +202,8 @@ class BgeM3(NetworkModel, SeveralVectors):
             raise ModelFilesError(f"{self.card.model}: dim is {self._cut}, and the graph gives {width} numbers")
 
 
-class Part(Protocol):
-    """Vectors of one kind of some texts, filled batch by batch."""
+class Collector(Protocol):
+    """Collects the vectors of one kind of some texts, batch by batch."""
 
     def add(self, batch: BatchOutput) -> None:
         """Take over the graph's output for a batch."""

@@ -81,9 +81,9 @@ class RowEmbedder:
         """
         if not isinstance(self.model, SeveralVectors):
             return self.fingerprint
-        self._refuse_kind(kind)
         if self._folds(vector, kind):
             return self._with_muvera(self.model.fingerprints["multivector"])
+        self._refuse_kind(kind)
         return self.model.fingerprints[kind]
 
     def embed(self, table: pa.Table) -> pa.Table:
@@ -103,9 +103,9 @@ class RowEmbedder:
 
         Raises ValueError for a kind that it does not make.
         """
-        folds = self._folds(vector, kind)
-        own = self._vectors_of("multivector" if folds else kind, column)
-        return dense_array(self.muvera.encode_queries(own)) if folds and self.muvera is not None else own
+        if self.muvera is None or not self._folds(vector, kind):
+            return self._vectors_of(kind, column)
+        return dense_array(self.muvera.encode_queries(self._vectors_of("multivector", column)))
 
     @property
     def _specs(self) -> Mapping[str, VectorSpec]:

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow.dataset as pads
 import pytest
 from qdrant_client import QdrantClient
+from rich.console import Console
 
 from embedders import HybridTextEmbedding
 from embedders.session import OnnxSession
@@ -17,6 +18,7 @@ from pipelines import EmbeddingPipeline
 from pipelines.errors import ConfigError, SinkError
 from pipelines.search import Searcher
 from tests.e2e.jobs import Job, Row
+from tests.pipelines.evaluation.beir_folders import write_beir
 
 ALL = ["dense", "sparse", "multivector"]
 NAMES = ["m3_dense", "m3_sparse", "m3_multivector"]
@@ -176,6 +178,20 @@ def test_folded_token_vectors_have_the_embeddings_name(tmp_path: Path, model: Pa
         assert searcher.names == ("m3", "m3_dense")
         for way in ({"using": "m3"}, {"using": "m3_dense"}, {"using": ["m3", "m3_dense"], "rescore": "m3_multivector"}):
             assert searcher.search(wanted, limit=1, **way)[0].payload["text"] == wanted
+
+
+def test_an_evaluation_counts_the_seconds_of_all_vectors_once(tmp_path: Path, model: Path) -> None:
+    for package in ("ir_measures", "altair", "vl_convert"):
+        pytest.importorskip(package, reason="needs the extra evaluate")
+    from pipelines.evaluation.evaluate import Options, evaluate
+
+    config = job(tmp_path, model, ALL).config()
+    options = Options(write_beir(tmp_path / "tiny"), config, out=tmp_path / "evaluation")
+    results, _ = evaluate(options, Console(quiet=True))
+    seconds = {one.way: one.embed_seconds for one in results.measurements if one.index == "exact"}
+    assert {*NAMES, "m3_dense+m3_sparse rrf"} <= seconds.keys()
+    assert set(seconds.values()) == {results.embedding["m3"].seconds}
+    assert results.embedding.keys() == {"m3"}
 
 
 def test_collections_of_other_software_are_searched_by_the_vector_of_their_kind(

@@ -162,7 +162,9 @@ def test_a_query_of_several_vectors_is_one_call(m3: Path) -> None:
     for name, spec in embedder.vectors.items():
         own = embedder.query_vectors(name, spec.kind, column)
         assert (len(own), own.type) == (1, spec.arrow_type)
-    folded = embedder.query_vectors("m3", "dense", column)
+    lexical = several(m3, ["sparse", "multivector"], muvera={"k_sim": 2, "dim_proj": 4, "r_reps": 3})
+    folded = lexical.query_vectors("m3", "dense", lexical.model.embed_queries_arrow(["the river"]))
+    assert folded.equals(embedder.query_vectors("m3", "dense", column))
     assert folded.to_pylist() != embedder.query_vectors("m3_dense", "dense", column).to_pylist()
 
 
@@ -211,7 +213,8 @@ def test_synthetic_fingerprints_of_several_vectors_are_told_apart(m3: Path) -> N
     muvera: Any = {"k_sim": 2, "dim_proj": 4, "keep_multivector": True}
     folded = prints(ALL, muvera=muvera)
     assert {**plain, "m3": folded["m3"]} == folded and folded["m3"] not in plain.values()
-    assert prints(["multivector"], muvera=muvera)["m3"] == folded["m3"]
+    for outputs in (["multivector"], ["sparse", "multivector"]):
+        assert prints(outputs, muvera=muvera)["m3"] == folded["m3"]
     whole = [several(m3, outputs).fingerprint for outputs in (ALL, ["dense", "sparse"], ["dense"])]
     assert len({*whole, several(m3, ALL, muvera=muvera).fingerprint}) == 4
 
