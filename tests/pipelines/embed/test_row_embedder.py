@@ -18,6 +18,7 @@ from embedders.arrow import SPARSE_TYPE, dense_array, dense_matrix, dense_type, 
 from embedders.base import EmbedStats, Texts, VectorSpec
 from embedders.errors import ModelFilesError
 from embedders.several_vectors import SeveralVectors
+from embedders.tokenization import load_tokenizer
 from pipelines import EmbeddingPipeline
 from pipelines.config.embeddings import EmbeddingConfig
 from pipelines.config.file import load_config
@@ -26,7 +27,7 @@ from pipelines.errors import ConfigError
 from pipelines.identity import identify
 from pipelines.rows import CHUNK_SCHEMA, RowError, add_errors
 from tests.model_fixtures import MINILM
-from tests.synthetic_graphs import M3
+from tests.synthetic_graphs import M3, Graph, Outputs
 from tests.synthetic_models import MULTILINGUAL, Plan, build_network
 
 ALL = ["dense", "sparse", "multivector"]
@@ -198,6 +199,25 @@ def test_synthetic_rows_fail_with_any_of_their_vectors_and_cost_no_others(texts:
     assert {row: error.type for row, error in errors.items()} == {
         row: kinds[text] for row, text in enumerate(texts) if text in kinds
     }
+
+
+@pytest.mark.parametrize("outputs", [["sparse"], ["dense", "sparse"]], ids=str)
+def test_a_synthetic_graphs_lexical_weight_of_nan_fails_its_row(outputs: list[str], tmp_path: Path) -> None:
+    bat = 0
+
+    def broken_at_bat(graph: Graph, dim: int) -> Outputs:
+        outputs = M3(("dense", "weights", "colbert"), column=False)(graph, dim)
+        at_bat = graph.op("Equal", "input_ids", graph.constant(np.int64(bat)))
+        graph.op("Where", at_bat, graph.scalar(np.nan), "weights", out="sparse")
+        return {"dense": outputs["dense"], "sparse": outputs["weights"]}
+
+    build_network(tmp_path, Plan(M3(), **MULTILINGUAL), model_file="model.onnx")
+    bat = int(load_tokenizer(tmp_path).encode(["bat"]).ids[1])
+    build_network(tmp_path, Plan(broken_at_bat, **MULTILINGUAL), model_file="model.onnx")
+    embedder = several(tmp_path, outputs)
+    out = embedder.embed(rows(["the river", "a bat cave", "money"]))
+    errors = [error and error["type"] for error in out["error"].to_pylist()]
+    assert errors == [None, "NotFinite", None]
 
 
 def test_synthetic_fingerprints_of_several_vectors_are_told_apart(m3: Path) -> None:
