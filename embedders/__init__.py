@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from embedders.api.hybrid_text_embedding import HybridEmbedding, HybridTextEmbedding
     from embedders.api.image_embedding import ImageEmbedding
     from embedders.api.late_interaction_text_embedding import LateInteractionTextEmbedding
     from embedders.api.multimodal_embedding import LateInteractionMultimodalEmbedding
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 __all__ = [
     "DeviceError",
     "FleetembedError",
+    "HybridEmbedding",
+    "HybridTextEmbedding",
     "ImageEmbedding",
     "ImageError",
     "LateInteractionMultimodalEmbedding",
@@ -38,6 +41,8 @@ __all__ = [
 _MODULES = {
     "DeviceError": "embedders.errors",
     "FleetembedError": "embedders.errors",
+    "HybridEmbedding": "embedders.api.hybrid_text_embedding",
+    "HybridTextEmbedding": "embedders.api.hybrid_text_embedding",
     "ImageEmbedding": "embedders.api.image_embedding",
     "ImageError": "embedders.errors",
     "LateInteractionMultimodalEmbedding": "embedders.api.multimodal_embedding",

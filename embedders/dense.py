@@ -55,7 +55,7 @@ class DenseModel(NetworkModel):
         self._prompts = choose_prompts(card, prompts)
         self._task = None if task_id is None else self._task_number(task_id)
         fixed_width = bool(card.options.get("fixed_width"))
-        self._cut = _checked_cut(card, dim)
+        self._cut = checked_cut(card, dim)
         super().__init__(card, files, runtime, max_length=max_length, fixed_width=fixed_width)
 
     def check(self) -> None:
@@ -187,7 +187,8 @@ def _given(**facts: Any) -> dict[str, Any]:
     return {name: value for name, value in facts.items() if value}
 
 
-def _checked_cut(card: ModelCard, dim: int | None) -> int | None:
+def checked_cut(card: ModelCard, dim: int | None) -> int | None:
+    """Dimension that vectors are cut to; None: not at all. Raises ValueError where the card does not allow it."""
     if dim is None or dim == card.dim:
         return None
     if dim in card.matryoshka:

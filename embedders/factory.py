@@ -6,20 +6,24 @@ import inspect
 from collections.abc import Mapping
 from dataclasses import fields
 from difflib import get_close_matches
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from embedders.base import Embedder
 from embedders.catalog import ModelCard, find_card
 from embedders.errors import ModelNotFoundError
-from embedders.families import FAMILIES
+from embedders.families import FAMILIES, Kind
 from embedders.model_options import ModelFiles, Runtime
+
+if TYPE_CHECKING:
+    from embedders.several_vectors import SeveralVectors
 
 _SHARED = {field.name: part for part in (ModelFiles, Runtime) for field in fields(part)}
 
 
-def make_embedder(model: str | ModelCard, *, family: str | None = None, **arguments: Any) -> Embedder:
+def make_embedder(model: str | ModelCard, *, family: str | None = None, **arguments: Any) -> Embedder | SeveralVectors:
     """Make the embedder of a catalog model, or of a user's card.
 
+    It is a SeveralVectors where the model gives several vectors and ``outputs`` does not choose one alone.
     ``family`` ("dense", "image", ...) tells which is meant where two families have a model of that name; without it,
     the first in FAMILIES. ``arguments`` are the fields of ModelFiles and Runtime, and the options of the model's
     family. Raises ModelNotFoundError for a model that no catalog has or that does not embed, ValueError for an unknown
@@ -30,7 +34,11 @@ def make_embedder(model: str | ModelCard, *, family: str | None = None, **argume
     among = tuple(FAMILIES) if family is None else (family,)
     card = model if isinstance(model, ModelCard) else find_card(model, among=among)
     refuse_reranker(card)
-    embedder: Embedder = make_model(card, arguments)
+    known = FAMILIES[card.family]
+    kinds = known.chosen(arguments.get("outputs")) if known.gives_several else known.kinds
+    embedder: Embedder | SeveralVectors = (
+        make_model(card, arguments) if len(kinds) > 1 else make_model_of(kinds[0], card, arguments)
+    )
     return embedder
 
 
@@ -58,6 +66,19 @@ def make_model(card: ModelCard, arguments: Mapping[str, Any]) -> Any:
         for part in (ModelFiles, Runtime)
     )
     return model_class(card, files, runtime, **{name: arguments[name] for name in options if name in arguments})
+
+
+def make_model_of(kind: Kind, card: ModelCard, arguments: Mapping[str, Any]) -> Any:
+    """Make the model of a card for vectors of one kind; one that gives several is asked for no others."""
+    family, alone = FAMILIES[card.family], (kind,)
+    if not family.gives_several:
+        return make_model(card, arguments)
+    if family.chosen(arguments.get("outputs", alone)) != alone:
+        raise ValueError(f"outputs: only {kind} vectors are made here; embedders.HybridTextEmbedding gives several")
+    # Imported here, since few models need it.
+    from embedders.several_vectors import OneVector
+
+    return OneVector(make_model(card, {**arguments, "outputs": alone}), kind)
 
 
 def family_options(family: str) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ A new family is a file with its class, a JSON file of the same name in `embedder
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any, Literal, TypeAlias
@@ -33,13 +33,15 @@ class Family:
     """One family of models.
 
     ``location`` ("module:name") is the class that runs its models. The class is called with a card, ModelFiles and
-    Runtime; its keyword-only parameters are the family's options. ``kind`` is the kind of its vectors, or "scores" of
-    pairs of query and document. ``images`` is True where documents are images, ``network`` where a neural network
+    Runtime; its keyword-only parameters are the family's options. ``kinds`` are the kinds of vectors that it gives each
+    text, or "scores" of pairs of query and document; of several, the option ``outputs`` chooses, and where it does
+    not, ``default_kinds`` are made. ``images`` is True where documents are images, ``network`` where a neural network
     runs, which takes most of a machine's cores or its GPU. ``custom`` describes users' models; None: a job takes none.
     """
 
     location: str
-    kind: Kind
+    kinds: tuple[Kind, ...]
+    default_kinds: tuple[Kind, ...] = ()
     images: bool = False
     network: bool = True
     custom: CustomModels | None = None
@@ -47,7 +49,24 @@ class Family:
     @property
     def embeds(self) -> bool:
         """Whether its models give vectors."""
-        return self.kind != "scores"
+        return "scores" not in self.kinds
+
+    @property
+    def gives_several(self) -> bool:
+        """Whether its models give several vectors of each text."""
+        return len(self.kinds) > 1
+
+    def chosen(self, outputs: Sequence[str] | None) -> tuple[Kind, ...]:
+        """Check a choice among the kinds of vectors; returns them in the family's order, for None those by default.
+
+        Raises ValueError for anything but a list of different kinds of the family, at least one.
+        """
+        if outputs is None:
+            return self.default_kinds or self.kinds
+        some = list(outputs) if isinstance(outputs, list | tuple) else []
+        if not some or len(set(map(str, some))) < len(some) or any(one not in self.kinds for one in some):
+            raise ValueError(f"outputs must be a list of some of {', '.join(self.kinds)}, each once; got {outputs!r}")
+        return tuple(kind for kind in self.kinds if kind in some)
 
     def load_class(self) -> Any:
         """Import the class; families that a process does not use cost it nothing."""
@@ -64,34 +83,43 @@ _SPARSE = CustomModels(facts=("output", "requires_idf"))
 _SPARSE_WITH_IDF = CustomModels(facts=("output", "requires_idf"), requires_idf=True)
 _LATE_INTERACTION = CustomModels(facts=("output", "dim"))
 _IMAGE = CustomModels(facts=("output", "pooling", "normalize", "dim"))
+_BGE_M3 = CustomModels(facts=("dim", "matryoshka"))
 
 # Where two families have a model of the same name, the earlier one is meant unless a family is asked for:
 # jinaai/jina-clip-v1 and google/siglip2-base-patch16-224 embed texts as "dense", images as "image".
 FAMILIES: Mapping[str, Family] = {
-    "dense": Family("embedders.dense:DenseModel", "dense", custom=_DENSE),
-    "static": Family("embedders.static:StaticModel", "dense", network=False, custom=_STATIC),
-    "bm25": Family("embedders.sparse.bm25:Bm25", "sparse", network=False),
-    "splade": Family("embedders.sparse.splade:Splade", "sparse", custom=_SPARSE),
-    "neural_sparse": Family("embedders.sparse.neural_sparse:NeuralSparse", "sparse", custom=_SPARSE),
-    "bm42": Family("embedders.sparse.bm42:Bm42", "sparse", custom=_SPARSE_WITH_IDF),
-    "minicoil": Family("embedders.sparse.minicoil:MiniCoil", "sparse", custom=_SPARSE_WITH_IDF),
-    "late_interaction": Family("embedders.late_interaction:LateInteraction", "multivector", custom=_LATE_INTERACTION),
-    "rerank": Family("embedders.rerank:CrossEncoder", "scores"),
-    "image": Family("embedders.image:ImageModel", "dense", images=True, custom=_IMAGE),
-    "multimodal": Family("embedders.multimodal:MultimodalModel", "multivector", images=True),
+    "dense": Family("embedders.dense:DenseModel", ("dense",), custom=_DENSE),
+    "static": Family("embedders.static:StaticModel", ("dense",), network=False, custom=_STATIC),
+    "bm25": Family("embedders.sparse.bm25:Bm25", ("sparse",), network=False),
+    "splade": Family("embedders.sparse.splade:Splade", ("sparse",), custom=_SPARSE),
+    "neural_sparse": Family("embedders.sparse.neural_sparse:NeuralSparse", ("sparse",), custom=_SPARSE),
+    "bm42": Family("embedders.sparse.bm42:Bm42", ("sparse",), custom=_SPARSE_WITH_IDF),
+    "minicoil": Family("embedders.sparse.minicoil:MiniCoil", ("sparse",), custom=_SPARSE_WITH_IDF),
+    "late_interaction": Family(
+        "embedders.late_interaction:LateInteraction", ("multivector",), custom=_LATE_INTERACTION
+    ),
+    "bge_m3": Family("embedders.bge_m3:BgeM3", ("dense", "sparse", "multivector"), ("dense", "sparse"), custom=_BGE_M3),
+    "rerank": Family("embedders.rerank:CrossEncoder", ("scores",)),
+    "image": Family("embedders.image:ImageModel", ("dense",), images=True, custom=_IMAGE),
+    "multimodal": Family("embedders.multimodal:MultimodalModel", ("multivector",), images=True),
 }
 
 
 def families_of(kind: Kind, *, images: bool = False, first: tuple[str, ...] = ()) -> tuple[str, ...]:
     """Names of the families that make this kind of vectors of texts, or of images: ``first``, then all others."""
-    names = [name for name, family in FAMILIES.items() if (family.kind, family.images) == (kind, images)]
+    names = [name for name, family in FAMILIES.items() if kind in family.kinds and family.images == images]
     return tuple(dict.fromkeys((*first, *names)))
 
 
+def families_of_several() -> tuple[str, ...]:
+    """Names of the families that give several vectors of each text."""
+    return tuple(name for name, family in FAMILIES.items() if family.gives_several)
+
+
 def custom_families(kind: Kind | None = None) -> dict[str, CustomModels]:
-    """Facts of users' models by family, of the families of one kind or of all."""
+    """Facts of users' models by family, of the families of one kind alone or of all."""
     return {
         name: family.custom
         for name, family in FAMILIES.items()
-        if family.custom is not None and kind in (None, family.kind)
+        if family.custom is not None and (kind is None or family.kinds == (kind,))
     }

@@ -9,6 +9,7 @@ from typing import Any
 
 from embedders.catalog import ModelCard
 from embedders.session_settings import Cuda, Provider, SessionSettings
+from embedders.token_cache import TokenCache
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,8 @@ class Runtime:
     ``provider_options`` are those of SessionSettings. One model works on one device, the first of ``device_ids``.
     ``lazy_load`` postpones loading to the first text. ``token_budget`` is what one model call may hold in tokens,
     padding included (None: a measured default for the device). ``enable_cpu_mem_arena`` is ONNX Runtime's session
-    option: False gives memory back after every call, at some cost of speed.
+    option: False gives memory back after every call, at some cost of speed. Models that are given one ``token_cache``
+    and tokenize alike tokenize the same texts once.
     """
 
     threads: int | None = None
@@ -61,6 +63,7 @@ class Runtime:
     device_ids: Sequence[int] | None = None
     lazy_load: bool = False
     token_budget: int | None = None
+    token_cache: TokenCache | None = None
     allow_spinning: bool = True
     enable_cpu_mem_arena: bool | None = None
     session_options: Mapping[str, Any] = field(default_factory=dict)

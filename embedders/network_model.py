@@ -52,7 +52,10 @@ class NetworkModel(ABC):
 
     def _rehearse(self) -> None:
         """Embed two texts, uncounted, so that a graph, table or option that fails does so now and not for every row."""
-        counted, self.text_model.stats = self.text_model.stats, EmbedStats()
+        model = self.text_model
+        counted, model.stats = model.stats, EmbedStats()
+        # The cache holds a block that this model is loaded for.
+        cache, model.token_cache = model.token_cache, None
         try:
             self.rehearse()
         except FleetembedError:
@@ -62,7 +65,7 @@ class NetworkModel(ABC):
                 f"{self.card.model} cannot embed a text with these files and options: {error}"
             ) from error
         finally:
-            self.text_model.stats = counted
+            model.stats, model.token_cache = counted, cache
 
     @abstractmethod
     def check(self) -> None:

@@ -77,9 +77,15 @@ class OnnxSession:
 
     def run(self, output: str, feed: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[Any]:
         """Compute one output; inputs in ``feed`` that the graph does not take are ignored."""
+        return self.run_outputs([output], feed)[0]
+
+    def run_outputs(self, outputs: Sequence[str], feed: Mapping[str, npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
+        """Run the graph once for some outputs; ``feed`` as for ``run``.
+
+        ONNX Runtime computes the others too (1.31 has no way around it), but neither keeps nor copies them.
+        """
         known = {name: array for name, array in feed.items() if name in self.inputs}
-        result = self._session.run([output], known)[0]
-        return np.asarray(result)
+        return [np.asarray(result) for result in self._session.run(list(outputs), known)]
 
 
 def _open(path: Path, settings: SessionSettings) -> ort.InferenceSession:

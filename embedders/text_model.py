@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -29,14 +29,17 @@ from embedders.tokenized_texts import TokenizedTexts
 
 logger = logging.getLogger(__name__)
 
+Inputs: TypeAlias = "Mapping[str, npt.NDArray[Any]] | Callable[[int], Mapping[str, npt.NDArray[Any]]]"
+
 NO_EXTRA_INPUTS: Mapping[str, npt.NDArray[Any]] = {}
+NO_DEFAULTS: Mapping[str, Any] = {}
 # Of different lengths, so that a graph that takes one text at a time, or mixes texts up, is noticed.
 PROBES = ("a", "a a a")
 
 
 @dataclass(frozen=True)
 class BatchOutput:
-    """The graph's output for one batch.
+    """One output of the graph for one batch.
 
     ``rows`` (rows,) are positions among the texts given, ``values`` the graph's output, rows first, ``ids`` (int64)
     and ``mask`` (bool, False at padding) are (rows, tokens) as they were fed.
@@ -53,7 +56,8 @@ class TextModel:
 
     The constructor looks the files up. ``max_length`` replaces the limit in the tokenizer's files, ``reserved`` tokens
     of which stay free for markers; ``fixed_width`` pads every batch to the limit, for graphs that pool the last
-    position. Raises ModelNotFoundError or ModelFilesError.
+    position. ``tokenizer_defaults`` stand for tokenizer_config.json where that is missing. ``token_cache`` is the
+    runtime's, and may be set to None. Raises ModelNotFoundError or ModelFilesError.
     """
 
     def __init__(
@@ -65,6 +69,7 @@ class TextModel:
         max_length: int | None = None,
         reserved: int = 0,
         fixed_width: bool = False,
+        tokenizer_defaults: Mapping[str, Any] = NO_DEFAULTS,
     ) -> None:
         if max_length is not None and max_length < 1:
             raise ValueError(f"max_length must be 1 or more, got {max_length}; None takes the model's own")
@@ -75,13 +80,16 @@ class TextModel:
         self.stats = EmbedStats()
         self.settings = runtime.session_settings()
         self.known_dim, self.expected_dim = files.known_dim(card), files.expected_dim(card)
-        self._budget = runtime.token_budget
+        self._budget, self.token_cache = runtime.token_budget, runtime.token_cache
         self._max_length, self._reserved, self._fixed_width = max_length, reserved, fixed_width
+        self._tokenizer_defaults = tokenizer_defaults
 
     @cached_property
     def tokenizer(self) -> TextTokenizer:
         """The model's tokenizer with the limit in force."""
-        tokenizer = load_tokenizer(self.folder, max_length=self._max_length, reserved=self._reserved)
+        tokenizer = load_tokenizer(
+            self.folder, max_length=self._max_length, reserved=self._reserved, defaults=self._tokenizer_defaults
+        )
         _warn_of_positions(self.folder, tokenizer.max_length + self._reserved)
         return tokenizer
 
@@ -141,29 +149,37 @@ class TextModel:
 
     def probe(self) -> BatchOutput:
         """Run the graph on some short texts, uncounted; raises ModelFilesError where it fails."""
+        return self.probe_outputs([self.output])[0]
+
+    def probe_outputs(self, outputs: Sequence[str]) -> tuple[BatchOutput, ...]:
+        """Give some outputs of the graph, by name, as ``probe`` gives the one in use."""
         tokens = self.tokenizer.encode(PROBES)
         rows = np.arange(len(PROBES))
         padded = tokens.padded(rows, width=self.tokenizer.max_length if self._fixed_width else 0)
         feed = {"input_ids": padded.ids, "attention_mask": padded.real.astype(np.int64)}
         feed |= {name: np.zeros(shape, np.int64) for name, shape in self._other_inputs(padded.ids.shape).items()}
         try:
-            values = self.session.run(self.output, feed)
+            results = self.session.run_outputs(outputs, feed)
         except Exception as error:
             raise ModelFilesError(f"{self.card.model}: the graph cannot embed texts: {error}") from error
-        return BatchOutput(rows, values, padded.ids, padded.real)
+        return tuple(BatchOutput(rows, values, padded.ids, padded.real) for values in results)
 
     def tokenize(self, texts: list[str]) -> tuple[TokenizedTexts, DistinctTexts]:
         """Tokenize texts, identical ones once; returns the tokens of the distinct texts, and these."""
         started = perf_counter()
         try:
             distinct = DistinctTexts.of(texts)
-            tokens = self.tokenizer.encode(distinct.texts)
+            tokens = self._encode(distinct.texts)
         except (TypeError, ValueError):
             # Named by its position among the texts given, not among the distinct ones.
             refuse_invalid(texts)
             raise
         self.count(tokens, distinct.inverse, perf_counter() - started)
         return tokens, distinct
+
+    def _encode(self, texts: list[str]) -> TokenizedTexts:
+        cache = self.token_cache
+        return self.tokenizer.encode(texts) if cache is None else cache.encode(self.tokenizer, texts)
 
     def count(self, tokens: TokenizedTexts, inverse: npt.NDArray[np.intp], seconds: float) -> None:
         """Add tokenized texts to the counters; ``inverse`` has each given text's position among the tokenized ones."""
@@ -177,10 +193,24 @@ class TextModel:
         *,
         max_rows: int | None = None,
         counted: bool = True,
-        inputs: Mapping[str, npt.NDArray[Any]] | Callable[[int], Mapping[str, npt.NDArray[Any]]] = NO_EXTRA_INPUTS,
+        inputs: Inputs = NO_EXTRA_INPUTS,
     ) -> Iterator[BatchOutput]:
+        """Run the graph batch by batch for its output in use; see ``run_outputs``."""
+        for (batch,) in self.run_outputs([self.output], tokens, max_rows=max_rows, counted=counted, inputs=inputs):
+            yield batch
+
+    def run_outputs(
+        self,
+        outputs: Sequence[str],
+        tokens: TokenizedTexts,
+        *,
+        max_rows: int | None = None,
+        counted: bool = True,
+        inputs: Inputs = NO_EXTRA_INPUTS,
+    ) -> Iterator[tuple[BatchOutput, ...]]:
         """Run the graph batch by batch, whenever the caller asks for the next; longest texts first.
 
+        Each batch is one call, which gives ``outputs`` (names) in this order.
         ``inputs`` are fed with every batch beside the tokens; a function makes them for the batch's number of texts.
         Where the tokens have no types, zeros are fed, since embedding models see one segment. ``counted`` adds to the
         counters.
@@ -193,12 +223,12 @@ class TextModel:
             mask = padded.attended.astype(np.int64)
             more = inputs(len(rows)) if callable(inputs) else inputs
             feed = {"input_ids": padded.ids, "attention_mask": mask, "token_type_ids": types, **more}
-            values = self.session.run(self.output, feed)
+            results = self.session.run_outputs(outputs, feed)
             if counted:
                 self.stats.tokens += int(padded.real.sum())
                 self.stats.padded_tokens += padded.real.size
                 self.stats.model_seconds += perf_counter() - started
-            yield BatchOutput(rows, values, padded.ids, padded.real)
+            yield tuple(BatchOutput(rows, values, padded.ids, padded.real) for values in results)
 
     def token_count(self, texts: Texts) -> int:
         """Count the tokens the model would get, after truncation, special tokens included."""

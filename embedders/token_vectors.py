@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from embedders.pooling import SMALLEST_NORM
-from embedders.text_model import BatchOutput
 from embedders.tokenized_texts import TokenizedTexts, ranges
+
+if TYPE_CHECKING:
+    from embedders.text_model import BatchOutput
 
 
 @dataclass(frozen=True)
@@ -56,9 +59,13 @@ def store_kept(
     kept = at >= 0
     if not kept.all():
         at, source = at[kept], source[kept]
-    if normalize:
-        source = source.astype(np.float32, copy=False)
-        # Half the time of np.linalg.norm, which squares into a copy first.
-        norms = np.sqrt(np.einsum("ij,ij->i", source, source))
-        source = source * (1 / np.maximum(norms, SMALLEST_NORM))[:, None]
-    vectors[at] = source
+    vectors[at] = unit_vectors(source) if normalize else source
+
+
+def unit_vectors(vectors: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    """Scale (tokens, dim) to unit length, in half the time of `embedders.pooling.l2_normalize`."""
+    vectors = vectors.astype(np.float32, copy=False)
+    # np.linalg.norm squares into a copy first.
+    norms = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
+    scaled: npt.NDArray[np.float32] = vectors * (1 / np.maximum(norms, SMALLEST_NORM))[:, None]
+    return scaled

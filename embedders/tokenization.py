@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from tokenizers import AddedToken, Encoding, Tokenizer
 
 from embedders.errors import ModelFilesError
 from embedders.files.json_file import read_json_object
+from embedders.fingerprint import facts_digest
 from embedders.tokenized_texts import Padding, Side, TokenizedTexts
 
 logger = logging.getLogger(__name__)
@@ -66,6 +68,11 @@ class TextTokenizer:
     def max_length(self) -> int:
         """Tokens a text has at most, special ones included."""
         return self.limits.max_length
+
+    @cached_property
+    def identity(self) -> str:
+        """Hex sha256 over all that decides what `encode` gives: equal where two tokenizers give the same."""
+        return facts_digest([self.tokenizer.to_str(), asdict(self.limits), asdict(self.padding)])
 
     @property
     def vocabulary_size(self) -> int:
@@ -181,13 +188,16 @@ def refuse_invalid(texts: Sequence[Any], name: str = "of the batch") -> None:
             ) from None
 
 
-def load_tokenizer(folder: Path, *, max_length: int | None = None, reserved: int = 0) -> TextTokenizer:
+def load_tokenizer(
+    folder: Path, *, max_length: int | None = None, reserved: int = 0, defaults: Mapping[str, Any] | None = None
+) -> TextTokenizer:
     """Load a model's tokenizer, truncating as its files say or at ``max_length`` tokens.
 
-    ``reserved`` tokens of that limit are left free for markers that are put in later. Raises ModelFilesError for
-    files that are missing or unusable, ValueError for a ``max_length`` that leaves no room for a token.
+    ``reserved`` tokens of that limit are left free for markers that are put in later. ``defaults`` are the content of
+    tokenizer_config.json where there is none; without them it must be there. Raises ModelFilesError for files that are
+    missing or unusable, ValueError for a ``max_length`` that leaves no room for a token.
     """
-    settings = read_json_object(folder / "tokenizer_config.json")
+    settings = read_json_object(folder / "tokenizer_config.json", required=not defaults) or dict(defaults or {})
     tokenizer = read_tokenizer(folder)
     limit = (_files_max_length(settings, folder) if max_length is None else max_length) - reserved
     serialized = (tokenizer.truncation or {}).get("direction")

@@ -64,8 +64,8 @@ class Graph:
             return "attention_mask"
         return self.op("Cast", self.op("Equal", "input_ids", "input_ids"), to=TensorProto.INT64)
 
-    def save(self, path: Path, outputs: dict[str, Sequence[int | str]], *, external: bool = False) -> None:
-        """Write the model; ``external`` puts its tensors into a file beside it, named after it."""
+    def save(self, path: Path, outputs: dict[str, Sequence[int | str]], *, external: str | None = None) -> None:
+        """Write the model; ``external`` is the name of a file beside it that its tensors are put into."""
         shapes = {name: [] if name == "task_id" else ["batch", "sequence"] for name in self.inputs}
         graph = helper.make_graph(
             self.nodes,
@@ -77,9 +77,11 @@ class Graph:
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
         onnx.checker.check_model(model)
         path.parent.mkdir(parents=True, exist_ok=True)
-        location = f"{path.name}_data"
-        (path.parent / location).unlink(missing_ok=True)
-        onnx.save_model(model, str(path), save_as_external_data=external, location=location, size_threshold=1024)
+        if external is None:
+            onnx.save_model(model, str(path))
+            return
+        (path.parent / external).unlink(missing_ok=True)
+        onnx.save_model(model, str(path), save_as_external_data=True, location=external, size_threshold=1024)
 
 
 def encoder(graph: Graph, attention: str | None = None) -> str:
@@ -193,3 +195,50 @@ def score(graph: Graph, dim: int) -> Outputs:
 
 
 Head = Callable[[Graph, int], Outputs]
+
+
+@dataclass(frozen=True)
+class M3:
+    """BGE-M3's three outputs, as exports differ in them.
+
+    ``names`` of the dense vector, token weights, token vectors. ``normalized`` scales dense and token vectors to unit
+    length, ``column`` gives the weights a third axis, ``first`` gives the first token a vector. ``hidden`` adds the
+    last hidden state, token_embeddings. ``weights`` takes the heads' tensors: sparse and colbert, weight and bias.
+    """
+
+    names: tuple[str, str, str] = ("dense_vecs", "sparse_vecs", "colbert_vecs")
+    normalized: bool = True
+    column: bool = True
+    first: bool = False
+    hidden: bool = False
+    weights: dict[str, np.ndarray[Any, Any]] = field(default_factory=dict, hash=False, compare=False)
+
+    def __call__(self, graph: Graph, dim: int) -> Outputs:
+        op = graph.op
+        hidden = op("MatMul", encoder(graph), graph.weights(graph.hidden, dim), out="token_embeddings")
+        dense, sparse, colbert = self.names
+        first = op("Gather", hidden, graph.constant(np.int64(0)), axis=1)
+        self._scaled(graph, first, dense)
+        weights = op("Relu", self._linear(graph, "sparse", hidden, dim, 1))
+        op("Identity", weights, out=sparse) if self.column else op("Squeeze", weights, graph.axes(2), out=sparse)
+        ends = (graph.axes(0 if self.first else 1), graph.constant(np.array([2**31], np.int64)), graph.axes(1))
+        self._scaled(graph, self._linear(graph, "colbert", op("Slice", hidden, *ends), dim, dim), colbert)
+        tokens = "sequence" if self.first else "tokens_but_first"
+        outputs: Outputs = {dense: ("batch", dim), sparse: (*TOKENS, 1) if self.column else TOKENS}
+        outputs[colbert] = ("batch", tokens, dim)
+        return {**outputs, **({"token_embeddings": (*TOKENS, dim)} if self.hidden else {})}
+
+    def _linear(self, graph: Graph, name: str, x: str, size: int, width: int) -> str:
+        # Above 0, so that most tokens have a lexical weight, and some none.
+        bias = graph.constant(graph.random.normal(0.3, 0.1, width).astype(np.float32))
+        weight = graph.weights(size, width)
+        stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.tensors}
+        self.weights.update({f"{name}.weight": stored[weight], f"{name}.bias": stored[bias]})
+        return graph.op("Add", graph.op("MatMul", x, weight), bias)
+
+    def _scaled(self, graph: Graph, x: str, out: str) -> None:
+        if not self.normalized:
+            graph.op("Identity", x, out=out)
+            return
+        norms = graph.op("ReduceL2", x, axes=[-1], keepdims=1)
+        graph.op("Div", x, graph.op("Max", norms, graph.scalar(1e-12)), out=out)

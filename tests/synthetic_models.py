@@ -61,6 +61,7 @@ FAMILY_PLANS = {
     "bm42": Plan(heads.attention),
     "minicoil": Plan(),
     "late_interaction": Plan(inputs=XLM_INPUTS),
+    "bge_m3": Plan(heads.M3()),
     "rerank": Plan(heads.score),
 }
 MULTILINGUAL: dict[str, Any] = {"inputs": XLM_INPUTS, "algorithm": "unigram", "special": XLM_SPECIAL}
@@ -102,14 +103,14 @@ def build_model(card: ModelCard, folder: Path, *, limit: int = LIMIT) -> Path:
     elif card.family == "static":
         build_static(folder, dim=card.dim or 0, **STATIC_MODELS[card.model])
     else:
-        external = f"{card.model_file}_data" in card.additional_files
+        external = [name for name in card.additional_files if name.startswith(card.model_file)]
         build_network(
             folder,
             plan_of(card),
             model_file=card.model_file,
             dim=card.dim or HIDDEN,
             limit=limit,
-            external=external,
+            external=Path(external[0]).name if external else None,
         )
         WRITERS.get(card.family, lambda folder: None)(folder)
     for name in card.additional_files:
@@ -124,10 +125,10 @@ def build_network(
     model_file: str = "onnx/model.onnx",
     dim: int = HIDDEN,
     limit: int = LIMIT,
-    external: bool = False,
+    external: str | None = None,
     seed: int = 0,
 ) -> Path:
-    """Write tokenizer and graph; ``external`` puts the graph's tensors into a file of their own."""
+    """Write tokenizer and graph; ``external`` is the name of a file of their own for the graph's tensors."""
     graph = heads.Graph(plan.inputs, write_tokenizer(folder, plan, limit=limit), seed=seed)
     graph.save(folder / model_file, plan.head(graph, dim), external=external)
     return folder

@@ -10,7 +10,8 @@ import pyarrow as pa
 
 from embedders.base import EmbedStats, Texts, VectorSpec
 from embedders.catalog import add_card, custom_card, describe, find_card, list_cards
-from embedders.factory import make_model
+from embedders.factory import make_model, make_model_of
+from embedders.families import Kind
 from embedders.session_settings import Cuda, Provider
 
 Item = TypeVar("Item")
@@ -29,6 +30,8 @@ class ModelFacade:
     """
 
     FAMILIES: ClassVar[tuple[str, ...]]
+    # The kind of vectors that the class gives, of those of a model that gives several; None: what the model gives.
+    KIND: ClassVar[Kind | None] = None
     DEFAULT_MODEL: ClassVar[str | None] = None
 
     def __init__(
@@ -48,7 +51,10 @@ class ModelFacade:
         self.card = find_card(name, among=self.FAMILIES)
         shared = {"cache_dir": cache_dir, "threads": threads, "providers": providers, "cuda": cuda}
         arguments = {**shared, "device_ids": device_ids, "lazy_load": lazy_load, **options}
-        self.model: Any = make_model(self.card, arguments)
+        if self.KIND is None:
+            self.model: Any = make_model(self.card, arguments)
+        else:
+            self.model = make_model_of(self.KIND, self.card, arguments)
 
     @property
     def model_name(self) -> str:

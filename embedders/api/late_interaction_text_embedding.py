@@ -26,6 +26,7 @@ class LateInteractionTextEmbedding(SizedFacade):
     """
 
     FAMILIES = families_of("multivector")
+    KIND = "multivector"
 
     @classmethod
     def add_custom_model(

@@ -20,6 +20,7 @@ class SparseTextEmbedding(EmbeddingFacade):
 
     # In the order of fastembed's list.
     FAMILIES = families_of("sparse", first=("splade", "bm42", "bm25", "minicoil"))
+    KIND = "sparse"
 
     @classmethod
     def add_custom_model(

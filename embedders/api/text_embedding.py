@@ -22,10 +22,11 @@ class TextEmbedding(SizedFacade):
 
     Options beside the shared ones: ``max_length``, ``dim``, ``prompts``, ``task_id`` and ``dtype`` of
     `embedders.dense.DenseModel`. No prompts are used unless asked for: ``prompts="auto"`` takes those of the model's
-    card.
+    card. A model that gives several kinds of vectors gives its dense ones; `HybridTextEmbedding` gives all.
     """
 
     FAMILIES = families_of("dense")
+    KIND = "dense"
     DEFAULT_MODEL = "BAAI/bge-small-en-v1.5"
 
     @classmethod

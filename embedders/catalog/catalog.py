@@ -126,8 +126,8 @@ def describe(card: ModelCard) -> dict[str, Any]:
     more: dict[str, Any] = {}
     if card.dim is not None:
         more = {"dim": card.dim, "tasks": card.options.get("tasks", {})}
-    elif "vocab_size" in card.options:
-        more = {"requires_idf": card.requires_idf or None, "vocab_size": card.options["vocab_size"]}
+    if "vocab_size" in card.options:
+        more |= {"requires_idf": card.requires_idf or None, "vocab_size": card.options["vocab_size"]}
     if "text_model" in card.options:
         more["text_model"] = card.options["text_model"]
     return {

@@ -19,7 +19,7 @@ from py_rust_stemmers import SnowballStemmer
 from embedders.base import Texts
 from embedders.catalog import ModelCard
 from embedders.model_options import ModelFiles, Runtime
-from embedders.sparse.entries import entries_column, entry_keys
+from embedders.sparse.entries import entries_column, entry_keys, greatest_of_equal
 from embedders.sparse.sparse_network import SparseNetwork
 from embedders.sparse.terms import DROPPED, term_id
 from embedders.sparse.wordpieces import PieceWords, WordMemo, WordPieces, read_stopwords
@@ -96,12 +96,8 @@ class Bm42(SparseNetwork):
         if not kept.any():
             return entries_column(np.zeros(0, np.int64), np.zeros(0, np.float32), size)
         weights = np.add.reduceat(attention[words.positions], words.starts[:-1])[kept]
-        keys = entry_keys(words.rows, terms)[kept]
-        order = np.argsort(keys, kind="stable")
-        keys, weights = keys[order], weights[order]
-        first = np.flatnonzero(np.append(True, keys[1:] != keys[:-1]))
-        greatest = np.maximum.reduceat(weights, first)
-        return entries_column(keys[first], np.log1p(greatest) ** np.float32(self._alpha), size)
+        keys, greatest = greatest_of_equal(entry_keys(words.rows, terms)[kept], weights)
+        return entries_column(keys, np.log1p(greatest) ** np.float32(self._alpha), size)
 
     @property
     def _language(self) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -32,6 +34,15 @@ def entry_indices(keys: Keys) -> npt.NDArray[np.int64]:
 def row_offsets(rows: npt.NDArray[np.int64], texts: int) -> npt.NDArray[np.int64]:
     """Offsets of the texts' entries among ascending rows, (texts + 1,); the last is the number of entries."""
     return np.searchsorted(rows, np.arange(texts + 1))
+
+
+def greatest_of_equal(keys: Keys, values: npt.NDArray[Any]) -> tuple[Keys, npt.NDArray[Any]]:
+    """Keep of entries with equal keys the greatest value, NaN before all; returns both by ascending key."""
+    order = np.argsort(keys, kind="stable")
+    keys, values = keys[order], values[order]
+    first = np.flatnonzero(np.diff(keys, prepend=-1))
+    greatest: npt.NDArray[Any] = np.maximum.reduceat(values, first)
+    return keys[first], greatest
 
 
 def entries_column(keys: Keys, values: npt.NDArray[np.floating], texts: int) -> pa.Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -9,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from pydantic import Field, field_validator, model_validator
 
 from embedders.catalog import ModelCard, custom_card, find_card
-from embedders.families import FAMILIES, CustomModels, custom_families
+from embedders.errors import ModelNotFoundError
+from embedders.families import FAMILIES, CustomModels, Family, custom_families
 from pipelines.config.section import NonEmpty, Section, WordOr
 
 RESERVED_COLUMNS = frozenset(
@@ -160,7 +162,10 @@ class EmbeddingConfig(Section):
     )
     options: dict[str, Any] = Field(
         default_factory=dict,
-        description="Further arguments of the model's family; avg_len: measure takes the corpus's average length",
+        description=(
+            "Further arguments of the model's family; avg_len: measure takes the corpus's average length; of a model "
+            "that gives several vectors, outputs lists those to make (dense, sparse, multivector)"
+        ),
     )
 
     @field_validator("prompts", mode="before")
@@ -173,6 +178,14 @@ class EmbeddingConfig(Section):
     def _path_is_the_models(self) -> EmbeddingConfig:
         if isinstance(self.model, CustomModelConfig) and self.path is not None:
             raise ValueError("path stands beside a model of your own: write it inside of model")
+        return self
+
+    @model_validator(mode="after")
+    def _outputs_are_the_models(self) -> EmbeddingConfig:
+        try:
+            _ = self.outputs
+        except ValueError as error:
+            raise ValueError(f"options.{error}") from None
         return self
 
     @property
@@ -188,6 +201,28 @@ class EmbeddingConfig(Section):
         return find_card(self.model, among=None if self.family is None else (self.family,))
 
     @property
+    def outputs(self) -> tuple[str, ...]:
+        """Kinds of the vectors that its model makes in one call, if these are several or were chosen among several.
+
+        Empty for other models, also for one that no catalog has. No file is read. Raises ValueError for an option
+        ``outputs`` that is no choice.
+        """
+        family = self._family
+        return family.chosen(self.options.get("outputs")) if family is not None and family.gives_several else ()
+
+    @property
+    def _family(self) -> Family | None:
+        if not isinstance(self.model, str):
+            return FAMILIES[self.model.family]
+        with suppress(ModelNotFoundError):
+            return FAMILIES[self.card.family]
+        return None
+
+    def vector_name(self, kind: str) -> str:
+        """Name of the model's vector of this kind: the embedding's, or with a suffix where there are others beside."""
+        return self.name if len(self.outputs) < 2 and self.muvera is None else f"{self.name}_{kind}"
+
+    @property
     def multivector_name(self) -> str:
         """Name of the multivector beside the vector that it is folded into."""
         return f"{self.name}_multivector"
@@ -199,8 +234,11 @@ class EmbeddingConfig(Section):
 
     @property
     def vector_names(self) -> list[str]:
-        """Names of the vectors it gives each row."""
-        return [self.name, self.multivector_name] if self.keeps_multivector else [self.name]
+        """Names of the vectors it gives each row; with MUVERA, the one that token vectors are folded into first."""
+        if self.muvera is None:
+            return [self.vector_name(kind) for kind in self.outputs] or [self.name]
+        beside = [self.vector_name(kind) for kind in self.outputs if kind != "multivector"]
+        return [self.name, *beside, *([self.multivector_name] if self.keeps_multivector else [])]
 
     @property
     def measures_length(self) -> bool:

@@ -52,11 +52,14 @@ class JobConfig(Section):
         if twice:
             raise ValueError(f"embeddings: the name {twice[0]!r} is used twice")
         for embedding in self.embeddings:
-            if embedding.keeps_multivector and embedding.multivector_name in names:
-                raise ValueError(
-                    f"embeddings: {embedding.multivector_name!r} is the name of {embedding.name}'s multivectors; "
-                    "choose another for the embedding of that name"
-                )
+            for vector in embedding.vector_names:
+                if vector != embedding.name and vector in names:
+                    kind = vector.rpartition("_")[2]
+                    raise ValueError(
+                        f"embeddings: {vector!r} is the name of {embedding.name}'s "
+                        f"{'multivectors' if kind == 'multivector' else f'{kind} vectors'}; choose another for the "
+                        "embedding of that name"
+                    )
         self.compute.check_names(names)
         vectors = self.vector_names
         for name, way in self.searches.items():

@@ -73,7 +73,6 @@ def job_facts(config: JobConfig, embedders: Sequence[RowEmbedder]) -> JobFacts:
     if chunking is not None and config.takes_images:
         raise ConfigError("chunking: images are not cut, and this job embeds images; leave chunking out")
     tokenizer = load_tokenizer(chunking.tokenizer).to_str() if chunking else None
-    makers = {vector: embedder for embedder in embedders for vector in embedder.config.vector_names}
     prints = {embedder.name: embedder.fingerprint for embedder in embedders}
     vectors = {name: spec for embedder in embedders for name, spec in embedder.vectors.items()}
     for sink in config.sink:
@@ -82,8 +81,12 @@ def job_facts(config: JobConfig, embedders: Sequence[RowEmbedder]) -> JobFacts:
         corpus=config.corpus,
         fingerprint=fingerprint(prints, chunking, tokenizer),
         vectors=vectors,
-        models={name: maker.config.model_name for name, maker in makers.items()},
-        fingerprints={name: prints[maker.name] for name, maker in makers.items()},
+        models={name: embedder.config.model_name for embedder in embedders for name in embedder.vectors},
+        fingerprints={
+            name: embedder.fingerprint_of(name, spec.kind)
+            for embedder in embedders
+            for name, spec in embedder.vectors.items()
+        },
         chunked=chunking is not None,
         embeddings={embedder.name: remembered(embedder.config) for embedder in embedders},
     )
@@ -107,13 +110,14 @@ def _absolute(settings: dict[str, Any]) -> dict[str, Any]:
 def model_facts(config: JobConfig, facts: JobFacts) -> dict[str, dict[str, Any]]:
     """Describe the model behind each vector, for plans and reports; no fingerprint before its length is measured."""
     unknown = {embedding.name for embedding in config.embeddings if embedding.measures_length}
-    cards = {name: embedding.card for embedding in config.embeddings for name in embedding.vector_names}
+    makers = {name: embedding for embedding in config.embeddings for name in embedding.vector_names}
     return {
         name: {
+            "embedding": makers[name].name,
             "model": facts.models[name],
             "kind": spec.kind,
             "dim": spec.dim,
-            "license": cards[name].license,
+            "license": makers[name].card.license,
             "fingerprint": None if name in unknown else facts.fingerprints[name],
         }
         for name, spec in facts.vectors.items()

@@ -14,12 +14,13 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from embedders.arrow import dense_array, dense_type, number_type
+from embedders.arrow import SPARSE_TYPE, dense_array, dense_type, number_type
 from embedders.base import Embedder, LengthMeasuring, TolerantEmbedder, VectorSpec
 from embedders.errors import FleetembedError
 from embedders.factory import family_options, make_embedder
 from embedders.fingerprint import facts_digest
 from embedders.muvera.muvera import Muvera
+from embedders.several_vectors import OneVector, SeveralVectors
 from pipelines.config.embeddings import EmbeddingConfig
 from pipelines.rows import IMAGE_COLUMN, RowError, add_errors, is_dead, set_column
 
@@ -43,35 +44,97 @@ class RowEmbedder:
         wanted = self.config.muvera
         if wanted is None:
             return None
-        return Muvera.from_embedder(self.model, **wanted.parameters)
+        if self.config.outputs and "multivector" not in self.config.outputs:
+            raise ValueError(
+                f"{self.config.model_name} makes no token vectors here: add multivector to options.outputs"
+            )
+        model = self.model
+        tokens = OneVector(model, "multivector") if isinstance(model, SeveralVectors) else model
+        return Muvera.from_embedder(tokens, **wanted.parameters)
 
     @property
     def vectors(self) -> dict[str, VectorSpec]:
-        """The vectors it gives each row, by name: one, or with MUVERA the multivector beside, where it is kept."""
-        spec = self.model.spec
+        """The vectors it gives each row, by name: one, or those of a model that gives several.
+
+        With MUVERA the multivector is folded, and stays beside where it is kept.
+        """
+        specs = {self.config.vector_name(kind): spec for kind, spec in self._specs.items()}
         if self.muvera is None:
-            return {self.name: spec}
+            return specs
+        multivector = specs.pop(self.config.multivector_name)
         size = self.muvera.embedding_size
-        number = number_type(spec.arrow_type)
+        number = number_type(multivector.arrow_type)
         folded = VectorSpec("dense", dense_type(size, number.to_pandas_dtype()), dim=size, distance="dot")
-        kept = {self.config.multivector_name: spec} if self.config.keeps_multivector else {}
-        return {self.name: folded, **kept}
+        kept = {self.config.multivector_name: multivector} if self.config.keeps_multivector else {}
+        return {self.name: folded, **specs, **kept}
 
     @property
     def fingerprint(self) -> str:
         """Hex sha256 over everything that changes a vector: the model's own, and MUVERA's parameters."""
-        if self.muvera is None:
-            return self.model.fingerprint
-        return facts_digest({"model": self.model.fingerprint, "muvera": self.muvera.parameters})
+        return self._with_muvera(self.model.fingerprint)
+
+    def fingerprint_of(self, vector: str, kind: str) -> str:
+        """Fingerprint of its vector of this name, or where none has the name, of this kind.
+
+        The vectors of a model that gives several have each their own. Raises ValueError for a kind that it does not
+        make.
+        """
+        if not isinstance(self.model, SeveralVectors):
+            return self.fingerprint
+        if self._folds(vector, kind):
+            return self._with_muvera(self.model.fingerprints["multivector"])
+        self._refuse_kind(kind)
+        return self.model.fingerprints[kind]
 
     def embed(self, table: pa.Table) -> pa.Table:
         """Add the vectors' columns; dead rows, and those that fail, have null there."""
+        column, errors = embed_live_rows(self.model, table, self.name, images=self.images)
+        for kind in self._specs:
+            table = set_column(table, self.config.vector_name(kind), self._vectors_of(kind, column))
+        table = add_errors(table, errors)
         if self.muvera is None:
-            return embed_table(self.model, table, self.name, images=self.images)
-        column = self.config.multivector_name
-        table = embed_table(self.model, table, column, images=self.images, stage=self.name)
-        table = fold_table(self.muvera, table, column, self.name, self.vectors[self.name])
-        return table if self.config.keeps_multivector else table.drop_columns([column])
+            return table
+        multivectors = self.config.multivector_name
+        table = fold_table(self.muvera, table, multivectors, self.name, self.vectors[self.name])
+        return table if self.config.keeps_multivector else table.drop_columns([multivectors])
+
+    def query_vectors(self, vector: str, kind: str, column: pa.Array) -> pa.Array:
+        """Take what a stored vector of this name and kind is searched with out of the model's column of queries.
+
+        Raises ValueError for a kind that it does not make.
+        """
+        if self.muvera is None or not self._folds(vector, kind):
+            return self._vectors_of(kind, column)
+        return dense_array(self.muvera.encode_queries(self._vectors_of("multivector", column)))
+
+    @property
+    def _specs(self) -> Mapping[str, VectorSpec]:
+        """What the model gives, by kind."""
+        model = self.model
+        return model.specs if isinstance(model, SeveralVectors) else {model.spec.kind: model.spec}
+
+    def _vectors_of(self, kind: str, column: pa.Array) -> pa.Array:
+        """The vectors of one kind in a column that the model gave; it is that where the model gives one."""
+        if not isinstance(self.model, SeveralVectors):
+            return column
+        self._refuse_kind(kind)
+        return pc.struct_field(column, kind)
+
+    def _folds(self, vector: str, kind: str) -> bool:
+        """Whether a vector of this name and kind is made by MUVERA."""
+        return self.muvera is not None and vector != self.config.vector_name(kind)
+
+    def _refuse_kind(self, kind: str) -> None:
+        if kind not in self._specs:
+            raise ValueError(
+                f"{self.config.model_name} makes {' and '.join(self._specs)} vectors here, and no {kind} ones: choose "
+                "them in options.outputs"
+            )
+
+    def _with_muvera(self, fingerprint: str) -> str:
+        if self.muvera is None:
+            return fingerprint
+        return facts_digest({"model": fingerprint, "muvera": self.muvera.parameters})
 
     def scored_lengths(self, table: pa.Table) -> npt.NDArray[np.int64]:
         """Lengths that the model scores the live rows' texts with, int64; rows that it cannot embed are left out.
@@ -89,7 +152,7 @@ class RowEmbedder:
         return lengths
 
 
-def build_embedder(embedding: EmbeddingConfig, runtime: Mapping[str, Any] = NO_ARGUMENTS) -> Embedder:
+def build_embedder(embedding: EmbeddingConfig, runtime: Mapping[str, Any] = NO_ARGUMENTS) -> Embedder | SeveralVectors:
     """Make a job's embedder, not loaded yet, with the arguments of its ``runtime`` that are not None."""
     arguments: dict[str, Any] = {
         "cache_dir": embedding.cache_dir,
@@ -108,14 +171,14 @@ def build_embedder(embedding: EmbeddingConfig, runtime: Mapping[str, Any] = NO_A
     return make_embedder(card, **arguments)
 
 
-def build_query_encoder(embedding: EmbeddingConfig) -> Embedder | None:
-    """Make what encodes text queries for an embedding: its own model, or the text model that shares an image model's
+def query_encoder(rows: RowEmbedder) -> Embedder | SeveralVectors | None:
+    """What encodes text queries for an embedding: its own model, or the text model that shares an image model's space;
 
-    space; None for an image model that has none.
+    None for an image model that has none.
     """
-    card = embedding.card
+    embedding, card = rows.config, rows.config.card
     if card.family != "image":
-        return build_embedder(embedding)
+        return rows.model
     text_model = card.options.get("text_model")
     if text_model is None:
         return None
@@ -123,15 +186,14 @@ def build_query_encoder(embedding: EmbeddingConfig) -> Embedder | None:
     return make_embedder(text_model, family="dense", specific_model_path=embedding.text_path, lazy_load=True, **places)
 
 
-def embed_table(
-    embedder: Embedder, table: pa.Table, name: str, *, images: bool = False, stage: str | None = None
-) -> pa.Table:
-    """Add the column ``name`` with the vectors of the live rows; dead rows, and those that fail, have null there.
+def embed_live_rows(
+    embedder: Embedder | SeveralVectors, table: pa.Table, stage: str, *, images: bool = False
+) -> tuple[pa.Array, dict[int, RowError]]:
+    """Embed the live rows; returns the model's column, null at dead rows and those that fail, and errors by position.
 
     ``images`` tells that the model takes the rows' images and not their texts. A row without the one it takes fails.
-    ``stage`` names the embedding in errors where the column has another name.
+    ``stage`` names the embedding in errors.
     """
-    stage = stage or name
     live = np.flatnonzero(~is_dead(table))
     content = table[IMAGE_COLUMN if images else "text"].take(live).combine_chunks()
     there = np.flatnonzero(content.is_valid().to_numpy(zero_copy_only=False))
@@ -140,11 +202,13 @@ def embed_table(
     what = "image" if images else "text"
     lacking = RowError(stage, f"No{what.title()}", f"the row has no {what}, which {stage} embeds")
     errors |= {int(row): lacking for row in np.delete(live, there)}
+    if len(there) == table.num_rows and not errors:
+        # Not taken from, which would copy: token vectors of a block are gigabytes.
+        return column, errors
     positions = np.full(table.num_rows, -1)
     positions[live[there]] = np.arange(len(there))
     positions[list(errors)] = -1
-    column = column.take(pa.array(positions, mask=positions < 0))
-    return add_errors(set_column(table, name, column), errors)
+    return column.take(pa.array(positions, mask=positions < 0)), errors
 
 
 def fold_table(muvera: Muvera, table: pa.Table, multivectors: str, name: str, spec: VectorSpec) -> pa.Table:
@@ -163,7 +227,9 @@ def fold_table(muvera: Muvera, table: pa.Table, multivectors: str, name: str, sp
     return add_errors(set_column(table, name, folded), errors)
 
 
-def embed_rows(embedder: Embedder, contents: pa.Array, stage: str) -> tuple[pa.Array, dict[int, RowError]]:
+def embed_rows(
+    embedder: Embedder | SeveralVectors, contents: pa.Array, stage: str
+) -> tuple[pa.Array, dict[int, RowError]]:
     """Embed texts or images so that one that cannot be embedded costs no other.
 
     A model of images tells the unreadable ones; of texts, a failing batch is split down to the row. Returns the column
@@ -174,10 +240,11 @@ def embed_rows(embedder: Embedder, contents: pa.Array, stage: str) -> tuple[pa.A
         column, unreadable = embedder.embed_arrow_and_errors(contents)
         errors = {row: RowError.of(stage, error) for row, error in unreadable.items()}
     else:
-        columns, errors = _embed_or_split(embedder.embed_arrow, embedder.spec.arrow_type, contents, 0, stage)
-        column = pa.concat_arrays(columns) if columns else pa.nulls(0, embedder.spec.arrow_type)
-    broken = [row for row in _not_finite(column) if row not in errors]
-    errors |= {row: RowError(stage, "NotFinite", "the model gave a vector with NaN or infinity") for row in broken}
+        kind = _column_type(embedder)
+        columns, errors = _embed_or_split(embedder.embed_arrow, kind, contents, 0, stage)
+        column = pa.concat_arrays(columns) if columns else pa.nulls(0, kind)
+    broken = RowError(stage, "NotFinite", "the model gave a vector with NaN or infinity")
+    errors = {**dict.fromkeys(_not_finite(column), broken), **errors}
     return column, errors
 
 
@@ -199,11 +266,20 @@ def _embed_or_split(
     return left + right, left_errors | right_errors
 
 
+def _column_type(embedder: Embedder | SeveralVectors) -> pa.DataType:
+    if not isinstance(embedder, SeveralVectors):
+        return embedder.spec.arrow_type
+    return pa.struct([(kind, spec.arrow_type) for kind, spec in embedder.specs.items()])
+
+
 def _not_finite(column: pa.Array) -> list[int]:
-    """Rows whose vectors hold NaN or infinity, whatever the kind of the vectors."""
+    """Rows whose vectors hold NaN or infinity, whatever the kind of the vectors, or one of several does."""
+    if pa.types.is_struct(column.type) and column.type != SPARSE_TYPE:
+        found = (row for field in column.type for row in _not_finite(pc.struct_field(column, field.name)))
+        return sorted(set(found))
     valid = np.flatnonzero(column.is_valid().to_numpy(zero_copy_only=False))
     numbers = column.drop_null()
-    if pa.types.is_struct(numbers.type):
+    if column.type == SPARSE_TYPE:
         numbers = pc.struct_field(numbers, "values")
     levels = []
     while isinstance(numbers, pa.ListArray | pa.FixedSizeListArray):

@@ -142,7 +142,8 @@ class _Evaluation:
         embedding: dict[str, Embedded] = {}
         notices = []
         earlier, points = _earlier(self._out / RESULTS), self._collection.points
-        for name, model in self._report.models.items():
+        for one in self._job.embeddings:
+            name, model = one.name, self._report.models[one.vector_names[0]]
             stage = self._report.stages.get(name, {})
             known = earlier.get(name)
             if stage.get("rows"):

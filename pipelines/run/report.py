@@ -60,22 +60,27 @@ class RunReport:
             return 1
         return 3 if self.rows["dead"] else 0
 
+    @property
+    def embeddings(self) -> list[str]:
+        """Names of the embeddings, which their stages have too; one may give several of the vectors in ``models``."""
+        return list(dict.fromkeys(facts.get("embedding", name) for name, facts in self.models.items()))
+
     def take_stages(self, stages: dict[str, Figures]) -> None:
         """Take over the stages' sums, and derive the row counts and padding waste from them."""
         self.stages = {name: _rounded(figures) for name, figures in stages.items()}
-        embedders = [figures for name, figures in stages.items() if name in self.models]
-        for figures, shown in ((stages[name], self.stages[name]) for name in self.models if name in stages):
+        embedders = {name: stages[name] for name in self.embeddings if name in stages}
+        for name, figures in embedders.items():
             if figures.get("padded_tokens"):
-                shown["padding_waste"] = round(1 - figures["tokens"] / figures["padded_tokens"], 4)
+                self.stages[name]["padding_waste"] = round(1 - figures["tokens"] / figures["padded_tokens"], 4)
         read, skip = stages.get("read", {}), stages.get("skip", {})
         self.rows |= {
             "read": int(read.get("rows", 0)),
             "chunked": int(read.get("chunks", 0)),
             "skipped": int(skip.get("rows", 0)),
-            "embedded": int(max((figures.get("rows", 0) for figures in embedders), default=0)),
+            "embedded": int(max((figures.get("rows", 0) for figures in embedders.values()), default=0)),
         }
-        self.tokens = int(sum(figures.get("tokens", 0) for figures in embedders))
-        padded = sum(figures.get("padded_tokens", 0) for figures in embedders)
+        self.tokens = int(sum(figures.get("tokens", 0) for figures in embedders.values()))
+        padded = sum(figures.get("padded_tokens", 0) for figures in embedders.values())
         self.padding_waste = round(1 - self.tokens / padded, 4) if padded else 0.0
 
     def take_receipts(self, receipts: pa.Table) -> None:

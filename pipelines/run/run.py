@@ -192,7 +192,7 @@ class Run:
             watcher.join()
             stages = counter.read()
             self._report.take_stages(stages)
-            first = min((stages[name][STARTED_AT] for name in self._report.models if name in stages), default=None)
+            first = min((stages[name][STARTED_AT] for name in self._report.embeddings if name in stages), default=None)
             if first is not None:
                 self._report.startup_seconds = round(first - self._started_at, 2)
             view.update(settled() + stages.get("skip", {}).get("documents", 0), self._report.tokens)

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
 
+from embedders.token_cache import TokenCache
 from pipelines.config.job import JobConfig
 from pipelines.embed.documents import name_chunks, read_chunks
 from pipelines.embed.row_embedder import RowEmbedder
@@ -165,7 +166,9 @@ class EmbedStage:
     @contextmanager
     def open(self) -> Iterator[Work]:
         """See Stage."""
-        embedders = [RowEmbedder(one, self.pool.runtime(one)) for one in self.pool.embeddings]
+        # Embeddings of one tokenizer, limit and prompt share a block's tokens.
+        shared = {"token_cache": TokenCache()}
+        embedders = [RowEmbedder(one, {**self.pool.runtime(one), **shared}) for one in self.pool.embeddings]
 
         def embed(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
             for table in tables:

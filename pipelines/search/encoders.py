@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from embedders.arrow import dense_array
 from embedders.base import VectorSpec
 from embedders.errors import FleetembedError, ImageError, ModelNotFoundError
 from pipelines.config.embeddings import EmbeddingConfig
-from pipelines.embed.row_embedder import RowEmbedder, build_query_encoder
+from pipelines.embed.row_embedder import RowEmbedder, query_encoder
 from pipelines.errors import ConfigError
 from pipelines.sinks.qdrant.points import vector_lists
 
@@ -22,16 +20,16 @@ from pipelines.sinks.qdrant.points import vector_lists
 class QueryEncoder:
     """Encodes queries for all the vectors of one embedding, by one call of its model.
 
-    ``fingerprint`` is that of the collection's vectors, None where the collection does not say it.
+    ``fingerprints`` are those of the collection's vectors by name, as far as the collection says them.
     """
 
-    def __init__(self, embedding: EmbeddingConfig, fingerprint: str | None = None) -> None:
+    def __init__(self, embedding: EmbeddingConfig, fingerprints: Mapping[str, str]) -> None:
         """Raises ConfigError for settings that the model does not take."""
         self.embedding = embedding
-        self._fingerprint = fingerprint
+        self._fingerprints = fingerprints
         with _as_config_error(embedding):
             self._rows = RowEmbedder(embedding)
-            self._texts = build_query_encoder(embedding)
+            self._texts = query_encoder(self._rows)
 
     def takes(self, query: str | Path) -> bool:
         """Whether it can encode such a query: a text, or the image at a Path."""
@@ -52,47 +50,34 @@ class QueryEncoder:
         """
         encoded = {}
         with _as_config_error(self.embedding):
-            for name, column in self._columns(query, names).items():
+            # The files of an image model need not be here where another model encodes texts.
+            if isinstance(query, Path) or self.embedding.card.family != "image":
+                self._refuse_other_models({name: vectors[name] for name in names})
+            output = self._embed(query)
+            for name in names:
+                column = self._rows.query_vectors(name, vectors[name].kind, output)
                 self._refuse_unlike(name, column.type, vectors[name])
                 encoded[name] = _searchable(vector_lists(pa.chunked_array([column]), vectors[name])[0])
         return encoded
 
-    def _columns(self, query: str | Path, names: Collection[str]) -> dict[str, pa.Array]:
-        """Encode a query into a column of one row for each vector."""
-        column, muvera = self._embed(query), self._rows.muvera
-        if muvera is None:
-            return dict.fromkeys(names, column)
-        multivector = self.embedding.multivector_name
-        return {name: column if name == multivector else dense_array(muvera.encode_queries(column)) for name in names}
-
     def _embed(self, query: str | Path) -> pa.Array:
+        """Encode a query into a column of one row: what the model gives, before it is parted or folded."""
         if isinstance(query, Path):
-            self._refuse_other_models()
             try:
                 return self._rows.model.embed_arrow(pa.array([query.read_bytes()], pa.large_binary()))
             except (OSError, ImageError) as error:
                 raise ConfigError(f"the image {query} cannot be searched with: {error}") from None
         assert self._texts is not None
-        if not self._has_text_model:
-            self._refuse_other_models()
         return self._texts.embed_queries_arrow([query])
 
-    @cached_property
-    def _has_text_model(self) -> bool:
-        """Whether another model than that of the documents encodes texts; the documents' may have no files here."""
-        return self.embedding.card.family == "image"
-
-    def _refuse_other_models(self) -> None:
-        if self._fingerprint is not None and self._model_fingerprint != self._fingerprint:
+    def _refuse_other_models(self, vectors: Mapping[str, VectorSpec]) -> None:
+        known = {name: spec for name, spec in vectors.items() if name in self._fingerprints}
+        if any(self._rows.fingerprint_of(name, spec.kind) != self._fingerprints[name] for name, spec in known.items()):
             raise ConfigError(
                 f"the vectors of {self.embedding.name!r} were made with other model files or settings than these "
                 f"({self.embedding.model_name}): a query encoded with them would find the wrong things. Use the "
                 "configuration and the files that the job had, or run the job again into another collection"
             )
-
-    @cached_property
-    def _model_fingerprint(self) -> str:
-        return self._rows.fingerprint
 
     def _refuse_unlike(self, name: str, kind: pa.DataType, spec: VectorSpec) -> None:
         made, held = shape(kind), shape(spec.arrow_type)

@@ -63,7 +63,7 @@ def make_encoders(
     encoders: dict[str, QueryEncoder] = {}
     for vector, embedding in settled.items():
         shared = next((encoder for encoder in encoders.values() if encoder.embedding == embedding), None)
-        encoders[vector] = shared or QueryEncoder(embedding, description.fingerprints.get(vector))
+        encoders[vector] = shared or QueryEncoder(embedding, description.fingerprints)
     return encoders
 
 

@@ -25,7 +25,7 @@ from pipelines.rows import RowError
 class JobFacts:
     """What a sink needs to know of the job: its name space, vectors and fingerprint.
 
-    ``models`` maps a vector's name to its model's name, ``fingerprints`` to its embedding's own fingerprint.
+    ``models`` maps a vector's name to its model's name, ``fingerprints`` to its own fingerprint, or its embedding's.
     ``embeddings`` maps an embedding's name to its configuration, by which queries are encoded.
     """
 

@@ -13,7 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from embedders import LateInteractionTextEmbedding, SparseTextEmbedding, TextCrossEncoder, TextEmbedding
+from embedders import (
+    HybridTextEmbedding,
+    LateInteractionTextEmbedding,
+    SparseTextEmbedding,
+    TextCrossEncoder,
+    TextEmbedding,
+)
 from embedders.catalog import ModelCard, list_cards
 from embedders.errors import ModelFilesError, ModelNotFoundError
 from embedders.files.resolve import resolve_model
@@ -36,6 +42,7 @@ TOLERANCE, VARYING_TOLERANCE = 1e-4, 5e-2
 DENSE = list_cards("dense", "static")
 SPARSE = list_cards("splade", "neural_sparse", "bm42", "minicoil", "bm25")
 LATE = list_cards("late_interaction")
+SEVERAL = list_cards("bge_m3")
 RERANKERS = list_cards("rerank")
 
 
@@ -132,6 +139,34 @@ def test_late_interaction_model_gives_its_published_values(
         expected = np.array(tables[table][card.model])
         found = next(iter(embed("Hello World")))
         np.testing.assert_allclose(found[: len(expected), : expected.shape[1]], expected, atol=2e-3)
+
+
+@parametrized(SEVERAL)
+def test_bge_m3_gives_the_scores_that_its_authors_publish(card: ModelCard, folder: Path) -> None:
+    """Those of the model's card, computed in half precision."""
+    model = HybridTextEmbedding(
+        card.model, specific_model_path=folder, cuda=False, outputs=["dense", "sparse", "multivector"]
+    )
+    asked = list(model.query_embed(["What is BGE M3?", "Defination of BM25"]))
+    found = list(
+        model.embed(
+            [
+                "BGE M3 is an embedding model supporting dense retrieval, lexical matching and multi-vector "
+                "interaction.",
+                "BM25 is a bag-of-words retrieval function that ranks a set of documents based on the query terms "
+                "appearing in each document",
+            ]
+        )
+    )
+    dense = np.array([one.dense for one in asked]) @ np.array([one.dense for one in found]).T
+    np.testing.assert_allclose(dense, [[0.6265, 0.3477], [0.3499, 0.678]], atol=2e-3)
+    lexical, other = (one.sparse.as_dict() for one in (asked[0], found[0]))
+    weights = [0.04092, 0.0814, 0.08356, 0.1296, 0.1702, 0.252, 0.2695]
+    np.testing.assert_allclose(sorted(lexical.values()), weights, atol=2e-3)
+    assert sum(weight * other.get(token, 0) for token, weight in lexical.items()) == pytest.approx(0.19555, abs=2e-3)
+    for one, expected in zip(found, (0.7797, 0.4620), strict=True):
+        similarities = asked[0].multivector @ one.multivector.T
+        assert similarities.max(axis=1).mean() == pytest.approx(expected, abs=2e-3)
 
 
 @parametrized(RERANKERS)

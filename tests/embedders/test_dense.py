@@ -235,7 +235,7 @@ def test_unknown_models_and_missing_folders_are_refused(tmp_path: Path) -> None:
 
 def test_catalog_facts_equal_fastembeds() -> None:
     reference = FastembedTextEmbedding.list_supported_models()
-    ours = TextEmbedding.list_supported_models()
+    ours = [row for row in TextEmbedding.list_supported_models() if row["model"] != "BAAI/bge-m3"]
     assert len(ours) == len(reference)
     by_name = {row["model"]: row for row in ours}
     for row in reference:

@@ -99,6 +99,25 @@ PINNED: list[tuple[str, str, dict[str, Any], str]] = [
         {"dtype": "float16"},
         "75d6f14f5ff65de01309a1267f7a9149b9f60aaa2586634d378e038f25e55bf2",
     ),
+    ("bge_m3", "BAAI/bge-m3", {}, "ad56a069c0c77c8c2cd27c4d8d3949e6e5faed1241f1f1943777164130157c6b"),
+    (
+        "bge_m3",
+        "BAAI/bge-m3",
+        {"outputs": ["dense"]},
+        "3627470a2c4edcac30adefd9d89ad6cfa62bf25374714d36f5587afc30f4e6a3",
+    ),
+    (
+        "bge_m3",
+        "BAAI/bge-m3",
+        {"outputs": ["sparse"], "max_length": 9},
+        "a6f1a56e4183a2e924d0444d14013cab9e7d1ee3993eaa5e1652897c6b0c6b43",
+    ),
+    (
+        "bge_m3",
+        "BAAI/bge-m3",
+        {"outputs": ["multivector"], "dtype": "float16"},
+        "7b85332b7f79fe41b24942b582048bb8fc482e971dd3082d1497610c4a38de4f",
+    ),
     ("image", "Qdrant/clip-ViT-B-32-vision", {}, "0cfddb7fca392d97d6af861c8961499685279ff231a0fa6cf1d906413f29918e"),
     (
         "image",

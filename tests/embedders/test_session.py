@@ -33,6 +33,8 @@ def test_synthetic_graph_runs_one_output_and_is_fed_only_what_the_graph_takes(mo
     assert session.inputs == {"input_ids", "attention_mask"}
     assert session.run("sentence_embedding", FEED).shape == (2, 6)
     assert session.run("last_hidden_state", FEED).shape == (2, 3, 6)
+    both = session.run_outputs(["sentence_embedding", "last_hidden_state"], FEED)
+    assert [output.shape for output in both] == [(2, 6), (2, 3, 6)]
     assert (session.providers, session.on_gpu) == ([CPU], False)
 
 

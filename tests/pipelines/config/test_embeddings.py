@@ -55,9 +55,9 @@ def test_what_is_wrong_about_a_model_is_said_with_its_key(embedding: dict[str, A
 FACTS = {
     "pooling": ("dense", "image"),
     "prompts": ("dense",),
-    "matryoshka": ("dense",),
+    "matryoshka": ("dense", "bge_m3"),
     "normalize": ("dense", "static", "image"),
-    "dim": ("dense", "static", "late_interaction", "image"),
+    "dim": ("dense", "static", "late_interaction", "bge_m3", "image"),
     "output": ("dense", "splade", "neural_sparse", "bm42", "minicoil", "late_interaction", "image"),
     "requires_idf": ("splade", "neural_sparse", "bm42", "minicoil"),
 }
@@ -70,7 +70,17 @@ VALUES = {
     "output": 1,
     "requires_idf": True,
 }
-CUSTOM_FAMILIES = ["dense", "static", "splade", "neural_sparse", "bm42", "minicoil", "late_interaction", "image"]
+CUSTOM_FAMILIES = [
+    "dense",
+    "static",
+    "splade",
+    "neural_sparse",
+    "bm42",
+    "minicoil",
+    "late_interaction",
+    "bge_m3",
+    "image",
+]
 
 
 @pytest.mark.parametrize("family", CUSTOM_FAMILIES)
@@ -108,6 +118,54 @@ def test_the_schema_of_a_job_shows_the_families_of_users_models() -> None:
     for family in ("bm25", "rerank", "denser"):
         message = f"embeddings.0.model.family: input should be {expected}"
         assert message in refusal({"model": {"path": "x", "family": family}})
+
+
+def vector_names(**embedding: Any) -> list[str]:
+    return load_config(job({"name": "e", **embedding})).vector_names
+
+
+def test_vectors_are_named_after_their_embedding_and_their_kind_where_there_are_several() -> None:
+    m3 = "BAAI/bge-m3"
+    own: dict[str, Any] = {"path": "no-such-folder", "family": "bge_m3"}
+    for model in (m3, m3.lower(), own):
+        assert vector_names(model=model) == ["e_dense", "e_sparse"]
+        for outputs, names in (
+            (["sparse", "dense"], ["e_dense", "e_sparse"]),
+            (["multivector", "sparse"], ["e_sparse", "e_multivector"]),
+            (["multivector"], ["e"]),
+            (["dense"], ["e"]),
+        ):
+            assert vector_names(model=model, options={"outputs": outputs}) == names
+        every = {"outputs": ["dense", "sparse", "multivector"]}
+        assert vector_names(model=model, options=every) == ["e_dense", "e_sparse", "e_multivector"]
+        assert vector_names(model=model, options=every, muvera={}) == ["e", "e_dense", "e_sparse"]
+        kept = {"keep_multivector": True}
+        assert vector_names(model=model, options=every, muvera=kept) == ["e", "e_dense", "e_sparse", "e_multivector"]
+        alone = {"outputs": ["multivector"]}
+        assert vector_names(model=model, options=alone, muvera=kept) == ["e", "e_multivector"]
+    for model in (E5, "Qdrant/bm25", "colbert-ir/colbertv2.0", "nobody/knows-this"):
+        assert vector_names(model=model) == ["e"]
+        assert vector_names(model=model, muvera={"keep_multivector": True}) == ["e", "e_multivector"]
+
+
+@pytest.mark.parametrize(
+    ("other", "kinds"),
+    [("m3_dense", "dense vectors"), ("m3_sparse", "sparse vectors"), ("m3_multivector", "multivectors")],
+)
+def test_names_of_several_vectors_meet_no_other(other: str, kinds: str) -> None:
+    m3 = {"name": "m3", "model": "BAAI/bge-m3", "options": {"outputs": ["dense", "sparse", "multivector"]}}
+    with pytest.raises(ConfigError, match=f"'{other}' is the name of m3's {kinds}; choose another for the embedding"):
+        load_config(job(m3, {"name": other, "model": "Qdrant/bm25"}))
+    assert load_config(job({**m3, "options": {"outputs": ["dense"]}}, {"name": other, "model": "Qdrant/bm25"}))
+
+
+@pytest.mark.parametrize("outputs", [[], ["dens"], "dense", ["dense", "dense"], None], ids=str)
+def test_outputs_that_are_no_choice_are_refused_with_their_key(outputs: Any) -> None:
+    if outputs is None:
+        assert vector_names(model="BAAI/bge-m3", options={"outputs": None}) == ["e_dense", "e_sparse"]
+        return
+    said = refusal({"model": "BAAI/bge-m3", "options": {"outputs": outputs}})
+    assert "embeddings.0: options.outputs must be a list of some of dense, sparse, multivector, each once; got" in said
 
 
 def test_a_static_models_file_is_its_table_unless_another_is_named() -> None:

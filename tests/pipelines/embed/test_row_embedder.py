@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embedders import Muvera
-from embedders.arrow import dense_array, dense_matrix, dense_type, multivector_array
+from embedders.arrow import SPARSE_TYPE, dense_array, dense_matrix, dense_type, multivector_array, sparse_array
 from embedders.base import EmbedStats, Texts, VectorSpec
 from embedders.errors import ModelFilesError
+from embedders.several_vectors import SeveralVectors
+from embedders.tokenization import load_tokenizer
 from pipelines import EmbeddingPipeline
 from pipelines.config.embeddings import EmbeddingConfig
 from pipelines.config.file import load_config
@@ -24,6 +27,10 @@ from pipelines.errors import ConfigError
 from pipelines.identity import identify
 from pipelines.rows import CHUNK_SCHEMA, RowError, add_errors
 from tests.model_fixtures import MINILM
+from tests.synthetic_graphs import M3, Graph, Outputs
+from tests.synthetic_models import MULTILINGUAL, Plan, build_network
+
+ALL = ["dense", "sparse", "multivector"]
 
 
 class SyntheticEmbedder:
@@ -102,6 +109,136 @@ def test_minilms_token_vectors_are_folded_and_dropped_or_kept(minilm: Path) -> N
     assert alone.fingerprint == kept.fingerprint
 
 
+@pytest.fixture(scope="module")
+def m3(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A synthetic BGE-M3 of 24 dimensions."""
+    head = M3(normalized=False, first=True)
+    folder = tmp_path_factory.mktemp("m3")
+    return build_network(folder, Plan(head, **MULTILINGUAL), model_file="model.onnx", dim=24)
+
+
+def several(m3: Path, outputs: list[str], **settings: Any) -> RowEmbedder:
+    model: Any = {"path": str(m3), "family": "bge_m3"}
+    return RowEmbedder(EmbeddingConfig(name="m3", model=model, options={"outputs": outputs}, **settings))
+
+
+def test_synthetic_vectors_of_one_call_are_a_column_each(m3: Path) -> None:
+    table = add_errors(rows(["the river", "bat cave", "bat cave", ""]), {0: RowError("read", "Test", "dead before")})
+    embedder = several(m3, ALL)
+    out = embedder.embed(table)
+    assert out.column_names == [*table.column_names, "m3_dense", "m3_sparse", "m3_multivector"]
+    assert list(embedder.vectors) == embedder.config.vector_names
+    model = embedder.model
+    assert isinstance(model, SeveralVectors)
+    expected = model.embed_arrow(["bat cave", "bat cave", ""])
+    for kind, spec in model.specs.items():
+        column = out[f"m3_{kind}"].combine_chunks()
+        assert embedder.vectors[f"m3_{kind}"] == spec and column.type == spec.arrow_type
+        assert column.is_valid().to_pylist() == [False, True, True, True]
+        assert column.slice(1).to_pylist() == expected.field(kind).to_pylist()
+    alone = several(m3, ["sparse"])
+    assert alone.embed(table).column_names == [*table.column_names, "m3"]
+    assert alone.embed(table)["m3"].equals(out["m3_sparse"])
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_synthetic_token_vectors_beside_others_are_folded(m3: Path, keep: bool) -> None:
+    muvera: Any = {"k_sim": 2, "dim_proj": 4, "r_reps": 3, "keep_multivector": keep}
+    table = rows(["the river", "bat cave", ""])
+    folding, plain = several(m3, ALL, muvera=muvera), several(m3, ALL)
+    out, unfolded = folding.embed(table), plain.embed(table)
+    names = ["m3", "m3_dense", "m3_sparse", *(["m3_multivector"] if keep else [])]
+    assert list(folding.vectors) == folding.config.vector_names == names
+    assert set(out.column_names) == {*table.column_names, *names}
+    for name in names[1:]:
+        assert out[name].equals(unfolded[name])
+    encoded = Muvera(24, 2, 4, 3).encode_documents(unfolded["m3_multivector"])
+    np.testing.assert_allclose(dense_matrix(out["m3"]), encoded, atol=1e-5)
+    assert folding.vectors["m3"].distance == "dot" and out["m3"].type == dense_type(3 * 4 * 4)
+
+
+def test_a_query_of_several_vectors_is_one_call(m3: Path) -> None:
+    embedder = several(m3, ALL, muvera={"k_sim": 2, "dim_proj": 4, "r_reps": 3, "keep_multivector": True})
+    column = embedder.model.embed_queries_arrow(["the river"])
+    for name, spec in embedder.vectors.items():
+        own = embedder.query_vectors(name, spec.kind, column)
+        assert (len(own), own.type) == (1, spec.arrow_type)
+    lexical = several(m3, ["sparse", "multivector"], muvera={"k_sim": 2, "dim_proj": 4, "r_reps": 3})
+    folded = lexical.query_vectors("m3", "dense", lexical.model.embed_queries_arrow(["the river"]))
+    assert folded.equals(embedder.query_vectors("m3", "dense", column))
+    assert folded.to_pylist() != embedder.query_vectors("m3_dense", "dense", column).to_pylist()
+
+
+class SyntheticSeveral(SeveralVectors):
+    """Gives each text two vectors; NaN in the dense one of "no dense", in the sparse one of "no sparse"."""
+
+    kinds = ("dense", "sparse")
+    specs = MappingProxyType({"dense": SyntheticEmbedder.spec, "sparse": VectorSpec("sparse", SPARSE_TYPE)})
+    fingerprints = MappingProxyType({"dense": "0" * 64, "sparse": "1" * 64})
+    stats = EmbedStats()
+
+    def load(self) -> None:
+        pass
+
+    def token_count(self, texts: Texts) -> int:
+        return 0
+
+    def embed_each(self, texts: list[str], *, use: Any = "passage", max_rows: int | None = None) -> dict[str, Any]:
+        if any("poison" in text for text in texts):
+            raise ValueError("cannot embed this")
+        dense = np.array([[1, np.nan if text == "no dense" else 1] for text in texts], np.float32)
+        values = np.array([np.nan if text == "no sparse" else 1 for text in texts], np.float32)
+        return {"dense": dense, "sparse": sparse_array(np.arange(len(texts) + 1), np.zeros(len(texts)), values)}
+
+
+@given(st.lists(st.sampled_from(["good", "poison", "no dense", "no sparse"]), max_size=20))
+def test_synthetic_rows_fail_with_any_of_their_vectors_and_cost_no_others(texts: list[str]) -> None:
+    column, errors = embed_rows(SyntheticSeveral(), pa.array(texts, pa.large_string()), "m3")
+    assert (len(column), [field.name for field in column.type]) == (len(texts), ["dense", "sparse"])
+    kinds = {"poison": "ValueError", "no dense": "NotFinite", "no sparse": "NotFinite"}
+    assert {row: error.type for row, error in errors.items()} == {
+        row: kinds[text] for row, text in enumerate(texts) if text in kinds
+    }
+
+
+@pytest.mark.parametrize("outputs", [["sparse"], ["dense", "sparse"]], ids=str)
+def test_a_synthetic_graphs_lexical_weight_of_nan_fails_its_row(outputs: list[str], tmp_path: Path) -> None:
+    bat = 0
+
+    def broken_at_bat(graph: Graph, dim: int) -> Outputs:
+        outputs = M3(("dense", "weights", "colbert"), column=False)(graph, dim)
+        at_bat = graph.op("Equal", "input_ids", graph.constant(np.int64(bat)))
+        graph.op("Where", at_bat, graph.scalar(np.nan), "weights", out="sparse")
+        return {"dense": outputs["dense"], "sparse": outputs["weights"]}
+
+    build_network(tmp_path, Plan(M3(), **MULTILINGUAL), model_file="model.onnx")
+    bat = int(load_tokenizer(tmp_path).encode(["bat"]).ids[1])
+    build_network(tmp_path, Plan(broken_at_bat, **MULTILINGUAL), model_file="model.onnx")
+    embedder = several(tmp_path, outputs)
+    out = embedder.embed(rows(["the river", "a bat cave", "money"]))
+    errors = [error and error["type"] for error in out["error"].to_pylist()]
+    assert errors == [None, "NotFinite", None]
+
+
+def test_synthetic_fingerprints_of_several_vectors_are_told_apart(m3: Path) -> None:
+    def prints(outputs: list[str], **settings: Any) -> dict[str, str]:
+        embedder = several(m3, outputs, **settings)
+        return {name: embedder.fingerprint_of(name, spec.kind) for name, spec in embedder.vectors.items()}
+
+    plain = prints(ALL)
+    assert len(set(plain.values())) == 3
+    assert prints(["dense", "sparse"]) == {name: plain[name] for name in ("m3_dense", "m3_sparse")}
+    # Alone, a vector has the embedding's name; it is the same vector.
+    assert prints(["dense"]) == {"m3": plain["m3_dense"]}
+    muvera: Any = {"k_sim": 2, "dim_proj": 4, "keep_multivector": True}
+    folded = prints(ALL, muvera=muvera)
+    assert {**plain, "m3": folded["m3"]} == folded and folded["m3"] not in plain.values()
+    for outputs in (["multivector"], ["sparse", "multivector"]):
+        assert prints(outputs, muvera=muvera)["m3"] == folded["m3"]
+    whole = [several(m3, outputs).fingerprint for outputs in (ALL, ["dense", "sparse"], ["dense"])]
+    assert len({*whole, several(m3, ALL, muvera=muvera).fingerprint}) == 4
+
+
 def test_each_parameter_and_the_seed_are_in_the_fingerprint(minilm: Path) -> None:
     given: list[dict[str, int]] = [{}, {"k_sim": 4}, {"dim_proj": 8}, {"r_reps": 10}, {"seed": 1}, {"final_dim": 512}]
     plain = RowEmbedder(folding(minilm).model_copy(update={"muvera": None}))
@@ -129,6 +266,11 @@ def test_multivectors_that_cannot_be_folded_cost_no_other_row() -> None:
     [
         ({"name": "e", "model": MINILM, "muvera": {}}, r"embeddings\.0\.muvera: .*multivectors"),
         ({"name": "e", "model": "Qdrant/bm25", "muvera": {}}, r"embeddings\.0\.muvera: .*multivectors"),
+        ({"name": "e", "model": "BAAI/bge-m3", "muvera": {}}, r"embeddings\.0\.muvera: .*add multivector to options"),
+        (
+            {"name": "e", "model": "BAAI/bge-m3", "muvera": {}, "options": {"outputs": ["dense"]}},
+            r"embeddings\.0\.muvera: BAAI/bge-m3 makes no token vectors here: add multivector to options\.outputs",
+        ),
         ({"muvera": {"dim_proj": 400}}, r"embeddings\.0\.muvera: dim_proj is 400"),
         ({"muvera": {"k_sim": 9, "r_reps": 40}}, "has 327,680 numbers, and Qdrant takes 65,536 at most; .*final_dim"),
         ({"muvera": {"r_reps": 10**12}}, r"embeddings\.0\.muvera: a vector's numbers are 512,000,000,000,000, "),
@@ -136,15 +278,21 @@ def test_multivectors_that_cannot_be_folded_cost_no_other_row() -> None:
         ({"muvera": {"k_sim": 0}}, r"muvera\.k_sim: input should be greater than or equal to 1"),
         ({"muvera": {"ksim": 4}}, r"muvera\.ksim: unknown key; did you mean 'k_sim'"),
     ],
-    ids=range(8),
+    ids=range(10),
 )
 def test_a_muvera_that_cannot_be_is_refused_with_its_key(
-    minilm: Path, tmp_path: Path, embedding: dict[str, Any], message: str
+    minilm: Path,
+    tmp_path: Path,
+    embedding: dict[str, Any],
+    message: str,
+    synthetic_model: Callable[[str], Path],
 ) -> None:
     (tmp_path / "in.jsonl").write_text('{"text": "a"}\n')
     tokens = {"name": "e", "model": {"path": str(minilm), "family": "late_interaction"}, **embedding}
     if embedding.get("model") == MINILM:
         tokens["path"] = str(minilm)
+    elif embedding.get("model") == "BAAI/bge-m3":
+        tokens["path"] = str(synthetic_model("BAAI/bge-m3"))
     sink = {"type": "qdrant", "path": str(tmp_path / "q"), "collection": "c"}
     job = {"source": {"path": str(tmp_path / "in.jsonl")}, "embeddings": [tokens], "sink": sink}
     with pytest.raises(ConfigError, match=message):

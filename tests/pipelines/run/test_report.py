@@ -43,6 +43,17 @@ def test_counts_come_from_stages_and_receipts() -> None:
     assert report.padding_waste == pytest.approx(1 - 120 / 130, abs=1e-4)
 
 
+def test_a_stage_that_gives_several_vectors_counts_once() -> None:
+    models = {f"m3_{kind}": {"embedding": "m3", "model": "m"} for kind in ("dense", "sparse")}
+    report = RunReport("run", "corpus", models={**models, "bm25": {"embedding": "bm25", "model": "b"}})
+    assert report.embeddings == ["m3", "bm25"]
+    report.take_stages(
+        {"read": {"rows": 2.0}, "m3": {"rows": 2.0, "tokens": 30.0, "padded_tokens": 40.0}, "bm25": {"tokens": 5.0}}
+    )
+    assert (report.rows["embedded"], report.tokens) == (2, 35)
+    assert report.stages["m3"]["padding_waste"] == 0.25
+
+
 def test_samples_of_dead_rows_are_bounded() -> None:
     report = filled()
     for _ in range(10):

@@ -1,16 +1,26 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.dataset as pads
 import pyarrow.parquet as pq
+import pytest
+from rich.console import Console
 
 from embedders.arrow import dense_array, dense_type
 from embedders.base import VectorSpec
+from embedders.text_model import PROBES
+from embedders.tokenization import TextTokenizer
+from embedders.tokenized_texts import TokenizedTexts
+from pipelines import EmbeddingPipeline
 from pipelines.config.embeddings import EmbeddingConfig
+from pipelines.config.file import load_config
+from pipelines.embed.row_embedder import build_embedder
 from pipelines.identity import identify
 from pipelines.rows import CHUNK_SCHEMA, IMAGE_COLUMN, RowError, add_errors
 from pipelines.run.placement import Pool
@@ -73,6 +83,44 @@ def test_written_rows_are_held_and_dead_rows_are_dead_letters(tmp_path: Path) ->
     left = through(SkipStage([again], tally), rows(["good", "bad", "changed"], **{IMAGE_COLUMN: b"an image"}))
     assert left["document_id"].to_pylist() == ["d1", "d2"]
     assert tally.read()["skip"]["rows"] == 1
+
+
+def test_real_minilm_in_several_embeddings_tokenizes_each_block_of_a_job_once(
+    minilm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = [f"text number {number}" for number in range(5)]
+    source = tmp_path / "in.jsonl"
+    source.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    own = {"path": str(minilm), "pooling": "mean", "matryoshka": [128]}
+    tokens = {"path": str(minilm), "family": "late_interaction"}
+    embeddings = [
+        {"name": "whole", "model": own},
+        {"name": "cut", "model": own, "dim": 128},
+        {"name": "tokens", "model": tokens},
+        {"name": "shorter", "model": own, "max_length": 4},
+        {"name": "bm25", "model": "Qdrant/bm25"},
+    ]
+    calls: list[list[Any]] = []
+    encode = TextTokenizer.encode
+
+    def counted(tokenizer: TextTokenizer, some: Sequence[str]) -> TokenizedTexts:
+        calls.append([tokenizer.max_length, *some])
+        return encode(tokenizer, some)
+
+    monkeypatch.setattr(TextTokenizer, "encode", counted)
+    job = {"source": {"path": str(source)}, "embeddings": embeddings, "report": str(tmp_path / "report.json")}
+    job |= {"sink": {"type": "parquet", "path": str(tmp_path / "out")}, "compute": {"engine": "local", "block_rows": 3}}
+    report = EmbeddingPipeline.from_config(job).run(console=Console(quiet=True))
+    assert report.exit_code == 0
+    blocks = [call for call in calls if call[1:] != list(PROBES)]
+    assert blocks == [[limit, *some] for some in (texts[:3], texts[3:]) for limit in (512, 4)]
+    table = pads.dataset(tmp_path / "out", format="parquet").to_table()
+    for embedding in load_config(job).embeddings[:4]:
+        expected = build_embedder(embedding).embed_arrow(table["text"].to_pylist())
+        assert table[embedding.name].to_pylist() == expected.to_pylist()
+    counted_tokens = {name: report.stages[name]["tokens"] for name in ("whole", "cut", "tokens", "shorter")}
+    assert counted_tokens == {"whole": 25, "cut": 25, "tokens": 25, "shorter": 20}
+    assert [report.stages[name]["truncated"] for name in counted_tokens] == [0, 0, 0, 5]
 
 
 def test_one_stage_embeds_all_embeddings_of_its_pool_and_counts_each(minilm: Path) -> None:
