@@ -110,7 +110,7 @@ def test_a_document_is_found_by_each_vector_fused_and_rescored(
     texts = pads.dataset(filled.folder / "out", format="parquet").to_table()["text"].to_pylist()
     wanted = max(texts, key=lambda text: len(set(text.split())) if len(text) < 200 else 0)
     with Searcher.open("m3", path=filled.folder / "qdrant") as searcher:
-        assert searcher.names == ("m3_dense", "m3_sparse") and searcher.facts.rescoring == {"m3_multivector"}
+        assert searcher.names == ("m3_dense", "m3_sparse") and searcher.description.rescoring == {"m3_multivector"}
         ways: list[dict[str, Any]] = [
             *({"using": name} for name in NAMES),
             {"using": ["m3_dense", "m3_sparse"]},
