@@ -164,14 +164,17 @@ def _surplus(encoding: Encoding) -> int:
 
 
 def _cut(text: str, limit: int, side: Side) -> str:
-    """Keep at most ``limit`` characters of the side that truncation keeps, and whole words if possible."""
-    if side == "left":
-        tail = text[-limit:]
-        blank = _WHITESPACE.search(tail, 0, limit // 2)
-        return tail if blank is None else tail[blank.start() :]
-    head = text[:limit]
-    blank = _LAST_WHITESPACE.search(head, limit // 2)
-    return head if blank is None else head[: blank.start()]
+    """Keep at most ``limit`` characters of the side that truncation keeps, and whole words where there is a blank.
+
+    A part of a word could be known where the whole is too long to be, so that none is kept, however long the word is.
+    Of a single word, as texts of scripts without blanks are, a part will do if most of it is letters; else normalization
+    may leave little of it (it strips accents), and the text stays whole.
+    """
+    kept = text[-limit:] if side == "left" else text[:limit]
+    blank = _WHITESPACE.search(kept) if side == "left" else _LAST_WHITESPACE.search(kept)
+    if blank is not None:
+        return kept[blank.start() :] if side == "left" else kept[: blank.start()]
+    return kept if sum(map(str.isalnum, kept)) > limit // 2 else text
 
 
 def refuse_invalid(texts: Sequence[Any], name: str = "of the batch") -> None:

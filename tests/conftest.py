@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from embedders.files.cache import cache_root
 
@@ -17,6 +18,18 @@ USER_CACHE = cache_root()
 
 # Nothing a test does may read or fill the user's own cache of models; child processes inherit this.
 os.environ["FLEETEMBED_CACHE_DIR"] = tempfile.mkdtemp(prefix="fleetembed-tests-")
+
+# Processes of one run of the tests share the cores: each gets its own, since models whose threads wait for one another
+# in busy loops would slow all of them down.
+ALL_CORES = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
+if (worker := os.environ.get("PYTEST_XDIST_WORKER", "")[2:]).isdigit() and ALL_CORES:
+    os.sched_setaffinity(0, {sorted(ALL_CORES)[int(worker) % len(ALL_CORES)]})
+
+# No test is timed: a machine that does other things would fail it. For `make check-fast` there is a profile with fewer
+# draws of each property; the whole suite draws them in full.
+settings.register_profile("default", deadline=None)
+settings.register_profile("fast", deadline=None, max_examples=25)
+settings.load_profile("default")
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -65,6 +78,8 @@ def ray_local() -> Iterator[None]:
     """A Ray of the tests' own, started once."""
     import ray
 
+    if ALL_CORES:
+        os.sched_setaffinity(0, ALL_CORES)
     ray.init(address="local", num_cpus=4, include_dashboard=False, object_store_memory=200 << 20, log_to_driver=False)
     yield
     ray.shutdown()

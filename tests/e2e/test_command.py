@@ -112,6 +112,7 @@ def test_plan_and_schema_print_and_end_with_0(job: Job) -> None:
     assert "embeddings" in json.loads(schema.stdout)["properties"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_stops_cleanly_with_a_report(
     job: Job, stdlib_rows: list[Row], number: signal.Signals, engine: str
@@ -128,10 +129,11 @@ def test_a_signal_stops_cleanly_with_a_report(
     assert job.report["rows"]["written"] <= len(parquet_points(job.folder / "out"))
 
 
+@pytest.mark.slow
 def test_a_run_killed_half_way_is_completed_by_the_next_with_little_done_twice(
     job: Job, stdlib_rows: list[Row], engine: str
 ) -> None:
-    rows = stdlib_rows[:600]
+    rows = stdlib_rows[:400]
     job.write(rows)
     child = start(job, engine)
     wait_for(child, lambda: committed(job) * 16 >= len(rows) // 2)
@@ -148,6 +150,7 @@ def test_a_run_killed_half_way_is_completed_by_the_next_with_little_done_twice(
     assert max(first, report["rows"]["skipped"]) + report["rows"]["embedded"] < 1.2 * len(rows)
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_a_killed_worker_is_replaced_and_every_document_is_there_once(job: Job, stdlib_rows: list[Row]) -> None:
     rows = stdlib_rows[:400]

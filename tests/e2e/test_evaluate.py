@@ -22,6 +22,8 @@ from pipelines.evaluation.report.table import show_results
 from tests.conftest import ROOT
 from tests.e2e.jobs import MINILM
 
+pytestmark = pytest.mark.slow
+
 for package in ("ir_measures", "altair", "vl_convert"):
     pytest.importorskip(package, reason="needs the extra evaluate")
 

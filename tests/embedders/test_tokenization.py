@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from fastembed.common.preprocessor_utils import load_tokenizer as load_reference
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
@@ -95,6 +95,8 @@ LONG_TEXTS = st.lists(st.tuples(PIECES, st.sampled_from([1, 3, 400, 2000])), min
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(LONG_TEXTS, st.sampled_from(["left", "right"]))
+@example("hello" * 400 + "\u0301" * 2000 + " " * 2000, "left")
+@example(" " * 2000 + "\u0301" * 2000 + "hello" * 400, "right")
 def test_cutting_long_texts_by_characters_changes_no_id(tmp_path: Path, text: str, side: str) -> None:
     write_tokenizer(tmp_path, limit=10, truncation_side=side)
     whole = load_reference(tmp_path)[0]
