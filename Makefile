@@ -6,6 +6,9 @@ INSTALLED := $(VENV)/.installed
 # The uv that is there, else one in the venv.
 UV = $$(command -v uv || echo $(VENV)/bin/uv)
 
+# What runs here may keep its bytecode: pytest would else compile all tests anew in each of its processes.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: quickstart test check check-fast lint format lock benchmark clean help
 
 help: ## Show what can be made
@@ -23,7 +26,7 @@ test: $(INSTALLED) ## Run all tests
 check: lint test ## Formatting, lint, types and tests
 
 check-fast: lint ## The same without the tests that start a Ray or a server, or are slow: under two minutes
-	$(PY) -m pytest -n $(TEST_WORKERS) --dist loadfile -m "not ray and not server and not slow and not hub"
+	$(PY) -m pytest -n $(TEST_WORKERS) --dist loadfile --hypothesis-profile=fast -m "not ray and not server and not slow and not hub"
 
 lint: $(INSTALLED) ## Formatting, lint and types
 	$(PY) -m ruff format --check .

@@ -167,8 +167,8 @@ def _cut(text: str, limit: int, side: Side) -> str:
     """Keep at most ``limit`` characters of the side that truncation keeps, and whole words where there is a blank.
 
     A part of a word could be known where the whole is too long to be, so that none is kept, however long the word is.
-    Of a single word, as texts of scripts without blanks are, a part will do if most of it is letters; else normalization
-    may leave little of it (it strips accents), and the text stays whole.
+    Of a single word, as texts of scripts without blanks are, a part will do if most of it is letters; else
+    normalization may leave little of it (it strips accents), and the text stays whole.
     """
     kept = text[-limit:] if side == "left" else text[:limit]
     blank = _WHITESPACE.search(kept) if side == "left" else _LAST_WHITESPACE.search(kept)

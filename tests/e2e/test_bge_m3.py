@@ -20,6 +20,8 @@ from pipelines.search import Searcher
 from tests.e2e.jobs import Job, Row
 from tests.pipelines.evaluation.beir_folders import write_beir
 
+pytestmark = pytest.mark.slow
+
 ALL = ["dense", "sparse", "multivector"]
 NAMES = ["m3_dense", "m3_sparse", "m3_multivector"]
 MODEL = "BAAI/bge-m3"

@@ -71,6 +71,7 @@ def test_a_whole_run_with_dead_letters_ends_with_3_and_a_summary(job: Job) -> No
     assert "complete" in done.stderr and "dead letters" in done.stderr and "text is null" in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -88,6 +89,7 @@ def test_bad_usage_and_bad_configuration_end_with_2(job: Job, arguments: tuple[s
     assert words in done.stderr and "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -104,6 +106,7 @@ def test_a_job_that_cannot_run_ends_with_1_and_one_message(job: Job, arguments: 
     assert words in done.stderr and "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_plan_and_schema_print_and_end_with_0(job: Job) -> None:
     job.write([{"id": "a", "text": "fine"}])
     planned = run(job, "--plan")

@@ -19,6 +19,8 @@ from pipelines.run.report import RunReport
 from pipelines.search import Searcher
 from tests.e2e.jobs import MINILM, Job, Row
 
+pytestmark = pytest.mark.slow
+
 NAMES = ("dense", "bm25", "splade", "colbert", "bm42")
 MUVERA = {"k_sim": 4, "dim_proj": 16, "r_reps": 20, "keep_multivector": True}
 

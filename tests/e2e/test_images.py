@@ -128,6 +128,7 @@ def test_a_contact_sheet_shows_the_images_found(photos: dict[str, Any], ending: 
         write_sheet(tmp_path / "sheet.gif", query, hits, config.source)
 
 
+@pytest.mark.slow
 def test_odd_images_are_embedded_or_dead_as_the_manifest_says(
     efficientnet: Path, shared_data: Path, tmp_path: Path
 ) -> None:

@@ -117,6 +117,7 @@ def test_two_sinks_embed_once_and_hold_the_same(
         assert point["bm25"] == pytest.approx(theirs[name]["bm25"])
 
 
+@pytest.mark.slow
 def test_a_sink_added_later_is_filled_without_doubling_the_other(
     make_job: Callable[..., Job], docstrings: list[Row], tmp_path: Path
 ) -> None:
@@ -128,6 +129,7 @@ def test_a_sink_added_later_is_filled_without_doubling_the_other(
     assert folder.points().keys() == parquet.points().keys() == {row["id"] for row in docstrings}
 
 
+@pytest.mark.slow
 def test_another_model_is_refused_and_changes_nothing(
     make_job: Callable[..., Job], docstrings: list[Row], tmp_path: Path
 ) -> None:
@@ -143,6 +145,7 @@ def test_another_model_is_refused_and_changes_nothing(
     assert place.points().keys() == before.keys()
 
 
+@pytest.mark.slow
 def test_chunks_cover_long_documents_and_stale_ones_go(
     place: Place, make_job: Callable[..., Job], docstrings: list[Row], minilm: Path
 ) -> None:

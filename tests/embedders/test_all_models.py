@@ -26,6 +26,7 @@ TOLERANCE = 1e-5
 BATCH = 8
 
 pytestmark = [
+    pytest.mark.slow,
     # fastembed's own, about a name of old and about options that static models do not take.
     pytest.mark.filterwarnings("ignore:The right spelling is:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:.*embeddings-v2-base-de.*:UserWarning"),

@@ -71,6 +71,7 @@ def synthetic(folder: Path, name: str, kind: Kind = "tokens", **tokenizer: Any) 
     return folder
 
 
+@pytest.mark.slow
 def test_real_minilm_gives_fastembeds_vectors(model: TextEmbedding, minilm: Path) -> None:
     texts = stdlib_docstrings()[:24] + ODD_TEXTS
     order = by_length(texts)

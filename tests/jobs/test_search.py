@@ -16,6 +16,8 @@ from pipelines.search import Searcher
 from tests.conftest import ROOT
 from tests.pipelines.search.conftest import DOCUMENTS, Collection
 
+pytestmark = pytest.mark.slow
+
 
 def command(*arguments: str) -> subprocess.CompletedProcess[str]:
     called = [sys.executable, str(ROOT / "jobs" / "search.py"), *arguments]

@@ -51,6 +51,7 @@ def test_a_lasting_error_is_not_retried(server: HubServer, tmp_path: Path, statu
     assert len(server.requests) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["cut", "stall"])
 def test_a_broken_transfer_goes_on_where_it_stopped(server: HubServer, tmp_path: Path, kind: str) -> None:
     # The library keeps whole pieces only.
@@ -81,6 +82,7 @@ def test_a_file_that_changed_between_two_attempts_is_not_pieced_together(server:
     assert (tmp_path / "f").read_bytes() == bytes(300_000)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["cut", "stall"])
 def test_a_transfer_that_never_recovers_ends(server: HubServer, tmp_path: Path, kind: str) -> None:
     server.fail("/file", Fault(kind, times=None, after=10))  # type: ignore[arg-type]

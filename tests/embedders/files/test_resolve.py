@@ -102,6 +102,7 @@ def test_an_answer_that_is_not_the_hubs_is_a_clear_error(hub: HubServer, cache: 
         resolve(cache)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "fault",
     [Fault("status", status=503, times=2), Fault("status", status=429), Fault("cut", after=20), Fault("stall")],
@@ -154,6 +155,7 @@ def test_a_drip_is_ended_by_the_total_limit(hub: HubServer, cache: Path) -> None
         resolve_model(CARD, cache_dir=cache, timeouts=replace(QUICK, total=1, read=60))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_pauses")
 @pytest.mark.parametrize("kind", ["cut", "stall"])
 def test_a_transfer_that_never_ends_leaves_no_half_file(hub: HubServer, cache: Path, kind: str) -> None:

@@ -33,6 +33,7 @@ ENDS = {
 }
 
 
+@pytest.mark.slow
 def test_synthetic_crashes_are_told_apart_and_cost_no_other_image() -> None:
     images = [b"fine", b"crash", None, b"bad", b"crash", b"hang", b"fine"]
     found = crashing_images(images, decoder=DECODER, seconds=2)

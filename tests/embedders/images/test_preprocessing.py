@@ -83,6 +83,7 @@ def test_photos_are_transformed_as_by_fastembed(name: str, photos: list[Path]) -
             assert_equals_fastembed(CONFIGS[name], image.convert("RGB"))
 
 
+@pytest.mark.slow
 def test_photos_are_cut_into_tiles_as_by_fastembed(photos: list[Path]) -> None:
     assert len(photos) > 3
     for path in photos[:3]:

@@ -58,6 +58,7 @@ def reference(stopword_folder: Path) -> ReferenceBm25:
     return ReferenceBm25("Qdrant/bm25", specific_model_path=str(stopword_folder))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["embed", "query_embed"])
 def test_real_texts_give_fastembeds_vectors(
     english: SparseTextEmbedding, reference: ReferenceBm25, docstrings: list[str], method: str

@@ -41,6 +41,7 @@ def term(word: str) -> int:
     return term_id(SnowballStemmer("english").stem_word(word))
 
 
+@pytest.mark.slow
 def test_real_attention_gives_fastembeds_weights(
     real: Path, real_model: SparseTextEmbedding, docstrings: list[str]
 ) -> None:

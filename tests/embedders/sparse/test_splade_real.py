@@ -30,6 +30,7 @@ def words(model: SparseTextEmbedding, vector: SparseEmbedding, count: int) -> li
     return [model.model.text_model.tokenizer.tokenizer.id_to_token(int(index)) for index in largest]
 
 
+@pytest.mark.slow
 def test_real_splade_gives_fastembeds_weights(
     model: SparseTextEmbedding, splade_folder: Path, docstrings: list[str]
 ) -> None:

@@ -31,6 +31,7 @@ def test_words_are_those_of_pythons_regular_expressions(texts: list[str]) -> Non
     assert words_of([text for text in texts if not ("İ" in text and "Σ" in text)]) == expected
 
 
+@pytest.mark.slow
 def test_every_character_of_unicode_is_cut_as_pythons_regular_expressions_do() -> None:
     characters = [chr(code) for code in range(0x110000) if not 0xD800 <= code < 0xE000]
     texts = ["".join(f"a{c}b " for c in characters[i : i + 4096]) for i in range(0, len(characters), 4096)]

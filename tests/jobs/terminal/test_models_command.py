@@ -84,6 +84,7 @@ def test_downloaded_synthetic_model_is_shown_verified_and_works_offline(run: Run
     assert next(iter(model.embed("hello"))).shape == (384,)
 
 
+@pytest.mark.slow
 def test_a_download_shows_bars_on_a_terminal_and_lines_elsewhere(run: Run, files: dict[str, bytes]) -> None:
     command = (sys.executable, str(ROOT / "jobs" / "models.py"), "download", MODEL)
     shown = on_a_terminal(*command, FLEETEMBED_CACHE_DIR=os.environ["FLEETEMBED_CACHE_DIR"] + "/1")

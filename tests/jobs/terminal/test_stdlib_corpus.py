@@ -9,6 +9,8 @@ import pytest
 
 from terminal.stdlib_corpus import collect_stdlib
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -259,6 +259,7 @@ def test_chunks_do_not_depend_on_the_documents_beside_them(wordpiece: Tokenizer)
     assert together == alone
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("unit", "characters"),
     [("word and another. ", 2_000_000), *((unit, 300_000) for unit in ["漢字。", "x", '."', ". ", "\n ", "a\n\n"])],
@@ -309,6 +310,7 @@ def test_a_tokenizer_that_cannot_be_had_is_an_error(tmp_path: Path, name: str, m
     assert str(caught.value).startswith("chunking.tokenizer: " + message.replace("{tmp}", str(tmp_path)))
 
 
+@pytest.mark.slow
 def test_a_real_corpus_is_cut_within_the_limit(shared_data: Path, wordpiece: Tokenizer) -> None:
     lines = (shared_data / "scifact-mini" / "corpus.jsonl").read_text(encoding="utf-8").splitlines()
     texts = [json.loads(line)["text"] for line in lines]

@@ -85,6 +85,7 @@ def test_written_rows_are_held_and_dead_rows_are_dead_letters(tmp_path: Path) ->
     assert tally.read()["skip"]["rows"] == 1
 
 
+@pytest.mark.slow
 def test_real_minilm_in_several_embeddings_tokenizes_each_block_of_a_job_once(
     minilm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,6 +18,8 @@ from pipelines.evaluation.report.files import write_charts
 from pipelines.evaluation.report.labels import place_labels
 from tests.pipelines.evaluation.report.made_results import measurement, results
 
+pytestmark = pytest.mark.slow
+
 WIDTH, HEIGHT = 500, 400
 
 

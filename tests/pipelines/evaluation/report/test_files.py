@@ -76,6 +76,7 @@ def test_runs_that_cannot_be_written_are_an_error_with_the_files_name(tmp_path: 
         write_runs(tmp_path, [run("a")])
 
 
+@pytest.mark.slow
 def test_results_that_cannot_be_written_are_an_error_with_the_files_name(tmp_path: Path) -> None:
     pytest.importorskip("altair", reason="needs the extra evaluate")
     pytest.importorskip("vl_convert", reason="needs the extra evaluate")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.dataset as ds
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -20,6 +21,7 @@ versions = st.tuples(st.sampled_from(["red", "green", "blue"]), st.integers(1, 3
 corpora = st.dictionaries(st.sampled_from(["a", "b", "c"]), versions, min_size=1)
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.tuples(corpora, st.booleans(), st.integers(1, 4), st.integers(0, 3)), min_size=1, max_size=5))
 def test_runs_add_up_like_a_dict(runs: list[tuple[dict[str, tuple[str, int]], bool, int, int]]) -> None:

@@ -38,6 +38,7 @@ for first in range(0, 100_000, 20):
 """
 
 
+@pytest.mark.slow
 def test_points_acknowledged_before_a_kill_are_there_for_the_next_run(tmp_path: Path) -> None:
     acknowledged = 0
     command = [sys.executable, "-W", "ignore", "-c", WRITER, str(tmp_path)]

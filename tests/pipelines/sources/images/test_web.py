@@ -157,6 +157,7 @@ def test_a_slow_drip_ends_at_the_total_limit(web: Web) -> None:
     assert time.monotonic() - started < 2.5
 
 
+@pytest.mark.slow
 def test_what_may_pass_is_tried_again_and_what_ends_early_is_no_image(web: Web) -> None:
     assert fetch(web.url("/flaky")) == b"image"
     assert failure(web.url("/busy")).endswith("/busy answered HTTP 503")
