@@ -75,6 +75,6 @@ def _few(tables: Iterable[pa.Table], most_rows: int, most_bytes: int) -> list[pa
         rows += table.num_rows
         size += table.nbytes
         if rows > most_rows or size > most_bytes:
-            raise MoreThanFewError
+            raise MoreThanFewError(f"more than {most_rows:,} rows or {most_bytes:,} bytes are left to embed")
         taken.append(table)
     return taken

@@ -139,7 +139,7 @@ def test_another_model_is_refused_and_changes_nothing(
     job.run()
     before = place.points()
     job.extra = {"embeddings": [{**job.config()["embeddings"][0], "max_length": 16}, job.config()["embeddings"][1]]}
-    with pytest.raises(SinkError):
+    with pytest.raises(SinkError, match="with other files or settings"):
         job.run()
     assert job.report["status"] == "failed"
     assert place.points().keys() == before.keys()

@@ -191,7 +191,7 @@ def test_a_small_file_with_a_wrong_hash_is_never_stored(hub: HubServer, cache: P
     hub.fail("tokenizer.json", Fault("swap", times=None, content=FILES["tokenizer.json"][::-1]))
     with pytest.raises(ModelNotFoundError, match=r"tokenizer\.json sent a wrong file: its git blob id"):
         resolve(cache)
-    with pytest.raises(ModelNotFoundError):
+    with pytest.raises(ModelNotFoundError, match="is not in the cache"):
         resolve(cache, local_files_only=True)
     hub.faults.clear()
     assert contents(resolve(cache)) == NEEDED
@@ -227,7 +227,7 @@ def test_a_token_that_no_header_can_carry_is_refused_unseen(
     hub: HubServer, cache: Path, monkeypatch: pytest.MonkeyPatch, token: str
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", token)
-    with pytest.raises(ModelNotFoundError) as caught:
+    with pytest.raises(ModelNotFoundError, match="HF_TOKEN") as caught:
         resolve(cache)
     assert "secret" not in str(caught.value)
 

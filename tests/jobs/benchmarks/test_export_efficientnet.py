@@ -219,7 +219,7 @@ def test_damaged_checkpoints_are_refused(write: Callable[..., bytes], tmp_path: 
     large = Tensor(np.zeros(4, np.float32), "1")
     large.array = np.lib.stride_tricks.as_strided(large.array, (100,), (0,))
     path.write_bytes(write({"a": large}, []))
-    with pytest.raises(ModelFilesError):
+    with pytest.raises(ModelFilesError, match=r"model\.pth"):
         read_torch_checkpoint(path)
     with pytest.raises(ModelFilesError, match="cannot be read"):
         read_torch_checkpoint(tmp_path / "none.pth")

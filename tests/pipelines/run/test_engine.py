@@ -133,14 +133,14 @@ def test_this_process_alone_reads_embeds_and_writes_block_by_block(make_stages: 
 def test_more_than_it_takes_is_left_before_anything_is_embedded(make_stages: MakeStages, tmp_path: Path) -> None:
     with local_engine((9, 1 << 20)) as driver:
         stages, tasks = make_stages(driver, 10)
-        with pytest.raises(MoreThanFewError):
+        with pytest.raises(MoreThanFewError, match="more than 9 rows"):
             driver.drive(stages, tasks)
     assert "bm25" not in driver.counter.read()
     assert not list((tmp_path / "out").glob("*.parquet"))
 
 
 def test_more_bytes_than_it_takes_are_left_too(make_stages: MakeStages) -> None:
-    with local_engine((10, 100)) as driver, pytest.raises(MoreThanFewError):
+    with local_engine((10, 100)) as driver, pytest.raises(MoreThanFewError, match="100 bytes"):
         driver.drive(*make_stages(driver, 10))
 
 

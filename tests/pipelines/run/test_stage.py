@@ -43,7 +43,10 @@ def test_a_column_that_no_stage_before_gives_is_told_with_stage_and_columns() ->
 
 
 def test_columns_go_on_through_stages_that_keep_them() -> None:
-    check_columns([Step("a"), Step("b"), Step("c", takes=frozenset(["a", "b", "task"]))], frozenset(["task"]))
+    stages = [Step("a"), Step("b"), Step("c", takes=frozenset(["a", "b", "task"]))]
+    check_columns(stages, frozenset(["task"]))
+    with pytest.raises(ValueError, match="task"):
+        check_columns(stages, frozenset())
 
 
 def test_neighbours_on_tasks_that_want_the_same_are_fused_and_actors_are_not() -> None:
