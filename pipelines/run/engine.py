@@ -1,10 +1,8 @@
-"""What drives the stages of a job, and which one takes it: Ray, or this process alone."""
+"""What drives the stages of a job."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
 from typing import Protocol, TypeVar
 
 import pyarrow as pa
@@ -13,13 +11,6 @@ from pipelines.config.job import JobConfig
 from pipelines.run.placement import Pool
 from pipelines.run.stage import Stage
 from pipelines.run.tally import Counter
-from pipelines.sinks.ray_context import running_ray
-from pipelines.sources import SourcePlan
-
-# Where no more is left to embed than this, the start of a Ray takes longer than the work: see the README's figures.
-FEW_ROWS, FEW_BYTES = 2048, 4 << 20
-# To read so much again, should more be left, takes no time beside the start of a Ray.
-QUICKLY_READ_BYTES = 64 << 20
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -51,33 +42,3 @@ class Engine(Protocol):
 
 class MoreThanFewError(Exception):
     """More is left to embed than an engine was to take."""
-
-
-def choose_engines(config: JobConfig, source: SourcePlan) -> list[Callable[[], AbstractContextManager[Engine]]]:
-    """List the engines that may take the job: each is tried where the one before finds that too much is left.
-
-    ``compute.engine`` names one. Else it is Ray where one runs already or is asked for, by an address or by anything in
-    ``compute`` that only Ray can do. Where neither is and the source is quickly read, this process takes the job if at
-    most FEW_ROWS rows and FEW_BYTES of them are left to embed; of images none, since only another process survives a
-    crash of their decoder.
-    """
-    engine = config.compute.engine
-    if engine == "local" or (engine == "auto" and not _asks_for_ray(config) and source.bytes <= QUICKLY_READ_BYTES):
-        from pipelines.run.local_engine import local_engine
-
-        if engine == "local":
-            return [local_engine]
-        most = (0, 0) if config.takes_images else (FEW_ROWS, FEW_BYTES)
-        return [lambda: local_engine(most), lambda: _ray(config)]
-    return [lambda: _ray(config)]
-
-
-def _asks_for_ray(config: JobConfig) -> bool:
-    return running_ray() is not None or "RAY_ADDRESS" in os.environ or config.compute.asks_for_ray
-
-
-def _ray(config: JobConfig) -> AbstractContextManager[Engine]:
-    # Imported late: planning and previews do without it, and so do errors of the configuration and small jobs.
-    from pipelines.run.ray_engine import ray_engine
-
-    return ray_engine(config.compute)

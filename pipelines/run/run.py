@@ -20,7 +20,8 @@ from pipelines.config.job import JobConfig
 from pipelines.embed.average_length import averages, held_lengths, measuring, numbers, with_lengths, with_stand_ins
 from pipelines.embed.checked import JobEmbedders, model_facts, notices
 from pipelines.errors import ConfigError, TooManyErrorsError
-from pipelines.run.engine import Engine, MoreThanFewError, choose_engines
+from pipelines.run.engine import Engine, MoreThanFewError
+from pipelines.run.engines import choose_engines
 from pipelines.run.placement import Pool
 from pipelines.run.progress import ProgressView, choose_view
 from pipelines.run.report import RunReport
