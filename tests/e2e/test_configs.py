@@ -16,9 +16,15 @@ MACHINE = Machines(cpus=16, gpus=4, nodes=1, cores_a_node=16)
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda path: path.stem)
-def test_a_shipped_configuration_is_valid_and_names_known_models(path: Path) -> None:
+def test_a_shipped_configuration_is_valid_and_names_known_models(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     config = load_config(path)
-    # The folder of a model of one's own need not be there.
+    for own in (one.model for one in config.embeddings if not isinstance(one.model, str)):
+        assert own.path is not None
+        Path(own.path).mkdir(parents=True)
+        (Path(own.path) / "model.onnx").touch()
     named = [one.model for one in config.embeddings if isinstance(one.model, str)]
     assert [find_card(name).model.lower() for name in named] == [name.lower() for name in named]
     embedded = [one.name for pool in place_pools(config, MACHINE) for one in pool.embeddings]
