@@ -35,14 +35,17 @@ class Family:
     ``location`` ("module:name") is the class that runs its models. The class is called with a card, ModelFiles and
     Runtime; its keyword-only parameters are the family's options. ``kinds`` are the kinds of vectors that it gives each
     text, or "scores" of pairs of query and document; of several, the option ``outputs`` chooses, and where it does
-    not, ``default_kinds`` are made. ``images`` is True where documents are images, ``network`` where a neural network
-    runs, which takes most of a machine's cores or its GPU. ``custom`` describes users' models; None: a job takes none.
+    not, ``default_kinds`` are made. ``images`` is True where documents are images, ``embeds_queries`` False where its
+    models cannot embed the texts that search them: a text model that shares their space does. ``network`` is True
+    where a neural network runs, which takes most of a machine's cores or its GPU. ``custom`` describes users' models;
+    None: a job takes none.
     """
 
     location: str
     kinds: tuple[Kind, ...]
     default_kinds: tuple[Kind, ...] = ()
     images: bool = False
+    embeds_queries: bool = True
     network: bool = True
     custom: CustomModels | None = None
 
@@ -100,7 +103,7 @@ FAMILIES: Mapping[str, Family] = {
     ),
     "bge_m3": Family("embedders.bge_m3:BgeM3", ("dense", "sparse", "multivector"), ("dense", "sparse"), custom=_BGE_M3),
     "rerank": Family("embedders.rerank:CrossEncoder", ("scores",)),
-    "image": Family("embedders.image:ImageModel", ("dense",), images=True, custom=_IMAGE),
+    "image": Family("embedders.image:ImageModel", ("dense",), images=True, embeds_queries=False, custom=_IMAGE),
     "multimodal": Family("embedders.multimodal:MultimodalModel", ("multivector",), images=True),
 }
 

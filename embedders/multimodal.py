@@ -10,6 +10,7 @@ Vectors are the graph's output as it is; both models scale them to unit length.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from time import perf_counter
 from typing import Any
@@ -280,9 +281,11 @@ class MultimodalModel(NetworkModel):
 
     def _marked(self, tokens: TokenizedTexts) -> TokenizedTexts:
         """Replace each text's first ids by those of ``query_start``."""
+        # A copy: other models may share the tokens.
+        ids = tokens.ids.copy()
         for position, token in enumerate(self.template.query_start):
-            tokens.ids[tokens.offsets[:-1][tokens.lengths > position] + position] = token
-        return tokens
+            ids[tokens.offsets[:-1][tokens.lengths > position] + position] = token
+        return replace(tokens, ids=ids)
 
 
 def _whole_number(config: Any, name: str, default: int, card: ModelCard) -> int:

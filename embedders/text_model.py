@@ -210,10 +210,9 @@ class TextModel:
     ) -> Iterator[tuple[BatchOutput, ...]]:
         """Run the graph batch by batch, whenever the caller asks for the next; longest texts first.
 
-        Each batch is one call, which gives ``outputs`` (names) in this order.
-        ``inputs`` are fed with every batch beside the tokens; a function makes them for the batch's number of texts.
-        Where the tokens have no types, zeros are fed, since embedding models see one segment. ``counted`` adds to the
-        counters.
+        Each batch is one call, which gives ``outputs`` (names) in this order. ``inputs`` are fed with every batch
+        beside the tokens; a function makes them for the batch's number of texts. Where the tokens have no types, zeros
+        are fed, since embedding models see one segment. ``counted`` adds to the counters.
         """
         width = self.tokenizer.max_length if self._fixed_width else 0
         for rows in token_budget_batches(np.maximum(tokens.lengths, width), self.token_budget, max_rows=max_rows):

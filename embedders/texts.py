@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any, Protocol, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+from more_itertools import chunked
 
 from embedders.base import Texts
 
@@ -80,11 +80,4 @@ def take_lists(texts: str | Iterable[str], batch_size: int) -> Iterator[list[str
     check_batch_size(batch_size)
     if isinstance(texts, (pa.Array, pa.ChunkedArray)):
         texts = texts.to_pylist()
-    yield from cut_lists([texts] if isinstance(texts, str) else texts, batch_size)
-
-
-def cut_lists(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
-    """Cut an iterable into lists of ``size``, the last of which may be shorter, without reading ahead."""
-    source = iter(items)
-    while some := list(islice(source, size)):
-        yield some
+    yield from chunked([texts] if isinstance(texts, str) else texts, batch_size)

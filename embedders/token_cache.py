@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 class TokenCache:
     """Keeps what each of some tokenizers made of its last texts, so that equal tokenizers share it.
 
-    It is given to models that embed the same texts one after the other. What was kept goes when other texts come.
+    It is given to models that embed the same texts one after the other. Each
+    tokenizer's last texts and their tokens stay until it gets others.
     """
 
     def __init__(self) -> None:

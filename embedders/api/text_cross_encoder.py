@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, cast
 
+from more_itertools import chunked
+
 from embedders.api.facade import READ_AHEAD, ModelFacade
 from embedders.families import families_of
-from embedders.texts import check_batch_size, cut_lists
+from embedders.texts import check_batch_size
 
 if TYPE_CHECKING:
     from embedders.rerank import Pair
@@ -43,10 +45,10 @@ class TextCrossEncoder(ModelFacade):
 
     def token_count(self, pairs: Pair | Iterable[Pair], batch_size: int = 1024) -> int:
         """Count the tokens the model would get for these pairs."""
-        return sum(int(self.model.pair_token_count(some)) for some in cut_lists(_one_or_many(pairs), batch_size))
+        return sum(int(self.model.pair_token_count(some)) for some in chunked(_one_or_many(pairs), batch_size))
 
     def _score_lazily(self, pairs: Iterator[Pair], batch_size: int) -> Iterator[float]:
-        for some in cut_lists(pairs, max(batch_size, READ_AHEAD)):
+        for some in chunked(pairs, max(batch_size, READ_AHEAD)):
             yield from self.model.scores(some, max_rows=batch_size).tolist()
 
 

@@ -18,7 +18,7 @@ from embedders.files.folder import model_files, shown_contents
 from embedders.files.hashing import Expected
 from embedders.files.http import download_file
 from embedders.files.lookup import Lookup
-from embedders.files.progress import told_download
+from embedders.files.progress import shown_download
 
 CHUNK_BYTES = 1 << 20
 # tarfile reads a long-name or pax header whole into memory, whatever size it claims.
@@ -33,7 +33,7 @@ def fill_from_archive(lookup: Lookup, slot: Slot, stage: Path) -> None:
     card, url = lookup.card, lookup.card.url or ""
     place, archive, unpacked = shown_url(url), stage / "archive.tar.gz", stage / "unpacked"
     name = PurePosixPath(place).name
-    with told_download(card.model, [name], 0, place):
+    with shown_download(card.model, [name], 0, place):
         download_file(url, archive, f"{card.model} {name}", Deadline(lookup.timeouts))
     if problem := Expected(sha256=card.url_sha256).mismatch(archive):
         raise DownloadError(f"{place} sent a wrong file: {problem}")

@@ -82,7 +82,7 @@ def _limited_session(place: str, deadline: Deadline) -> Iterator[None]:
             _raise_for_status(place, response)
             response.stream = _LimitedStream(place, response.stream, deadline)
 
-    def is_said(record: logging.LogRecord) -> bool:
+    def is_of_another_thread(record: logging.LogRecord) -> bool:
         return record.thread != thread
 
     # The session is the program's, made as it wishes: nothing is replaced, and other threads see nothing of this.
@@ -92,8 +92,8 @@ def _limited_session(place: str, deadline: Deadline) -> Iterator[None]:
             events[event].append(hook)
             undo.callback(events[event].remove, hook)
         for logger in map(logging.getLogger, LOGGERS):
-            logger.addFilter(is_said)
-            undo.callback(logger.removeFilter, is_said)
+            logger.addFilter(is_of_another_thread)
+            undo.callback(logger.removeFilter, is_of_another_thread)
         yield
 
 

@@ -18,7 +18,7 @@ from embedders.files.download import Deadline, DownloadError, shown_url
 from embedders.files.hashing import Expected
 from embedders.files.http import within_limits
 from embedders.files.lookup import Lookup
-from embedders.files.progress import bar_of, told_download
+from embedders.files.progress import bar_of, shown_download
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ def _fill(lookup: Lookup, slot: Slot, stage: Path, api: HfApi, deadline: Deadlin
         raise DownloadError(f"{place} at revision {commit} has no {', '.join(required)}")
     # The model file comes last: where it is, the optional files that exist are too, whatever broke off meanwhile.
     if names := [name for name in reversed(gaps) if name in known]:
-        with told_download(lookup.card.model, names, sum(known[name].size or 0 for name in names), repo):
+        with shown_download(lookup.card.model, names, sum(known[name].size or 0 for name in names), repo):
             for name in names:
                 _fetch(api, repo, commit, name, known[name], stage, lookup.card.model, deadline)
                 # One by one: what has arrived need not come again if a later file fails.

@@ -17,7 +17,7 @@ log = logging.getLogger("fleetembed")
 
 
 @contextmanager
-def told_download(model: str, names: Sequence[str], size: int, source: str) -> Iterator[None]:
+def shown_download(model: str, names: Sequence[str], size: int, source: str) -> Iterator[None]:
     """Say which files of how many bytes are downloaded, before the block, and that they are there, after it."""
     started = time.monotonic()
     bytes_in_all = f" ({decimal(size)})" if size else ""

@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+from more_itertools import chunked
 
 from embedders.base import EmbedStats
 from embedders.cores import available_cores
@@ -27,7 +28,6 @@ from embedders.images.decoding import MAX_PIXELS, decode_image
 from embedders.images.preprocessing import ImageTransform, PreparedImage
 from embedders.images.preprocessor_config import ImageSettings
 from embedders.images.sources import ImageSource, shown_source
-from embedders.texts import cut_lists
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -206,6 +206,6 @@ def ordered_map(
 def _numbered(images: Iterable[ImageSource], size: int) -> Iterator[tuple[int, list[ImageSource]]]:
     """Lists of images, each with the number of its first."""
     first = 0
-    for some in cut_lists(images, size):
+    for some in chunked(images, size):
         yield first, some
         first += len(some)

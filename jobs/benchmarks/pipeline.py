@@ -71,6 +71,7 @@ def parquet_job(corpus: Path, place: Path, model: Path) -> dict[str, Any]:
             {"name": "bm25", "model": BM25},
         ],
         "sink": [{"type": "parquet", "path": str(place / "out")}],
+        "compute": {"engine": "ray"},
         "report": str(place / "report.json"),
     }
 

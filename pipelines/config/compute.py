@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -52,15 +52,37 @@ class ComputeConfig(Section):
 
     @property
     def asks_for_ray(self) -> bool:
-        """Whether it says anything that only Ray can do."""
+        """Whether it names a Ray, the CPUs of one, workers or GPUs."""
         placed = any(stage.workers is not None or stage.gpus for stage in self.stages.values())
         return self.address is not None or self.cpus is not None or placed
+
+    @property
+    def only_for_ray(self) -> list[str]:
+        """Keys that are given and change nothing where this process drives the job."""
+        keys = [
+            key for key in ("cpus", "object_store_mb", "max_retries", "stall_seconds") if key in self.model_fields_set
+        ]
+        placed = (
+            f"stages.{name}.{key}"
+            for name, stage in self.stages.items()
+            for key in ("workers", "cpus")
+            if key in stage.model_fields_set
+        )
+        return [f"compute.{key}" for key in (*keys, *placed)]
 
     @model_validator(mode="after")
     def _local_has_no_cluster(self) -> ComputeConfig:
         if self.engine == "local" and self.address is not None:
             raise ValueError("engine local runs in this process alone, and address names a Ray; leave one of them out")
         return self
+
+    def of_embeddings(self, embeddings: Collection[str]) -> ComputeConfig:
+        """The same for a job that has only these of the embeddings."""
+        pools = {
+            pool: kept for pool, names in self.pools.items() if (kept := [one for one in names if one in embeddings])
+        }
+        stages = {name: placed for name, placed in self.stages.items() if name in embeddings or name in pools}
+        return self.model_copy(update={"pools": pools, "stages": stages})
 
     def check_names(self, embeddings: Sequence[str]) -> None:
         """Raise ValueError for a pool or stage that does not go with the job's embeddings."""

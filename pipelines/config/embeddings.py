@@ -13,23 +13,9 @@ from embedders.catalog import ModelCard, custom_card, find_card
 from embedders.errors import ModelNotFoundError
 from embedders.families import FAMILIES, CustomModels, Family, custom_families
 from pipelines.config.section import NonEmpty, Section, WordOr
+from pipelines.rows import IDENTIFIED_SCHEMA
 
-RESERVED_COLUMNS = frozenset(
-    (
-        "id",
-        "document_id",
-        "chunk_no",
-        "chunk_start",
-        "chunk_end",
-        "chunk_count",
-        "held",
-        "text",
-        "payload",
-        "content_hash",
-        "origin",
-        "error",
-    )
-)
+RESERVED_COLUMNS = frozenset(IDENTIFIED_SCHEMA.names)
 
 
 class PromptsConfig(Section):

@@ -1,4 +1,7 @@
-"""Reads a job's YAML (or a dict), applies ``--set`` overrides and says what is wrong with it in a user's words."""
+"""Reads a job's YAML (or a dict), applies ``--set`` overrides and says what is wrong with it in a user's words.
+
+The words are our own because pydantic's speak of Python's types, and name no key that was meant.
+"""
 
 from __future__ import annotations
 

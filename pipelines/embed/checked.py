@@ -125,8 +125,10 @@ def model_facts(config: JobConfig, facts: JobFacts) -> dict[str, dict[str, Any]]
 
 
 def notices(config: JobConfig) -> list[str]:
-    """What a user should know about the models: licences that forbid commercial use, vectors that vary."""
+    """What a user should know beforehand: keys without effect, licences that forbid commercial use, varying vectors."""
     found = []
+    if config.compute.engine == "local" and (keys := config.compute.only_for_ray):
+        found.append(f"engine local runs in this process alone: {', '.join(keys)} change nothing")
     for embedding in config.embeddings:
         card = embedding.card
         if not card.commercial_use:

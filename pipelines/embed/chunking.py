@@ -1,4 +1,8 @@
-"""Cuts long documents into chunks by tokens, at the end of a paragraph, sentence or word where one is near."""
+"""Cuts long documents into chunks by tokens, at the end of a paragraph, sentence or word where one is near.
+
+The splitter is our own because a row keeps each chunk's characters in the document, and because no chunk may have more
+tokens than the limit, also when it is tokenized alone.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+from more_itertools import constrained_batches
 from tokenizers import Encoding, Tokenizer
 
 from embedders.catalog import find_card
@@ -176,17 +181,8 @@ def _segments(text: str) -> Iterator[Span]:
     yield start, len(text)
 
 
-def _batches(texts: Iterable[str]) -> Iterator[list[str]]:
-    batch: list[str] = []
-    characters = 0
-    for text in texts:
-        batch.append(text)
-        characters += len(text)
-        if characters >= BATCH_CHARACTERS:
-            yield batch
-            batch, characters = [], 0
-    if batch:
-        yield batch
+def _batches(texts: Iterable[str]) -> Iterator[tuple[str, ...]]:
+    return constrained_batches(texts, BATCH_CHARACTERS, strict=False)
 
 
 @dataclass

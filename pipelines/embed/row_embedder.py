@@ -1,4 +1,4 @@
-"""One embedding of a job: its model, MUVERA behind it where the job wants that, and how both are put to rows.
+"""One embedding of a job: its model, MUVERA behind it where the job wants that, and how both embed rows.
 
 No row that cannot be embedded costs another: it gets an error and goes on to the dead letters.
 """
@@ -18,6 +18,7 @@ from embedders.arrow import SPARSE_TYPE, dense_array, dense_type, number_type
 from embedders.base import Embedder, LengthMeasuring, TolerantEmbedder, VectorSpec
 from embedders.errors import FleetembedError
 from embedders.factory import family_options, make_embedder
+from embedders.families import FAMILIES
 from embedders.fingerprint import facts_digest
 from embedders.muvera.muvera import Muvera
 from embedders.several_vectors import OneVector, SeveralVectors
@@ -172,12 +173,12 @@ def build_embedder(embedding: EmbeddingConfig, runtime: Mapping[str, Any] = NO_A
 
 
 def query_encoder(rows: RowEmbedder) -> Embedder | SeveralVectors | None:
-    """What encodes text queries for an embedding: its own model, or the text model that shares an image model's space;
+    """Find what encodes text queries for an embedding: its model, or the text model that shares an image model's space.
 
-    None for an image model that has none.
+    None for an image model that has no such text model.
     """
     embedding, card = rows.config, rows.config.card
-    if card.family != "image":
+    if FAMILIES[card.family].embeds_queries:
         return rows.model
     text_model = card.options.get("text_model")
     if text_model is None:

@@ -36,7 +36,6 @@ def make_job(config: JobConfig, name: str, out: Path) -> tuple[JobConfig, list[s
         for search in config.searches
         if search not in searches
     ]
-    stages = {stage: placement for stage, placement in config.compute.stages.items() if stage in names}
     source = SourceConfig(path=str(out / "corpus.jsonl"), format="jsonl", id="id", text="text", payload=["title"])
     changes = {
         "corpus": f"beir-{name}",
@@ -44,7 +43,7 @@ def make_job(config: JobConfig, name: str, out: Path) -> tuple[JobConfig, list[s
         "embeddings": embeddings,
         "searches": searches,
         "sink": [evaluation_sink(config, name, out)],
-        "compute": config.compute.model_copy(update={"stages": stages}),
+        "compute": config.compute.of_embeddings(names),
         "errors": config.errors.model_copy(update={"path": str(out / "dead_letters")}),
         "report": str(out / "run_report.json"),
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import Protocol, TypeVar
 
 import pyarrow as pa
@@ -33,8 +34,8 @@ class Engine(Protocol):
     def map(self, work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         """Call a function, which can be pickled, for each item where there is room; results in the items' order."""
 
-    def drive(self, stages: Sequence[Stage], tasks: Sequence[bytes]) -> Iterator[pa.Table]:
-        """Run tasks through the stages; gives the tables of the last one.
+    def drive(self, stages: Sequence[Stage], tasks: Sequence[bytes]) -> AbstractContextManager[Iterator[pa.Table]]:
+        """Run tasks through the stages; gives the tables of the last one, and closes all stages at the end.
 
         Raises MoreThanFewError, before anything is embedded, where more rows are left to embed than it takes.
         """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import TypeVar
 
 import pyarrow as pa
@@ -51,20 +51,14 @@ class LocalEngine:
         """See Engine."""
         return map(work, items)
 
-    def drive(self, stages: Sequence[Stage], tasks: Sequence[bytes]) -> Iterator[pa.Table]:
+    @contextmanager
+    def drive(self, stages: Sequence[Stage], tasks: Sequence[bytes]) -> Iterator[Iterator[pa.Table]]:
         """See Engine."""
         tasks_of_one = (pa.table({TASK_COLUMN: [task]}) for task in tasks)
         first = next((number for number, stage in enumerate(stages) if stage.resources.actors), len(stages))
-        with ExitStack() as opened:
-            read, rest = (opened.enter_context(open_stages(part)) for part in (stages[:first], stages[first:]))
+        with open_stages(stages[:first]) as read, open_stages(stages[first:]) as work:
             blocks = read(tasks_of_one)
-            tables = rest(blocks if self._most is None else iter(_few(blocks, *self._most)))
-            return _then_close(tables, opened.pop_all())
-
-
-def _then_close(tables: Iterator[pa.Table], opened: ExitStack) -> Iterator[pa.Table]:
-    with opened:
-        yield from tables
+            yield work(blocks if self._most is None else iter(_few(blocks, *self._most)))
 
 
 def _few(tables: Iterable[pa.Table], most_rows: int, most_bytes: int) -> list[pa.Table]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from typing import Any, TypeVar
 
 import pyarrow as pa
@@ -48,11 +48,14 @@ class RayEngine:
         pending = [call.remote(work, item) for item in items]
         return (ray.get(result) for result in pending)
 
-    def drive(self, stages: Sequence[Stage], tasks: Sequence[bytes]) -> Iterator[pa.Table]:
+    @contextmanager
+    def drive(self, stages: Sequence[Stage], tasks: Sequence[bytes]) -> Iterator[Iterator[pa.Table]]:
         """See Engine; it takes any number of rows."""
         dataset = build_dataset(stages, tasks, self._compute)
-        batches: Iterable[Any] = dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
-        yield from batches
+        batches: Any = iter(dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0))
+        # Ray goes on working until its iterator is closed, also after an error here.
+        with closing(batches):
+            yield batches
 
 
 class RemoteTally:

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipelines.filesystem import write_json
-from pipelines.run.tally import STARTED_AT, Figures
+from pipelines.run.tally import STARTED_AT, Figures, figures_of
 
 Status = Literal["running", "complete", "failed", "interrupted"]
 COUNTS = ("read", "chunked", "skipped", "embedded", "written", "dead")
@@ -27,8 +27,9 @@ class RunReport:
     ``rows`` counts: ``read`` documents, ``chunked`` rows made of them, ``skipped`` rows the sinks held unchanged,
     ``embedded`` rows that went through the models, ``written`` rows every sink acknowledged, ``dead`` rows in the
     dead letters; after an interruption ``written`` may lag behind what the sinks hold. ``stages`` holds each stage's
-    sums: seconds are summed over its workers. ``startup_seconds`` pass until the first row reaches a model: Ray, its
-    workers' imports, the measuring of average lengths, the first reads; without a row to embed, until Ray is there.
+    sums: seconds are summed over its workers. ``startup_seconds`` pass until the first row reaches a model: start of
+    the engine (Ray and its workers' imports), average lengths, first reads; without a row to embed, until an engine
+    is there.
     ``statistics`` holds by embedding the average length ``avg_len`` where the job is to measure it: over how many
     ``texts``, and in how many ``seconds``; or ``held_by`` which place, from an earlier run.
     """
@@ -62,13 +63,13 @@ class RunReport:
 
     @property
     def embeddings(self) -> list[str]:
-        """Names of the embeddings, which their stages have too; one may give several of the vectors in ``models``."""
+        """Names of the embeddings, which ``stages`` knows too; one may give several vectors of ``models``."""
         return list(dict.fromkeys(facts.get("embedding", name) for name, facts in self.models.items()))
 
     def take_stages(self, stages: dict[str, Figures]) -> None:
         """Take over the stages' sums, and derive the row counts and padding waste from them."""
         self.stages = {name: _rounded(figures) for name, figures in stages.items()}
-        embedders = {name: stages[name] for name in self.embeddings if name in stages}
+        embedders = {name: stages[name] for name in map(figures_of, self.embeddings) if name in stages}
         for name, figures in embedders.items():
             if figures.get("padded_tokens"):
                 self.stages[name]["padding_waste"] = round(1 - figures["tokens"] / figures["padded_tokens"], 4)

@@ -21,13 +21,13 @@ from pipelines.embed.average_length import averages, held_lengths, measuring, nu
 from pipelines.embed.checked import JobEmbedders, model_facts, notices
 from pipelines.errors import ConfigError, TooManyErrorsError
 from pipelines.run.engine import Engine, MoreThanFewError
-from pipelines.run.engines import choose_engines
+from pipelines.run.engine_choice import choose_engines
 from pipelines.run.placement import Pool
 from pipelines.run.progress import ProgressView, choose_view
 from pipelines.run.report import RunReport
 from pipelines.run.scan import ScannedSource, measure, scan
 from pipelines.run.stages import job_stages
-from pipelines.run.tally import STARTED_AT, Counter
+from pipelines.run.tally import STARTED_AT, Counter, figures_of
 from pipelines.sinks.base import JobFacts, Sink
 from pipelines.sinks.factory import make_sink
 from pipelines.sources import SourcePlan, plan_source
@@ -38,7 +38,7 @@ SECONDS_BETWEEN_LOOKS = 1.0
 
 
 class Run:
-    """One carrying out of a job: its clock, report and sinks.
+    """Carries a job out once: its clock, report and sinks.
 
     The configuration gets its average lengths on the way, those that places hold before those that are measured.
     """
@@ -101,6 +101,7 @@ class Run:
                 return
             except MoreThanFewError:
                 self._report.sinks.clear()
+        raise RuntimeError("no engine takes the job")
 
     def _embed_with(self, engine: Engine, source: SourcePlan, *, nothing_held: bool) -> None:
         pools = engine.place(self._config)
@@ -141,7 +142,7 @@ class Run:
     def _opened_sinks(self, facts: JobFacts) -> Iterator[None]:
         """Open the sinks, and finish each one whatever happens; the first failure is the one that is raised."""
         opened: list[tuple[Sink, dict[str, Any]]] = []
-        completed = False
+        completed = untouched = False
         failure: FleetembedError | None = None
         try:
             for config, sink in zip(self._config.sink, self._sinks, strict=True):
@@ -149,10 +150,13 @@ class Run:
                 sink.open(facts)
             yield
             completed = True
+        except MoreThanFewError:
+            untouched = True
+            raise
         finally:
             for sink, about in opened:
                 try:
-                    self._report.sinks.append(about | sink.finish(completed=completed))
+                    self._report.sinks.append(about | sink.finish(completed=completed, untouched=untouched))
                 except FleetembedError as error:
                     log.error("%s could not be finished: %s", sink.name, error)
                     failure = failure or error
@@ -161,14 +165,14 @@ class Run:
 
     def _drive(self, engine: Engine, pools: list[Pool], source: ScannedSource) -> None:
         stages = job_stages(self._config, pools, self._sinks, self._run_id, engine.counter)
-        tables = engine.drive(stages, source.tasks)
-        view = choose_view(source.documents, self._console)
         settled = 0.0
-        with view, self._watching(engine.counter, view, lambda: settled):
-            for receipts in tables:
-                settled += sum(receipts["documents"].to_pylist())
-                self._report.take_receipts(receipts)
-                self._check_errors(at_end=False)
+        with engine.drive(stages, source.tasks) as tables:
+            view = choose_view(source.documents, self._console)
+            with view, self._watching(engine.counter, view, lambda: settled):
+                for receipts in tables:
+                    settled += sum(receipts["documents"].to_pylist())
+                    self._report.take_receipts(receipts)
+                    self._check_errors(at_end=False)
         self._check_errors(at_end=True)
 
     @contextmanager
@@ -193,7 +197,8 @@ class Run:
             watcher.join()
             stages = counter.read()
             self._report.take_stages(stages)
-            first = min((stages[name][STARTED_AT] for name in self._report.embeddings if name in stages), default=None)
+            names = map(figures_of, self._report.embeddings)
+            first = min((stages[name][STARTED_AT] for name in names if name in stages), default=None)
             if first is not None:
                 self._report.startup_seconds = round(first - self._started_at, 2)
             view.update(settled() + stages.get("skip", {}).get("documents", 0), self._report.tokens)

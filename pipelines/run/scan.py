@@ -1,4 +1,4 @@
-"""The look at a source before it is embedded: how many documents it has, which repeat an id, how long texts are."""
+"""Scans a source before it is embedded: how many documents it has, which repeat an id, how long texts are."""
 
 from __future__ import annotations
 

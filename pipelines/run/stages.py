@@ -26,7 +26,7 @@ from pipelines.rows import IDENTIFIED_SCHEMA, IMAGE_COLUMN, RowError, add_errors
 from pipelines.run.packing import regroup
 from pipelines.run.placement import READ_CPUS, SUPPORT_CPUS, Pool
 from pipelines.run.stage import Resources, Stage, Work, check_columns
-from pipelines.run.tally import Counter
+from pipelines.run.tally import Counter, figures_of
 from pipelines.sinks.base import Sink, SinkWriter
 from pipelines.sinks.dead_letters import write_dead
 
@@ -182,14 +182,14 @@ class EmbedStage:
         started = time.perf_counter()
         before = asdict(embedder.model.stats)
         if not is_dead(table).all():
-            self.add(embedder.name, {})
+            self.add(figures_of(embedder.name), {})
         if embedder.images:
             table = self._without_crashes(embedder.name, table)
         table = embedder.embed(table)
         after = asdict(embedder.model.stats)
         counted = {name: value - before[name] for name, value in after.items() if name != "rows"}
         rows = int((~is_dead(table)).sum())
-        self.add(embedder.name, {**counted, "rows": rows, "seconds": time.perf_counter() - started})
+        self.add(figures_of(embedder.name), {**counted, "rows": rows, "seconds": time.perf_counter() - started})
         return table
 
     def _without_crashes(self, name: str, table: pa.Table) -> pa.Table:

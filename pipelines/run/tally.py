@@ -1,4 +1,4 @@
-"""Counts what the stages do, while they do it."""
+"""Counts what the stages of a run do, while they do it."""
 
 from __future__ import annotations
 
@@ -12,8 +12,14 @@ Figures = dict[str, float]
 STARTED_AT = "started_at"
 
 
+def figures_of(embedding: str) -> str:
+    """The name of an embedding's figures: its own, unless figures of another stage may have it."""
+    taken = embedding in ("read", "skip") or embedding.startswith("write ")
+    return f"embed {embedding}" if taken else embedding
+
+
 class Counter(Protocol):
-    """What stages tell of their work to: called with figures to add, asked whether a piece of work is new."""
+    """Adds up the figures that stages report, and knows which pieces of work were begun before."""
 
     def __call__(self, stage: str, figures: Figures) -> Any:
         """Add figures to a stage's sums; without figures, only say that the stage has begun."""
@@ -28,7 +34,7 @@ class Counter(Protocol):
 class Tally:
     """Sums of figures by stage, in this process.
 
-    ``started_at`` is no sum: the time (seconds since 1970) of a stage's first word.
+    ``started_at`` is no sum: the time (seconds since 1970) at which a stage first reported.
     """
 
     def __init__(self) -> None:

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from embedders.base import VectorSpec
 from embedders.errors import FleetembedError, ImageError, ModelNotFoundError
+from embedders.families import FAMILIES
 from pipelines.config.embeddings import EmbeddingConfig
 from pipelines.embed.row_embedder import RowEmbedder, query_encoder
 from pipelines.errors import ConfigError
@@ -51,7 +52,7 @@ class QueryEncoder:
         encoded = {}
         with _as_config_error(self.embedding):
             # The files of an image model need not be here where another model encodes texts.
-            if isinstance(query, Path) or self.embedding.card.family != "image":
+            if isinstance(query, Path) or FAMILIES[self.embedding.card.family].embeds_queries:
                 self._refuse_other_models({name: vectors[name] for name in names})
             output = self._embed(query)
             for name in names:

@@ -95,7 +95,9 @@ class SinkWriter(Protocol):
 class Sink(Protocol):
     """One place that a job writes to."""
 
+    # "kind:place", for people to read.
     name: str
+    # How many writers it takes at once, at most.
     workers: int
 
     def check(self, job: JobFacts) -> dict[str, Any]:
@@ -116,5 +118,8 @@ class Sink(Protocol):
     def connect(self) -> SinkWriter:
         """Make a worker's connection, which the caller closes; ``open`` comes first."""
 
-    def finish(self, *, completed: bool) -> dict[str, Any]:
-        """Settle the place after the last write, also when the job failed; returns figures for the report."""
+    def finish(self, *, completed: bool, untouched: bool = False) -> dict[str, Any]:
+        """Settle the place after the last write, also when the job failed; returns figures for the report.
+
+        ``untouched``: nothing was written since ``open``, and the place says of itself what it said before.
+        """

@@ -5,7 +5,7 @@ What cannot be read becomes a dead row, never an exception. A row's image may be
 more than once, ``read_split`` yields a split's rows as tables of SOURCE_SCHEMA.
 """
 
-from pipelines.sources.duplicates import Duplicates, SplitScan, find_duplicates, number_lines, scan_split
+from pipelines.sources.duplicates import Duplicates, SplitScan, find_duplicates, scan_split
 from pipelines.sources.plan import plan_source
 from pipelines.sources.read import Repeats, read_split
 from pipelines.sources.split import SourcePlan, Split
@@ -17,7 +17,6 @@ __all__ = [
     "Split",
     "SplitScan",
     "find_duplicates",
-    "number_lines",
     "plan_source",
     "read_split",
     "scan_split",

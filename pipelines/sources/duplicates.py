@@ -95,11 +95,6 @@ class Duplicates:
     splits: Sequence[Split]
     rows: dict[int, npt.NDArray[np.int64]]
 
-    @property
-    def count(self) -> int:
-        """How many rows repeat an id."""
-        return sum(len(found) for found in self.rows.values())
-
     def of_split(self, number: int) -> Repeats | None:
         """Rows of one split, by its number in the plan, that repeat an id; None where there are none."""
         if number not in self.rows:

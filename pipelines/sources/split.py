@@ -44,10 +44,6 @@ class Split:
     max_rows: int | None = None
     files: tuple[FoundFile, ...] = ()
 
-    def holds_images(self, column: str | None) -> bool:
-        """Whether rows of this split may have images; ``column`` is the one that ``source.image`` names."""
-        return self._format.image_column(column) is not None
-
     def origin(self, position: int | None) -> str:
         """Say where a record is: ``docs.jsonl:17``, ``docs.parquet:row 17``, ``a.tar:sample 17`` or the file's name.
 

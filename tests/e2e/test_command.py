@@ -66,8 +66,10 @@ def committed(job: Job) -> int:
 
 def test_a_whole_run_with_dead_letters_ends_with_3_and_a_summary(job: Job) -> None:
     job.write([{"id": "a", "text": "fine"}, {"id": "b", "text": None}])
-    done = run(job, "--set", "errors.max_rate=1")
+    done = run(job, "--set", "errors.max_rate=1", "--set", "compute.cpus=3")
     assert done.returncode == 3, done.stderr
+    told = " ".join(done.stderr.split())
+    assert "engine local runs in this process alone: compute.cpus change nothing" in told
     assert "complete" in done.stderr and "dead letters" in done.stderr and "text is null" in done.stderr
 
 

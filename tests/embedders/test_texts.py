@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from embedders.texts import DistinctTexts, check_batch_size, cut_lists, take_lists, text_list
+from embedders.texts import DistinctTexts, check_batch_size, take_lists, text_list
 from embedders.token_vectors import TokenVectors
 
 TEXTS = st.lists(st.sampled_from(["", "a", "b", "ab", "é"]), max_size=12)
@@ -47,11 +47,11 @@ def test_columns_and_sequences_are_read_as_lists_and_one_text_is_refused() -> No
 
 
 def test_iterables_are_cut_into_lists_as_they_are_asked_for() -> None:
-    items = iter(range(5))
-    lists = cut_lists(items, 2)
-    assert next(lists) == [0, 1]
-    assert next(items) == 2
-    assert list(lists) == [[3, 4]]
+    items = iter("abcde")
+    lists = take_lists(items, 2)
+    assert next(lists) == ["a", "b"]
+    assert next(items) == "c"
+    assert list(lists) == [["d", "e"]]
     assert list(take_lists("ab", 3)) == [["ab"]]
     assert list(take_lists(pa.array(["a", "b", "c"]), 2)) == [["a", "b"], ["c"]]
 

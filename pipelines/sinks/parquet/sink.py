@@ -60,6 +60,7 @@ class ParquetSink:
         self.generation = 1
         self._files: dict[str, FileRows] = {}
         self._index: Any = np.empty(0, np.uint64)
+        self._was_complete = False
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_files": {}}
@@ -83,7 +84,7 @@ class ParquetSink:
         self.job = job
         with self.reporting("cannot be made ready"):
             self.filesystem.create_dir(self.path, recursive=True)
-            self._remove(SUCCESS)
+            self._was_complete = self._remove(SUCCESS)
             self._clear_temporary()
         self._files = {}
         self.generation = 1 + max(
@@ -105,9 +106,11 @@ class ParquetSink:
         shared = ray is not None and isinstance(self._index, ray.ObjectRef)
         return ParquetWriter(self, self.job, ray.get(self._index) if ray and shared else self._index)
 
-    def finish(self, *, completed: bool) -> dict[str, Any]:
+    def finish(self, *, completed: bool, untouched: bool = False) -> dict[str, Any]:
         """Remove rows that a newer one replaced, then write the manifest; a run that failed leaves all as it is."""
         figures: dict[str, Any] = {"path": self.place}
+        if untouched and self._was_complete:
+            self._mark_complete()
         if self.job is None or not completed:
             return figures
         files = self._describe_files(self.job)
@@ -192,11 +195,18 @@ class ParquetSink:
         manifest = {**provenance_of(job), "schema": _columns(schema), "points": sum(counts.values()), "files": counts}
         text = json.dumps(manifest, indent=2)
         write_file(self.filesystem, f"{self.path}/{MANIFEST}", pa.py_buffer(text.encode()))
-        write_file(self.filesystem, f"{self.path}/{SUCCESS}", pa.py_buffer(b""))
+        self._mark_complete()
 
-    def _remove(self, name: str) -> None:
-        if self.filesystem.get_file_info(f"{self.path}/{name}").is_file:
+    def _mark_complete(self) -> None:
+        with self.reporting("cannot be settled"):
+            write_file(self.filesystem, f"{self.path}/{SUCCESS}", pa.py_buffer(b""))
+
+    def _remove(self, name: str) -> bool:
+        """Delete a file, if there is one; returns whether there was."""
+        there = self.filesystem.get_file_info(f"{self.path}/{name}").is_file
+        if there:
             self.filesystem.delete_file(f"{self.path}/{name}")
+        return bool(there)
 
     def _clear_temporary(self) -> None:
         if self.filesystem.get_file_info(f"{self.path}/{TEMPORARY}").type == fs.FileType.Directory:
@@ -204,7 +214,7 @@ class ParquetSink:
 
 
 class ParquetWriter:
-    """One worker's hold of the folder: the keys of what it held when the run began, and a way to add files."""
+    """One worker's writer: the keys of what it held when the run began, and a way to add files."""
 
     def __init__(self, sink: ParquetSink, job: JobFacts, index: npt.NDArray[np.uint64]) -> None:
         self._sink = sink

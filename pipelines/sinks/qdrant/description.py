@@ -48,17 +48,21 @@ def describe_collection(info: models.CollectionInfo) -> CollectionDescription:
             unreadable[name] = f"{'.'.join(str(part) for part in wrong['loc'])}: {wrong['msg']}".removeprefix(": ")
             continue
         embeddings |= dict.fromkeys(embedding.vector_names, embedding)
-    state = (info.config.metadata or {}).get(STATE)
-    complete = None if state is None else state == COMPLETE
     prints = {name: str(value) for name, value in _object(provenance.get("fingerprints")).items()}
     return CollectionDescription(
-        stored_vectors(info), rescoring_vectors(info), embeddings, prints, complete, unreadable
+        stored_vectors(info), rescoring_vectors(info), embeddings, prints, is_complete(info), unreadable
     )
 
 
 def held_provenance(info: models.CollectionInfo) -> dict[str, Any]:
     """Read what made the collection's vectors; empty where nothing says it, as on a server without metadata."""
     return _object((info.config.metadata or {}).get(PROVENANCE))
+
+
+def is_complete(info: models.CollectionInfo) -> bool | None:
+    """Tell whether what a job set out to write is all there; None where the collection does not say."""
+    state = (info.config.metadata or {}).get(STATE)
+    return None if state is None else state == COMPLETE
 
 
 def _object(value: Any) -> dict[str, Any]:

@@ -66,9 +66,11 @@ class FolderHost:
         """See ``QdrantWriter.write``."""
         return self._sink(config, job).connect().write(table)
 
-    def finish(self, config: QdrantSinkConfig, job: JobFacts, *, completed: bool) -> dict[str, Any]:
+    def finish(
+        self, config: QdrantSinkConfig, job: JobFacts, *, completed: bool, untouched: bool = False
+    ) -> dict[str, Any]:
         """See ``QdrantSink.finish``; ``last`` in the figures says that the folder is closed now."""
-        figures = self._sink(config, job).finish(completed=completed)
+        figures = self._sink(config, job).finish(completed=completed, untouched=untouched)
         self._sinks.pop(config.collection)
         return {**figures, "last": self.release()}
 
@@ -154,12 +156,12 @@ class FolderSink:
             raise RuntimeError("open() the sink before connect()")
         return FolderWriter(self._host, self.config, self.job)
 
-    def finish(self, *, completed: bool) -> dict[str, Any]:
+    def finish(self, *, completed: bool, untouched: bool = False) -> dict[str, Any]:
         """Count the points, and close the folder unless another sink of this job has it open."""
         if self.job is None:
             return {"collection": self.config.collection}
         try:
-            figures = ask(self._host, "finish", self.config, self.job, completed=completed)
+            figures = ask(self._host, "finish", self.config, self.job, completed=completed, untouched=untouched)
         except SinkError as error:
             if completed:
                 raise

@@ -22,7 +22,7 @@ from pipelines.sinks.base import JobFacts, WriteResult
 from pipelines.sinks.qdrant.client import api_key, open_client
 from pipelines.sinks.qdrant.collection import Collection
 from pipelines.sinks.qdrant.config import QdrantSinkConfig
-from pipelines.sinks.qdrant.description import COMPLETE, STATE
+from pipelines.sinks.qdrant.description import COMPLETE, STATE, is_complete
 from pipelines.sinks.qdrant.points import OURS, Points, batches, to_point_id
 from pipelines.sinks.qdrant.retry import NotAppliedError, RequestRefusedError, call
 
@@ -44,7 +44,7 @@ class QdrantSink:
         self.job: JobFacts | None = None
         self._client = client
         self._key: SecretStr | None = None
-        self._was_empty = False
+        self._was_empty = self._was_complete = False
         self._deferred: int | None = None
 
     def check(self, job: JobFacts) -> dict[str, Any]:
@@ -74,6 +74,7 @@ class QdrantSink:
                 collection.restore_indexing(info)
             collection.settle_for(job, info.payload_schema if info else {})
             self.job = job
+            self._was_complete = info is not None and is_complete(info) is True
             self._was_empty = collection.is_empty()
             bulk = self.config.bulk_load
             if self.config.path is None and (self._was_empty if bulk == "auto" else bulk):
@@ -86,7 +87,7 @@ class QdrantSink:
         client = self._client or self._connect_client()
         return QdrantWriter(client, self.config, self.job, was_empty=self._was_empty, borrowed=client is self._client)
 
-    def finish(self, *, completed: bool) -> dict[str, Any]:
+    def finish(self, *, completed: bool, untouched: bool = False) -> dict[str, Any]:
         """Switch indexing on again, wait for it where the load put it off, and count the points.
 
         After a failed run the server may be away: what could not be undone is said in the figures (``error``), and
@@ -100,7 +101,7 @@ class QdrantSink:
                 info = collection.info()
                 if info is not None and collection.restore_indexing(info, self._deferred) and completed:
                     figures["status"] = collection.wait_until_indexed()
-                if info is not None and completed:
+                if info is not None and (completed or (untouched and self._was_complete)):
                     collection.remember({STATE: COMPLETE})
                 return {**figures, "points": collection.count()}
         except SinkError as error:

@@ -52,6 +52,17 @@ def test_a_model_without_files_is_left_out_with_all_that_needs_it(tmp_path: Path
     assert "dense is left out" in told and "own is left out" in told and "'hybrid' is left out" in told
 
 
+def test_pools_keep_their_placement_and_what_is_evaluated_of_them(tmp_path: Path) -> None:
+    other = {"name": "other", "model": "Qdrant/bm25", "options": {"language": "german"}}
+    compute = {
+        "pools": {"text": ["bm25", "other", "dense"], "gone": ["lost"]},
+        "stages": {"text": {"workers": 2, "threads": 3}, "gone": {"workers": 1}},
+    }
+    made, _ = make_job(job(BM25, other, GONE, {**GONE, "name": "lost"}, compute=compute), "x", tmp_path)
+    assert made.compute.pools == {"text": ["bm25", "other"]}
+    assert {name: (one.workers, one.threads) for name, one in made.compute.stages.items()} == {"text": (2, 3)}
+
+
 def test_an_average_length_is_left_to_be_measured_over_the_data_set(tmp_path: Path) -> None:
     embedding = {**BM25, "options": {"avg_len": "measure"}}
     made, notices = make_job(job(embedding), "x", tmp_path)

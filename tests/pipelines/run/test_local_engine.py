@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ from pipelines.config.file import load_config
 from pipelines.run.engine import MoreThanFewError
 from pipelines.run.local_engine import LocalEngine, local_engine
 from pipelines.run.scan import scan
-from pipelines.run.stage import Stage
+from pipelines.run.stage import Resources, Stage, Work
 from pipelines.run.stages import job_stages
 from pipelines.sinks.factory import make_sink
 from pipelines.sources import plan_source
@@ -55,7 +57,9 @@ MakeStages = Callable[[LocalEngine, int], tuple[list[Stage], list[bytes]]]
 
 def test_this_process_alone_reads_embeds_and_writes_block_by_block(make_stages: MakeStages, tmp_path: Path) -> None:
     with local_engine() as driver:
-        receipts = [table.to_pylist()[0]["written"] for table in driver.drive(*make_stages(driver, 10))]
+        stages, tasks = make_stages(driver, 10)
+        with driver.drive(stages, tasks) as tables:
+            receipts = [table.to_pylist()[0]["written"] for table in tables]
     assert receipts == [4, 4, 2]
     assert len(list((tmp_path / "out").glob("*.parquet"))) == 3
     assert driver.counter.read()["bm25"]["rows"] == 10
@@ -65,16 +69,46 @@ def test_more_than_it_takes_is_left_before_anything_is_embedded(make_stages: Mak
     with local_engine((9, 1 << 20)) as driver:
         stages, tasks = make_stages(driver, 10)
         with pytest.raises(MoreThanFewError, match="more than 9 rows"):
-            driver.drive(stages, tasks)
+            driver.drive(stages, tasks).__enter__()
     assert "bm25" not in driver.counter.read()
     assert not list((tmp_path / "out").glob("*.parquet"))
 
 
 def test_more_bytes_than_it_takes_are_left_too(make_stages: MakeStages) -> None:
     with local_engine((10, 100)) as driver, pytest.raises(MoreThanFewError, match="100 bytes"):
-        driver.drive(*make_stages(driver, 10))
+        driver.drive(*make_stages(driver, 10)).__enter__()
 
 
 def test_as_much_as_it_takes_is_taken(make_stages: MakeStages) -> None:
     with local_engine((10, 1 << 20)) as driver:
-        assert sum(table["written"][0].as_py() for table in driver.drive(*make_stages(driver, 10))) == 10
+        stages, tasks = make_stages(driver, 10)
+        with driver.drive(stages, tasks) as tables:
+            assert sum(table["written"][0].as_py() for table in tables) == 10
+
+
+@dataclass(frozen=True)
+class Noted:
+    """A stage that passes tables on, and notes when it is closed."""
+
+    log: list[str]
+    name: str = "noted"
+    takes: frozenset[str] = frozenset()
+    gives: frozenset[str] = frozenset()
+    keeps: bool = True
+    resources: Resources = Resources(actors=True)
+
+    @contextmanager
+    def open(self) -> Iterator[Work]:
+        try:
+            yield lambda tables: tables
+        finally:
+            self.log.append("closed")
+
+
+def test_stages_are_closed_when_the_reader_of_their_tables_fails() -> None:
+    log: list[str] = []
+    with local_engine() as driver, suppress(KeyError), driver.drive([Noted(log)], [b"a", b"b"]) as tables:
+        next(tables)
+        assert not log
+        raise KeyError
+    assert log == ["closed"]

@@ -12,6 +12,7 @@ from rich.console import Console
 from pipelines.run.progress import LineProgress, choose_view
 from pipelines.run.report import MAX_SAMPLES, RunReport
 from pipelines.run.stages import RECEIPT_SCHEMA
+from pipelines.run.tally import figures_of
 
 
 def filled() -> RunReport:
@@ -52,6 +53,19 @@ def test_a_stage_that_gives_several_vectors_counts_once() -> None:
     )
     assert (report.rows["embedded"], report.tokens) == (2, 35)
     assert report.stages["m3"]["padding_waste"] == 0.25
+
+
+@pytest.mark.parametrize("name", ["read", "skip", "write parquet"])
+def test_an_embedding_that_is_called_as_a_stage_is_not_taken_for_it(name: str) -> None:
+    report = RunReport("run", "corpus", models={name: {"embedding": name, "model": "m"}})
+    stages = {"read": {"rows": 9.0}, "skip": {"rows": 2.0}, "write parquet": {"rows": 7.0}}
+    report.take_stages({**stages, figures_of(name): {"rows": 7.0, "tokens": 50.0}})
+    assert {key: report.rows[key] for key in ("read", "skipped", "embedded")} == {
+        "read": 9,
+        "skipped": 2,
+        "embedded": 7,
+    }
+    assert report.tokens == 50
 
 
 def test_samples_of_dead_rows_are_bounded() -> None:

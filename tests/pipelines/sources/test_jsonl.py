@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.config.source import SourceConfig
-from pipelines.sources import number_lines, plan_source, read_split, scan_split
+from pipelines.sources import plan_source, read_split, scan_split
+from pipelines.sources.duplicates import number_lines
 from tests.pipelines.sources.reading import (
     FILES_OF_A_TEST,
     messages,

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from pipelines.config.source import SourceConfig
 from pipelines.sources import Split, plan_source
 from pipelines.sources.files import FoundFile
+from pipelines.sources.formats import format_named
 from pipelines.sources.split import SPLIT_BYTES, group_files
 from tests.pipelines.sources.reading import write_lines
 
@@ -50,8 +51,8 @@ def test_the_origin_of_a_small_file_is_its_name() -> None:
     ],
 )
 def test_rows_may_have_images_by_format_or_by_column(format: str, without: bool, with_column: bool) -> None:
-    split = Split("root", "path", "name", format, bytes=1)
-    assert (split.holds_images(None), split.holds_images("picture")) == (without, with_column)
+    columns = [format_named(format).image_column(named) for named in (None, "picture")]
+    assert [column is not None for column in columns] == [without, with_column]
 
 
 def test_a_split_is_sent_without_its_format(tmp_path: Path) -> None:

@@ -196,6 +196,17 @@ def test_a_failed_run_leaves_no_success_marker(tmp_path: Path) -> None:
     assert not (tmp_path / "_SUCCESS").exists()
 
 
+@pytest.mark.parametrize("completed", [True, False])
+def test_a_run_that_wrote_nothing_leaves_the_marker_as_it_was(tmp_path: Path, completed: bool) -> None:
+    facts = rows.job()
+    run(tmp_path, facts, rows.table(facts, rows.documents(2)), completed=completed)
+    sink = sink_at(tmp_path)
+    sink.open(facts)
+    assert not (tmp_path / "_SUCCESS").exists()
+    sink.finish(completed=False, untouched=True)
+    assert (tmp_path / "_SUCCESS").exists() == completed
+
+
 def test_the_manifest_says_what_is_there(tmp_path: Path) -> None:
     facts = rows.job()
     run(tmp_path, facts, rows.table(facts, rows.documents(2)), rows.table(facts, rows.documents(3, first=2)))

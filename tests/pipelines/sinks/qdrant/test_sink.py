@@ -15,6 +15,7 @@ from qdrant_client import QdrantClient, models
 from pipelines.errors import SinkError
 from pipelines.sinks.factory import make_sink
 from pipelines.sinks.provenance import provenance_of
+from pipelines.sinks.qdrant.description import is_complete
 from pipelines.sinks.qdrant.vectors import rescoring_vectors, stored_vectors
 from tests.pipelines.sinks import qdrant_help as qdrant
 from tests.pipelines.sinks import rows
@@ -87,6 +88,15 @@ def test_unsigned_integers_and_uuids_name_their_points_themselves(place: Place) 
     table = rows.table(facts, [("18446744073709551615", "big", None), (name, "uuid", None)])
     qdrant.run(facts, table, **place.options)
     assert {point.id for point in place.points().values()} == {2**64 - 1, name}
+
+
+@pytest.mark.parametrize("completed", [True, False])
+def test_a_run_that_wrote_nothing_leaves_the_collection_as_complete_as_it_was(place: Place, completed: bool) -> None:
+    facts = rows.job()
+    qdrant.run(facts, rows.table(facts, rows.documents(2)), completed=completed, **place.options)
+    qdrant.opened(facts, **place.options).finish(completed=False, untouched=True)
+    with place.client() as client:
+        assert is_complete(client.get_collection(qdrant.NAME)) is completed
 
 
 def test_held_knows_id_and_content(place: Place) -> None:

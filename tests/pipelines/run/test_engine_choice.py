@@ -9,8 +9,8 @@ import pytest
 
 from pipelines.config.file import load_config
 from pipelines.config.job import JobConfig
-from pipelines.run import engines
-from pipelines.run.engines import FEW_ROWS, QUICKLY_READ_BYTES, choose_engines
+from pipelines.run import engine_choice
+from pipelines.run.engine_choice import FEW_ROWS, QUICKLY_READ_BYTES, choose_engines
 from pipelines.run.local_engine import LocalEngine
 from pipelines.sources import SourcePlan, Split
 
@@ -21,7 +21,7 @@ CLIP = {"name": "clip", "model": "Qdrant/clip-ViT-B-32-vision"}
 @pytest.fixture(autouse=True)
 def _no_ray_here(monkeypatch: pytest.MonkeyPatch) -> None:
     """An earlier test of the session may have started one."""
-    monkeypatch.setattr(engines, "running_ray", lambda: None)
+    monkeypatch.setattr(engine_choice, "running_ray", lambda: None)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
 
 
@@ -74,8 +74,9 @@ def test_threads_and_token_budgets_ask_for_nothing_that_only_ray_can_do() -> Non
 def test_a_ray_that_runs_or_is_named_in_the_environment_takes_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:6379")
     assert len(choose_engines(job(), source(1000))) == 1
-    monkeypatch.delenv("RAY_ADDRESS")
-    monkeypatch.setattr(engines, "running_ray", lambda: os)
+    monkeypatch.setenv("RAY_ADDRESS", "")
+    assert len(choose_engines(job(), source(1000))) == 2
+    monkeypatch.setattr(engine_choice, "running_ray", lambda: os)
     assert len(choose_engines(job(), source(1000))) == 1
     (only,) = choose_engines(job(engine="local"), source(1000))
     with only() as driver:

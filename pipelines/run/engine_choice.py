@@ -20,10 +20,10 @@ QUICKLY_READ_BYTES = 64 << 20
 def choose_engines(config: JobConfig, source: SourcePlan) -> list[Callable[[], AbstractContextManager[Engine]]]:
     """List the engines that may take the job: each is tried where the one before finds that too much is left.
 
-    ``compute.engine`` names one. Else it is Ray where one runs already or is asked for, by an address or by anything in
-    ``compute`` that only Ray can do. Where neither is and the source is quickly read, this process takes the job if at
-    most FEW_ROWS rows and FEW_BYTES of them are left to embed; of images none, since only another process survives a
-    crash of their decoder.
+    ``compute.engine`` names one. Else it is Ray where one runs already or is asked for, by an address, or by
+    ``cpus``, workers or GPUs in ``compute``. Where neither is and the source is quickly read, this process takes the
+    job if at most FEW_ROWS rows and FEW_BYTES of them are left to embed; of images none, since only another process
+    survives a crash of their decoder.
     """
     engine = config.compute.engine
     if engine == "local" or (engine == "auto" and not _asks_for_ray(config) and source.bytes <= QUICKLY_READ_BYTES):
@@ -37,7 +37,7 @@ def choose_engines(config: JobConfig, source: SourcePlan) -> list[Callable[[], A
 
 
 def _asks_for_ray(config: JobConfig) -> bool:
-    return running_ray() is not None or "RAY_ADDRESS" in os.environ or config.compute.asks_for_ray
+    return running_ray() is not None or bool(os.environ.get("RAY_ADDRESS")) or config.compute.asks_for_ray
 
 
 def _ray(config: JobConfig) -> AbstractContextManager[Engine]:
