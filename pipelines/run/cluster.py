@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -118,6 +119,8 @@ def configure(compute: ComputeConfig) -> None:
     context.actor_init_retry_on_errors = False
     context.enable_progress_bars = False
     context.print_on_execution_start = False
+    # Ray advises a setting that jobs do not have, for a pool that a short job does not fill.
+    warnings.filterwarnings("ignore", message="The minimum number of concurrent actors")
     # Ray prints a stage's failure with its traceback; the job tells it in a sentence.
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
 

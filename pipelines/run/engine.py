@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import Protocol, TypeVar
+from typing import Literal, Protocol, TypeVar
 
 import pyarrow as pa
 
@@ -19,6 +19,10 @@ Result = TypeVar("Result")
 
 class Engine(Protocol):
     """Drives a job's stages over its source."""
+
+    @property
+    def name(self) -> Literal["ray", "local"]:
+        """What ``compute.engine`` calls it."""
 
     @property
     def counter(self) -> Counter:

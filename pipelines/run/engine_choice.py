@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
+from embedders.factory import is_heavy
 from pipelines.config.job import JobConfig
 from pipelines.run.engine import Engine
 from pipelines.sinks.ray_context import running_ray
@@ -13,6 +14,8 @@ from pipelines.sources import SourcePlan
 
 # Where no more is left to embed than this, the start of a Ray takes longer than the work: see the README's figures.
 FEW_ROWS, FEW_BYTES = 2048, 4 << 20
+# The same where no neural network runs, and some ten thousand rows take a second.
+FEW_ROWS_OF_TERMS, FEW_BYTES_OF_TERMS = 131_072, 64 << 20
 # To read so much again, should more be left, takes no time beside the start of a Ray.
 QUICKLY_READ_BYTES = 64 << 20
 
@@ -22,8 +25,8 @@ def choose_engines(config: JobConfig, source: SourcePlan) -> list[Callable[[], A
 
     ``compute.engine`` names one. Else it is Ray where one runs already or is asked for, by an address, or by
     ``cpus``, workers or GPUs in ``compute``. Where neither is and the source is quickly read, this process takes the
-    job if at most FEW_ROWS rows and FEW_BYTES of them are left to embed; of images none, since only another process
-    survives a crash of their decoder.
+    job if at most FEW_ROWS rows and FEW_BYTES of them are left to embed, or FEW_ROWS_OF_TERMS and FEW_BYTES_OF_TERMS
+    where no neural network runs; of images none, since only another process survives a crash of their decoder.
     """
     engine = config.compute.engine
     if engine == "local" or (engine == "auto" and not _asks_for_ray(config) and source.bytes <= QUICKLY_READ_BYTES):
@@ -31,9 +34,17 @@ def choose_engines(config: JobConfig, source: SourcePlan) -> list[Callable[[], A
 
         if engine == "local":
             return [local_engine]
-        most = (0, 0) if config.takes_images else (FEW_ROWS, FEW_BYTES)
-        return [lambda: local_engine(most), lambda: _ray(config)]
+        return [lambda: local_engine(_few(config)), lambda: _ray(config)]
     return [lambda: _ray(config)]
+
+
+def _few(config: JobConfig) -> tuple[int, int]:
+    """Rows and bytes that this process embeds sooner than Ray."""
+    if config.takes_images:
+        return 0, 0
+    if any(is_heavy(embedding.card) for embedding in config.embeddings):
+        return FEW_ROWS, FEW_BYTES
+    return FEW_ROWS_OF_TERMS, FEW_BYTES_OF_TERMS
 
 
 def _asks_for_ray(config: JobConfig) -> bool:

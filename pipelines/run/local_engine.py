@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import pyarrow as pa
 
@@ -33,6 +33,8 @@ class LocalEngine:
     ``most`` is how many rows and bytes it takes; None for any number. Where it is given, they are all read before the
     first is embedded.
     """
+
+    name: Literal["local"] = "local"
 
     def __init__(self, most: tuple[int, int] | None = None) -> None:
         self.counter = Tally()

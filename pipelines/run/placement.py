@@ -146,7 +146,8 @@ def _check(pools: Sequence[Pool], machines: Machines) -> None:
     if reserved > machines.cpus - READ_CPUS:
         raise PreflightError(
             f"the actors would hold {reserved:g} of {machines.cpus:g} CPUs ({shown}) and leave none to read with: the "
-            f"job would hang. Lower workers or cpus under compute.stages, so that at least {READ_CPUS:g} CPU stays free"
+            "job would hang. Lower workers or cpus under compute.stages, or give Ray more CPUs, so that at least "
+            f"{READ_CPUS:g} CPU stays free; a small job runs without Ray (compute.engine: local)"
         )
     gpus = sum(workers * (one.gpus or 0) for _, workers, one in held)
     if gpus > machines.gpus:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import pyarrow as pa
 import ray
@@ -32,6 +32,7 @@ def ray_engine(compute: ComputeConfig) -> Iterator[RayEngine]:
 class RayEngine:
     """Runs the stages as one Ray dataset."""
 
+    name: Literal["ray"] = "ray"
     most_rows = None
 
     def __init__(self, compute: ComputeConfig, machines: Machines) -> None:

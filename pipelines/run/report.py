@@ -29,9 +29,9 @@ class RunReport:
     dead letters; after an interruption ``written`` may lag behind what the sinks hold. ``stages`` holds each stage's
     sums: seconds are summed over its workers. ``startup_seconds`` pass until the first row reaches a model: start of
     the engine (Ray and its workers' imports), average lengths, first reads; without a row to embed, until an engine
-    is there.
-    ``statistics`` holds by embedding the average length ``avg_len`` where the job is to measure it: over how many
-    ``texts``, and in how many ``seconds``; or ``held_by`` which place, from an earlier run.
+    is there. ``engine`` is what drove the job: Ray, or this process alone. ``statistics`` holds by embedding the
+    average length ``avg_len`` where the job is to measure it: over how many ``texts``, and in how many ``seconds``; or
+    ``held_by`` which place, from an earlier run.
     """
 
     run_id: str
@@ -41,6 +41,7 @@ class RunReport:
     started: str = ""
     seconds: float = 0.0
     startup_seconds: float = 0.0
+    engine: Literal["ray", "local"] | None = None
     fingerprint: str = ""
     documents: int | None = None
     rows: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTS, 0))
@@ -119,6 +120,8 @@ class RunReport:
         for name, values in self.stages.items():
             stages.add_row(name, *_stage_cells(values))
         title = f"[bold {color}]{self.status}[/] in {self.seconds:.1f} s, {self.startup_seconds:.1f} s of it start-up"
+        if self.engine is not None:
+            title += ", by Ray" if self.engine == "ray" else ", in one process"
         parts: list[Any] = [title, figures, stages]
         parts += [Text(_length_line(name, found)) for name, found in self.statistics.items()]
         held = (sink for sink in self.sinks if "points" in sink)

@@ -94,6 +94,7 @@ class Run:
         for engine in choose_engines(self._config, source):
             try:
                 with engine() as opened:
+                    self._report.engine = opened.name
                     self._report.startup_seconds = round(time.monotonic() - self._started, 2)
                     # Once more: starting Ray puts its own handler of SIGTERM, which exits, in the place of ours.
                     with _sigterm_interrupts():

@@ -103,7 +103,7 @@ class Sink(Protocol):
     def check(self, job: JobFacts) -> dict[str, Any]:
         """Look, without changing anything, whether the place fits the job; raises SinkError naming the difference.
 
-        Returns figures for the plan: whether it exists, how many points it holds.
+        Returns figures for the plan: whether it ``exists``, how many ``points`` it holds.
         """
 
     def provenance(self) -> dict[str, Any] | None:

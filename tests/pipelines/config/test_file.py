@@ -40,7 +40,7 @@ def test_a_minimal_job_gets_documented_defaults() -> None:
             r"sink\.0\.pth: unknown key; did you mean 'path'",
         ),
         ({"sink": {"type": "qdrant", "collection": "c"}}, "exactly one of url"),
-        ({"sink": {"path": "out"}}, r"sink\.0\.type: is missing; write qdrant or parquet"),
+        ({"sink": {"path": "out"}}, rf"sink\.0\.type: is missing; write {' or '.join(SINKS)}$"),
         ({"sink": []}, "sink: "),
         ({"source": {}}, r"source\.path: is missing"),
         ({"source": {"path": ""}}, r"source\.path.*at least 1 character"),

@@ -10,10 +10,11 @@ import pytest
 from pipelines.config.file import load_config
 from pipelines.config.job import JobConfig
 from pipelines.run import engine_choice
-from pipelines.run.engine_choice import FEW_ROWS, QUICKLY_READ_BYTES, choose_engines
+from pipelines.run.engine_choice import FEW_ROWS, FEW_ROWS_OF_TERMS, QUICKLY_READ_BYTES, choose_engines
 from pipelines.run.local_engine import LocalEngine
 from pipelines.sources import SourcePlan, Split
 
+MINILM = {"name": "dense", "model": "sentence-transformers/all-MiniLM-L6-v2"}
 BM25 = {"name": "bm25", "model": "Qdrant/bm25"}
 CLIP = {"name": "clip", "model": "Qdrant/clip-ViT-B-32-vision"}
 
@@ -41,11 +42,16 @@ def source(size: int) -> SourcePlan:
 
 
 def test_a_small_source_is_tried_in_this_process_and_then_left_to_ray() -> None:
-    first, *rest = choose_engines(job(), source(1000))
+    first, *rest = choose_engines(job(MINILM), source(1000))
     with first() as tried:
         assert (type(tried), tried.most_rows) == (LocalEngine, FEW_ROWS)
     assert len(rest) == 1
     assert len(choose_engines(job(), source(QUICKLY_READ_BYTES + 1))) == 1
+
+
+def test_this_process_takes_more_where_no_neural_network_runs() -> None:
+    with choose_engines(job(BM25), source(1000))[0]() as tried:
+        assert tried.most_rows == FEW_ROWS_OF_TERMS > FEW_ROWS
 
 
 def test_of_images_this_process_takes_none() -> None:

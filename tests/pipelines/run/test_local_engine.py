@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -95,7 +95,7 @@ class Noted:
     takes: frozenset[str] = frozenset()
     gives: frozenset[str] = frozenset()
     keeps: bool = True
-    resources: Resources = Resources(actors=True)
+    resources: Resources = field(default_factory=lambda: Resources(actors=True))
 
     @contextmanager
     def open(self) -> Iterator[Work]:
