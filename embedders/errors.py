@@ -15,8 +15,11 @@ class ModelFilesError(FleetembedError, ValueError):
     """A model's files are damaged, incomplete or not what its card says."""
 
 
-class DeviceError(FleetembedError, RuntimeError):
-    """This machine lacks a device or execution provider that was asked for."""
+class DeviceError(FleetembedError, RuntimeError, ValueError):
+    """This machine lacks a device or execution provider that was asked for.
+
+    A ValueError too, which fastembed raises for a provider that ONNX Runtime does not have.
+    """
 
 
 class ImageError(ValueError):

@@ -12,7 +12,7 @@ from embedders.base import EmbedStats, Texts, VectorSpec
 from embedders.catalog import add_card, custom_card, describe, find_card, list_cards
 from embedders.factory import make_model, make_model_of
 from embedders.families import Kind
-from embedders.session_settings import Cuda, Provider
+from embedders.session_settings import Cuda, OnnxProvider
 
 Item = TypeVar("Item")
 
@@ -39,7 +39,7 @@ class ModelFacade:
         model_name: str | None = None,
         cache_dir: str | Path | None = None,
         threads: int | None = None,
-        providers: Sequence[Provider] | None = None,
+        providers: Sequence[OnnxProvider] | None = None,
         cuda: Cuda = "auto",
         device_ids: Sequence[int] | None = None,
         lazy_load: bool = False,
