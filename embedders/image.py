@@ -164,12 +164,15 @@ class ImageModel:
         """Embed images as one matrix (images, dim), in order; raises ImageError naming the first unreadable one."""
         return self._matrix(images, tolerant=False)[0]
 
-    def embed_each(self, images: Iterable[ImageSource], *, max_rows: int | None = None) -> Iterator[npt.NDArray[Any]]:
+    def embed_each(
+        self, images: Iterable[ImageSource], *, max_rows: int | None = None, first: int = 0
+    ) -> Iterator[npt.NDArray[Any]]:
         """Yield a (dim,) vector an image, in order, as they are done; ``images`` may be endless.
 
-        One model call gets at most ``max_rows``. Raises ImageError where an image cannot be read.
+        One model call gets at most ``max_rows``. Raises ImageError where an image cannot be read; it counts images
+        from ``first``.
         """
-        for batch in self._run(images, max_rows):
+        for batch in self._run(images, max_rows, first=first):
             yield from batch.in_order
 
     def _matrix(self, images: Images, *, tolerant: bool) -> tuple[npt.NDArray[np.floating], dict[int, ImageError]]:
@@ -183,16 +186,16 @@ class ImageModel:
         return np.stack(rows) if rows else np.empty((0, self.dim), dtype=self._dtype), errors
 
     def _run(
-        self, images: Iterable[ImageSource], max_rows: int | None, *, tolerant: bool = False
+        self, images: Iterable[ImageSource], max_rows: int | None, *, tolerant: bool = False, first: int = 0
     ) -> Iterator[ImageBatch]:
         self.load()
-        (first, *_) = self.session.input_shape(self.session.first_input)
+        (fixed, *_) = self.session.input_shape(self.session.first_input)
         lanes = self._batches.lanes(
             threads=self._settings.effective_threads,
             on_gpu=self.session.on_gpu,
-            fixed_rows=first if isinstance(first, int) else None,
+            fixed_rows=fixed if isinstance(fixed, int) else None,
         )
-        return self._batches.run(images, self._compute, lanes, max_rows=max_rows, tolerant=tolerant)
+        return self._batches.run(images, self._compute, lanes, max_rows=max_rows, tolerant=tolerant, first=first)
 
     def _compute(self, images: Sequence[PreparedImage]) -> npt.NDArray[Any]:
         """Vectors (images, dim) of prepared images of one shape."""

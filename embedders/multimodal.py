@@ -157,12 +157,15 @@ class MultimodalModel(NetworkModel):
         vectors, distinct = self._embed_distinct(text_list(texts), None)
         return distinct.for_all(multivector_array(vectors.offsets, vectors.vectors))
 
-    def embed_each(self, images: Iterable[ImageSource], *, max_rows: int | None = None) -> Iterator[npt.NDArray[Any]]:
+    def embed_each(
+        self, images: Iterable[ImageSource], *, max_rows: int | None = None, first: int = 0
+    ) -> Iterator[npt.NDArray[Any]]:
         """Yield a (tokens, dim) matrix an image, in order, as they are done; ``images`` may be endless.
 
-        One model call gets at most ``max_rows``. Raises ImageError where an image cannot be read.
+        One model call gets at most ``max_rows``. Raises ImageError where an image cannot be read; it counts images
+        from ``first``.
         """
-        for batch in self._run_images(images, max_rows):
+        for batch in self._run_images(images, max_rows, first=first):
             yield from batch.in_order
 
     def embed_tokens(self, texts: list[str], *, max_rows: int | None = None) -> TokenVectors:
@@ -197,12 +200,13 @@ class MultimodalModel(NetworkModel):
         return column.take(pa.array(np.cumsum(~failed) - 1, mask=failed)), errors
 
     def _run_images(
-        self, images: Iterable[ImageSource], max_rows: int | None, *, tolerant: bool = False
+        self, images: Iterable[ImageSource], max_rows: int | None, *, tolerant: bool = False, first: int = 0
     ) -> Iterator[ImageBatch]:
         self.load()
         threads = self.text_model.settings.effective_threads
         lanes = self._batches.lanes(threads=threads, on_gpu=self._session.on_gpu)
-        for batch in self._batches.run(images, self._compute, lanes, max_rows=max_rows, tolerant=tolerant):
+        limits: dict[str, Any] = {"max_rows": max_rows, "tolerant": tolerant, "first": first}
+        for batch in self._batches.run(images, self._compute, lanes, **limits):
             tokens = sum(len(matrix) for matrix in batch.values.values())
             self.stats.tokens += tokens
             self.stats.padded_tokens += tokens

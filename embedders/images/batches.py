@@ -9,13 +9,11 @@ are in memory: those that threads work on, and some batches of results.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from threading import Semaphore
 from time import perf_counter
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,10 +25,8 @@ from embedders.images.decoding import MAX_PIXELS, decode_image
 from embedders.images.preprocessing import ImageTransform, PreparedImage
 from embedders.images.preprocessor_config import ImageSettings
 from embedders.images.sources import ImageSource, shown_source
+from embedders.ordered_map import ordered_map
 from embedders.texts import cut_lists
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 # Pixels of one model call. Images of 224 x 224 a second on two cores with one thread a batch, batches of 1, 2, 4 and 8:
 # EfficientNet-Lite0 105, 107, 107, 100; a ViT-B/32 10.3, 11.1, 11.4, 11.5; a ViT-B/16 2.9, 2.9, 2.6, 2.7.
@@ -39,8 +35,6 @@ CPU_PIXELS = 4 * 224 * 224
 GPU_PIXELS = 64 * 224 * 224
 # Threads that decode for one GPU, where the machine has so many cores.
 GPU_DECODE_THREADS = 16
-# Batches per thread that are begun or done before anybody asks for them.
-BATCHES_AHEAD = 2
 
 
 @dataclass(frozen=True)
@@ -120,8 +114,9 @@ class ImageBatches:
         *,
         max_rows: int | None = None,
         tolerant: bool = False,
+        first: int = 0,
     ) -> Iterator[ImageBatch]:
-        """Read images and ``compute`` on those of equal shape; batches come in order, rows are counted from 0.
+        """Read images and ``compute`` on those of equal shape; batches come in order, rows are counted from ``first``.
 
         ``compute`` gets prepared images of one shape and grid, and gives a value for each. ``images`` may be endless.
         Raises ImageError for the first image that cannot be read, unless ``tolerant``.
@@ -132,7 +127,7 @@ class ImageBatches:
         def work(batch: tuple[int, list[ImageSource]]) -> ImageBatch:
             return self._work(batch, compute, in_model)
 
-        for done in ordered_map(work, _numbered(images, rows), threads=lanes.threads):
+        for done in ordered_map(work, _numbered(images, rows, first), threads=lanes.threads):
             self.stats.rows += len(done.values)
             self.stats.decode_seconds += done.decode_seconds
             self.stats.transform_seconds += done.transform_seconds
@@ -178,34 +173,8 @@ class ImageBatches:
             done.transform_seconds += perf_counter() - decoded
 
 
-def ordered_map(
-    function: Callable[[Item], Result], items: Iterable[Item], *, threads: int, ahead: int = BATCHES_AHEAD
-) -> Iterator[Result]:
-    """Apply a function in threads; results come in the order of the items, of which few are taken ahead.
-
-    ``ahead`` is the number of items per thread that may be begun or done before anybody asks for them. Closing the
-    iterator, or an error, drops those not begun yet.
-    """
-    if threads == 1:
-        yield from map(function, items)
-        return
-    pending: deque[Future[Result]] = deque()
-    with ThreadPoolExecutor(threads, thread_name_prefix="images") as pool:
-        try:
-            for item in items:
-                pending.append(pool.submit(function, item))
-                if len(pending) >= threads * ahead:
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
-        finally:
-            for future in pending:
-                future.cancel()
-
-
-def _numbered(images: Iterable[ImageSource], size: int) -> Iterator[tuple[int, list[ImageSource]]]:
-    """Lists of images, each with the number of its first."""
-    first = 0
+def _numbered(images: Iterable[ImageSource], size: int, first: int) -> Iterator[tuple[int, list[ImageSource]]]:
+    """Lists of images, each with the number of its first, counted from ``first``."""
     for some in cut_lists(images, size):
         yield first, some
         first += len(some)

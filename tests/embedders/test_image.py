@@ -16,7 +16,6 @@ from embedders import ImageEmbedding, ImageError, ModelFilesError, ModelNotFound
 from embedders.arrow import dense_matrix
 from embedders.catalog import load_cards
 from embedders.factory import make_embedder
-from embedders.images.batches import ordered_map
 from tests.image_model_fixtures import (
     clip_config,
     convnext_config,
@@ -224,34 +223,6 @@ def test_endless_images_are_read_ahead_within_bounds(folder: Path) -> None:
     before = threading.active_count()
     vectors.close()  # type: ignore[attr-defined]
     assert threading.active_count() < before
-
-
-def test_ordered_map_keeps_order_bounds_and_errors() -> None:
-    ahead = 0
-    given_out = 0
-
-    def items() -> Iterator[int]:
-        nonlocal ahead
-        for number in range(100):
-            ahead = max(ahead, number - given_out)
-            yield number
-
-    for number in ordered_map(lambda item: item * 2, items(), threads=4):
-        assert number == 2 * given_out
-        given_out += 1
-    assert given_out == 100
-    assert ahead <= 8
-
-    def fail(item: int) -> int:
-        if item == 5:
-            raise KeyError(item)
-        return item
-
-    seen = []
-    with pytest.raises(KeyError, match="5"):
-        for number in ordered_map(fail, iter(range(100)), threads=3):
-            seen.append(number)
-    assert seen == [0, 1, 2, 3, 4]
 
 
 def test_images_of_any_shape_work_where_nothing_is_cropped(tmp_path: Path) -> None:
