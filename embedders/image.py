@@ -23,7 +23,7 @@ from embedders.images.batches import ImageBatch, ImageBatches, ImageOptions
 from embedders.images.decoding import DECODING, MAX_PIXELS
 from embedders.images.preprocessing import PreparedImage
 from embedders.images.preprocessor_config import load_image_settings
-from embedders.images.sources import Images, ImageSource, image_sources
+from embedders.images.sources import ImageInput, Images, image_sources
 from embedders.model_options import ModelFiles, Runtime
 from embedders.pooling import l2_normalize
 from embedders.session import OnnxSession
@@ -165,7 +165,7 @@ class ImageModel:
         return self._matrix(images, tolerant=False)[0]
 
     def embed_each(
-        self, images: Iterable[ImageSource], *, max_rows: int | None = None, first: int = 0
+        self, images: Iterable[ImageInput], *, max_rows: int | None = None, first: int = 0
     ) -> Iterator[npt.NDArray[Any]]:
         """Yield a (dim,) vector an image, in order, as they are done; ``images`` may be endless.
 
@@ -186,7 +186,7 @@ class ImageModel:
         return np.stack(rows) if rows else np.empty((0, self.dim), dtype=self._dtype), errors
 
     def _run(
-        self, images: Iterable[ImageSource], max_rows: int | None, *, tolerant: bool = False, first: int = 0
+        self, images: Iterable[ImageInput], max_rows: int | None, *, tolerant: bool = False, first: int = 0
     ) -> Iterator[ImageBatch]:
         self.load()
         (fixed, *_) = self.session.input_shape(self.session.first_input)

@@ -27,7 +27,7 @@ from embedders.images.batches import ImageBatch, ImageBatches, ImageOptions
 from embedders.images.decoding import DECODING, MAX_PIXELS
 from embedders.images.preprocessing import PreparedImage
 from embedders.images.preprocessor_config import load_image_settings
-from embedders.images.sources import Images, ImageSource, image_sources
+from embedders.images.sources import ImageInput, Images, image_sources
 from embedders.model_options import ModelFiles, Runtime
 from embedders.multimodal_template import OPTION_NAMES, PromptTemplate, tile_tokens
 from embedders.network_model import NetworkModel
@@ -158,7 +158,7 @@ class MultimodalModel(NetworkModel):
         return distinct.for_all(multivector_array(vectors.offsets, vectors.vectors))
 
     def embed_each(
-        self, images: Iterable[ImageSource], *, max_rows: int | None = None, first: int = 0
+        self, images: Iterable[ImageInput], *, max_rows: int | None = None, first: int = 0
     ) -> Iterator[npt.NDArray[Any]]:
         """Yield a (tokens, dim) matrix an image, in order, as they are done; ``images`` may be endless.
 
@@ -184,7 +184,7 @@ class MultimodalModel(NetworkModel):
         plain = text_list(texts)
         return self.text_model.token_count(self.template.decorated(plain) if include_extension else plain)
 
-    def _column(self, images: Iterable[ImageSource], *, tolerant: bool) -> tuple[pa.Array, dict[int, ImageError]]:
+    def _column(self, images: Iterable[ImageInput], *, tolerant: bool) -> tuple[pa.Array, dict[int, ImageError]]:
         matrices: list[npt.NDArray[Any]] = []
         errors: dict[int, ImageError] = {}
         for batch in self._run_images(images, None, tolerant=tolerant):
@@ -200,7 +200,7 @@ class MultimodalModel(NetworkModel):
         return column.take(pa.array(np.cumsum(~failed) - 1, mask=failed)), errors
 
     def _run_images(
-        self, images: Iterable[ImageSource], max_rows: int | None, *, tolerant: bool = False, first: int = 0
+        self, images: Iterable[ImageInput], max_rows: int | None, *, tolerant: bool = False, first: int = 0
     ) -> Iterator[ImageBatch]:
         self.load()
         threads = self.text_model.settings.effective_threads

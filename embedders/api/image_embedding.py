@@ -13,7 +13,7 @@ from embedders.api.facade import SizedFacade
 from embedders.api.fastembed_arguments import warn_of_ignored
 from embedders.catalog.custom import pooling_name
 from embedders.families import families_of
-from embedders.images.sources import Images, ImageSource, one_or_many
+from embedders.images.sources import ImageInput, Images, one_or_many
 from embedders.texts import check_batch_size
 
 Vector = npt.NDArray[np.floating]
@@ -64,7 +64,7 @@ class ImageEmbedding(SizedFacade):
         )
 
     def embed(
-        self, images: ImageSource | Images, batch_size: int = 16, parallel: int | None = None, **ignored: Any
+        self, images: ImageInput | Images, batch_size: int = 16, parallel: int | None = None, **ignored: Any
     ) -> Iterator[Vector]:
         """Yield a (dim,) vector an image, in order.
 
@@ -77,7 +77,7 @@ class ImageEmbedding(SizedFacade):
         check_batch_size(batch_size)
         return spread_images(self._models(parallel), images, batch_size)
 
-    def embed_array(self, images: ImageSource | Images) -> Vector:
+    def embed_array(self, images: ImageInput | Images) -> Vector:
         """Embed images as one matrix (images, dim), in order; raises ImageError naming the first unreadable one."""
         matrix: Vector = self.model.embed_array(one_or_many(images))
         return matrix

@@ -12,7 +12,7 @@ from embedders.api.devices import spread_images
 from embedders.api.facade import READ_AHEAD, SizedFacade
 from embedders.api.fastembed_arguments import warn_of_ignored
 from embedders.families import families_of
-from embedders.images.sources import Images, ImageSource
+from embedders.images.sources import ImageInput, Images
 from embedders.texts import check_batch_size, take_lists
 
 Matrix = npt.NDArray[np.floating]
@@ -28,7 +28,7 @@ class LateInteractionMultimodalEmbedding(SizedFacade):
     FAMILIES = families_of("multivector", images=True)
 
     def embed_image(
-        self, images: ImageSource | Images, batch_size: int = 2, parallel: int | None = None, **ignored: Any
+        self, images: ImageInput | Images, batch_size: int = 2, parallel: int | None = None, **ignored: Any
     ) -> Iterator[Matrix]:
         """Yield a (tokens, dim) matrix an image, in order.
 

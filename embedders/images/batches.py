@@ -24,7 +24,7 @@ from embedders.errors import ImageError
 from embedders.images.decoding import MAX_PIXELS, decode_image
 from embedders.images.preprocessing import ImageTransform, PreparedImage
 from embedders.images.preprocessor_config import ImageSettings
-from embedders.images.sources import ImageSource, shown_source
+from embedders.images.sources import ImageInput, shown_source
 from embedders.ordered_map import ordered_map
 from embedders.texts import cut_lists
 
@@ -108,7 +108,7 @@ class ImageBatches:
 
     def run(
         self,
-        images: Iterable[ImageSource],
+        images: Iterable[ImageInput],
         compute: Callable[[Sequence[PreparedImage]], Sequence[Any] | npt.NDArray[Any]],
         lanes: Lanes,
         *,
@@ -124,7 +124,7 @@ class ImageBatches:
         rows = lanes.rows if max_rows is None else min(lanes.rows, max_rows)
         in_model = Semaphore(lanes.at_once)
 
-        def work(batch: tuple[int, list[ImageSource]]) -> ImageBatch:
+        def work(batch: tuple[int, list[ImageInput]]) -> ImageBatch:
             return self._work(batch, compute, in_model)
 
         for done in ordered_map(work, _numbered(images, rows, first), threads=lanes.threads):
@@ -138,7 +138,7 @@ class ImageBatches:
 
     def _work(
         self,
-        batch: tuple[int, list[ImageSource]],
+        batch: tuple[int, list[ImageInput]],
         compute: Callable[[Sequence[PreparedImage]], Sequence[Any] | npt.NDArray[Any]],
         in_model: Semaphore,
     ) -> ImageBatch:
@@ -158,7 +158,7 @@ class ImageBatches:
                 done.model_seconds += perf_counter() - started
         return done
 
-    def _prepare(self, source: ImageSource, done: ImageBatch) -> PreparedImage:
+    def _prepare(self, source: ImageInput, done: ImageBatch) -> PreparedImage:
         options = self.options
         needed = self.settings.needed_size if options.reduced_decoding else None
         started = perf_counter()
@@ -173,7 +173,7 @@ class ImageBatches:
             done.transform_seconds += perf_counter() - decoded
 
 
-def _numbered(images: Iterable[ImageSource], size: int, first: int) -> Iterator[tuple[int, list[ImageSource]]]:
+def _numbered(images: Iterable[ImageInput], size: int, first: int) -> Iterator[tuple[int, list[ImageInput]]]:
     """Lists of images, each with the number of its first, counted from ``first``."""
     for some in cut_lists(images, size):
         yield first, some

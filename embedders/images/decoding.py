@@ -29,7 +29,7 @@ from PIL.Image import Transpose
 
 from embedders.errors import ImageError
 from embedders.images.rgb_conversion import to_rgb
-from embedders.images.sources import ImageSource
+from embedders.images.sources import ImageInput
 
 # Part of every fingerprint; to be raised when a change of the decoding changes vectors.
 DECODING = 1
@@ -69,7 +69,7 @@ _LOADING = tuple(threading.Lock() for _ in range(16))
 
 
 def decode_image(
-    source: ImageSource | None,
+    source: ImageInput | None,
     *,
     max_pixels: int = MAX_PIXELS,
     needed_size: Callable[[tuple[int, int]], tuple[int, int]] | None = None,
