@@ -55,6 +55,7 @@ class ImageModel:
         decode_threads: int | None = None,
         batches_at_once: int | None = None,
         pixel_budget: int | None = None,
+        as_fastembed: bool = False,
     ) -> None:
         self._dtype = vector_dtype(dtype)
         card.refuse_unknown_options(CARD_OPTIONS)
@@ -62,7 +63,9 @@ class ImageModel:
             raise ValueError(f"model {card.model}: images can be pooled by {', '.join(POOLINGS)}, not {card.pooling!r}")
         self.card = card
         self.stats = EmbedStats()
-        self._options = ImageOptions(max_pixels, reduced_decoding, decode_threads, batches_at_once, pixel_budget)
+        self._options = ImageOptions(
+            max_pixels, reduced_decoding, decode_threads, batches_at_once, pixel_budget, as_fastembed
+        )
         self._settings = runtime.session_settings()
         self._files = files
         self.folder = files.folder(card)
@@ -130,8 +133,8 @@ class ImageModel:
             "pooling": self.card.pooling,
             "normalize": self.card.normalize,
             "decoding": DECODING,
-            "reduced_decoding": self._options.reduced_decoding,
             "dtype": self._dtype.name,
+            **self._options.facts,
         }
         return facts_digest(facts)
 

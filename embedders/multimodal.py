@@ -68,10 +68,13 @@ class MultimodalModel(NetworkModel):
         decode_threads: int | None = None,
         batches_at_once: int = 1,
         pixel_budget: int | None = None,
+        as_fastembed: bool = False,
     ) -> None:
         self._dtype = vector_dtype(dtype)
         self.template = PromptTemplate.of(card)
-        self._options = ImageOptions(max_pixels, reduced_decoding, decode_threads, batches_at_once, pixel_budget)
+        self._options = ImageOptions(
+            max_pixels, reduced_decoding, decode_threads, batches_at_once, pixel_budget, as_fastembed
+        )
         self._ids_by_grid: dict[tuple[int, int], npt.NDArray[np.int64]] = {}
         super().__init__(card, files, runtime, max_length=max_length)
 
@@ -130,8 +133,8 @@ class MultimodalModel(NetworkModel):
             family="multimodal",
             options=dict(self.card.options),
             decoding=DECODING,
-            reduced_decoding=self._options.reduced_decoding,
             dtype=self._dtype.name,
+            **self._options.facts,
         )
 
     def embed_arrow(self, images: Images) -> pa.Array:

@@ -23,9 +23,9 @@ class ImageEmbedding(SizedFacade):
     """A model of images by its name: one vector an image.
 
     Options beside the shared ones: ``dtype``, ``max_pixels``, ``reduced_decoding``, ``decode_threads``,
-    ``batches_at_once`` and ``pixel_budget`` of `embedders.image.ImageModel`, which also tells what an image may be.
-    Texts that share a model's space are embedded with the model that ``list_supported_models`` names as its
-    ``text_model``.
+    ``batches_at_once``, ``pixel_budget`` and ``as_fastembed`` of `embedders.image.ImageModel`, which also tells what an
+    image may be. Texts that share a model's space are embedded with the model that ``list_supported_models`` names as
+    its ``text_model``.
     """
 
     FAMILIES = families_of("dense", images=True)

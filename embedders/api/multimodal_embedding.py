@@ -22,7 +22,8 @@ class LateInteractionMultimodalEmbedding(SizedFacade):
     """A late interaction model of images and texts by its name: a (tokens, dim) matrix an image or text.
 
     Options beside the shared ones: ``max_length``, ``dtype``, ``max_pixels``, ``reduced_decoding``,
-    ``decode_threads``, ``batches_at_once`` and ``pixel_budget`` of `embedders.multimodal.MultimodalModel`.
+    ``decode_threads``, ``batches_at_once``, ``pixel_budget`` and ``as_fastembed`` of
+    `embedders.multimodal.MultimodalModel`.
     """
 
     FAMILIES = families_of("multivector", images=True)

@@ -46,7 +46,8 @@ class ImageOptions:
     shrinks in two steps: faster, vectors differ a little. ``decode_threads`` (None: the model's ``threads`` on a
     CPU, up to 16 on a GPU) read images; ``batches_at_once`` of them may be in the model (None: on a CPU all of them,
     with one thread each; 1 computes a batch with all of the threads, which gives a single image's vector soonest).
-    ``pixel_budget`` is what one model call may hold in pixels.
+    ``pixel_budget`` is what one model call may hold in pixels. ``as_fastembed`` converts images to RGB as fastembed
+    does, which turns none upright and drops transparency instead of laying it on white.
     """
 
     max_pixels: int = MAX_PIXELS
@@ -54,12 +55,21 @@ class ImageOptions:
     decode_threads: int | None = None
     batches_at_once: int | None = None
     pixel_budget: int | None = None
+    as_fastembed: bool = False
 
     def __post_init__(self) -> None:
         for name in ("max_pixels", "decode_threads", "batches_at_once", "pixel_budget"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be 1 or more, got {value}")
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What of these options changes vectors, for a fingerprint; what is off by default only where it is on."""
+        return {
+            "reduced_decoding": self.reduced_decoding,
+            **({"as_fastembed": True} if self.as_fastembed else {}),
+        }
 
 
 @dataclass(frozen=True)
@@ -163,7 +173,9 @@ class ImageBatches:
         needed = self.settings.needed_size if options.reduced_decoding else None
         started = perf_counter()
         try:
-            image = decode_image(source, max_pixels=options.max_pixels, needed_size=needed)
+            image = decode_image(
+                source, max_pixels=options.max_pixels, needed_size=needed, as_fastembed=options.as_fastembed
+            )
         finally:
             decoded = perf_counter()
             done.decode_seconds += decoded - started

@@ -11,6 +11,7 @@ from embedders.factory import refuse_reranker
 from pipelines.config.embeddings import EmbeddingConfig
 from pipelines.config.job import JobConfig
 from pipelines.embed.chunking import load_tokenizer
+from pipelines.embed.doubled_prompts import doubled_prompts
 from pipelines.embed.row_embedder import RowEmbedder
 from pipelines.errors import ConfigError
 from pipelines.identity import fingerprint
@@ -125,7 +126,10 @@ def model_facts(config: JobConfig, facts: JobFacts) -> dict[str, dict[str, Any]]
 
 
 def notices(config: JobConfig) -> list[str]:
-    """What a user should know about the models: licences that forbid commercial use, vectors that vary."""
+    """What a user should know about the models: licences that forbid commercial use, vectors that vary, prompts twice.
+
+    Reads the first rows of the source where a model puts a prompt before texts.
+    """
     found = []
     for embedding in config.embeddings:
         card = embedding.card
@@ -135,4 +139,4 @@ def notices(config: JobConfig) -> list[str]:
             found.append(
                 f"{card.model} is quantized as it runs: its vectors vary a little with what is embedded beside"
             )
-    return found
+    return found + doubled_prompts(config)

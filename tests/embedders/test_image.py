@@ -94,6 +94,42 @@ def test_photos_give_fastembeds_vectors_by_a_synthetic_graph(name: str, photos: 
     np.testing.assert_allclose(ours.embed_array(photos), expected, atol=1e-5)
 
 
+def odd_images() -> list[Image.Image]:
+    """Images that are turned, transparent or of other modes, which this project reads otherwise than fastembed."""
+    image = random_image(64, 40)
+    turned = []
+    for orientation in (3, 6):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        turned.append(Image.open(io.BytesIO(encoded(image, "JPEG", exif=exif, quality=95))))
+    clear = image.copy()
+    clear.putalpha(random_image(64, 40, 1).convert("L"))
+    spotted = image.quantize(16)
+    spotted.info["transparency"] = 3
+    deep = Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) * 257)
+    return [*turned, clear, spotted, deep]
+
+
+def test_synthetic_odd_images_give_fastembeds_vectors_as_fastembed(folder: Path) -> None:
+    images = odd_images()
+    reference = FastembedImageEmbedding(CLIP, specific_model_path=str(folder), cuda=False)
+    expected = np.stack(list(reference.embed(images)))
+    options: dict[str, Any] = {"specific_model_path": folder, "cuda": False}
+    same = ImageEmbedding(CLIP, as_fastembed=True, **options)
+    np.testing.assert_allclose(same.embed_array(images), expected, atol=1e-5)
+    np.testing.assert_allclose(same.embed_array([encoded(image) for image in images[2:4]]), expected[2:4], atol=1e-5)
+    usual = ImageEmbedding(CLIP, **options)
+    assert np.abs(usual.embed_array(images) - expected).max(axis=1).min() > 1e-3
+    plain = small_images(3)
+    np.testing.assert_array_equal(same.embed_array(plain), usual.embed_array(plain))
+
+
+def test_a_fingerprint_tells_of_as_fastembed_only_where_it_is_set(folder: Path, model: ImageEmbedding) -> None:
+    options: dict[str, Any] = {"specific_model_path": folder, "cuda": False}
+    assert ImageEmbedding(CLIP, as_fastembed=False, **options).fingerprint == model.fingerprint
+    assert ImageEmbedding(CLIP, as_fastembed=True, **options).fingerprint != model.fingerprint
+
+
 def test_synthetic_vectors_do_not_depend_on_batches_and_threads(folder: Path, model: ImageEmbedding) -> None:
     images = small_images()
     expected = model.embed_array(images)
