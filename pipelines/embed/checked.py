@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from embedders.errors import FleetembedError, ModelFilesError, ModelNotFoundError
 from embedders.factory import refuse_reranker
+from embedders.model_options import Runtime
 from pipelines.config.embeddings import EmbeddingConfig
 from pipelines.config.job import JobConfig
 from pipelines.embed.chunking import load_tokenizer
@@ -16,6 +18,8 @@ from pipelines.embed.row_embedder import RowEmbedder
 from pipelines.errors import ConfigError
 from pipelines.identity import fingerprint
 from pipelines.sinks.base import JobFacts
+
+_RUNTIME = {field.name for field in fields(Runtime)}
 
 
 def checked_embedder(key: str, embedding: EmbeddingConfig) -> RowEmbedder:
@@ -94,8 +98,12 @@ def job_facts(config: JobConfig, embedders: Sequence[RowEmbedder]) -> JobFacts:
 
 
 def remembered(embedding: EmbeddingConfig) -> dict[str, Any]:
-    """Write an embedding's configuration down so that a search can make its queries, from whatever folder it runs."""
-    return _absolute(embedding.model_dump(mode="json", exclude_defaults=True))
+    """Write an embedding's configuration down so that a search can make its queries, from whatever folder it runs.
+
+    Options of the session belong to the machine that embeds, and are left out.
+    """
+    options = {name: value for name, value in embedding.options.items() if name not in _RUNTIME}
+    return _absolute(embedding.model_copy(update={"options": options}).model_dump(mode="json", exclude_defaults=True))
 
 
 def _absolute(settings: dict[str, Any]) -> dict[str, Any]:
