@@ -15,7 +15,7 @@ from PIL import Image
 from embedders.arrow import Precision, dense_array, dense_type, vector_dtype
 from embedders.base import EmbedStats, VectorSpec
 from embedders.catalog import ModelCard
-from embedders.errors import ImageError, ModelFilesError
+from embedders.errors import FleetembedError, ImageError, ModelFilesError
 from embedders.files.digest import files_digest
 from embedders.files.folder import model_files
 from embedders.fingerprint import facts_digest
@@ -95,7 +95,7 @@ class ImageModel:
     def _checked(self) -> bool:
         try:
             vectors = self._compute([self._batches.transform(PROBE)])
-        except ModelFilesError:
+        except FleetembedError:
             raise
         except Exception as error:
             raise ModelFilesError(f"{self.card.model}: the graph cannot embed an image: {error}") from error

@@ -21,7 +21,7 @@ import pyarrow as pa
 from embedders.arrow import Precision, multivector_array, multivector_type, vector_dtype
 from embedders.base import Texts, VectorSpec
 from embedders.catalog import ModelCard
-from embedders.errors import ImageError, ModelFilesError
+from embedders.errors import FleetembedError, ImageError, ModelFilesError
 from embedders.files.json_file import read_json_object
 from embedders.images.batches import ImageBatch, ImageBatches, ImageOptions
 from embedders.images.decoding import DECODING, MAX_PIXELS
@@ -84,7 +84,7 @@ class MultimodalModel(NetworkModel):
             tokens = self._marked(self.text_model.tokenizer.encode(self.template.decorated([PROBE_TEXT])))
             (text,) = self._run_texts(tokens, counted=False)
             _ = self._batches, self._image_ids(0, 0)
-        except ModelFilesError:
+        except FleetembedError:
             raise
         except Exception as error:
             raise ModelFilesError(f"{self.card.model}: the graph cannot embed a text: {error}") from error

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 import pytest
+from fastembed import TextEmbedding as FastembedDense
 
 from embedders import (
     HybridTextEmbedding,
@@ -233,6 +234,16 @@ def test_one_session_serves_on_cpus_and_that_is_said_once(
             assert len(list(bm25.embed(TEXTS, parallel=parallel))) == len(TEXTS)
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert "one session serves a model" in caplog.text
+
+
+@pytest.mark.slow
+def test_synthetic_results_are_those_of_fastembeds_two_processes(synthetic_model: Folder) -> None:
+    folder = synthetic_model(E5)
+    ours = TextEmbedding(E5, specific_model_path=folder, cuda=False)
+    reference = FastembedDense(E5, specific_model_path=str(folder), cuda=False)
+    expected = list(reference.embed(iter(TEXTS), batch_size=4, parallel=2))
+    vectors = list(ours.embed(iter(TEXTS), batch_size=4, parallel=2))
+    np.testing.assert_allclose(vectors, expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("parallel", [-1, "2", 1.5, True])
