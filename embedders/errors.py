@@ -15,11 +15,12 @@ class ModelFilesError(FleetembedError, ValueError):
     """A model's files are damaged, incomplete or not what its card says."""
 
 
-class DeviceError(FleetembedError, RuntimeError, ValueError):
-    """This machine lacks a device or execution provider that was asked for.
+class DeviceError(FleetembedError, RuntimeError):
+    """This machine lacks a device or execution provider that was asked for."""
 
-    A ValueError too, which fastembed raises for a provider that ONNX Runtime does not have.
-    """
+
+class UnknownProviderError(DeviceError, ValueError):
+    """ONNX Runtime has no execution provider of this name; a ValueError, as with fastembed."""
 
 
 class ImageError(ValueError):

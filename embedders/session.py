@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
-from embedders.errors import DeviceError, ModelFilesError
+from embedders.errors import DeviceError, ModelFilesError, UnknownProviderError
 from embedders.session_settings import OnnxProvider, SessionSettings
 
 logger = logging.getLogger(__name__)
@@ -173,7 +173,7 @@ def _given_providers(
     chosen = [(item, {}) if isinstance(item, str) else (item[0], dict(item[1])) for item in providers]
     unknown = [name for name, _ in chosen if name not in available]
     if unknown:
-        raise DeviceError(f"this ONNX Runtime has no {_names(unknown)}; it has {_names(available)}")
+        raise UnknownProviderError(f"this ONNX Runtime has no {_names(unknown)}; it has {_names(available)}")
     nvidia = [name for name, _ in chosen if name in NVIDIA_PROVIDERS]
     if not nvidia or cuda_devices():
         return chosen

@@ -7,6 +7,7 @@ sizes) and folders of archives (``fast-<name>``, or ``<name>`` for models of one
 from __future__ import annotations
 
 import json
+import logging
 import os
 import tempfile
 from collections.abc import Mapping
@@ -18,6 +19,8 @@ from embedders.files.folder import model_files
 from embedders.files.lookup import Lookup
 
 SIZES = "files_metadata.json"
+
+logger = logging.getLogger(__name__)
 
 
 def fastembed_caches() -> list[Path]:
@@ -40,10 +43,9 @@ def _is_ours(folder: Path) -> bool:
 def cached_repository(cache: Path, repo: str) -> str:
     """The repository's name as a cache spells it: early versions of fastembed wrote some in lower case."""
     expected = f"models--{repo.replace('/', '--')}"
-    if (cache / expected).is_dir() or not cache.is_dir():
-        return repo
-    alike = (entry.name for entry in cache.iterdir() if entry.name.lower() == expected.lower())
-    return next(alike, expected).removeprefix("models--").replace("--", "/", repo.count("/"))
+    alike = {entry.name for entry in _entries(cache) if entry.name.lower() == expected.lower()}
+    found = expected if expected in alike or not alike else min(alike)
+    return found.removeprefix("models--").replace("--", "/", repo.count("/"))
 
 
 def recorded_sizes(cache: Path, repo: str, commit: str) -> Mapping[str, int]:
@@ -61,14 +63,20 @@ def archive_folder(card: ModelCard, root: Path) -> Path | None:
     name = card.model.rpartition("/")[2]
     names = (f"fast-{name}", name) if card.url else (f"fast-{name}",)
     folders = (cache / one for cache in (root, *fastembed_caches()) for one in names)
-    return next((folder for folder in folders if (folder / card.model_file).is_file()), None)
+    return next((folder for folder in folders if _is_file(folder / card.model_file)), None)
 
 
 def fill_from_archive_folder(lookup: Lookup, slot: Slot, stage: Path) -> None:
     """Take the model out of the folder of its archive, where all files that it needs are there."""
     folder = archive_folder(lookup.card, lookup.root)
-    if folder is None or not all((folder / name).is_file() for name in lookup.wanted.required):
+    if folder is None or not all(_is_file(folder / name) for name in lookup.wanted.required):
         return
+    if lookup.card.url is None:
+        logger.warning(
+            "model %s is taken from %s, an archive that an early fastembed downloaded, since it is nowhere else; "
+            "delete %s once the hub can be reached, to have the current files",
+            *(lookup.card.model, folder, slot.path),
+        )
     names = model_files(lookup.card, folder)
     for name in names:
         link_or_copy(folder / name, stage / name)
@@ -81,8 +89,25 @@ def describe_search(card: ModelCard) -> list[str]:
 
 
 def _state(card: ModelCard, folder: Path) -> str:
-    if not folder.is_dir():
-        return "there is no such folder"
+    try:
+        names = {entry.name for entry in folder.iterdir()}
+    except OSError as error:
+        return f"it cannot be read: {error.strerror}"
     repo = f"models--{cached_repository(folder, card.hf or '').replace('/', '--')}"
-    held = card.hf is not None and (folder / repo).is_dir()
-    return f"its {repo} lacks files, or has damaged ones" if held else "it does not hold the model"
+    return f"its {repo} lacks files, or has damaged ones" if repo in names else "it does not hold the model"
+
+
+def _entries(folder: Path) -> list[Path]:
+    """What a folder holds; nothing where it cannot be read."""
+    try:
+        return list(folder.iterdir())
+    except OSError:
+        return []
+
+
+def _is_file(path: Path) -> bool:
+    """Whether there is a file; False also where nobody may look."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False

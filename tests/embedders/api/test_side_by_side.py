@@ -16,7 +16,8 @@ from loguru import logger as fastembed_logger
 
 from embedders.catalog import catalog
 from embedders.session import cuda_devices
-from tests.embedders.api.fastembed_calls import (
+from tests.embedders.api.side_by_side import all_calls
+from tests.embedders.api.side_by_side.library import (
     COLMODERNVBERT,
     COLPALI,
     CUDA,
@@ -24,7 +25,6 @@ from tests.embedders.api.fastembed_calls import (
     MODEL_OF,
     Call,
     Library,
-    all_calls,
     write_images,
 )
 from tests.image_model_fixtures import (

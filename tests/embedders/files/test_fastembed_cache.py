@@ -129,11 +129,25 @@ def test_a_folder_of_an_archive_is_used(
     assert not hub.requests
 
 
-def test_the_hub_comes_before_the_folder_of_an_old_archive(hub: HubServer, cache: Path, tmp_path: Path) -> None:
+def test_the_hub_comes_before_the_folder_of_an_old_archive(
+    hub: HubServer, cache: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     old = write(tmp_path / "fastembed_cache" / "fast-Small", {**NEEDED, "tokenizer.json": b"{}"})
     assert contents(resolve(cache)) == NEEDED
+    assert not caplog.records
     hub.fail("", Fault("status", times=None, status=404))
     assert contents(resolve(tmp_path / "other")) == contents(old)
+    assert f"Org/Small is taken from {old}, an archive that an early fastembed downloaded" in caplog.text
+
+
+def test_a_cache_that_cannot_be_read_keeps_nobody_from_the_hub(
+    hub: HubServer, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    for number, unreadable in enumerate((str(file), "x" * 5000)):
+        monkeypatch.setenv("FASTEMBED_CACHE_PATH", unreadable)
+        assert contents(resolve(cache / str(number))) == NEEDED
 
 
 def test_a_folder_of_an_archive_that_lacks_a_file_is_not_used(cache: Path, tmp_path: Path) -> None:
@@ -159,7 +173,7 @@ def test_places_of_fastembed_are_named_among_those_tried(
     with pytest.raises(ModelNotFoundError) as caught:
         resolve(cache, local_files_only=True)
     message = str(caught.value)
-    assert f"  - fastembed's cache {tmp_path / 'nowhere'}: there is no such folder" in message
+    assert f"  - fastembed's cache {tmp_path / 'nowhere'}: it cannot be read: No such file or directory" in message
     assert f"  - fastembed's cache {tmp_path / 'fastembed_cache'}: it does not hold the model" in message
 
 
