@@ -54,7 +54,9 @@ def cache_state(card: ModelCard, cache_dir: str | Path | None = None, *, verify:
 
 def _slots(card: ModelCard, root: Path) -> list[Slot]:
     slots = [hub_slot(root, card.hf)] if card.hf else []
-    return [*slots, archive_slot(root, card.url) if card.url else old_archive_slot(root, card.model)]
+    old = old_archive_slot(root, card.model)
+    slots += [archive_slot(root, card.url)] if card.url else []
+    return slots + ([old] if old.manifest().files else [])
 
 
 def _state(slot: Slot, wanted: Wanted, verify: bool) -> CacheState:

@@ -46,7 +46,10 @@ def constructor_calls() -> Iterator[Call]:
         yield Call(f"{facade}() model_name", _made(facade, {"model_name": model}))
         yield Call(f"{facade}() other letters", _made(facade, {"model_name": model.upper()}, known=model))
         yield Call(f"{facade}() unknown model", lambda library, facade=facade: getattr(library, facade)("no/model"))
-        yield Call(f"{facade}() no name", lambda library, facade=facade: getattr(library, facade)(cache_dir="/nowhere"))
+        yield Call(
+            f"{facade}() no name",
+            lambda library, facade=facade: getattr(library, facade)(cache_dir=str(library.images)),
+        )
         yield Call(
             f"{facade}() no folder",
             lambda library, facade=facade, model=model: getattr(library, facade)(
