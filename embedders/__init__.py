@@ -5,7 +5,8 @@ A public name is imported when it is first used: importing one module does not l
 
 from __future__ import annotations
 
-from importlib import import_module
+import warnings
+from importlib import import_module, metadata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -17,21 +18,31 @@ if TYPE_CHECKING:
     from embedders.api.sparse_text_embedding import SparseTextEmbedding
     from embedders.api.text_cross_encoder import TextCrossEncoder
     from embedders.api.text_embedding import TextEmbedding
+    from embedders.catalog.custom import ModelSource, PoolingType
     from embedders.errors import DeviceError, FleetembedError, ImageError, ModelFilesError, ModelNotFoundError
+    from embedders.images.sources import ImageInput
     from embedders.muvera.muvera import Muvera
+    from embedders.session_settings import Device, OnnxProvider
+
+    __version__: str
 
 __all__ = [
+    "Device",
     "DeviceError",
     "FleetembedError",
     "HybridEmbedding",
     "HybridTextEmbedding",
     "ImageEmbedding",
     "ImageError",
+    "ImageInput",
     "LateInteractionMultimodalEmbedding",
     "LateInteractionTextEmbedding",
     "ModelFilesError",
     "ModelNotFoundError",
+    "ModelSource",
     "Muvera",
+    "OnnxProvider",
+    "PoolingType",
     "SparseEmbedding",
     "SparseTextEmbedding",
     "TextCrossEncoder",
@@ -39,30 +50,51 @@ __all__ = [
 ]
 
 _MODULES = {
+    "Device": "embedders.session_settings",
     "DeviceError": "embedders.errors",
     "FleetembedError": "embedders.errors",
     "HybridEmbedding": "embedders.api.hybrid_text_embedding",
     "HybridTextEmbedding": "embedders.api.hybrid_text_embedding",
     "ImageEmbedding": "embedders.api.image_embedding",
     "ImageError": "embedders.errors",
+    "ImageInput": "embedders.images.sources",
     "LateInteractionMultimodalEmbedding": "embedders.api.multimodal_embedding",
     "LateInteractionTextEmbedding": "embedders.api.late_interaction_text_embedding",
     "ModelFilesError": "embedders.errors",
     "ModelNotFoundError": "embedders.errors",
+    "ModelSource": "embedders.catalog.custom",
     "Muvera": "embedders.muvera.muvera",
+    "OnnxProvider": "embedders.session_settings",
+    "PoolingType": "embedders.catalog.custom",
     "SparseEmbedding": "embedders.api.sparse_embedding",
     "SparseTextEmbedding": "embedders.api.sparse_text_embedding",
     "TextCrossEncoder": "embedders.api.text_cross_encoder",
     "TextEmbedding": "embedders.api.text_embedding",
 }
 
+# fastembed's names of old, of the class that has them today.
+_DEPRECATED = {"DefaultEmbedding": "TextEmbedding", "FlagEmbedding": "TextEmbedding"}
+
 if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> Any:
+        if name in _DEPRECATED:
+            today = _DEPRECATED[name]
+            warnings.warn(f"{name} is deprecated, in fastembed too: use {today}", DeprecationWarning, stacklevel=2)
+            return __getattr__(today)
+        if name == "__version__":
+            return _version()
         if name not in _MODULES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         value = globals()[name] = getattr(import_module(_MODULES[name]), name)
         return value
+
+
+def _version() -> str:
+    try:
+        return metadata.version("fleetembed")
+    except metadata.PackageNotFoundError:
+        raise AttributeError("fleetembed is not installed, so that its version is not known") from None
 
 
 def __dir__() -> list[str]:

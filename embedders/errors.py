@@ -19,5 +19,9 @@ class DeviceError(FleetembedError, RuntimeError):
     """This machine lacks a device or execution provider that was asked for."""
 
 
+class UnknownProviderError(DeviceError, ValueError):
+    """ONNX Runtime has no execution provider of this name; a ValueError, as with fastembed."""
+
+
 class ImageError(ValueError):
     """An image cannot be decoded or transformed. Other images and the model are not affected."""

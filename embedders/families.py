@@ -119,6 +119,11 @@ def families_of_several() -> tuple[str, ...]:
     return tuple(name for name, family in FAMILIES.items() if family.gives_several)
 
 
+def families_alike(family: str) -> tuple[str, ...]:
+    """Names of the families whose models' names must differ: all that embed, or all that score."""
+    return tuple(name for name, known in FAMILIES.items() if known.embeds == FAMILIES[family].embeds)
+
+
 def custom_families(kind: Kind | None = None) -> dict[str, CustomModels]:
     """Facts of users' models by family, of the families of one kind alone or of all."""
     return {

@@ -15,7 +15,7 @@ from PIL import Image
 from embedders.arrow import Precision, dense_array, dense_type, vector_dtype
 from embedders.base import EmbedStats, VectorSpec
 from embedders.catalog import ModelCard
-from embedders.errors import ImageError, ModelFilesError
+from embedders.errors import FleetembedError, ImageError, ModelFilesError
 from embedders.files.digest import files_digest
 from embedders.files.folder import model_files
 from embedders.fingerprint import facts_digest
@@ -23,7 +23,7 @@ from embedders.images.batches import ImageBatch, ImageBatches, ImageOptions
 from embedders.images.decoding import DECODING, MAX_PIXELS
 from embedders.images.preprocessing import PreparedImage
 from embedders.images.preprocessor_config import load_image_settings
-from embedders.images.sources import Images, ImageSource, image_sources
+from embedders.images.sources import ImageInput, Images, image_sources
 from embedders.model_options import ModelFiles, Runtime
 from embedders.pooling import l2_normalize
 from embedders.session import OnnxSession
@@ -55,6 +55,7 @@ class ImageModel:
         decode_threads: int | None = None,
         batches_at_once: int | None = None,
         pixel_budget: int | None = None,
+        as_fastembed: bool = False,
     ) -> None:
         self._dtype = vector_dtype(dtype)
         card.refuse_unknown_options(CARD_OPTIONS)
@@ -62,7 +63,9 @@ class ImageModel:
             raise ValueError(f"model {card.model}: images can be pooled by {', '.join(POOLINGS)}, not {card.pooling!r}")
         self.card = card
         self.stats = EmbedStats()
-        self._options = ImageOptions(max_pixels, reduced_decoding, decode_threads, batches_at_once, pixel_budget)
+        self._options = ImageOptions(
+            max_pixels, reduced_decoding, decode_threads, batches_at_once, pixel_budget, as_fastembed
+        )
         self._settings = runtime.session_settings()
         self._files = files
         self.folder = files.folder(card)
@@ -92,7 +95,7 @@ class ImageModel:
     def _checked(self) -> bool:
         try:
             vectors = self._compute([self._batches.transform(PROBE)])
-        except ModelFilesError:
+        except FleetembedError:
             raise
         except Exception as error:
             raise ModelFilesError(f"{self.card.model}: the graph cannot embed an image: {error}") from error
@@ -130,8 +133,8 @@ class ImageModel:
             "pooling": self.card.pooling,
             "normalize": self.card.normalize,
             "decoding": DECODING,
-            "reduced_decoding": self._options.reduced_decoding,
             "dtype": self._dtype.name,
+            **self._options.facts,
         }
         return facts_digest(facts)
 
@@ -164,12 +167,15 @@ class ImageModel:
         """Embed images as one matrix (images, dim), in order; raises ImageError naming the first unreadable one."""
         return self._matrix(images, tolerant=False)[0]
 
-    def embed_each(self, images: Iterable[ImageSource], *, max_rows: int | None = None) -> Iterator[npt.NDArray[Any]]:
+    def embed_each(
+        self, images: Iterable[ImageInput], *, max_rows: int | None = None, first: int = 0
+    ) -> Iterator[npt.NDArray[Any]]:
         """Yield a (dim,) vector an image, in order, as they are done; ``images`` may be endless.
 
-        One model call gets at most ``max_rows``. Raises ImageError where an image cannot be read.
+        One model call gets at most ``max_rows``. Raises ImageError where an image cannot be read; it counts images
+        from ``first``.
         """
-        for batch in self._run(images, max_rows):
+        for batch in self._run(images, max_rows, first=first):
             yield from batch.in_order
 
     def _matrix(self, images: Images, *, tolerant: bool) -> tuple[npt.NDArray[np.floating], dict[int, ImageError]]:
@@ -183,16 +189,16 @@ class ImageModel:
         return np.stack(rows) if rows else np.empty((0, self.dim), dtype=self._dtype), errors
 
     def _run(
-        self, images: Iterable[ImageSource], max_rows: int | None, *, tolerant: bool = False
+        self, images: Iterable[ImageInput], max_rows: int | None, *, tolerant: bool = False, first: int = 0
     ) -> Iterator[ImageBatch]:
         self.load()
-        (first, *_) = self.session.input_shape(self.session.first_input)
+        (fixed, *_) = self.session.input_shape(self.session.first_input)
         lanes = self._batches.lanes(
             threads=self._settings.effective_threads,
             on_gpu=self.session.on_gpu,
-            fixed_rows=first if isinstance(first, int) else None,
+            fixed_rows=fixed if isinstance(fixed, int) else None,
         )
-        return self._batches.run(images, self._compute, lanes, max_rows=max_rows, tolerant=tolerant)
+        return self._batches.run(images, self._compute, lanes, max_rows=max_rows, tolerant=tolerant, first=first)
 
     def _compute(self, images: Sequence[PreparedImage]) -> npt.NDArray[Any]:
         """Vectors (images, dim) of prepared images of one shape."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from embedders.catalog import ModelCard
-from embedders.session_settings import Cuda, Provider, SessionSettings
+from embedders.session_settings import Cuda, OnnxProvider, SessionSettings
 from embedders.token_cache import TokenCache
 
 
@@ -58,7 +58,7 @@ class Runtime:
     """
 
     threads: int | None = None
-    providers: Sequence[Provider] | None = None
+    providers: Sequence[OnnxProvider] | None = None
     cuda: Cuda = "auto"
     device_ids: Sequence[int] | None = None
     lazy_load: bool = False

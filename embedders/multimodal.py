@@ -22,13 +22,13 @@ import pyarrow as pa
 from embedders.arrow import Precision, multivector_array, multivector_type, vector_dtype
 from embedders.base import Texts, VectorSpec
 from embedders.catalog import ModelCard
-from embedders.errors import ImageError, ModelFilesError
+from embedders.errors import FleetembedError, ImageError, ModelFilesError
 from embedders.files.json_file import read_json_object
 from embedders.images.batches import ImageBatch, ImageBatches, ImageOptions
 from embedders.images.decoding import DECODING, MAX_PIXELS
 from embedders.images.preprocessing import PreparedImage
 from embedders.images.preprocessor_config import load_image_settings
-from embedders.images.sources import Images, ImageSource, image_sources
+from embedders.images.sources import ImageInput, Images, image_sources
 from embedders.model_options import ModelFiles, Runtime
 from embedders.multimodal_template import OPTION_NAMES, PromptTemplate, tile_tokens
 from embedders.network_model import NetworkModel
@@ -69,10 +69,13 @@ class MultimodalModel(NetworkModel):
         decode_threads: int | None = None,
         batches_at_once: int = 1,
         pixel_budget: int | None = None,
+        as_fastembed: bool = False,
     ) -> None:
         self._dtype = vector_dtype(dtype)
         self.template = PromptTemplate.of(card)
-        self._options = ImageOptions(max_pixels, reduced_decoding, decode_threads, batches_at_once, pixel_budget)
+        self._options = ImageOptions(
+            max_pixels, reduced_decoding, decode_threads, batches_at_once, pixel_budget, as_fastembed
+        )
         self._ids_by_grid: dict[tuple[int, int], npt.NDArray[np.int64]] = {}
         super().__init__(card, files, runtime, max_length=max_length)
 
@@ -82,7 +85,7 @@ class MultimodalModel(NetworkModel):
             tokens = self._marked(self.text_model.tokenizer.encode(self.template.decorated([PROBE_TEXT])))
             (text,) = self._run_texts(tokens, counted=False)
             _ = self._batches, self._image_ids(0, 0)
-        except ModelFilesError:
+        except FleetembedError:
             raise
         except Exception as error:
             raise ModelFilesError(f"{self.card.model}: the graph cannot embed a text: {error}") from error
@@ -131,8 +134,8 @@ class MultimodalModel(NetworkModel):
             family="multimodal",
             options=dict(self.card.options),
             decoding=DECODING,
-            reduced_decoding=self._options.reduced_decoding,
             dtype=self._dtype.name,
+            **self._options.facts,
         )
 
     def embed_arrow(self, images: Images) -> pa.Array:
@@ -158,12 +161,15 @@ class MultimodalModel(NetworkModel):
         vectors, distinct = self._embed_distinct(text_list(texts), None)
         return distinct.for_all(multivector_array(vectors.offsets, vectors.vectors))
 
-    def embed_each(self, images: Iterable[ImageSource], *, max_rows: int | None = None) -> Iterator[npt.NDArray[Any]]:
+    def embed_each(
+        self, images: Iterable[ImageInput], *, max_rows: int | None = None, first: int = 0
+    ) -> Iterator[npt.NDArray[Any]]:
         """Yield a (tokens, dim) matrix an image, in order, as they are done; ``images`` may be endless.
 
-        One model call gets at most ``max_rows``. Raises ImageError where an image cannot be read.
+        One model call gets at most ``max_rows``. Raises ImageError where an image cannot be read; it counts images
+        from ``first``.
         """
-        for batch in self._run_images(images, max_rows):
+        for batch in self._run_images(images, max_rows, first=first):
             yield from batch.in_order
 
     def embed_tokens(self, texts: list[str], *, max_rows: int | None = None) -> TokenVectors:
@@ -182,7 +188,7 @@ class MultimodalModel(NetworkModel):
         plain = text_list(texts)
         return self.text_model.token_count(self.template.decorated(plain) if include_extension else plain)
 
-    def _column(self, images: Iterable[ImageSource], *, tolerant: bool) -> tuple[pa.Array, dict[int, ImageError]]:
+    def _column(self, images: Iterable[ImageInput], *, tolerant: bool) -> tuple[pa.Array, dict[int, ImageError]]:
         matrices: list[npt.NDArray[Any]] = []
         errors: dict[int, ImageError] = {}
         for batch in self._run_images(images, None, tolerant=tolerant):
@@ -198,12 +204,13 @@ class MultimodalModel(NetworkModel):
         return column.take(pa.array(np.cumsum(~failed) - 1, mask=failed)), errors
 
     def _run_images(
-        self, images: Iterable[ImageSource], max_rows: int | None, *, tolerant: bool = False
+        self, images: Iterable[ImageInput], max_rows: int | None, *, tolerant: bool = False, first: int = 0
     ) -> Iterator[ImageBatch]:
         self.load()
         threads = self.text_model.settings.effective_threads
         lanes = self._batches.lanes(threads=threads, on_gpu=self._session.on_gpu)
-        for batch in self._batches.run(images, self._compute, lanes, max_rows=max_rows, tolerant=tolerant):
+        limits: dict[str, Any] = {"max_rows": max_rows, "tolerant": tolerant, "first": first}
+        for batch in self._batches.run(images, self._compute, lanes, **limits):
             tokens = sum(len(matrix) for matrix in batch.values.values())
             self.stats.tokens += tokens
             self.stats.padded_tokens += tokens

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import logging
 import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -14,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
-from embedders.errors import DeviceError, ModelFilesError
-from embedders.session_settings import SessionSettings
+from embedders.errors import DeviceError, ModelFilesError, UnknownProviderError
+from embedders.session_settings import OnnxProvider, SessionSettings
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +34,7 @@ class OnnxSession:
     def __init__(self, path: Path, settings: SessionSettings) -> None:
         if not path.is_file():
             raise ModelFilesError(f"{path} is missing: the model's folder is incomplete")
-        self._session = _open(path, settings)
+        self._session = open_session(path, settings)
         self.path = path
         self.inputs = frozenset(node.name for node in self._session.get_inputs())
 
@@ -88,7 +89,11 @@ class OnnxSession:
         return [np.asarray(result) for result in self._session.run(list(outputs), known)]
 
 
-def _open(path: Path, settings: SessionSettings) -> ort.InferenceSession:
+def open_session(path: Path, settings: SessionSettings) -> ort.InferenceSession:
+    """Load a graph; raises DeviceError or ModelFilesError.
+
+    Warns (RuntimeWarning) of ``providers`` that did not start: ONNX Runtime takes the CPU in their place.
+    """
     wanted = choose_providers(settings)
     ort.set_default_logger_severity(ORT_LOG_ERRORS)
     try:
@@ -99,9 +104,11 @@ def _open(path: Path, settings: SessionSettings) -> ort.InferenceSession:
             raise
         raise ModelFilesError(f"ONNX Runtime cannot load {path}: {error}") from error
     missing = [name for name, _ in wanted if name not in session.get_providers()]
-    if missing and (settings.providers is not None or settings.insists_on_cuda):
+    if missing and settings.insists_on_cuda:
         raise DeviceError(f"{_names(missing)} did not start for {path}; is the libraries' version right? {_GPU_HINT}")
-    if missing:
+    if missing and settings.providers is not None:
+        _warn_of_cpu(f"{_names(missing)} did not start for {path}")
+    elif missing:
         logger.warning("%s did not start, %s runs on the CPU. %s", _names(missing), path, _GPU_HINT)
     return session
 
@@ -133,17 +140,12 @@ _GPU_HINT = (
 def choose_providers(settings: SessionSettings) -> list[tuple[str, dict[str, Any]]]:
     """Execution providers with their options, first choice first.
 
-    Raises DeviceError for a provider this ONNX Runtime does not have and for a GPU this machine does not have.
+    Raises DeviceError for a provider this ONNX Runtime does not have, and for a GPU that ``cuda`` insists on and this
+    machine does not have.
     """
     available = ort.get_available_providers()
     if settings.providers is not None:
-        chosen = [(item, {}) if isinstance(item, str) else (item[0], dict(item[1])) for item in settings.providers]
-        unknown = [name for name, _ in chosen if name not in available]
-        if unknown:
-            raise DeviceError(f"this ONNX Runtime has no {_names(unknown)}; it has {_names(available)}")
-        if any(name in NVIDIA_PROVIDERS for name, _ in chosen) and not cuda_devices():
-            raise DeviceError(f"an NVIDIA provider was asked for, but no CUDA device is there. {_GPU_HINT}")
-        return chosen
+        return _given_providers(settings, settings.providers, available)
     if settings.insists_on_cuda:
         _check_cuda(settings.device_id, available)
     elif settings.cuda != "auto" or not cuda_devices():
@@ -156,6 +158,31 @@ def choose_providers(settings: SessionSettings) -> list[tuple[str, dict[str, Any
     if settings.device_id is not None:
         options["device_id"] = settings.device_id
     return [(CUDA, options), (CPU, {})]
+
+
+def _given_providers(
+    settings: SessionSettings, providers: Sequence[OnnxProvider], available: Sequence[str]
+) -> list[tuple[str, dict[str, Any]]]:
+    """The providers a user named, without NVIDIA's where no CUDA device is; the CPU where none is left."""
+    if settings.asks_for_cuda:
+        warnings.warn(
+            f"cuda={settings.cuda!r} and providers both choose the device: providers are taken",
+            UserWarning,
+            stacklevel=2,
+        )
+    chosen = [(item, {}) if isinstance(item, str) else (item[0], dict(item[1])) for item in providers]
+    unknown = [name for name, _ in chosen if name not in available]
+    if unknown:
+        raise UnknownProviderError(f"this ONNX Runtime has no {_names(unknown)}; it has {_names(available)}")
+    nvidia = [name for name, _ in chosen if name in NVIDIA_PROVIDERS]
+    if not nvidia or cuda_devices():
+        return chosen
+    _warn_of_cpu(f"{_names(nvidia)} cannot start: no CUDA device is there")
+    return [item for item in chosen if item[0] not in NVIDIA_PROVIDERS] or [(CPU, {})]
+
+
+def _warn_of_cpu(what: str) -> None:
+    warnings.warn(f"{what}; the model runs without. {_GPU_HINT}", RuntimeWarning, stacklevel=2)
 
 
 def _check_cuda(device_id: int | None, available: Sequence[str]) -> None:

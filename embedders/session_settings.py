@@ -4,12 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any, Literal
 
 from embedders.cores import available_cores
 
-Provider = str | tuple[str, Mapping[str, Any]]
-Cuda = bool | Literal["auto", "cpu", "cuda"]
+OnnxProvider = str | tuple[str, Mapping[str, Any]]
+
+
+class Device(str, Enum):
+    """What runs a model: the values of ``cuda`` beside True and False."""
+
+    CPU = "cpu"
+    CUDA = "cuda"
+    AUTO = "auto"
+
+
+Cuda = bool | Device | Literal["auto", "cpu", "cuda"]
 
 
 @dataclass(frozen=True)
@@ -18,7 +29,8 @@ class SessionSettings:
 
     ``threads`` of one operator; None takes every core this process may use. ``cuda``: "auto" uses a GPU where the
     machine has one and falls back to the CPU with a log line, True insists on it, False declines it. ``providers``
-    replaces that choice by ONNX Runtime's names of providers, with options if need be. ``device_id`` and
+    replaces that choice by ONNX Runtime's names of providers, with options if need be; those of NVIDIA that cannot
+    start are left out with a RuntimeWarning. ``device_id`` and
     ``provider_options`` belong to the CUDA provider, ``session_options`` are attributes of onnxruntime.SessionOptions
     (``{"enable_cpu_mem_arena": False}``), ``session_config`` its configuration entries.
 
@@ -28,7 +40,7 @@ class SessionSettings:
 
     threads: int | None = None
     cuda: Cuda = "auto"
-    providers: Sequence[Provider] | None = None
+    providers: Sequence[OnnxProvider] | None = None
     device_id: int | None = None
     allow_spinning: bool = True
     provider_options: Mapping[str, Any] = field(default_factory=dict)
@@ -40,12 +52,15 @@ class SessionSettings:
             raise ValueError(f"threads must be 1 or more, got {self.threads}; None takes every core")
         if self.cuda not in (True, False, "auto", "cpu", "cuda"):
             raise ValueError(f"cuda must be True, False, 'auto', 'cpu' or 'cuda', got {self.cuda!r}")
-        if self.providers is not None and self.insists_on_cuda:
-            raise ValueError("cuda and providers both choose the device: give one of them")
 
     @property
     def insists_on_cuda(self) -> bool:
-        """Whether anything but a GPU is an error."""
+        """Whether anything but a GPU is an error; not where ``providers`` choose."""
+        return self.providers is None and self.asks_for_cuda
+
+    @property
+    def asks_for_cuda(self) -> bool:
+        """Whether ``cuda`` asks for a GPU, and not just for one where there is one."""
         return self.cuda is True or self.cuda == "cuda"
 
     @property

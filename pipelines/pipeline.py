@@ -88,7 +88,7 @@ class EmbeddingPipeline:
             bytes=source.bytes,
             fingerprint=None if measuring(config) else facts.fingerprint,
             models=model_facts(config, facts),
-            notices=[*notices(config), *length_notices(config, held)],
+            notices=[*notices(config, source.splits), *length_notices(config, held)],
             sinks=[
                 {"type": config.type, "place": config.place, **sink.check(facts)}
                 for config, sink in zip(self.config.sink, sinks, strict=True)

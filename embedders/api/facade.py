@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import pyarrow as pa
 
+from embedders.api.devices import copies_wanted, spread
+from embedders.api.fastembed_arguments import our_options, warn_of_model
 from embedders.base import EmbedStats, Texts, VectorSpec
 from embedders.catalog import add_card, custom_card, describe, find_card, list_cards
-from embedders.factory import make_model, make_model_of
-from embedders.families import Kind
-from embedders.session_settings import Cuda, Provider
+from embedders.factory import is_heavy, make_model, make_model_of
+from embedders.families import Kind, families_alike
+from embedders.session_settings import Cuda, OnnxProvider
 
 Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 # Texts that are read, tokenized and sorted together: so many that neighbours by length hardly differ.
 READ_AHEAD = 1024
@@ -23,10 +26,13 @@ READ_AHEAD = 1024
 class ModelFacade:
     """A model by its name in the catalog, kept in ``model``.
 
-    ``options`` are the fields of `embedders.model_options.ModelFiles` and `embedders.model_options.Runtime`
-    (``specific_model_path``, ``local_files_only``, ``token_budget``, ``session_options``, ``provider_options``, ...),
-    and the options of the model's family. Raises ModelNotFoundError (a ValueError) for a name that is in no catalog,
-    ModelFilesError, DeviceError, and TypeError for an option that the model does not take.
+    ``cache_dir`` and ``threads`` are kept as they were given. ``device_ids`` names GPUs: the model runs on the first,
+    and methods with ``parallel`` also on as many of the others as that says. ``options`` are the fields of
+    `embedders.model_options.ModelFiles` and `embedders.model_options.Runtime` (``specific_model_path``,
+    ``local_files_only``, ``token_budget``, ``session_options``, ``provider_options``, ...), and the options of the
+    model's family; fastembed's ``device_id``, ``extra_session_options`` and ``mmap`` are taken too. Warns, as fastembed
+    does, of a model whose name is misspelt or whose files have changed. Raises ModelNotFoundError (a ValueError) for a
+    name that is in no catalog, ModelFilesError, DeviceError, and TypeError for an option that the model does not take.
     """
 
     FAMILIES: ClassVar[tuple[str, ...]]
@@ -39,7 +45,7 @@ class ModelFacade:
         model_name: str | None = None,
         cache_dir: str | Path | None = None,
         threads: int | None = None,
-        providers: Sequence[Provider] | None = None,
+        providers: Sequence[OnnxProvider] | None = None,
         cuda: Cuda = "auto",
         device_ids: Sequence[int] | None = None,
         lazy_load: bool = False,
@@ -48,13 +54,19 @@ class ModelFacade:
         name = model_name or self.DEFAULT_MODEL
         if name is None:
             raise TypeError(f"{type(self).__name__} needs a model_name; list_supported_models() tells which there are")
+        warn_of_model(name, stacklevel=2)
         self.card = find_card(name, among=self.FAMILIES)
+        self.cache_dir, self.threads = cache_dir, threads
         shared = {"cache_dir": cache_dir, "threads": threads, "providers": providers, "cuda": cuda}
-        arguments = {**shared, "device_ids": device_ids, "lazy_load": lazy_load, **options}
+        self._arguments = {**shared, "lazy_load": lazy_load, **our_options(options, device_ids)}
+        self.model: Any = self._make_model(self._arguments)
+        # Copies of the model on further devices, by the device.
+        self._copies: dict[int, Any] = {}
+
+    def _make_model(self, arguments: dict[str, Any]) -> Any:
         if self.KIND is None:
-            self.model: Any = make_model(self.card, arguments)
-        else:
-            self.model = make_model_of(self.KIND, self.card, arguments)
+            return make_model(self.card, arguments)
+        return make_model_of(self.KIND, self.card, arguments)
 
     @property
     def model_name(self) -> str:
@@ -68,15 +80,50 @@ class ModelFacade:
 
     @property
     def stats(self) -> EmbedStats:
-        """Counters since the model was made."""
+        """Counters since the model was made, those of its copies on further devices included."""
         stats: EmbedStats = self.model.stats
-        return stats
+        if not self._copies:
+            return stats
+        total = EmbedStats()
+        for model in (self.model, *self._copies.values()):
+            total.add(model.stats)
+        return total
 
     @property
     def providers(self) -> list[str]:
         """ONNX Runtime's execution providers in use, first choice first; none for a model without a network."""
-        session = getattr(getattr(self.model, "text_model", self.model), "session", None)
+        session = self._session
         return [] if session is None else list(session.providers)
+
+    @property
+    def _session(self) -> Any:
+        """The loaded graph; None for a model without a network."""
+        return getattr(getattr(self.model, "text_model", self.model), "session", None)
+
+    def _models(self, parallel: int | None) -> list[Any]:
+        """The model, and its copies on as many further devices as ``parallel`` asks for; raises ValueError."""
+        several = parallel is not None and len(self._devices) > 1
+        copies = copies_wanted(parallel, len(self._devices) if several and self._session.on_gpu else 1)
+        for device in self._devices[1:copies]:
+            if device not in self._copies:
+                self._copies[device] = self._make_model({**self._arguments, "device_ids": [device]})
+        return [self.model, *(self._copies[device] for device in self._devices[1:copies])]
+
+    @property
+    def _devices(self) -> list[int]:
+        """GPUs that the model may run on; none where it has no network, or ``providers`` choose."""
+        if self._arguments["providers"] is not None or not is_heavy(self.card):
+            return []
+        return list(dict.fromkeys(self._arguments["device_ids"] or ()))
+
+    def _spread(
+        self,
+        lists: Iterable[list[Item]],
+        work: Callable[[Any, list[Item]], Iterable[Result]],
+        parallel: int | None,
+    ) -> Iterator[Result]:
+        """Put ``work`` to lists of texts or pairs with a model; results in their order. See ``_models``."""
+        return spread(self._models(parallel), lists, work)
 
     def load(self) -> None:
         """Load everything now rather than at the first text."""
@@ -97,11 +144,10 @@ class ModelFacade:
         """Add the card of a user's model; ``facts`` are named as by fastembed, or as ModelCard's fields."""
         output = 0 if output_name is None else output_name
         files = tuple(additional_files or ())
-        add_card(
-            custom_card(
-                family, model=model, sources=sources, size_gb=size_in_gb, additional_files=files, output=output, **facts
-            )
+        card = custom_card(
+            family, model=model, sources=sources, size_gb=size_in_gb, additional_files=files, output=output, **facts
         )
+        add_card(card, among=families_alike(family))
 
 
 class EmbeddingFacade(ModelFacade):

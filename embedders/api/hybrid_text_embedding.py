@@ -72,21 +72,28 @@ class HybridTextEmbedding(ModelFacade):
         """Hex sha256 over everything that changes a vector, of each vector by its kind."""
         return dict(self.model.fingerprints)
 
-    def embed(self, documents: str | Iterable[str], batch_size: int = 256) -> Iterator[HybridEmbedding]:
+    def embed(
+        self, documents: str | Iterable[str], batch_size: int = 256, parallel: int | None = None
+    ) -> Iterator[HybridEmbedding]:
         """Yield the vectors of each document, in order, all from one model call.
 
         ``documents`` may be endless: at most max(batch_size, 1,024) are read ahead, 128 where token vectors are made.
-        ``batch_size`` is the most documents one model call gets; the token budget usually stops it earlier.
+        ``batch_size`` is the most documents one model call gets; the token budget usually stops it earlier. With
+        ``parallel``, as many of the ``device_ids`` work at once.
         """
-        return self._embed_lazily(documents, batch_size, "passage")
+        return self._embed_lazily(documents, batch_size, parallel, "passage")
 
-    def passage_embed(self, texts: str | Iterable[str], batch_size: int = 256) -> Iterator[HybridEmbedding]:
+    def passage_embed(
+        self, texts: str | Iterable[str], batch_size: int = 256, parallel: int | None = None
+    ) -> Iterator[HybridEmbedding]:
         """Same as ``embed``."""
-        return self.embed(texts, batch_size)
+        return self.embed(texts, batch_size, parallel)
 
-    def query_embed(self, query: str | Iterable[str], batch_size: int = 256) -> Iterator[HybridEmbedding]:
+    def query_embed(
+        self, query: str | Iterable[str], batch_size: int = 256, parallel: int | None = None
+    ) -> Iterator[HybridEmbedding]:
         """Yield the vectors of each query, with the query side of the model."""
-        return self._embed_lazily(query, batch_size, "query")
+        return self._embed_lazily(query, batch_size, parallel, "query")
 
     def embed_arrow(self, texts: Texts) -> pa.StructArray:
         """Embed documents as a column of structs with a field a vector, of the type in ``specs``, in order.
@@ -103,13 +110,15 @@ class HybridTextEmbedding(ModelFacade):
         """Count the tokens the model would get for these texts."""
         return sum(int(self.model.token_count(some)) for some in take_lists(texts, batch_size))
 
-    def _embed_lazily(self, texts: str | Iterable[str], batch_size: int, use: Use) -> Iterator[HybridEmbedding]:
+    def _embed_lazily(
+        self, texts: str | Iterable[str], batch_size: int, parallel: int | None, use: Use
+    ) -> Iterator[HybridEmbedding]:
         check_batch_size(batch_size)
         ahead = READ_AHEAD_OF_TOKENS if "multivector" in self.model.kinds else max(batch_size, READ_AHEAD)
-        return (
-            vectors
-            for some in take_lists(texts, ahead)
-            for vectors in _by_text(self.model.embed_each(some, use=use, max_rows=batch_size))
+        return self._spread(
+            take_lists(texts, ahead),
+            lambda model, some: _by_text(model.embed_each(some, use=use, max_rows=batch_size)),
+            parallel,
         )
 
 

@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from embedders.api.devices import spread_images
 from embedders.api.facade import SizedFacade
+from embedders.api.fastembed_arguments import warn_of_ignored
 from embedders.catalog.custom import pooling_name
 from embedders.families import families_of
-from embedders.images.sources import Images, ImageSource, image_sources, one_or_many
+from embedders.images.sources import ImageInput, Images, one_or_many
 from embedders.texts import check_batch_size
 
 Vector = npt.NDArray[np.floating]
@@ -21,9 +23,9 @@ class ImageEmbedding(SizedFacade):
     """A model of images by its name: one vector an image.
 
     Options beside the shared ones: ``dtype``, ``max_pixels``, ``reduced_decoding``, ``decode_threads``,
-    ``batches_at_once`` and ``pixel_budget`` of `embedders.image.ImageModel`, which also tells what an image may be.
-    Texts that share a model's space are embedded with the model that ``list_supported_models`` names as its
-    ``text_model``.
+    ``batches_at_once``, ``pixel_budget`` and ``as_fastembed`` of `embedders.image.ImageModel`, which also tells what an
+    image may be. Texts that share a model's space are embedded with the model that ``list_supported_models`` names as
+    its ``text_model``.
     """
 
     FAMILIES = families_of("dense", images=True)
@@ -61,18 +63,21 @@ class ImageEmbedding(SizedFacade):
             **facts,
         )
 
-    def embed(self, images: ImageSource | Images, batch_size: int = 16) -> Iterator[Vector]:
+    def embed(
+        self, images: ImageInput | Images, batch_size: int = 16, parallel: int | None = None, **ignored: Any
+    ) -> Iterator[Vector]:
         """Yield a (dim,) vector an image, in order.
 
         ``images`` is one image or an iterable of them, which may be endless: some batches are read ahead.
-        ``batch_size`` is the most images one model call gets; the pixel budget usually stops it earlier. Raises
-        ImageError, a ValueError, naming an image that cannot be read.
+        ``batch_size`` is the most images one model call gets; the pixel budget usually stops it earlier. With
+        ``parallel``, as many of the ``device_ids`` work at once; it starts no processes. Other keywords are ignored
+        with a warning. Raises ImageError, a ValueError, naming an image that cannot be read.
         """
+        warn_of_ignored("embed", ignored)
         check_batch_size(batch_size)
-        vectors: Iterator[Vector] = self.model.embed_each(image_sources(one_or_many(images)), max_rows=batch_size)
-        return vectors
+        return spread_images(self._models(parallel), images, batch_size)
 
-    def embed_array(self, images: ImageSource | Images) -> Vector:
+    def embed_array(self, images: ImageInput | Images) -> Vector:
         """Embed images as one matrix (images, dim), in order; raises ImageError naming the first unreadable one."""
         matrix: Vector = self.model.embed_array(one_or_many(images))
         return matrix

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from embedders.api.facade import READ_AHEAD, SizedFacade
+from embedders.api.fastembed_arguments import warn_of_ignored
 from embedders.families import families_of
 from embedders.prompts import Use
 from embedders.texts import check_batch_size, take_lists, text_list
@@ -48,21 +49,31 @@ class LateInteractionTextEmbedding(SizedFacade):
         options = dict(options or {})
         cls._add("late_interaction", model, sources, dim=dim, model_file=model_file, options=options, **facts)
 
-    def embed(self, documents: str | Iterable[str], batch_size: int = 256) -> Iterator[Matrix]:
+    def embed(
+        self, documents: str | Iterable[str], batch_size: int = 256, parallel: int | None = None, **ignored: Any
+    ) -> Iterator[Matrix]:
         """Yield a (tokens, dim) matrix a document, in order.
 
         ``documents`` may be endless: at most max(batch_size, 1,024) are read ahead. ``batch_size`` is the most
-        documents one model call gets; the token budget usually stops it earlier.
+        documents one model call gets; the token budget usually stops it earlier. With ``parallel``, as many of the
+        ``device_ids`` work at once; it starts no processes. Other keywords are ignored with a warning.
         """
-        return self._embed_lazily(documents, batch_size, "passage")
+        warn_of_ignored("embed", ignored)
+        return self._embed_lazily(documents, batch_size, parallel, "passage")
 
-    def passage_embed(self, texts: str | Iterable[str], batch_size: int = 256) -> Iterator[Matrix]:
+    def passage_embed(
+        self, texts: str | Iterable[str], batch_size: int = 256, parallel: int | None = None, **ignored: Any
+    ) -> Iterator[Matrix]:
         """Same as ``embed``."""
-        return self.embed(texts, batch_size)
+        warn_of_ignored("passage_embed", ignored)
+        return self.embed(texts, batch_size, parallel)
 
-    def query_embed(self, query: str | Iterable[str], batch_size: int = 256) -> Iterator[Matrix]:
+    def query_embed(
+        self, query: str | Iterable[str], batch_size: int = 256, parallel: int | None = None, **ignored: Any
+    ) -> Iterator[Matrix]:
         """Yield a (tokens, dim) matrix a query, with the query side of the model; queries share model calls."""
-        return self._embed_lazily(query, batch_size, "query")
+        warn_of_ignored("query_embed", ignored)
+        return self._embed_lazily(query, batch_size, parallel, "query")
 
     def embed_tokens(self, texts: Sequence[str]) -> TokenVectors:
         """Embed documents as one matrix of token vectors with offsets."""
@@ -75,17 +86,21 @@ class LateInteractionTextEmbedding(SizedFacade):
         batch_size: int = 1024,
         is_doc: bool = True,
         include_extension: bool = False,
+        **ignored: Any,
     ) -> int:
         """Count the texts' tokens; ``include_extension`` also counts markers and the mask tokens of queries."""
+        warn_of_ignored("token_count", ignored)
         return sum(
             int(self.model.token_count(some, is_doc=is_doc, include_extension=include_extension))
             for some in take_lists(texts, batch_size)
         )
 
-    def _embed_lazily(self, texts: str | Iterable[str], batch_size: int, use: Use) -> Iterator[Matrix]:
+    def _embed_lazily(
+        self, texts: str | Iterable[str], batch_size: int, parallel: int | None, use: Use
+    ) -> Iterator[Matrix]:
         check_batch_size(batch_size)
-        return (
-            vectors
-            for some in take_lists(texts, max(batch_size, READ_AHEAD))
-            for vectors in self.model.embed_tokens(some, use=use, max_rows=batch_size)
+        return self._spread(
+            take_lists(texts, max(batch_size, READ_AHEAD)),
+            lambda model, some: model.embed_tokens(some, use=use, max_rows=batch_size),
+            parallel,
         )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,28 +15,28 @@ import pyarrow as pa
 class SparseEmbedding:
     """Weights of the dimensions that are not zero.
 
-    ``values`` (float32) and ``indices`` (int64, each at most once) have the same length, which differs from text to
-    text and may be 0.
+    ``values`` and ``indices`` (each at most once) have the same length, which differs from text to text and may be 0.
+    Models give float32 and int64 arrays; who makes one may give arrays of any numbers, or lists, which stay as they
+    are.
     """
 
-    values: npt.NDArray[np.float32]
-    indices: npt.NDArray[np.int64]
+    values: npt.NDArray[Any] | Sequence[float]
+    indices: npt.NDArray[Any] | Sequence[int]
 
-    def as_object(self) -> dict[str, npt.NDArray[np.float32] | npt.NDArray[np.int64]]:
+    def as_object(self) -> dict[str, Any]:
         """The two arrays under the names of their fields, as Qdrant's ``SparseVector`` takes them."""
         return {"values": self.values, "indices": self.indices}
 
     def as_dict(self) -> dict[int, float]:
         """Weight of each dimension."""
-        return dict(zip(self.indices.tolist(), self.values.tolist(), strict=True))
+        values = map(float, np.asarray(self.values).tolist())
+        return dict(zip(map(int, np.asarray(self.indices).tolist()), values, strict=True))
 
     @classmethod
     def from_dict(cls, data: Mapping[int, float]) -> SparseEmbedding:
-        """Turn {dimension: weight} into arrays, in the mapping's order."""
-        return cls(
-            values=np.fromiter(data.values(), np.float32, len(data)),
-            indices=np.fromiter(data.keys(), np.int64, len(data)),
-        )
+        """Turn {dimension: weight} into arrays, in the mapping's order and at the weights' precision."""
+        indices = np.fromiter(data.keys(), np.int64, len(data))
+        return cls(values=np.array(list(data.values())), indices=indices)
 
 
 def from_arrow(column: pa.StructArray) -> Iterator[SparseEmbedding]:

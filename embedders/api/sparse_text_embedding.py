@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from embedders.api.facade import READ_AHEAD, EmbeddingFacade
+from embedders.api.fastembed_arguments import warn_of_ignored
 from embedders.api.sparse_embedding import SparseEmbedding, from_arrow
 from embedders.families import custom_families, families_of
 from embedders.texts import take_lists
@@ -49,23 +50,36 @@ class SparseTextEmbedding(EmbeddingFacade):
         known: dict[str, Any] = {"model_file": model_file, "requires_idf": idf, "options": dict(options or {})}
         cls._add(family, model, sources, **known, **facts)
 
-    def embed(self, documents: str | Iterable[str], batch_size: int = READ_AHEAD) -> Iterator[SparseEmbedding]:
+    def embed(
+        self, documents: str | Iterable[str], batch_size: int = READ_AHEAD, parallel: int | None = None, **ignored: Any
+    ) -> Iterator[SparseEmbedding]:
         """Embed documents, or one, in order; reads ``batch_size`` of them ahead.
 
-        Raises, when first iterated, ValueError for a ``batch_size`` below 1.
+        With ``parallel``, as many of the ``device_ids`` work at once; it starts no processes. Other keywords are
+        ignored with a warning. Raises, when first iterated, ValueError for a ``batch_size`` below 1.
         """
-        for batch in take_lists(documents, batch_size):
-            yield from from_arrow(self.embed_arrow(batch))
+        warn_of_ignored("embed", ignored)
+        return self._spread(
+            take_lists(documents, batch_size), lambda model, some: from_arrow(model.embed_arrow(some)), parallel
+        )
 
-    def passage_embed(self, texts: str | Iterable[str], batch_size: int = READ_AHEAD) -> Iterator[SparseEmbedding]:
+    def passage_embed(
+        self, texts: str | Iterable[str], batch_size: int = READ_AHEAD, parallel: int | None = None, **ignored: Any
+    ) -> Iterator[SparseEmbedding]:
         """The same as `embed`."""
-        return self.embed(texts, batch_size)
+        warn_of_ignored("passage_embed", ignored)
+        return self.embed(texts, batch_size, parallel)
 
-    def query_embed(self, query: str | Iterable[str], batch_size: int = READ_AHEAD) -> Iterator[SparseEmbedding]:
+    def query_embed(
+        self, query: str | Iterable[str], batch_size: int = READ_AHEAD, parallel: int | None = None, **ignored: Any
+    ) -> Iterator[SparseEmbedding]:
         """Embed queries, or one, with the query side of the model."""
-        for batch in take_lists(query, batch_size):
-            yield from from_arrow(self.embed_queries_arrow(batch))
+        warn_of_ignored("query_embed", ignored)
+        return self._spread(
+            take_lists(query, batch_size), lambda model, some: from_arrow(model.embed_queries_arrow(some)), parallel
+        )
 
-    def token_count(self, texts: str | Iterable[str], batch_size: int = 1024) -> int:
+    def token_count(self, texts: str | Iterable[str], batch_size: int = 1024, **ignored: Any) -> int:
         """Count the tokens the model would get for these texts."""
+        warn_of_ignored("token_count", ignored)
         return sum(int(self.model.token_count(some)) for some in take_lists(texts, batch_size))

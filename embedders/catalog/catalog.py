@@ -17,8 +17,8 @@ Pooling = Literal["cls", "mean", "last_token", "none"]
 # Marks of licences that forbid commercial use: Creative Commons' NC, and names that say so.
 NONCOMMERCIAL = ("-nc", "noncommercial", "non-commercial")
 
-# Cards that users add in this process, by lower-case name.
-_custom_cards: dict[str, ModelCard] = {}
+# Cards that users add in this process, by family and lower-case name.
+_custom_cards: dict[tuple[str, str], ModelCard] = {}
 
 
 @dataclass(frozen=True)
@@ -88,18 +88,18 @@ def families() -> tuple[str, ...]:
 def list_cards(*names: str) -> list[ModelCard]:
     """Cards of some families, those that users added last."""
     listed = [card for family in names for card in load_cards(family)]
-    return listed + [card for card in _custom_cards.values() if card.family in names]
+    return listed + [card for family in names for card in _custom_cards.values() if card.family == family]
 
 
-def add_card(card: ModelCard) -> None:
+def add_card(card: ModelCard, *, among: tuple[str, ...]) -> None:
     """Add a user's card for this process.
 
-    Raises ValueError where the catalog has a model of that name already, in any letter case.
+    Raises ValueError where one of the families ``among`` has a model of that name already, in any letter case.
     """
-    taken = next((known.model for known in list_cards(*families()) if known.model.lower() == card.model.lower()), None)
+    taken = next((known.model for known in list_cards(*among) if known.model.lower() == card.model.lower()), None)
     if taken is not None:
         raise ValueError(f"a model named {taken!r} is there already; choose another name for yours")
-    _custom_cards[card.model.lower()] = card
+    _custom_cards[card.family, card.model.lower()] = card
 
 
 def find_card(model: str, *, among: tuple[str, ...] | None = None) -> ModelCard:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import fields
+from dataclasses import dataclass, fields
+from enum import Enum
 from pathlib import Path
 from typing import Any, get_args
 
@@ -14,6 +15,30 @@ DEFAULT_MODEL_FILE = "onnx/model.onnx"
 
 # fastembed's names and those of ModelCard.
 _POOLING_NAMES = {"disabled": "none", "last": "last_token"}
+
+
+class PoolingType(str, Enum):
+    """How a vector is made of a graph's output, for `TextEmbedding.add_custom_model`; DISABLED takes it as it is."""
+
+    CLS = "CLS"
+    MEAN = "MEAN"
+    LAST_TOKEN = "LAST_TOKEN"
+    DISABLED = "DISABLED"
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """Where a user's model is: a repository on the Hugging Face hub, or the URL of a ``.tar.gz``.
+
+    Raises ValueError where neither is given.
+    """
+
+    hf: str | None = None
+    url: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.hf is None and self.url is None:
+            raise ValueError("a ModelSource needs hf (a repository) or url")
 
 
 def custom_card(

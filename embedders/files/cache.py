@@ -26,8 +26,8 @@ MANIFEST = ".manifest.json"
 
 
 def cache_root(cache_dir: str | Path | None = None) -> Path:
-    """The cache's folder: the argument, else FLEETEMBED_CACHE_DIR, else FASTEMBED_CACHE_PATH, else the user's cache."""
-    chosen = cache_dir or os.environ.get("FLEETEMBED_CACHE_DIR") or os.environ.get("FASTEMBED_CACHE_PATH")
+    """The cache's folder: the argument, else FLEETEMBED_CACHE_DIR, else the user's cache."""
+    chosen = cache_dir or os.environ.get("FLEETEMBED_CACHE_DIR")
     if chosen:
         return Path(chosen).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "fleetembed"
@@ -162,6 +162,11 @@ def archive_slot(root: Path, url: str) -> Slot:
     """The slot of an archive at a URL."""
     name = PurePosixPath(urlsplit(url).path).name.split(".")[0]
     return Slot(root, f"url--{name}--{short_hash(url)}")
+
+
+def old_archive_slot(root: Path, model: str) -> Slot:
+    """The slot of a model that only the folder of an archive of early fastembed still holds."""
+    return Slot(root, f"fastembed--{model.replace('/', '--')}")
 
 
 def local_slot(root: Path, folder: Path) -> Slot:

@@ -8,7 +8,16 @@ from pathlib import Path
 from typing import Literal
 
 from embedders.catalog import ModelCard
-from embedders.files.cache import MANIFEST, FileFacts, Slot, Wanted, archive_slot, cache_root, hub_slot
+from embedders.files.cache import (
+    MANIFEST,
+    FileFacts,
+    Slot,
+    Wanted,
+    archive_slot,
+    cache_root,
+    hub_slot,
+    old_archive_slot,
+)
 from embedders.files.folder import wanted_files
 
 
@@ -45,7 +54,9 @@ def cache_state(card: ModelCard, cache_dir: str | Path | None = None, *, verify:
 
 def _slots(card: ModelCard, root: Path) -> list[Slot]:
     slots = [hub_slot(root, card.hf)] if card.hf else []
-    return slots + ([archive_slot(root, card.url)] if card.url else [])
+    old = old_archive_slot(root, card.model)
+    slots += [archive_slot(root, card.url)] if card.url else []
+    return slots + ([old] if old.manifest().files else [])
 
 
 def _state(slot: Slot, wanted: Wanted, verify: bool) -> CacheState:

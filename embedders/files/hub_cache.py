@@ -8,6 +8,7 @@ from pathlib import Path
 from huggingface_hub import constants, try_to_load_from_cache
 
 from embedders.files.cache import Slot, link_or_copy
+from embedders.files.fastembed_cache import cached_repository, fastembed_caches, recorded_sizes
 from embedders.files.hashing import Expected
 from embedders.files.lookup import Lookup
 
@@ -15,18 +16,19 @@ logger = logging.getLogger(__name__)
 
 
 def fill_from_hub_cache(lookup: Lookup, slot: Slot, stage: Path) -> None:
-    """Take what a Hugging Face cache holds: one in our folder, as fastembed keeps it, or the user's own."""
-    for cache in (lookup.root, Path(constants.HF_HUB_CACHE)):
+    """Take what a Hugging Face cache holds: one in our folder or in fastembed's, as fastembed has it, or the user's."""
+    for cache in (lookup.root, *fastembed_caches(), Path(constants.HF_HUB_CACHE)):
+        repo = cached_repository(cache, lookup.card.hf or "")
         gaps = lookup.gaps(slot)
         required = [name for name in gaps if name in lookup.wanted.required]
         optional = [name for name in gaps if name not in required]
-        if found := _snapshot(lookup.card.hf or "", cache, slot.manifest().revision, required, optional):
+        if found := _snapshot(repo, cache, slot.manifest().revision, required, optional):
             commit, paths, absent = found
-            recorded = slot.manifest().files
+            recorded, sizes = slot.manifest().files, recorded_sizes(cache, repo, commit)
             for name, path in paths.items():
                 link_or_copy(path, stage / name)
                 facts = recorded.get(name)
-                expected = Expected(facts.size, facts.sha256) if facts else _blob_hash(path)
+                expected = Expected(facts.size, facts.sha256) if facts else _blob_hash(path, sizes.get(name))
                 if problem := expected.mismatch(stage / name):
                     logger.warning("not using the damaged file %s: %s", path, problem)
                     break
@@ -53,7 +55,7 @@ def _snapshot(
     return (revision, found, absent) if revision and (found or absent) else None
 
 
-def _blob_hash(path: Path) -> Expected:
+def _blob_hash(path: Path, size: int | None) -> Expected:
     """A Hugging Face cache links to blobs named by their hash: sha256 of large files, git blob id of others."""
     name = path.readlink().name if path.is_symlink() else ""
-    return Expected(sha256=name if len(name) == 64 else None, git_sha1=name if len(name) == 40 else None)
+    return Expected(size, sha256=name if len(name) == 64 else None, git_sha1=name if len(name) == 40 else None)

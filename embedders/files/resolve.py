@@ -1,4 +1,4 @@
-"""Finds a model's files: the given folder, our cache, a Hugging Face cache, the Hugging Face hub, a URL archive.
+"""Finds a model's files: the given folder, our cache, fastembed's and Hugging Face's, the hub, a URL archive.
 
 A model in the cache is used without any network call. What is fetched is checked against the hub's hashes, stored
 as real files in one flat folder (ONNX Runtime refuses external data behind links) and pinned to its revision.
@@ -11,8 +11,14 @@ from pathlib import Path
 
 from embedders.catalog import ModelCard
 from embedders.errors import FleetembedError, ModelFilesError, ModelNotFoundError
-from embedders.files.cache import Slot, archive_slot, cache_root, hub_slot
+from embedders.files.cache import Slot, archive_slot, cache_root, hub_slot, old_archive_slot
 from embedders.files.download import Timeouts, shown_url
+from embedders.files.fastembed_cache import (
+    archive_folder,
+    describe_search,
+    fastembed_caches,
+    fill_from_archive_folder,
+)
 from embedders.files.folder import local_folder, wanted_files
 from embedders.files.lookup import Lookup, offline_reason
 
@@ -60,10 +66,12 @@ def _lookup(card: ModelCard, root: Path, local_only: bool, timeouts: Timeouts | 
 
 def _resolve(lookup: Lookup) -> Path:
     sources = _sources(lookup)
-    for slot, _ in sources:
-        # Offline, nobody can be asked about optional files, and a cache that cannot be written will do.
-        if not (lookup.faults(slot) if lookup.offline else lookup.gaps(slot)):
-            return slot.path
+    # FASTEMBED_CACHE_PATH was the folder of our cache too.
+    for root in (lookup.root, *fastembed_caches()):
+        for slot in (Slot(root, slot.name) for slot, _ in sources):
+            # Offline, nobody can be asked about optional files, and a cache that cannot be written will do.
+            if not (lookup.faults(slot) if lookup.offline else lookup.gaps(slot)):
+                return slot.path
     tried = []
     for slot, fill in sources:
         try:
@@ -85,6 +93,11 @@ def _sources(lookup: Lookup) -> list[tuple[Slot, Fill]]:
         sources.append((hub_slot(lookup.root, lookup.card.hf), _fill_from_hub))
     if lookup.card.url:
         sources.append((archive_slot(lookup.root, lookup.card.url), _fill_from_archive))
+    else:
+        # The last resort, as with fastembed, which no longer has these archives.
+        slot = old_archive_slot(lookup.root, lookup.card.model)
+        if slot.manifest().files or archive_folder(lookup.card, lookup.root):
+            sources.append((slot, fill_from_archive_folder))
     return sources
 
 
@@ -100,7 +113,8 @@ def _fill_from_hub(lookup: Lookup, slot: Slot, stage: Path) -> None:
 
 
 def _fill_from_archive(lookup: Lookup, slot: Slot, stage: Path) -> None:
-    if not lookup.offline:
+    fill_from_archive_folder(lookup, slot, stage)
+    if lookup.gaps(slot) and not lookup.offline:
         from embedders.files.archive import fill_from_archive
 
         fill_from_archive(lookup, slot, stage)
@@ -118,6 +132,7 @@ def _failure(lookup: Lookup, slots: list[Slot], tried: list[tuple[Slot, str]]) -
     lines += [f"{_source_name(lookup.card, slot)}: {why}" for slot, why in tried]
     if not slots:
         lines.append("its card names neither a Hugging Face repository nor a URL")
+    lines += describe_search(lookup.card)
     if lookup.offline:
         lines.append(f"network: not tried, because {lookup.offline}")
     damaged = any(slot.manifest().files.keys() & lookup.faults(slot).keys() for slot in slots)

@@ -9,13 +9,11 @@ are in memory: those that threads work on, and some batches of results.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from threading import Semaphore
 from time import perf_counter
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,10 +25,8 @@ from embedders.errors import ImageError
 from embedders.images.decoding import MAX_PIXELS, decode_image
 from embedders.images.preprocessing import ImageTransform, PreparedImage
 from embedders.images.preprocessor_config import ImageSettings
-from embedders.images.sources import ImageSource, shown_source
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
+from embedders.images.sources import ImageInput, shown_source
+from embedders.ordered_map import ordered_map
 
 # Pixels of one model call. Images of 224 x 224 a second on two cores with one thread a batch, batches of 1, 2, 4 and 8:
 # EfficientNet-Lite0 105, 107, 107, 100; a ViT-B/32 10.3, 11.1, 11.4, 11.5; a ViT-B/16 2.9, 2.9, 2.6, 2.7.
@@ -39,8 +35,6 @@ CPU_PIXELS = 4 * 224 * 224
 GPU_PIXELS = 64 * 224 * 224
 # Threads that decode for one GPU, where the machine has so many cores.
 GPU_DECODE_THREADS = 16
-# Batches per thread that are begun or done before anybody asks for them.
-BATCHES_AHEAD = 2
 
 
 @dataclass(frozen=True)
@@ -52,7 +46,8 @@ class ImageOptions:
     shrinks in two steps: faster, vectors differ a little. ``decode_threads`` (None: the model's ``threads`` on a
     CPU, up to 16 on a GPU) read images; ``batches_at_once`` of them may be in the model (None: on a CPU all of them,
     with one thread each; 1 computes a batch with all of the threads, which gives a single image's vector soonest).
-    ``pixel_budget`` is what one model call may hold in pixels.
+    ``pixel_budget`` is what one model call may hold in pixels. ``as_fastembed`` converts images to RGB as fastembed
+    does, which turns none upright and drops transparency instead of laying it on white.
     """
 
     max_pixels: int = MAX_PIXELS
@@ -60,12 +55,21 @@ class ImageOptions:
     decode_threads: int | None = None
     batches_at_once: int | None = None
     pixel_budget: int | None = None
+    as_fastembed: bool = False
 
     def __post_init__(self) -> None:
         for name in ("max_pixels", "decode_threads", "batches_at_once", "pixel_budget"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be 1 or more, got {value}")
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What of these options changes vectors, for a fingerprint; what is off by default only where it is on."""
+        return {
+            "reduced_decoding": self.reduced_decoding,
+            **({"as_fastembed": True} if self.as_fastembed else {}),
+        }
 
 
 @dataclass(frozen=True)
@@ -114,14 +118,15 @@ class ImageBatches:
 
     def run(
         self,
-        images: Iterable[ImageSource],
+        images: Iterable[ImageInput],
         compute: Callable[[Sequence[PreparedImage]], Sequence[Any] | npt.NDArray[Any]],
         lanes: Lanes,
         *,
         max_rows: int | None = None,
         tolerant: bool = False,
+        first: int = 0,
     ) -> Iterator[ImageBatch]:
-        """Read images and ``compute`` on those of equal shape; batches come in order, rows are counted from 0.
+        """Read images and ``compute`` on those of equal shape; batches come in order, rows are counted from ``first``.
 
         ``compute`` gets prepared images of one shape and grid, and gives a value for each. ``images`` may be endless.
         Raises ImageError for the first image that cannot be read, unless ``tolerant``.
@@ -129,10 +134,10 @@ class ImageBatches:
         rows = lanes.rows if max_rows is None else min(lanes.rows, max_rows)
         in_model = Semaphore(lanes.at_once)
 
-        def work(batch: tuple[int, list[ImageSource]]) -> ImageBatch:
+        def work(batch: tuple[int, list[ImageInput]]) -> ImageBatch:
             return self._work(batch, compute, in_model)
 
-        for done in ordered_map(work, _numbered(images, rows), threads=lanes.threads):
+        for done in ordered_map(work, _numbered(images, rows, first), threads=lanes.threads):
             self.stats.rows += len(done.values)
             self.stats.decode_seconds += done.decode_seconds
             self.stats.transform_seconds += done.transform_seconds
@@ -143,7 +148,7 @@ class ImageBatches:
 
     def _work(
         self,
-        batch: tuple[int, list[ImageSource]],
+        batch: tuple[int, list[ImageInput]],
         compute: Callable[[Sequence[PreparedImage]], Sequence[Any] | npt.NDArray[Any]],
         in_model: Semaphore,
     ) -> ImageBatch:
@@ -163,12 +168,14 @@ class ImageBatches:
                 done.model_seconds += perf_counter() - started
         return done
 
-    def _prepare(self, source: ImageSource, done: ImageBatch) -> PreparedImage:
+    def _prepare(self, source: ImageInput, done: ImageBatch) -> PreparedImage:
         options = self.options
         needed = self.settings.needed_size if options.reduced_decoding else None
         started = perf_counter()
         try:
-            image = decode_image(source, max_pixels=options.max_pixels, needed_size=needed)
+            image = decode_image(
+                source, max_pixels=options.max_pixels, needed_size=needed, as_fastembed=options.as_fastembed
+            )
         finally:
             decoded = perf_counter()
             done.decode_seconds += decoded - started
@@ -178,34 +185,8 @@ class ImageBatches:
             done.transform_seconds += perf_counter() - decoded
 
 
-def ordered_map(
-    function: Callable[[Item], Result], items: Iterable[Item], *, threads: int, ahead: int = BATCHES_AHEAD
-) -> Iterator[Result]:
-    """Apply a function in threads; results come in the order of the items, of which few are taken ahead.
-
-    ``ahead`` is the number of items per thread that may be begun or done before anybody asks for them. Closing the
-    iterator, or an error, drops those not begun yet.
-    """
-    if threads == 1:
-        yield from map(function, items)
-        return
-    pending: deque[Future[Result]] = deque()
-    with ThreadPoolExecutor(threads, thread_name_prefix="images") as pool:
-        try:
-            for item in items:
-                pending.append(pool.submit(function, item))
-                if len(pending) >= threads * ahead:
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
-        finally:
-            for future in pending:
-                future.cancel()
-
-
-def _numbered(images: Iterable[ImageSource], size: int) -> Iterator[tuple[int, list[ImageSource]]]:
-    """Lists of images, each with the number of its first."""
-    first = 0
+def _numbered(images: Iterable[ImageInput], size: int, first: int) -> Iterator[tuple[int, list[ImageInput]]]:
+    """Lists of images, each with the number of its first, counted from ``first``."""
     for some in chunked(images, size):
         yield first, some
         first += len(some)

@@ -8,6 +8,8 @@ The rules, which decide what a model sees:
 - levels of more than 8 bits are scaled to 0 to 255, see `embedders.images.rgb_conversion`;
 - colour profiles are not applied: models are trained on files read without them.
 
+With ``as_fastembed`` none of this is done: Pillow converts to RGB, as fastembed 0.9.1 has it.
+
 A damaged file raises ImageError. A file that crashes the decoder's C code ends the process: nothing in Python can
 catch that, so that files of unknown origin should be embedded in a process that may die.
 """
@@ -29,7 +31,7 @@ from PIL.Image import Transpose
 
 from embedders.errors import ImageError
 from embedders.images.rgb_conversion import to_rgb
-from embedders.images.sources import ImageSource
+from embedders.images.sources import ImageInput
 
 # Part of every fingerprint; to be raised when a change of the decoding changes vectors.
 DECODING = 1
@@ -69,10 +71,11 @@ _LOADING = tuple(threading.Lock() for _ in range(16))
 
 
 def decode_image(
-    source: ImageSource | None,
+    source: ImageInput | None,
     *,
     max_pixels: int = MAX_PIXELS,
     needed_size: Callable[[tuple[int, int]], tuple[int, int]] | None = None,
+    as_fastembed: bool = False,
 ) -> Image.Image:
     """Decode an image to RGB, upright; a decoded image that is given is not changed.
 
@@ -82,23 +85,26 @@ def decode_image(
     gives more than ``max_pixels`` pixels is refused before it is decoded; Pillow's limit, twice
     ``PIL.Image.MAX_IMAGE_PIXELS``, also holds. ``needed_size``, from the (width, height) of the upright image to
     the one it is going to be resized to, lets JPEGs be decoded at half, a quarter or an eighth of their size as long as
-    that is twice as much.
+    that is twice as much. ``as_fastembed`` leaves images as they lie, drops transparency, and clips deep levels.
 
     Raises ImageError, with the reason, for what is no image, is damaged or has no pixels.
     """
     if isinstance(source, Mapping):
         content = source.get("bytes")
         return decode_image(
-            source.get("path") if content is None else content, max_pixels=max_pixels, needed_size=needed_size
+            source.get("path") if content is None else content,
+            max_pixels=max_pixels,
+            needed_size=needed_size,
+            as_fastembed=as_fastembed,
         )
     try:
         if isinstance(source, Image.Image):
             with _LOADING[id(source) % len(_LOADING)]:
-                return _decoded(source, max_pixels, None)
+                return _decoded(source, max_pixels, None, as_fastembed)
         if isinstance(source, np.ndarray):
-            return _decoded(_from_array(source, max_pixels), max_pixels, None)
+            return _decoded(_from_array(source, max_pixels), max_pixels, None, as_fastembed)
         with _opened(source) as image:
-            return _decoded(image, max_pixels, needed_size)
+            return _decoded(image, max_pixels, needed_size, as_fastembed)
     except (ImageError, MemoryError):
         raise
     except UnidentifiedImageError:
@@ -144,16 +150,21 @@ def _from_array(array: npt.NDArray[Any], max_pixels: int) -> Image.Image:
 
 
 def _decoded(
-    image: Image.Image, max_pixels: int, needed_size: Callable[[tuple[int, int]], tuple[int, int]] | None
+    image: Image.Image,
+    max_pixels: int,
+    needed_size: Callable[[tuple[int, int]], tuple[int, int]] | None,
+    as_fastembed: bool,
 ) -> Image.Image:
     _check_size(image.size, max_pixels)
     if needed_size is not None and image.format == "JPEG":
-        size = image.size[::-1] if _orientation(image) in LYING else image.size
+        size = image.size[::-1] if not as_fastembed and _orientation(image) in LYING else image.size
         needed = needed_size(size)
         factor = min(length // (DRAFT_GAP * want) for length, want in zip(size, needed, strict=True))
         if factor > 1:
             image.draft(None, (image.width // factor, image.height // factor))
     image.load()
+    if as_fastembed:
+        return image.convert("RGB")
     # Read after loading, since formats such as TIFF turn the image as they load it.
     turn = UPRIGHT.get(_orientation(image))
     rgb = to_rgb(image)

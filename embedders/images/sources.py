@@ -13,17 +13,17 @@ import pyarrow as pa
 if TYPE_CHECKING:
     from PIL import Image
 
-ImageSource: TypeAlias = (
+ImageInput: TypeAlias = (
     "str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes] | Image.Image | npt.NDArray[np.uint8]"
     " | Mapping[str, Any]"
 )
-Images: TypeAlias = "Iterable[ImageSource] | pa.Array | pa.ChunkedArray"
+Images: TypeAlias = "Iterable[ImageInput] | pa.Array | pa.ChunkedArray"
 
 # Characters of a file name that a message shows.
 SHOWN_CHARACTERS = 200
 
 
-def image_sources(images: Images) -> Iterator[ImageSource]:
+def image_sources(images: Images) -> Iterator[ImageInput]:
     """Iterate over images of any form; an Arrow column's are converted one by one, to save memory."""
     if isinstance(images, (pa.Array, pa.ChunkedArray)):
         return (item.as_py() for item in images)
@@ -41,7 +41,7 @@ def one_or_many(images: Any) -> Images:
     return several
 
 
-def shown_source(source: ImageSource) -> str:
+def shown_source(source: ImageInput) -> str:
     """Name of an image's file, in brackets, for a message; empty where the source has no name."""
     name = source.get("path") if isinstance(source, Mapping) else getattr(source, "name", None)
     if isinstance(source, (str, os.PathLike)):

@@ -123,6 +123,48 @@ class MuveraConfig(Section):
 MEASURE = "measure"
 
 
+# Options that editors are told of; a family takes further ones, which its class documents.
+OPTIONS: dict[str, dict[str, Any]] = {
+    "cuda": {
+        "enum": [True, False, "auto", "cpu", "cuda"],
+        "description": "Where the model runs: false keeps it off GPUs, true insists on one; left out, its pool says",
+    },
+    "providers": {
+        "type": "array",
+        "items": {"anyOf": [{"type": "string"}, {"type": "array", "minItems": 2, "maxItems": 2}]},
+        "description": "ONNX Runtime's execution providers in the place of cuda, the first choice first: names, or "
+        "[name, {option: value}]",
+    },
+    "session_options": {
+        "type": "object",
+        "description": "Attributes of onnxruntime.SessionOptions, such as {enable_cpu_mem_arena: false}",
+    },
+    "session_config": {
+        "type": "object",
+        "additionalProperties": {"type": "string"},
+        "description": "Configuration entries of a session, such as {session.set_denormal_as_zero: '1'}",
+    },
+    "provider_options": {
+        "type": "object",
+        "description": "Options of the CUDA provider, such as {gpu_mem_limit: '8589934592'}",
+    },
+    "as_fastembed": {
+        "type": "boolean",
+        "description": "Of an image model: turn no image upright and drop transparency, as fastembed does; part of the "
+        "fingerprint where it is true",
+    },
+    "avg_len": {
+        "anyOf": [{"type": "number"}, {"const": "measure"}],
+        "description": "Average length in words (BM25, miniCOIL); measure takes the corpus's",
+    },
+    "outputs": {
+        "type": "array",
+        "items": {"enum": ["dense", "sparse", "multivector"]},
+        "description": "Vectors to make, of a model that gives several",
+    },
+}
+
+
 class EmbeddingConfig(Section):
     """One embedding of each row: its vector's name and the model that makes it."""
 
@@ -150,8 +192,10 @@ class EmbeddingConfig(Section):
         default_factory=dict,
         description=(
             "Further arguments of the model's family; avg_len: measure takes the corpus's average length; of a model "
-            "that gives several vectors, outputs lists those to make (dense, sparse, multivector)"
+            "that gives several vectors, outputs lists those to make (dense, sparse, multivector); cuda, providers and "
+            "session_options choose device and session"
         ),
+        json_schema_extra={"properties": OPTIONS},  # type: ignore[dict-item]
     )
 
     @field_validator("prompts", mode="before")

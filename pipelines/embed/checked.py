@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from embedders.errors import FleetembedError, ModelFilesError, ModelNotFoundError
 from embedders.factory import refuse_reranker
+from embedders.model_options import Runtime
 from pipelines.config.embeddings import EmbeddingConfig
 from pipelines.config.job import JobConfig
 from pipelines.embed.chunking import load_tokenizer
+from pipelines.embed.doubled_prompts import doubled_prompts
 from pipelines.embed.row_embedder import RowEmbedder
 from pipelines.errors import ConfigError
 from pipelines.identity import fingerprint
 from pipelines.sinks.base import JobFacts
+from pipelines.sources import Split
+
+_RUNTIME = {field.name for field in fields(Runtime)}
 
 
 def checked_embedder(key: str, embedding: EmbeddingConfig) -> RowEmbedder:
@@ -93,8 +99,12 @@ def job_facts(config: JobConfig, embedders: Sequence[RowEmbedder]) -> JobFacts:
 
 
 def remembered(embedding: EmbeddingConfig) -> dict[str, Any]:
-    """Write an embedding's configuration down so that a search can make its queries, from whatever folder it runs."""
-    return _absolute(embedding.model_dump(mode="json", exclude_defaults=True))
+    """Write an embedding's configuration down so that a search can make its queries, from whatever folder it runs.
+
+    Options of the session belong to the machine that embeds, and are left out.
+    """
+    options = {name: value for name, value in embedding.options.items() if name not in _RUNTIME}
+    return _absolute(embedding.model_copy(update={"options": options}).model_dump(mode="json", exclude_defaults=True))
 
 
 def _absolute(settings: dict[str, Any]) -> dict[str, Any]:
@@ -124,8 +134,11 @@ def model_facts(config: JobConfig, facts: JobFacts) -> dict[str, dict[str, Any]]
     }
 
 
-def notices(config: JobConfig) -> list[str]:
-    """What a user should know beforehand: keys without effect, licences that forbid commercial use, varying vectors."""
+def notices(config: JobConfig, splits: Iterable[Split]) -> list[str]:
+    """Tell of keys without effect, licences that forbid commercial use, vectors that vary, and prompts put twice.
+
+    Reads the first rows of the source's splits where a model puts a prompt before texts.
+    """
     found = []
     if config.compute.engine == "local" and (keys := config.compute.only_for_ray):
         found.append(f"engine local runs in this process alone: {', '.join(keys)} change nothing")
@@ -137,4 +150,4 @@ def notices(config: JobConfig) -> list[str]:
             found.append(
                 f"{card.model} is quantized as it runs: its vectors vary a little with what is embedded beside"
             )
-    return found
+    return found + doubled_prompts(config, splits)

@@ -168,6 +168,9 @@ def build_embedder(embedding: EmbeddingConfig, runtime: Mapping[str, Any] = NO_A
     known = "prompts" in family_options(card.family) and "prompts" not in embedding.options
     if known or not isinstance(prompts, str):
         arguments["prompts"] = prompts if isinstance(prompts, str) else prompts.model_dump()
+    if {"cuda", "providers"} & embedding.options.keys():
+        # The embedding's own choice of a device goes before its pool's.
+        optional.pop("cuda", None)
     arguments |= {name: value for name, value in optional.items() if value is not None}
     return make_embedder(card, **arguments)
 

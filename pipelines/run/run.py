@@ -89,7 +89,7 @@ class Run:
             self._report.statistics[name] = {"avg_len": found.avg_len, "held_by": found.place}
             log.info("the average length of %s is %s words, which %s was filled with", name, found.avg_len, found.place)
         self._facts = self._settle(numbers(held))
-        self._report.notices = notices(self._config)
+        self._report.notices = notices(self._config, source.splits)
         points = min(sink.check(self._facts)["points"] for sink in self._sinks)
         for engine in choose_engines(self._config, source):
             try:

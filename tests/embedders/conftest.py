@@ -30,6 +30,8 @@ def stopword_folder(card: ModelCard, tmp_path_factory: pytest.TempPathFactory) -
 def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Folder for cache_dir, on a machine that has no model's files anywhere else."""
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "huggingface"))
+    monkeypatch.delenv("FASTEMBED_CACHE_PATH", raising=False)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     return tmp_path / "cache"
 
 

@@ -29,6 +29,7 @@ pytestmark = [
     pytest.mark.slow,
     # fastembed's own, about a name of old and about options that static models do not take.
     pytest.mark.filterwarnings("ignore:The right spelling is:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:prithvida/.* is misspelt:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:.*embeddings-v2-base-de.*:UserWarning"),
 ]
 

@@ -16,7 +16,6 @@ from embedders import ImageEmbedding, ImageError, ModelFilesError, ModelNotFound
 from embedders.arrow import dense_matrix
 from embedders.catalog import load_cards
 from embedders.factory import make_embedder
-from embedders.images.batches import ordered_map
 from tests.image_model_fixtures import (
     clip_config,
     convnext_config,
@@ -93,6 +92,42 @@ def test_photos_give_fastembeds_vectors_by_a_synthetic_graph(name: str, photos: 
     ours = ImageEmbedding(name, specific_model_path=folder, cuda=False, threads=2)
     expected = np.stack(list(reference.embed(photos)))
     np.testing.assert_allclose(ours.embed_array(photos), expected, atol=1e-5)
+
+
+def odd_images() -> list[Image.Image]:
+    """Images that are turned, transparent or of other modes, which this project reads otherwise than fastembed."""
+    image = random_image(64, 40)
+    turned = []
+    for orientation in (3, 6):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        turned.append(Image.open(io.BytesIO(encoded(image, "JPEG", exif=exif, quality=95))))
+    clear = image.copy()
+    clear.putalpha(random_image(64, 40, 1).convert("L"))
+    spotted = image.quantize(16)
+    spotted.info["transparency"] = 3
+    deep = Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) * 257)
+    return [*turned, clear, spotted, deep]
+
+
+def test_synthetic_odd_images_give_fastembeds_vectors_as_fastembed(folder: Path) -> None:
+    images = odd_images()
+    reference = FastembedImageEmbedding(CLIP, specific_model_path=str(folder), cuda=False)
+    expected = np.stack(list(reference.embed(images)))
+    options: dict[str, Any] = {"specific_model_path": folder, "cuda": False}
+    same = ImageEmbedding(CLIP, as_fastembed=True, **options)
+    np.testing.assert_allclose(same.embed_array(images), expected, atol=1e-5)
+    np.testing.assert_allclose(same.embed_array([encoded(image) for image in images[2:4]]), expected[2:4], atol=1e-5)
+    usual = ImageEmbedding(CLIP, **options)
+    assert np.abs(usual.embed_array(images) - expected).max(axis=1).min() > 1e-3
+    plain = small_images(3)
+    np.testing.assert_array_equal(same.embed_array(plain), usual.embed_array(plain))
+
+
+def test_a_fingerprint_tells_of_as_fastembed_only_where_it_is_set(folder: Path, model: ImageEmbedding) -> None:
+    options: dict[str, Any] = {"specific_model_path": folder, "cuda": False}
+    assert ImageEmbedding(CLIP, as_fastembed=False, **options).fingerprint == model.fingerprint
+    assert ImageEmbedding(CLIP, as_fastembed=True, **options).fingerprint != model.fingerprint
 
 
 def test_synthetic_vectors_do_not_depend_on_batches_and_threads(folder: Path, model: ImageEmbedding) -> None:
@@ -224,34 +259,6 @@ def test_endless_images_are_read_ahead_within_bounds(folder: Path) -> None:
     before = threading.active_count()
     vectors.close()  # type: ignore[attr-defined]
     assert threading.active_count() < before
-
-
-def test_ordered_map_keeps_order_bounds_and_errors() -> None:
-    ahead = 0
-    given_out = 0
-
-    def items() -> Iterator[int]:
-        nonlocal ahead
-        for number in range(100):
-            ahead = max(ahead, number - given_out)
-            yield number
-
-    for number in ordered_map(lambda item: item * 2, items(), threads=4):
-        assert number == 2 * given_out
-        given_out += 1
-    assert given_out == 100
-    assert ahead <= 8
-
-    def fail(item: int) -> int:
-        if item == 5:
-            raise KeyError(item)
-        return item
-
-    seen = []
-    with pytest.raises(KeyError, match="5"):
-        for number in ordered_map(fail, iter(range(100)), threads=3):
-            seen.append(number)
-    assert seen == [0, 1, 2, 3, 4]
 
 
 def test_images_of_any_shape_work_where_nothing_is_cropped(tmp_path: Path) -> None:

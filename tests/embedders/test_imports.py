@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from importlib import metadata
 
 import pytest
 
@@ -50,7 +51,13 @@ def test_families_load_no_package_that_they_do_not_use(families: list[str], pack
 
 def test_public_names_are_there_when_asked_for() -> None:
     assert set(embedders.__all__) <= set(dir(embedders))
+    aliases = {"ImageInput", "OnnxProvider"}
     for name in embedders.__all__:
-        assert getattr(embedders, name).__name__ == name
+        public = getattr(embedders, name)
+        assert name in aliases or public.__name__ == name
+    assert embedders.__version__ == metadata.version("fleetembed")
+    for old in ("DefaultEmbedding", "FlagEmbedding"):
+        with pytest.warns(DeprecationWarning, match=f"{old} is deprecated, in fastembed too: use TextEmbedding"):
+            assert getattr(embedders, old) is embedders.TextEmbedding
     with pytest.raises(AttributeError, match="module 'embedders' has no attribute 'TextEmbeding'"):
         _ = embedders.TextEmbeding  # type: ignore[attr-defined]

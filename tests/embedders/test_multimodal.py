@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from fastembed import LateInteractionMultimodalEmbedding as Fastembed
+from PIL import Image
 
 from embedders import ImageError, LateInteractionMultimodalEmbedding, ModelFilesError, ModelNotFoundError
 from embedders.catalog import find_card
@@ -24,7 +26,10 @@ COLPALI, COLMODERNVBERT = "Qdrant/colpali-v1.3-fp16", "Qdrant/colmodernvbert"
 TEXTS = ["hello world", "", "the quick brown fox jumps", "a", "paris is the capital of", "hello world"]
 SIZES = [(96, 96), (200, 90), (40, 130), (31, 17), (300, 299), (20, 20)]
 TILE_TOKENS = [f"<row_{row}_col_{column}>" for row in range(1, 5) for column in range(1, 5)]
-pytestmark = pytest.mark.filterwarnings("ignore:The model 'Qdrant/colmodernvbert' has been updated")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:The model 'Qdrant/colmodernvbert' has been updated"),
+    pytest.mark.filterwarnings("ignore:Qdrant/colmodernvbert was exported anew"),
+]
 SPECIAL = ["<image>", "<fake_token_around_image>", "<global-img>", "<end_of_utterance>", "<|begin_of_text|>"]
 
 
@@ -262,3 +267,21 @@ def test_catalog_facts_equal_fastembeds() -> None:
         assert LateInteractionMultimodalEmbedding.get_embedding_size(row["model"]) == row["dim"]
     with pytest.raises(ModelNotFoundError, match=r"Did you mean Qdrant/colpali-v1\.3-fp16"):
         LateInteractionMultimodalEmbedding("Qdrant/colpali-v1.4")
+
+
+def test_synthetic_turned_and_transparent_pages_give_fastembeds_matrices_as_fastembed(colpali_folder: Path) -> None:
+    turn = Image.Exif()
+    turn[0x0112] = 6
+    turned = Image.open(io.BytesIO(encoded(random_image(90, 40), "JPEG", exif=turn)))
+    clear = random_image(60, 60)
+    clear.putalpha(random_image(60, 60, 1).convert("L"))
+    options: dict[str, Any] = {"specific_model_path": colpali_folder, "cuda": False}
+    reference = Fastembed(COLPALI, specific_model_path=str(colpali_folder), cuda=False)
+    expected = list(reference.embed_image([turned, clear]))
+    same = LateInteractionMultimodalEmbedding(COLPALI, as_fastembed=True, **options)
+    assert_all_close(same.embed_image([turned, clear]), expected)
+    usual = LateInteractionMultimodalEmbedding(COLPALI, **options)
+    for matrix, other in zip(usual.embed_image([turned, clear]), expected, strict=True):
+        assert np.abs(matrix - other).max() > 1e-3
+    plain = LateInteractionMultimodalEmbedding(COLPALI, as_fastembed=False, **options)
+    assert plain.fingerprint == usual.fingerprint != same.fingerprint

@@ -10,7 +10,7 @@ import pytest
 
 from embedders.errors import DeviceError, ModelFilesError
 from embedders.session import CPU, CUDA, OnnxSession, choose_providers, cuda_devices
-from embedders.session_settings import SessionSettings
+from embedders.session_settings import Device, SessionSettings
 from tests.model_fixtures import write_synthetic_model
 
 without_gpu = pytest.mark.skipif(cuda_devices() > 0, reason="this machine has a GPU")
@@ -73,9 +73,31 @@ def test_insisting_on_cuda_without_a_device_is_an_error(settings: dict[str, Any]
 
 @without_gpu
 @with_cuda_build
-def test_a_cuda_provider_without_a_device_is_an_error() -> None:
-    with pytest.raises(DeviceError, match="no CUDA device"):
-        choose_providers(SessionSettings(providers=[CUDA, CPU]))
+@pytest.mark.parametrize("providers", [[CUDA, CPU], [CUDA], [(CUDA, {"device_id": 1}), CPU]], ids=str)
+def test_a_cuda_provider_without_a_device_warns_and_the_cpu_runs(providers: list[Any], model: Path) -> None:
+    with pytest.warns(RuntimeWarning, match=r"CUDAExecutionProvider cannot start: no CUDA device.*fleetembed\[gpu\]"):
+        session = OnnxSession(model, SessionSettings(providers=providers))
+    assert session.providers == [CPU]
+    assert session.run("sentence_embedding", FEED).shape == (2, 6)
+
+
+@pytest.mark.parametrize("cuda", [True, "cuda", Device.CUDA], ids=str)
+def test_providers_are_taken_where_cuda_is_asked_for_too(cuda: Any, model: Path) -> None:
+    with pytest.warns(UserWarning, match="both choose the device: providers are taken"):
+        session = OnnxSession(model, SessionSettings(cuda=cuda, providers=[CPU]))
+    assert session.providers == [CPU]
+
+
+def test_a_cuda_provider_that_does_not_start_is_warned_of(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("embedders.session.cuda_devices", lambda: 1)
+    monkeypatch.setattr(ort, "get_available_providers", lambda: [CUDA, CPU])
+    # ONNX Runtime itself takes the CPU where CUDA's libraries are missing.
+    start = ort.InferenceSession
+    monkeypatch.setattr(ort, "InferenceSession", lambda path, **options: start(path, providers=[CPU]))
+    with pytest.warns(RuntimeWarning, match="CUDAExecutionProvider did not start"):
+        assert OnnxSession(model, SessionSettings(providers=[CUDA, CPU])).providers == [CPU]
+    with pytest.raises(DeviceError, match="CUDAExecutionProvider did not start"):
+        OnnxSession(model, SessionSettings(cuda=True))
 
 
 @without_gpu
@@ -106,8 +128,9 @@ def test_a_device_the_runtime_cannot_use_is_logged(
 
 
 def test_unknown_providers_are_named_with_those_there_are() -> None:
-    with pytest.raises(DeviceError, match=r"no MadeUpProvider; it has .*CPUExecutionProvider"):
-        choose_providers(SessionSettings(providers=["MadeUpProvider"]))
+    for kind in (DeviceError, ValueError):
+        with pytest.raises(kind, match=r"no MadeUpProvider; it has .*CPUExecutionProvider"):
+            choose_providers(SessionSettings(providers=["MadeUpProvider"]))
 
 
 def test_unknown_session_options_are_refused(model: Path) -> None:

@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 
 from embedders.cores import available_cores
-from embedders.session import CPU
 from embedders.session_settings import SessionSettings
 
 
@@ -14,7 +13,6 @@ from embedders.session_settings import SessionSettings
     [
         ({"threads": 0}, "threads"),
         ({"cuda": "gpu"}, "'gpu'"),
-        ({"cuda": True, "providers": [CPU]}, "give one of them"),
     ],
 )
 def test_contradictory_settings_are_refused(settings: dict[str, Any], message: str) -> None:

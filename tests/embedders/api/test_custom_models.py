@@ -35,7 +35,8 @@ POOLINGS = [(pooling, "right") for pooling in PoolingType] + [
     (PoolingType.MEAN, "left"),
     (PoolingType.LAST_TOKEN, "left"),
 ]
-FACADES = [TextEmbedding, SparseTextEmbedding, LateInteractionTextEmbedding, TextCrossEncoder]
+EMBEDDING = [TextEmbedding, SparseTextEmbedding, LateInteractionTextEmbedding]
+FACADES = [*EMBEDDING, TextCrossEncoder]
 
 Folder = Callable[[str], Path]
 
@@ -147,12 +148,38 @@ def test_added_models_are_listed_last_and_found_in_any_letter_case(facade: Any, 
         facade(NAME.upper(), specific_model_path=tmp_path)
 
 
-@pytest.mark.parametrize("facade", FACADES)
-@pytest.mark.parametrize("name", ["BAAI/BGE-small-EN", "qdrant/BM25", "Tests/MINE"])
+@pytest.mark.parametrize(
+    ("facade", "name"),
+    [
+        *((facade, name) for facade in EMBEDDING for name in ("BAAI/BGE-small-EN", "qdrant/BM25", "Tests/MINE")),
+        *((TextCrossEncoder, name) for name in ("xenova/MS-marco-minilm-l-6-v2", "Tests/MINE")),
+    ],
+)
 def test_names_that_are_taken_are_refused_in_any_letter_case(facade: Any, name: str) -> None:
     add(TextCrossEncoder, "tests/mine")
+    add(LateInteractionTextEmbedding, "tests/mine")
     with pytest.raises(ValueError, match="is there already; choose another name"):
         add(facade, name)
+
+
+def test_one_name_is_an_embedding_model_and_a_reranker_as_with_fastembed(tmp_path: Path) -> None:
+    folders = {}
+    for kind, head in (("tokens", heads.tokens), ("score", heads.score)):
+        folders[kind] = build_network(tmp_path / kind, Plan(head))
+    facts = ("onnx/model.onnx", "mine", "mit", 0.1, [])
+    for dense, reranker in ((TextEmbedding, TextCrossEncoder), (FastembedDense, FastembedReranker)):
+        reranker.add_custom_model(NAME, SOURCE, *facts)
+        dense.add_custom_model(NAME, PoolingType.MEAN, True, SOURCE, 16, *facts, "last_hidden_state")
+    embedder = TextEmbedding(NAME, specific_model_path=folders["tokens"], cuda=False)
+    expected = FastembedDense(NAME, specific_model_path=str(folders["tokens"]), cuda=False)
+    np.testing.assert_allclose(next(embedder.embed("bat")), next(iter(expected.embed("bat"))), atol=1e-5)
+    ranker = TextCrossEncoder(NAME, specific_model_path=folders["score"], cuda=False)
+    reference = FastembedReranker(NAME, specific_model_path=str(folders["score"]), cuda=False)
+    assert list(ranker.rerank("bat", ["cave"])) == pytest.approx(list(reference.rerank("bat", ["cave"])), abs=1e-5)
+    assert make_embedder(NAME, specific_model_path=folders["tokens"], cuda=False).spec.kind == "dense"
+    for facade in (TextEmbedding, TextCrossEncoder):
+        row = facade.list_supported_models()[-1]
+        assert (row["model"], row["description"], row["license"], row["size_in_GB"]) == (NAME, "mine", "mit", 0.1)
 
 
 @pytest.mark.parametrize("facade", FACADES)

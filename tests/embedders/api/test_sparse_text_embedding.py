@@ -111,8 +111,11 @@ def test_sparse_embedding_turns_into_dicts_and_back() -> None:
     assert vector.as_dict() == {7: 0.5, 3: 2.0}
     assert vector.as_object() == {"values": vector.values, "indices": vector.indices}
     assert pickle.loads(pickle.dumps(vector)).as_dict() == vector.as_dict()
+    exact = {7: 0.1, 3: 1e-300, 2**40: 5.0}
+    assert SparseEmbedding.from_dict(exact).as_dict() == exact
+    # In fastembed's types: numbers that a user gives are not rounded to those of the models.
     empty = SparseEmbedding.from_dict({})
-    assert (empty.values.dtype, empty.indices.dtype, empty.as_dict()) == (np.float32, np.int64, {})
+    assert (empty.values.dtype, empty.indices.dtype, empty.as_dict()) == (np.float64, np.int64, {})
 
 
 def test_a_slice_of_a_column_is_read_from_its_own_rows(embedder: SparseTextEmbedding) -> None:

@@ -28,6 +28,7 @@ def isolated_caches(tmp_path: Path, hub_cache: Path, monkeypatch: pytest.MonkeyP
     for variable in ("FLEETEMBED_CACHE_DIR", "FASTEMBED_CACHE_PATH", "HF_HUB_OFFLINE"):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(hub_cache))
     monkeypatch.setenv("HF_TOKEN", TOKEN)
 

@@ -28,7 +28,8 @@ def test_the_cache_folder_is_chosen_in_order(hub: HubServer, tmp_path: Path, mon
 
     assert parent() == tmp_path / "xdg" / "fleetembed"
     monkeypatch.setenv("FASTEMBED_CACHE_PATH", str(tmp_path / "theirs"))
-    assert parent() == tmp_path / "theirs"
+    assert parent() == tmp_path / "xdg" / "fleetembed"
+    assert not (tmp_path / "theirs").exists()
     monkeypatch.setenv("FLEETEMBED_CACHE_DIR", str(tmp_path / "ours"))
     assert parent() == tmp_path / "ours"
     assert parent(cache_dir=tmp_path / "given") == tmp_path / "given"

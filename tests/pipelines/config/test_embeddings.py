@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,15 @@ import numpy as np
 import pytest
 
 from embedders.catalog import find_card
+from embedders.factory import family_options
+from embedders.families import FAMILIES
+from embedders.model_options import Runtime
+from embedders.session_settings import SessionSettings
 from pipelines import EmbeddingPipeline
 from pipelines.config.embeddings import CustomModelConfig, EmbeddingConfig
 from pipelines.config.file import load_config
+from pipelines.config.job import JobConfig
+from pipelines.embed.checked import checked_embedder, remembered
 from pipelines.embed.row_embedder import build_embedder
 from pipelines.errors import ConfigError
 from tests.model_fixtures import MINILM, write_synthetic_model
@@ -118,6 +125,48 @@ def test_the_schema_of_a_job_shows_the_families_of_users_models() -> None:
     for family in ("bm25", "rerank", "denser"):
         message = f"embeddings.0.model.family: input should be {expected}"
         assert message in refusal({"model": {"path": "x", "family": family}})
+
+
+def test_the_schema_of_a_job_tells_of_options_that_models_take() -> None:
+    schema = JobConfig.model_json_schema()["$defs"]["EmbeddingConfig"]["properties"]["options"]
+    assert (schema["type"], schema["additionalProperties"]) == ("object", True)
+    assert {"cuda", "providers", "session_options"} <= schema["properties"].keys()
+    known = {field.name for field in fields(Runtime)}.union(*map(family_options, FAMILIES))
+    for name, about in schema["properties"].items():
+        assert name in known
+        assert about["description"]
+
+
+def test_an_embeddings_own_device_and_session_options_go_before_its_pools(
+    synthetic: Path,
+) -> None:
+    own = {"path": str(synthetic), "pooling": "mean"}
+
+    def settings(options: dict[str, Any], runtime: dict[str, Any]) -> SessionSettings:
+        (embedding,) = load_config(job({"name": "e", "model": own, "options": options})).embeddings
+        model: Any = build_embedder(embedding, runtime)
+        found: SessionSettings = model.text_model.settings
+        return found
+
+    assert settings({}, {"cuda": True}).cuda is True
+    assert settings({"cuda": False}, {"cuda": True, "threads": 3}) == SessionSettings(threads=3, cuda=False)
+    providers = ["CPUExecutionProvider"]
+    assert settings({"providers": providers}, {"cuda": True}) == SessionSettings(providers=providers)
+    arena = {"enable_cpu_mem_arena": False}
+    assert settings({"session_options": arena}, {"cuda": "auto"}) == SessionSettings(session_options=arena)
+    (embedding,) = load_config(job({"name": "e", "model": own, "options": {"cuda": "gpu"}})).embeddings
+    with pytest.raises(
+        ConfigError, match=r"^embeddings\.0: cuda must be True, False, 'auto', 'cpu' or 'cuda', got 'gpu'"
+    ):
+        checked_embedder("embeddings.0", embedding)
+
+
+def test_options_of_the_session_are_not_kept_for_searches() -> None:
+    options = {"cuda": True, "session_options": {"enable_mem_pattern": True}, "alpha": 0.4}
+    (embedding,) = load_config(job({"name": "e", "model": "Qdrant/bm25", "options": options})).embeddings
+    assert remembered(embedding) == {"name": "e", "model": "Qdrant/bm25", "options": {"alpha": 0.4}}
+    (plain,) = load_config(job({"name": "e", "model": "Qdrant/bm25", "options": {"cuda": True}})).embeddings
+    assert remembered(plain) == {"name": "e", "model": "Qdrant/bm25"}
 
 
 def vector_names(**embedding: Any) -> list[str]:
