@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,16 +51,33 @@ class HybridTextEmbedding(ModelFacade):
         dim: int = 1024,
         model_file: str | None = None,
         options: Mapping[str, Any] | None = None,
-        **facts: Any,
+        *,
+        description: str = "",
+        license: str = "",
+        size_in_gb: float = 0.0,
+        additional_files: Sequence[str] = (),
+        matryoshka: Sequence[int] = (),
     ) -> None:
         """Add a user's model of BGE-M3's kind for this process, under a new name.
 
         ``dim`` counts the numbers of dense vectors. ``options`` are those in the table of `embedders.bge_m3`
         (``graph_outputs``, ``unweighted_tokens``). ``sources`` is a local folder, {"hf": repository}, or anything with
-        attributes ``hf`` and ``url``. ``facts`` are ``description``, ``license``, ``size_in_gb``,
-        ``additional_files`` and ``matryoshka``. Raises ValueError for a name that is taken.
+        attributes ``hf`` and ``url``. ``matryoshka`` lists sizes that dense vectors may be cut to. Raises ValueError
+        for a name that is taken.
         """
-        cls._add("bge_m3", model, sources, dim=dim, model_file=model_file, options=dict(options or {}), **facts)
+        cls._add(
+            "bge_m3",
+            model,
+            sources,
+            dim=dim,
+            model_file=model_file,
+            options=dict(options or {}),
+            description=description,
+            license=license,
+            size_in_gb=size_in_gb,
+            additional_files=additional_files,
+            matryoshka=tuple(matryoshka),
+        )
 
     @property
     def specs(self) -> dict[str, VectorSpec]:

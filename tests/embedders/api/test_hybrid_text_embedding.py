@@ -143,4 +143,7 @@ def test_synthetic_users_models_are_found_by_every_class(tmp_path: Path) -> None
         HybridTextEmbedding("tests/other", cuda=False)
     with pytest.raises(ValueError, match="is there already; choose another name"):
         HybridTextEmbedding.add_custom_model("Tests/Mine", tmp_path)
+    for fact in ("pooling", "prompts", "family"):
+        with pytest.raises(TypeError, match=f"unexpected keyword argument '{fact}'"):
+            HybridTextEmbedding.add_custom_model("tests/third", tmp_path, **{fact: "cls"})  # type: ignore[arg-type]
     assert find_card("tests/mine").custom
