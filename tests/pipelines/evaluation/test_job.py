@@ -52,6 +52,21 @@ def test_a_model_without_files_is_left_out_with_all_that_needs_it(tmp_path: Path
     assert "dense is left out" in told and "own is left out" in told and "'hybrid' is left out" in told
 
 
+def test_without_a_network_every_place_that_was_looked_at_is_said_and_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLEETEMBED_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    dense = {"name": "dense", "model": "BAAI/bge-small-en-v1.5"}
+    _, notices = make_job(job(BM25, dense), "x", tmp_path)
+    (told,) = notices
+    assert told.startswith("dense is left out: model BAAI/bge-small-en-v1.5: its files are in none of the places tried:")
+    assert f"\n  - cache {tmp_path / 'cache'}" in told and "\n  - network: not tried, because HF_HUB_OFFLINE" in told
+    assert "\nAllow the network once, or give a local folder with embeddings.1.path." in told
+    with pytest.raises(SourceError, match=r"evaluated:\n  dense is left out: (.*\n)+    - network: not tried"):
+        make_job(job(dense), "x", tmp_path)
+
+
 def test_an_average_length_is_left_to_be_measured_over_the_data_set(tmp_path: Path) -> None:
     embedding = {**BM25, "options": {"avg_len": "measure"}}
     made, notices = make_job(job(embedding), "x", tmp_path)
