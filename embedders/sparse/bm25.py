@@ -75,7 +75,7 @@ class Bm25:
         known = language in card.languages
         if not known and not disable_stemmer and stemmer is None:
             raise ValueError(
-                f"language {language!r} has no stemmer here: set disable_stemmer to true, which keeps the words as they "
+                f"language {language!r} has no stemmer here: set disable_stemmer to true, which leaves words as they "
                 f"are, or take one of {', '.join(card.languages)}"
             )
         if stopwords is not None:

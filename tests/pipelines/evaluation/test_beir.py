@@ -59,8 +59,8 @@ def test_documents_that_the_corpus_lacks_stay_judged_and_are_counted(tmp_path: P
     assert (dataset.summary["judgements"], dataset.summary["judgements_missing_from_corpus"]) == (3, 2)
     assert dataset.notices == (
         "1 judged query (the first: 'q9') not in queries.jsonl: left out",
-        "2 judgements name documents (the first: 'gone') not in corpus.jsonl: counted as not found, as trec_eval counts "
-        "them",
+        "2 judgements name documents (the first: 'gone') not in corpus.jsonl: counted as not found, as trec_eval "
+        "counts them",
     )
 
 

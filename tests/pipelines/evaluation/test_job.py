@@ -60,7 +60,9 @@ def test_without_a_network_every_place_that_was_looked_at_is_said_and_what_to_do
     dense = {"name": "dense", "model": "BAAI/bge-small-en-v1.5"}
     _, notices = make_job(job(BM25, dense), "x", tmp_path)
     (told,) = notices
-    assert told.startswith("dense is left out: model BAAI/bge-small-en-v1.5: its files are in none of the places tried:")
+    assert told.startswith(
+        "dense is left out: model BAAI/bge-small-en-v1.5: its files are in none of the places tried:"
+    )
     assert f"\n  - cache {tmp_path / 'cache'}" in told and "\n  - network: not tried, because HF_HUB_OFFLINE" in told
     assert "\nAllow the network once, or give a local folder with embeddings.1.path." in told
     with pytest.raises(SourceError, match=r"evaluated:\n  dense is left out: (.*\n)+    - network: not tried"):

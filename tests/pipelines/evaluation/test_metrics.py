@@ -46,7 +46,7 @@ def test_a_query_without_a_relevant_document_counts_with_0_as_in_trec_eval() -> 
     judged, run = {"a": {"d1": 0, "d2": -1}, "b": {"d1": 1}}, {"a": ["d1"], "b": ["d1"]}
     found = measure_run(judged, run)
     assert (found["nDCG@10"], found["MRR@10"], found["recall@10"]) == (0.5, 0.5, 0.5)
-    scored = {query: {document: 1.0 for document in documents} for query, documents in run.items()}
+    scored = {query: dict.fromkeys(documents, 1.0) for query, documents in run.items()}
     theirs = pytrec_eval.RelevanceEvaluator(judged, {"ndcg_cut.10", "recip_rank"}).evaluate(scored)
     assert theirs == {
         "a": {"ndcg_cut_10": 0, "recip_rank": 0},
