@@ -125,7 +125,7 @@ class ImageBatches:
 
         ``compute`` gets prepared images of one shape and grid, and gives a value for each. ``images`` may be endless.
         Raises ImageError for the first image that cannot be read, with its row and its file, unless ``tolerant``: then
-        the batches' ``errors`` say by row what is wrong with an image, and nothing of its place, the key says that.
+        the batches' ``errors`` say by row what is wrong with an image, without its place.
         """
         rows = lanes.rows if max_rows is None else min(lanes.rows, max_rows)
         in_model = Semaphore(lanes.at_once)

@@ -45,8 +45,8 @@ class SearchConfig(Section):
         None,
         ge=1,
         le=MOST_RRF_K,
-        description="k of rrf: a vector's hit of rank r, the first being 0, gets 1 / (k + r); the larger k is, the less "
-        f"the first ranks outweigh the later ones; left out: {DEFAULT_RRF_K}",
+        description="k of rrf: a vector's hit of rank r, the first being 0, gets 1 / (k + r); the larger k is, "
+        f"the less the first ranks outweigh the later ones; left out: {DEFAULT_RRF_K}",
     )
     rescore: str | None = Field(None, description="Vector that orders the candidates anew, as ColBERT's MaxSim")
     candidates: int | None = Field(
