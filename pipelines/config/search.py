@@ -10,7 +10,8 @@ from pipelines.config.section import NonEmpty, Section
 
 # Candidates of each stage for each hit that is wanted, and the least of them.
 CANDIDATES_A_HIT, LEAST_CANDIDATES = 5, 100
-# k of reciprocal rank fusion where a search says none.
+# k of reciprocal rank fusion where a search says none: of the k measured (see the README's "How good is it?") none was
+# clearly better, and larger ones turn the effect of weights round.
 DEFAULT_RRF_K = 2
 # Far above what makes a difference: the first two ranks' shares differ by less than a millionth.
 MOST_RRF_K = 1_000_000
@@ -40,7 +41,11 @@ class SearchConfig(Section):
     fusion: Literal["rrf", "dbsf"] = Field(
         "rrf", description="rrf: reciprocal rank fusion; dbsf: distribution-based score fusion"
     )
-    weights: list[float] | None = Field(None, description="Weight of each vector in rrf, in the order of using")
+    weights: list[float] | None = Field(
+        None,
+        description="Weight of each vector in rrf, in the order of using; Qdrant divides ranks by it, and with a large "
+        "rrf_k it loses its sense",
+    )
     rrf_k: int | None = Field(
         None,
         ge=1,
