@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import shutil
@@ -9,21 +10,13 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import psutil
 import pytest
-import ray
-from ray._private import node as ray_node
-from ray._private import services
 
-from pipelines.config.compute import ComputeConfig
-from pipelines.errors import WorkerError
-from pipelines.run.cluster import connect
 from tests.conftest import ROOT
 from tests.waiting import wait_until
 
@@ -109,67 +102,28 @@ def test_a_token_file_that_is_not_there_is_named(guarded: Guarded, tmp_path: Pat
     assert f"file cannot be opened or is empty: {tmp_path / 'nowhere'}" in told and "busy" not in told
 
 
-class BusyMachine:
-    """Makes Ray's own wait for its first so many nodes end without them; the processes are real."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, late: int) -> None:
-        self.late, self.nodes = late, set[str]()
-        self._really = services.get_node
-        self._hours = iter(range(10**6))
-        clock = SimpleNamespace(sleep=time.sleep, time=time.time, monotonic=lambda: next(self._hours) * 3600.0)
-        monkeypatch.setattr(services, "get_node", self._get_node)
-        monkeypatch.setattr(ray_node, "time", clock)
-
-    def _get_node(self, address: str, node: str) -> Any:
-        self.nodes.add(node)
-        if len(self.nodes) <= self.late:
-            raise RuntimeError("the node is not registered yet")
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                return self._really(address, node)
-            except RuntimeError:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.1)
+def start_late(late: int) -> dict[str, Any]:
+    """What becomes of a job's Ray of which the first so many nodes come too late."""
+    kept = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    called = [sys.executable, "-m", "tests.pipelines.run.late_ray", str(late)]
+    done = subprocess.run(called, env=kept, cwd=ROOT, capture_output=True, text=True, timeout=240, check=True)
+    outcome: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return outcome
 
 
-def raylets() -> set[int]:
-    return {child.pid for child in psutil.Process().children() if "raylet" in child.name()}
+def test_a_ray_that_is_late_is_started_once_more_and_the_first_is_ended() -> None:
+    assert start_late(1) == {
+        "cpus": 1,
+        "error": None,
+        "raylets": 1,
+        "nodes": 2,
+        "messages": [
+            "Ray was waited for, and its node was not ready within the 30 s that Ray allows it; starting it once more"
+        ],
+    }
 
 
-@pytest.fixture
-def no_ray(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    if ray.is_initialized():
-        pytest.skip("another test of this process has a Ray of its own")
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    yield
-    ray.shutdown()
-
-
-@pytest.mark.usefixtures("no_ray")
-def test_a_ray_that_is_late_is_started_once_more_and_the_first_is_ended(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    before = raylets()
-    busy = BusyMachine(monkeypatch, late=1)
-    with connect(ComputeConfig(cpus=1, object_store_mb=80)) as machines:
-        assert machines.cpus == 1 and len(busy.nodes) == 2
-        assert len(raylets() - before) == 1
-    assert caplog.messages == [
-        "Ray was waited for, and its node was not ready within the 30 s that Ray allows it; starting it once more"
-    ]
-
-
-@pytest.mark.usefixtures("no_ray")
-def test_a_ray_that_is_late_twice_is_an_error_that_says_what_was_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = raylets()
-    busy = BusyMachine(monkeypatch, late=9)
-    with (
-        pytest.raises(
-            WorkerError, match=r"not ready within the 30 s that Ray allows it, 2 times in a row: this machine"
-        ),
-        connect(ComputeConfig(cpus=1, object_store_mb=80)),
-    ):
-        pass
-    assert len(busy.nodes) == 2 and raylets() == before
+def test_a_ray_that_is_late_twice_is_an_error_that_says_what_was_waited_for() -> None:
+    outcome = start_late(9)
+    assert (outcome["nodes"], outcome["raylets"], len(outcome["messages"])) == (2, 0, 1)
+    assert "not ready within the 30 s that Ray allows it, 2 times in a row: this machine is busy" in outcome["error"]
