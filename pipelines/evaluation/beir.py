@@ -72,9 +72,10 @@ def read_dataset(folder: Path, split: str, corpus: Path, limit: int | None = Non
     notices = _lost_queries([query for query in judged if query not in queries])
     if not chosen:
         raise SourceError(f"{judged_file}: no query is left to ask; {'; '.join(notices)}")
+    if all(documents.keys().isdisjoint(grades) for grades in judged.values()):
+        first = next(iter(judgements[chosen[0]]))
+        raise SourceError(f"{judged_file}: no judged document is in corpus.jsonl (the first: {first!r})")
     missing = [document for grades in judgements.values() for document in grades if document not in documents]
-    if len(missing) == sum(map(len, judgements.values())):
-        raise SourceError(f"{judged_file}: no judged document is in corpus.jsonl (the first: {missing[0]!r})")
     return BeirDataset(
         folder=str(folder.resolve()),
         name=folder.resolve().name,

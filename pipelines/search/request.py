@@ -58,7 +58,7 @@ def _fusion(way: SearchConfig, names: list[str]) -> models.FusionQuery | models.
 
 
 def refuse_old_server(way: SearchConfig, version: str, place: str) -> None:
-    """Raise ConfigError for a fusion that a server of this version does not know; others leave out what they ignore.
+    """Raise ConfigError for a fusion that a Qdrant server of this version does not know, and may ignore in silence.
 
     A version that is no number is not refused.
     """

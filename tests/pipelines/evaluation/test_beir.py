@@ -65,8 +65,10 @@ def test_documents_that_the_corpus_lacks_stay_judged_and_are_counted(tmp_path: P
 
 
 def test_a_limit_counts_the_missing_documents_of_its_own_queries_alone(tmp_path: Path) -> None:
-    dataset = read(write_beir(tmp_path, judgements=["q1\td1\t1", "q2\tlost\t1"]), limit=1)
-    assert (dataset.missing, dataset.notices) == (0, ())
+    first, second = ["q1\td1\t1", "q2\tlost\t1"], ["q1\tlost\t1", "q2\td2\t1"]
+    assert read(write_beir(tmp_path / "a", judgements=first), limit=1).missing == 0
+    dataset = read(write_beir(tmp_path / "b", judgements=second), limit=1)
+    assert (dataset.missing, dataset.judgements, len(dataset.notices)) == (1, {"q1": {"lost": 1}}, 1)
 
 
 def test_a_query_without_a_relevant_document_is_asked_and_said(tmp_path: Path) -> None:
