@@ -47,6 +47,9 @@ def search(
         list[str] | None, typer.Option("--using", help="A vector's name; several (a,b) are fused. Default: all.")
     ] = None,
     fusion: Annotated[str | None, typer.Option("--fusion", help="rrf (the default) or dbsf.")] = None,
+    rrf_k: Annotated[
+        int | None, typer.Option("--rrf-k", min=1, help="k of rrf: larger, and the first ranks outweigh others less.")
+    ] = None,
     weights: Annotated[
         str | None, typer.Option("--weights", metavar="W,W", help="Weights of rrf, in the order of --using.")
     ] = None,
@@ -85,6 +88,7 @@ def search(
             raise ConfigError("--image-sheet needs --config: the images are read from the job's source")
         settings: dict[str, Any] = {
             "fusion": fusion,
+            "rrf_k": rrf_k,
             "weights": _numbers(weights),
             "rescore": rescore,
             "candidates": candidates,

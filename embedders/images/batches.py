@@ -129,13 +129,14 @@ class ImageBatches:
         """Read images and ``compute`` on those of equal shape; batches come in order, rows are counted from ``first``.
 
         ``compute`` gets prepared images of one shape and grid, and gives a value for each. ``images`` may be endless.
-        Raises ImageError for the first image that cannot be read, unless ``tolerant``.
+        Raises ImageError for the first image that cannot be read, with its row and its file, unless ``tolerant``: then
+        the batches' ``errors`` say by row what is wrong with an image, without its place.
         """
         rows = lanes.rows if max_rows is None else min(lanes.rows, max_rows)
         in_model = Semaphore(lanes.at_once)
 
         def work(batch: tuple[int, list[ImageInput]]) -> ImageBatch:
-            return self._work(batch, compute, in_model)
+            return self._work(batch, compute, in_model, named=not tolerant)
 
         for done in ordered_map(work, _numbered(images, rows, first), threads=lanes.threads):
             self.stats.rows += len(done.values)
@@ -151,6 +152,8 @@ class ImageBatches:
         batch: tuple[int, list[ImageInput]],
         compute: Callable[[Sequence[PreparedImage]], Sequence[Any] | npt.NDArray[Any]],
         in_model: Semaphore,
+        *,
+        named: bool,
     ) -> ImageBatch:
         done = ImageBatch()
         alike: dict[tuple[Any, ...], dict[int, PreparedImage]] = {}
@@ -158,7 +161,7 @@ class ImageBatches:
             try:
                 prepared = self._prepare(source, done)
             except ImageError as error:
-                done.errors[row] = ImageError(f"image {row}{shown_source(source)}: {error}")
+                done.errors[row] = ImageError(f"image {row}{shown_source(source)}: {error}") if named else error
             else:
                 alike.setdefault((prepared.pixels.shape, prepared.grid), {})[row] = prepared
         for group in alike.values():

@@ -75,8 +75,8 @@ class Bm25:
         known = language in card.languages
         if not known and not disable_stemmer and stemmer is None:
             raise ValueError(
-                f"language {language!r} has no stemmer here; give one (an object with stem_word), or "
-                f"disable_stemmer=True, or one of {', '.join(card.languages)}"
+                f"language {language!r} has no stemmer here: set disable_stemmer to true, which leaves words as they "
+                f"are, or take one of {', '.join(card.languages)}"
             )
         if stopwords is not None:
             listed = _lowered(stopwords)

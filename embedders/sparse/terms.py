@@ -27,9 +27,14 @@ StemWords = Callable[[list[str]], Sequence[str]]
 
 
 def stem_function(stemmer: Stemmer | None) -> StemWords:
-    """A function that stems many words, from the stemmer's methods; without a stemmer, words are their stems."""
+    """A function that stems many words, from the stemmer's methods; without a stemmer, words are their stems.
+
+    Raises TypeError for what is no stemmer.
+    """
     if stemmer is None:
         return lambda words: words
+    if not hasattr(stemmer, "stem_words") and not hasattr(stemmer, "stem_word"):
+        raise TypeError(f"stemmer must be an object with stem_word, which only Python can give; got {stemmer!r}")
     many: StemWords | None = getattr(stemmer, "stem_words", None)
     return many if many is not None else lambda words: [stemmer.stem_word(word) for word in words]
 

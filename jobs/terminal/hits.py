@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipelines.search import Hit, Searcher
+from pipelines.search.hits import shown_scores
 
 
 def show_hits(hits: Sequence[Hit], console: Console, *, keys: Sequence[str] = (), text_key: str = "text") -> None:
@@ -20,7 +21,7 @@ def show_hits(hits: Sequence[Hit], console: Console, *, keys: Sequence[str] = ()
         console.print("  nothing found", style="dim")
         return
     # Widths are set here: a table that is too wide takes them from the short columns first.
-    columns = [("score", [f"{hit.score:.3f}" for hit in hits]), ("document", [hit.title for hit in hits])]
+    columns = [("score", shown_scores([hit.score for hit in hits])), ("document", [hit.title for hit in hits])]
     columns += [(key, [_shown(hit.payload.get(key)) for hit in hits]) for key in keys]
     table = Table(box=None, show_header=bool(keys), pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     left = console.width - 2

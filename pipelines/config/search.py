@@ -10,6 +10,11 @@ from pipelines.config.section import NonEmpty, Section
 
 # Candidates of each stage for each hit that is wanted, and the least of them.
 CANDIDATES_A_HIT, LEAST_CANDIDATES = 5, 100
+# k of reciprocal rank fusion where a search says none: of the k measured (see the README's "How good is it?") none was
+# clearly better, and larger ones turn the effect of weights round.
+DEFAULT_RRF_K = 2
+# Far above what makes a difference: the first two ranks' shares differ by less than a millionth.
+MOST_RRF_K = 1_000_000
 
 
 class RerankConfig(Section):
@@ -36,8 +41,18 @@ class SearchConfig(Section):
     fusion: Literal["rrf", "dbsf"] = Field(
         "rrf", description="rrf: reciprocal rank fusion; dbsf: distribution-based score fusion"
     )
-    weights: list[float] | None = Field(None, description="Weight of each vector in rrf, in the order of using")
-    rrf_k: int | None = Field(None, ge=1, description="k of rrf; left out: Qdrant's own")
+    weights: list[float] | None = Field(
+        None,
+        description="Weight of each vector in rrf, in the order of using; Qdrant divides ranks by it, and with a large "
+        "rrf_k it loses its sense",
+    )
+    rrf_k: int | None = Field(
+        None,
+        ge=1,
+        le=MOST_RRF_K,
+        description="k of rrf: a vector's hit of rank r, the first being 0, gets 1 / (k + r); the larger k is, "
+        f"the less the first ranks outweigh the later ones; left out: {DEFAULT_RRF_K}",
+    )
     rescore: str | None = Field(None, description="Vector that orders the candidates anew, as ColBERT's MaxSim")
     candidates: int | None = Field(
         None,
@@ -71,6 +86,11 @@ class SearchConfig(Section):
         if self.rrf_k is not None and self.fusion != "rrf":
             raise ValueError("rrf_k belongs to rrf; dbsf has none")
         return self
+
+    @property
+    def settled_rrf_k(self) -> int:
+        """k of rrf: what the search says, or else the default."""
+        return DEFAULT_RRF_K if self.rrf_k is None else self.rrf_k
 
     def depth(self, hits: int) -> int:
         """Count the candidates that each stage passes on, where so many hits are wanted."""

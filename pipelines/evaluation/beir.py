@@ -25,7 +25,8 @@ class BeirDataset:
     """The judged queries of one split, against which is measured.
 
     ``queries`` maps an id to its text, in the file's order; ``judgements`` maps it to document id -> grade, 0 for not
-    relevant. ``corpus_digest`` and ``queries_digest`` are hex sha256: two results can be compared where both agree.
+    relevant. Of the judgements, ``missing`` name documents that the corpus lacks: those count as not found.
+    ``corpus_digest`` and ``queries_digest`` are hex sha256: two results can be compared where both agree.
     """
 
     folder: str
@@ -36,6 +37,7 @@ class BeirDataset:
     judgements: dict[str, dict[str, int]]
     corpus_digest: str
     queries_digest: str
+    missing: int = 0
     notices: tuple[str, ...] = ()
 
     @property
@@ -48,6 +50,7 @@ class BeirDataset:
             "documents": self.documents,
             "queries": len(self.queries),
             "judgements": sum(map(len, self.judgements.values())),
+            "judgements_missing_from_corpus": self.missing,
             "corpus_sha256": self.corpus_digest,
             "queries_sha256": self.queries_digest,
         }
@@ -63,13 +66,16 @@ def read_dataset(folder: Path, split: str, corpus: Path, limit: int | None = Non
     queries = _read_queries(folder / "queries.jsonl")
     judged = _read_judgements(judged_file)
     documents, digest = _copy_corpus(folder / "corpus.jsonl", corpus)
-    known, notices = _known_judgements(judged, queries, documents)
-    chosen = [query for query in queries if query in known]
-    if not chosen:
-        raise SourceError(f"{judged_file}: no query is left to ask; {'; '.join(notices) or 'it judges nothing'}")
-    chosen = chosen[:limit]
+    chosen = [query for query in queries if query in judged][:limit]
     asked = {query: queries[query] for query in chosen}
-    judgements = {query: known[query] for query in chosen}
+    judgements = {query: judged[query] for query in chosen}
+    notices = _lost_queries([query for query in judged if query not in queries])
+    if not chosen:
+        raise SourceError(f"{judged_file}: no query is left to ask; {'; '.join(notices)}")
+    if all(documents.keys().isdisjoint(grades) for grades in judged.values()):
+        first = next(iter(judgements[chosen[0]]))
+        raise SourceError(f"{judged_file}: no judged document is in corpus.jsonl (the first: {first!r})")
+    missing = [document for grades in judgements.values() for document in grades if document not in documents]
     return BeirDataset(
         folder=str(folder.resolve()),
         name=folder.resolve().name,
@@ -79,7 +85,8 @@ def read_dataset(folder: Path, split: str, corpus: Path, limit: int | None = Non
         judgements=judgements,
         corpus_digest=digest,
         queries_digest=_digest([asked, judgements]),
-        notices=tuple(notices),
+        missing=len(missing),
+        notices=(*notices, *_odd_judgements(judgements, missing)),
     )
 
 
@@ -115,6 +122,7 @@ def _read_queries(path: Path) -> dict[str, str]:
 
 def _read_judgements(path: Path) -> dict[str, dict[str, int]]:
     judged: dict[str, dict[str, int]] = {}
+    number = 0
     for number, line in _lines(path):
         cells = [cell.strip() for cell in line.rstrip("\r\n").split("\t")]
         if number == 1:
@@ -131,6 +139,10 @@ def _read_judgements(path: Path) -> dict[str, dict[str, int]]:
         before = judged.setdefault(query, {}).setdefault(document, int(grade))
         if before != int(grade):
             raise _wrong(path, number, f"query {query!r} and document {document!r} were judged {before} further up")
+    if not number:
+        raise _wrong(path, 1, f"the file is empty; it needs the header {' '.join(HEADER)} and a judgement a line")
+    if not judged:
+        raise _wrong(path, number, "the file ends without a judgement: a query's id, a document's id and a grade")
     return judged
 
 
@@ -155,29 +167,28 @@ def _copy_corpus(path: Path, target: Path) -> tuple[dict[str, int], str]:
     return lines, digest.hexdigest()
 
 
-def _known_judgements(
-    judged: dict[str, dict[str, int]], queries: dict[str, str], documents: dict[str, int]
-) -> tuple[dict[str, dict[str, int]], list[str]]:
-    """Leave out judgements of missing queries and documents, and say how many those are."""
-    lost = [query for query in judged if query not in queries]
-    known = {
-        query: {document: grade for document, grade in grades.items() if document in documents}
-        for query, grades in judged.items()
-        if query in queries
-    }
-    strange = [document for query in known for document in judged[query] if document not in documents]
-    unjudged = [query for query, grades in known.items() if not grades]
+def _lost_queries(lost: list[str]) -> list[str]:
+    return [f"{_count(lost, 'judged query', 'judged queries')} not in queries.jsonl: left out"] if lost else []
+
+
+def _odd_judgements(judgements: dict[str, dict[str, int]], missing: list[str]) -> list[str]:
+    """Say what lowers the means of all ways: documents that cannot be found, and queries for which none is relevant.
+
+    Both count as trec_eval counts them, and pytrec_eval and ir_measures after it.
+    """
+    fruitless = [query for query, grades in judgements.items() if max(grades.values()) <= 0]
     notices = []
-    if lost:
-        notices.append(f"{_count(lost, 'judged query', 'judged queries')} not in queries.jsonl: left out")
-    if strange:
+    if missing:
         notices.append(
-            f"{_count(strange, 'judgement names a document', 'judgements name documents')} not in corpus.jsonl: left "
-            "out, so that recall is above that of tools which count them as not found"
+            f"{_count(missing, 'judgement names a document', 'judgements name documents')} not in corpus.jsonl: "
+            "counted as not found, as trec_eval counts them"
         )
-    if unjudged:
-        notices.append(f"{_count(unjudged, 'query has', 'queries have')} no judged document in the corpus: left out")
-    return {query: grades for query, grades in known.items() if grades}, notices
+    if fruitless:
+        notices.append(
+            f"{_count(fruitless, 'query has', 'queries have')} no relevant document, only grades of 0 or less: "
+            f"{'it scores' if len(fruitless) == 1 else 'each scores'} 0 in every metric, as in trec_eval"
+        )
+    return notices
 
 
 def _count(names: list[str], one: str, many: str) -> str:

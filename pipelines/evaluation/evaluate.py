@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from pipelines import EmbeddingPipeline
 from pipelines.config.file import load_config
 from pipelines.config.job import JobConfig
+from pipelines.config.search import MOST_RRF_K
 from pipelines.errors import ConfigError, SinkError
 from pipelines.evaluation.beir import BeirDataset, judgements_file, read_dataset
 from pipelines.evaluation.engines.choose import choose_engine
@@ -39,7 +40,7 @@ class Options:
     """What to evaluate: the split of a BEIR folder, at most so many ``queries`` of it, with a job's models.
 
     Results go to the folder ``out``. ``baseline`` is a file of earlier results, and each metric may be below those by
-    ``margin``.
+    ``margin``. Reciprocal rank fusions are measured with each k of ``rrf_ks`` too.
     """
 
     beir: Path
@@ -51,6 +52,7 @@ class Options:
     margin: float = MARGIN
     exact_only: bool = False
     overrides: Sequence[str] = ()
+    rrf_ks: Sequence[int] = ()
 
 
 def evaluate(options: Options, console: Console) -> tuple[Results, Comparison | None]:
@@ -59,6 +61,8 @@ def evaluate(options: Options, console: Console) -> tuple[Results, Comparison | 
     Raises ConfigError for what is wrong with the call, and the FleetembedError of what fails.
     """
     refuse_if_missing()
+    if not all(1 <= k <= MOST_RRF_K for k in options.rrf_ks):
+        raise ConfigError(f"--rrf-k: each k must be from 1 to {MOST_RRF_K:,}, got {list(options.rrf_ks)}")
     config = load_config(options.config, options.overrides)
     baseline = load_results(options.baseline) if options.baseline is not None else None
     out = options.out or Path("output", "evaluation", options.beir.resolve().name)
@@ -75,7 +79,11 @@ def evaluate(options: Options, console: Console) -> tuple[Results, Comparison | 
     with Searcher.from_config(job) as searcher:
         collection = EvaluatedCollection.of(job, searcher, documents=dataset.documents, provenance=provenance)
         evaluation = _Evaluation(job, dataset, collection, report, out, console)
-        results = evaluation.measure([*dataset.notices, *notices], exact_only=options.exact_only)
+        ways, left_out = choose_ways(collection.searchable, job.searches, options.rrf_ks)
+        if not ways:
+            raise ConfigError("no vector of this job can be searched with a text, so there is nothing to evaluate")
+        told = [*dataset.notices, *notices, *left_out]
+        results = evaluation.measure(ways, told, exact_only=options.exact_only)
     write_results(out, results)
     return results, compare(baseline, results, options.margin) if baseline is not None else None
 
@@ -96,13 +104,10 @@ class _Evaluation:
         self._report, self._out, self._console = report, out, console
         self._owners = {vector: one.name for one in job.embeddings for vector in one.vector_names}
 
-    def measure(self, notices: list[str], *, exact_only: bool) -> Results:
-        """Measure all ways and write their runs; ``notices`` are those of what happened before."""
+    def measure(self, ways: Sequence[Way], notices: list[str], *, exact_only: bool) -> Results:
+        """Measure the ways and write their runs; ``notices`` are those of what happened before."""
         collection = self._collection
         self._refuse_strangers()
-        ways, left_out = choose_ways(collection.searchable, self._job.searches)
-        if not ways:
-            raise ConfigError("no vector of this job can be searched with a text, so there is nothing to evaluate")
         with ExitStack() as stack:
             with self._progress("copying and indexing for HNSW", collection.points) as step:
                 engine, index, more = choose_engine(collection, self._out / "hnsw", stack, step, exact_only=exact_only)
@@ -124,7 +129,7 @@ class _Evaluation:
             embedding=embedding,
             index=index,
             versions=versions(),
-            notices=[*notices, *self._dead(), *left_out, *more, *about_embedding],
+            notices=[*notices, *self._dead(), *more, *about_embedding],
             config=_shown_config(self._job),
         )
 

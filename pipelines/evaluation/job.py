@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from textwrap import indent
 
 from embedders.errors import ModelFilesError, ModelNotFoundError
 from pipelines.config.embeddings import EmbeddingConfig
@@ -23,7 +24,7 @@ def make_job(config: JobConfig, name: str, out: Path) -> tuple[JobConfig, list[s
     """
     embeddings, notices = _usable(config)
     if not embeddings:
-        raise SourceError("no embedding can be evaluated:\n" + "\n".join(f"  {notice}" for notice in notices))
+        raise SourceError("no embedding can be evaluated:\n" + indent("\n".join(notices), "  "))
     names = {embedding.name for embedding in embeddings}
     vectors = {vector for embedding in embeddings for vector in embedding.vector_names}
     searches = {
@@ -57,7 +58,7 @@ def _usable(config: JobConfig) -> tuple[list[EmbeddingConfig], list[str]]:
         try:
             card = embedding.card
         except ModelFilesError as error:
-            notices.append(_left_out(embedding, error))
+            notices.append(_left_out(number, embedding, error))
             continue
         except (ModelNotFoundError, TypeError, ValueError) as error:
             raise ConfigError(f"embeddings.{number}.model: {error}") from None
@@ -71,7 +72,7 @@ def _usable(config: JobConfig) -> tuple[list[EmbeddingConfig], list[str]]:
                 rows.model.load()
             _ = rows.fingerprint
         except (ModelNotFoundError, ModelFilesError) as error:
-            notices.append(_left_out(embedding, error))
+            notices.append(_left_out(number, embedding, error))
             continue
         except (TypeError, ValueError, OverflowError) as error:
             raise ConfigError(f"embeddings.{number}: {error}") from None
@@ -79,6 +80,8 @@ def _usable(config: JobConfig) -> tuple[list[EmbeddingConfig], list[str]]:
     return usable, notices
 
 
-def _left_out(embedding: EmbeddingConfig, error: Exception) -> str:
-    """Say why in one line, the first of the error's: the others tell where files were looked for."""
-    return f"{embedding.name} is left out: {str(error).splitlines()[0].rstrip(':')}"
+def _left_out(number: int, embedding: EmbeddingConfig, error: Exception) -> str:
+    """Say why, with every place where files were looked for and what to do, by the names of the job's keys."""
+    key = "path" if isinstance(embedding.model, str) else "model.path"
+    why = str(error).replace("specific_model_path", f"embeddings.{number}.{key}")
+    return f"{embedding.name} is left out: {why}"

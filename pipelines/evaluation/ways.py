@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from embedders.base import VectorSpec
-from pipelines.config.search import SearchConfig
+from pipelines.config.search import DEFAULT_RRF_K, SearchConfig
 from pipelines.evaluation.metrics import DEPTH
 
 # Hits that a search is timed with: a page of results.
@@ -90,8 +90,13 @@ class Searchable:
         return not way.search.exact and any(self.vectors[name].kind != "sparse" for name in finders)
 
 
-def choose_ways(searchable: Searchable, searches: Mapping[str, SearchConfig]) -> tuple[list[Way], list[str]]:
-    """Choose the ways for a collection, and tell which are left out and why."""
+def choose_ways(
+    searchable: Searchable, searches: Mapping[str, SearchConfig], rrf_ks: Sequence[int] = ()
+) -> tuple[list[Way], list[str]]:
+    """Choose the ways for a collection, and tell which are left out and why.
+
+    Reciprocal rank fusions are measured with each k of ``rrf_ks`` too, beside the default.
+    """
     ways, notices = [Way(name, SearchConfig(using=[name])) for name in searchable.finders], []
     for name in sorted(searchable.rescoring):
         if searchable.documents > MOST_EXHAUSTIVE:
@@ -101,8 +106,9 @@ def choose_ways(searchable: Searchable, searches: Mapping[str, SearchConfig]) ->
         else:
             ways.append(Way(name, SearchConfig(using=[name])))
     for chosen in _groups(searchable.finders):
-        fusions = ("rrf", "dbsf") if len(chosen) == len(searchable.finders) else ("rrf",)
-        ways += [_fused(chosen, fusion) for fusion in fusions]
+        ways += [_by_ranks(chosen, k) for k in dict.fromkeys([DEFAULT_RRF_K, *rrf_ks])]
+        if len(chosen) == len(searchable.finders):
+            ways.append(Way(f"{'+'.join(chosen)} dbsf", SearchConfig(using=list(chosen), fusion="dbsf")))
     ways += [way for stages in _stages(searchable) for way in _staged(*stages, searchable.documents)]
     taken = {way.name for way in ways}
     for name, search in searches.items():
@@ -117,8 +123,9 @@ def _groups(names: Sequence[str]) -> list[tuple[str, ...]]:
     return [tuple(names), *pairs] if len(names) > 2 else pairs
 
 
-def _fused(names: Sequence[str], fusion: str) -> Way:
-    return Way(f"{'+'.join(names)} {fusion}", SearchConfig.model_validate({"using": list(names), "fusion": fusion}))
+def _by_ranks(names: Sequence[str], k: int) -> Way:
+    shown = "rrf" if k == DEFAULT_RRF_K else f"rrf k={k}"
+    return Way(f"{'+'.join(names)} {shown}", SearchConfig(using=list(names), rrf_k=k))
 
 
 def _stages(searchable: Searchable) -> list[tuple[str, str, str]]:

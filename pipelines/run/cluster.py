@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import ray
+from ray._private.node import Node
 from ray.data import DataContext
 
 from embedders.errors import FleetembedError
+from embedders.retrying import Patience, retry
 from pipelines.config.compute import ComputeConfig
 from pipelines.errors import WorkerError
 from pipelines.run.placement import Machines
@@ -30,6 +32,9 @@ _DEATHS = (
 SECONDS_TO_ANSWER = 10.0
 # Logical CPUs of a local Ray: below that, actors and readers have no room beside each other.
 MIN_LOCAL_CPUS = 4
+# How often a local Ray is started that its own limit, which no setting moves, ends before it is ready.
+STARTS = 2
+SLOW_START = "Ray was waited for, and its node was not ready within the 30 s that Ray allows it"
 
 
 @contextmanager
@@ -51,23 +56,78 @@ def connect(compute: ComputeConfig) -> Iterator[Machines]:
     }
     if address and address not in ("local", "auto"):
         _knock(address)
+    join = {"address": address} if address and address != "local" else {"address": "local", **local}
     try:
-        with _muted_core():
-            if address and address != "local":
-                ray.init(address=address, **quiet)
-            else:
-                ray.init(address="local", **local, **quiet)
+        retry(
+            lambda: _start({**join, **quiet}),
+            Patience(attempts=STARTS),
+            passing=_is_slow_start,
+            on_retry=lambda: log.warning("%s; starting it once more", SLOW_START),
+        )
     # Ray raises bare Exceptions here, of a node that did not start in time for instance.
     except Exception as error:
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise WorkerError(
-            f"Ray could not be started or joined: {first}; this machine may be busy or short of memory: try again, or "
-            "give the address of a running Ray as compute.address"
-        ) from error
+        raise WorkerError(_why_not_started(error, join["address"])) from error
     try:
         yield _describe()
     finally:
         ray.shutdown()
+
+
+def _start(arguments: dict[str, Any]) -> None:
+    """Start or join a Ray; what of a node was started before a failure is ended."""
+    try:
+        with _muted_core():
+            ray.init(**arguments)
+    except Exception as error:
+        node = _half_started(error)
+        if node is not None:
+            node.kill_all_processes(check_alive=False, allow_graceful=False, wait=True)
+        raise
+
+
+def _half_started(error: Exception) -> Any:
+    """Find the node whose constructor raised: Ray keeps no other reference to it, and its processes run on."""
+    trace = error.__traceback__
+    while trace is not None:
+        found = trace.tb_frame.f_locals.get("self")
+        if isinstance(found, Node) and found.head:
+            return found
+        trace = trace.tb_next
+    return None
+
+
+def _is_slow_start(error: BaseException) -> bool:
+    return "timed out during startup" in str(error)
+
+
+def _is_token_refused(error: BaseException | None) -> bool:
+    """Whether a Ray asks for a token that this process lacks, or has another of; the cause alone may say so."""
+    while error is not None:
+        if "InvalidAuthToken" in str(error):
+            return True
+        error = error.__cause__
+    return False
+
+
+def _why_not_started(error: Exception, address: str) -> str:
+    if _is_slow_start(error):
+        return (
+            f"{SLOW_START}, {STARTS} times in a row: this machine is busy or short of memory. Try again when it is "
+            "quieter, give the address of a running Ray as compute.address, or do without Ray (compute.engine: local)"
+        )
+    if _is_token_refused(error):
+        return (
+            f"the Ray at {address} is protected by a token, and this process has none, or another one: set "
+            "RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN_PATH to a file with the cluster's token (or RAY_AUTH_TOKEN to the "
+            "token itself)"
+        )
+    if isinstance(error, ray.exceptions.AuthenticationError):
+        return f"Ray could not be started or joined: {error.message}"
+    first = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return (
+        f"Ray could not be started or joined: {first}; this machine may be busy or short of memory: try again, or "
+        "give the address of a running Ray as compute.address"
+    )
 
 
 def _knock(address: str) -> None:

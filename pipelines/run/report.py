@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from textwrap import wrap
 from typing import Any, Literal
 
 import pyarrow as pa
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
@@ -104,8 +106,13 @@ class RunReport:
         write_json(target, asdict(self))
 
     def show(self, console: Console) -> None:
-        """Print the summary table."""
+        """Print the summary table, and the first dead letters."""
         console.print(Group(*self._parts()))
+        if self.rows["dead"]:
+            title = f"{self.rows['dead']:,} dead letters in {self.dead_letters}:"
+            console.print(Text(title, style="yellow"), soft_wrap=True)
+            for sample in self.dead_samples:
+                console.print(Text("\n".join(_dead_lines(sample, console.width))), soft_wrap=True)
 
     def _parts(self) -> list[Any]:
         color = {"complete": "green", "interrupted": "yellow"}.get(self.status, "red")
@@ -132,10 +139,24 @@ class RunReport:
             if figures.get("truncated")
         ]
         parts += [Text(notice, style="yellow") for notice in self.notices]
-        if counts["dead"]:
-            parts.append(Text(f"{counts['dead']:,} dead letters in {self.dead_letters}:", style="yellow"))
-            parts += [Text(f"  {sample}") for sample in self.dead_samples]
         return parts
+
+
+def _dead_lines(sample: str, width: int) -> list[str]:
+    """Lay a dead letter out in lines of ``width`` cells: broken between its document, its origin and its reason.
+
+    The reason is prose, and is broken between words. A name that is longer than a line is left whole.
+    """
+    if cell_len(sample) + 2 <= width:
+        return [f"  {sample}"]
+    named, found, reason = sample.partition("): ")
+    if not found:
+        return [f"  {sample}"]
+    where = f"{named}):"
+    document, bracket, origin = where.rpartition(" (")
+    places = [where] if cell_len(where) + 2 <= width or not bracket else [document, f"({origin}"]
+    words = wrap(reason, max(width - 6, 20), break_long_words=False, break_on_hyphens=False)
+    return [*(f"  {place}" for place in places), *(f"      {line}" for line in words)]
 
 
 def _length_line(name: str, found: dict[str, Any]) -> str:

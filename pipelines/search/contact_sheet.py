@@ -17,6 +17,7 @@ from pipelines.config.source import SourceConfig
 from pipelines.errors import ConfigError
 from pipelines.filesystem import open_filesystem
 from pipelines.search import Hit
+from pipelines.search.hits import shown_scores
 
 THUMBNAIL = 224
 MARGIN = 16
@@ -99,14 +100,15 @@ def _opened(content: bytes) -> Image.Image | None:
     return image
 
 
-def _caption(hit: Hit, number: int) -> tuple[str, str]:
-    return hit.title, f"{number}.  {hit.score:.3f}"
+def _captions(hits: Sequence[Hit]) -> list[tuple[str, str]]:
+    """The name of each hit, and its place with its score."""
+    scores = shown_scores([hit.score for hit in hits])
+    return [(hit.title, f"{place}.  {score}") for place, (hit, score) in enumerate(zip(hits, scores, strict=True), 1)]
 
 
 def _page(title: str, asked: Image.Image | None, hits: Sequence[Hit], thumbnails: Sequence[Image.Image | None]) -> str:
     figures = []
-    for number, (hit, image) in enumerate(zip(hits, thumbnails, strict=True), start=1):
-        name, score = _caption(hit, number)
+    for image, (name, score) in zip(thumbnails, _captions(hits), strict=True):
         figures.append(
             f"<figure>{_tag(image)}<figcaption>{html.escape(name)}<br><small>{score}</small></figcaption></figure>"
         )
@@ -136,14 +138,13 @@ def _picture(
         draw.text((MARGIN, MARGIN), _fitted(draw, title, large, sheet.width - 2 * MARGIN), INK, large)
     else:
         sheet.paste(asked, (MARGIN, MARGIN))
-    for at, (hit, image) in enumerate(zip(hits, thumbnails, strict=True)):
+    for at, (image, (name, score)) in enumerate(zip(thumbnails, _captions(hits), strict=True)):
         left, top = MARGIN + at % columns * cell, head + at // columns * line
         if image is not None:
             sheet.paste(image, (left + (THUMBNAIL - image.width) // 2, top + (THUMBNAIL - image.height) // 2))
         else:
             draw.rectangle((left, top, left + THUMBNAIL, top + THUMBNAIL), fill=(244, 244, 244))
             draw.text((left + 8, top + THUMBNAIL // 2), "no image at hand", FAINT, small)
-        name, score = _caption(hit, at + 1)
         draw.text((left, top + THUMBNAIL + 4), _fitted(draw, name, small, THUMBNAIL), INK, small)
         draw.text((left, top + THUMBNAIL + 22), score, FAINT, small)
     return sheet

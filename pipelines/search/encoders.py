@@ -9,8 +9,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from embedders.base import VectorSpec
-from embedders.errors import FleetembedError, ImageError, ModelNotFoundError
+from embedders.base import TolerantEmbedder, VectorSpec
+from embedders.errors import FleetembedError, ModelNotFoundError
 from embedders.families import FAMILIES
 from pipelines.config.embeddings import EmbeddingConfig
 from pipelines.embed.row_embedder import RowEmbedder, query_encoder
@@ -64,10 +64,15 @@ class QueryEncoder:
     def _embed(self, query: str | Path) -> pa.Array:
         """Encode a query into a column of one row: what the model gives, before it is parted or folded."""
         if isinstance(query, Path):
+            assert isinstance(self._rows.model, TolerantEmbedder)
             try:
-                return self._rows.model.embed_arrow(pa.array([query.read_bytes()], pa.large_binary()))
-            except (OSError, ImageError) as error:
+                content = pa.array([query.read_bytes()], pa.large_binary())
+            except OSError as error:
                 raise ConfigError(f"the image {query} cannot be searched with: {error}") from None
+            column, unreadable = self._rows.model.embed_arrow_and_errors(content)
+            if unreadable:
+                raise ConfigError(f"the image {query} cannot be searched with: {unreadable[0]}")
+            return column
         assert self._texts is not None
         return self._texts.embed_queries_arrow([query])
 

@@ -12,6 +12,8 @@ from typing import Any
 Payload = bool | Sequence[str]
 
 
+# Scores below it are written with more decimals.
+SMALL = 0.1
 # Letters of a text that a hit shows of itself.
 SHOWN = 80
 
@@ -42,7 +44,13 @@ class Hit:
             content = f", text={textwrap.shorten(text, SHOWN, placeholder='…')!r}"
         else:
             content = f", payload={reprlib.repr(self.payload)}" if self.payload else ""
-        return f"Hit({self.title!r}, score={self.score:.3f}{content})"
+        return f"Hit({self.title!r}, score={shown_scores([self.score])[0]}{content})"
+
+
+def shown_scores(scores: Sequence[float]) -> list[str]:
+    """Write scores with 3 decimals; with 5 where all are below 0.1, as those of a fusion with a large k are."""
+    small = all(abs(score) < SMALL for score in scores) and any(scores)
+    return [f"{score:.{5 if small else 3}f}" for score in scores]
 
 
 def with_payload_of(hit: Hit, wanted: Payload) -> Hit:

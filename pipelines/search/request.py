@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from qdrant_client import models
 
 from pipelines.config.search import SearchConfig
+from pipelines.errors import ConfigError
+
+# k of a plain fusion query, in every version of Qdrant.
+BUILT_IN_RRF_K = 2
+# Versions of Qdrant from which a fusion query may say k, and weights.
+K_SINCE, WEIGHTS_SINCE = (1, 16), (1, 17)
 
 # A query's vectors by name, as Qdrant's models hold them; None where the query has nothing to search with.
 QueryVectors = Mapping[str, Any]
@@ -42,10 +49,43 @@ def build_request(
 def _fusion(way: SearchConfig, names: list[str]) -> models.FusionQuery | models.RrfQuery:
     if way.fusion == "dbsf":
         return models.FusionQuery(fusion=models.Fusion.DBSF)
-    if way.weights is None and way.rrf_k is None:
+    if way.weights is None and way.settled_rrf_k == BUILT_IN_RRF_K:
+        # Every server knows this form.
         return models.FusionQuery(fusion=models.Fusion.RRF)
     weights = dict(zip(way.using, way.weights, strict=True)) if way.weights else None
-    return models.RrfQuery(rrf=models.Rrf(k=way.rrf_k, weights=[weights[name] for name in names] if weights else None))
+    chosen = [weights[name] for name in names] if weights else None
+    return models.RrfQuery(rrf=models.Rrf(k=way.settled_rrf_k, weights=chosen))
+
+
+def refuse_old_server(way: SearchConfig, version: str, place: str) -> None:
+    """Raise ConfigError for a fusion that a Qdrant server of this version does not know, and may ignore in silence.
+
+    A version that is no number is not refused.
+    """
+    found = re.match(r"(\d+)\.(\d+)", version)
+    if found is None or not needs_version(way):
+        return
+    held = (int(found[1]), int(found[2]))
+    if way.weights is not None and held < WEIGHTS_SINCE:
+        raise ConfigError(
+            f"{place} is on a Qdrant server {version}, and weights are known from {_dotted(WEIGHTS_SINCE)} on: update "
+            "the server, or leave them out"
+        )
+    if held < K_SINCE:
+        raise ConfigError(
+            f"{place} is on a Qdrant server {version}, and rrf_k (here {way.settled_rrf_k}) is known from "
+            f"{_dotted(K_SINCE)} on: update the server, or set rrf_k to {BUILT_IN_RRF_K}, which every server knows"
+        )
+
+
+def needs_version(way: SearchConfig) -> bool:
+    """Whether a way asks for a fusion that not every Qdrant server knows."""
+    special = way.weights is not None or way.settled_rrf_k != BUILT_IN_RRF_K
+    return len(way.using) > 1 and way.fusion == "rrf" and special
+
+
+def _dotted(version: tuple[int, int]) -> str:
+    return ".".join(map(str, version))
 
 
 def _as_arguments(parts: dict[str, Any]) -> dict[str, Any]:

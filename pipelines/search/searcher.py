@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -22,7 +22,7 @@ from pipelines.errors import ConfigError, SinkError
 from pipelines.search.filters import FilterLike, build_filter
 from pipelines.search.hits import Hit, Payload, with_payload_of
 from pipelines.search.query_models import make_encoders, with_models
-from pipelines.search.request import build_request
+from pipelines.search.request import build_request, needs_version, refuse_old_server
 from pipelines.search.rerank import Reranker
 from pipelines.sinks.qdrant.client import open_client
 from pipelines.sinks.qdrant.config import QdrantSinkConfig
@@ -139,11 +139,11 @@ class Searcher:
         """Find the nearest points to a text, or to the image at a Path.
 
         ``using`` names one vector, or several whose results are fused; left out, it is all that can search for the
-        query. ``settings`` are further keys of SearchConfig: ``fusion``, ``weights``, ``rescore``, ``candidates``,
-        ``rerank``, ``exact``, ``hnsw_ef``. ``way`` is a whole SearchConfig, or the name of one of the job's
-        ``searches``. ``filter`` is Qdrant's, its JSON, or conditions such as "year>=2020"; all of several must hold.
-        ``with_payload`` may list the keys that hits keep. Raises ConfigError for what cannot be asked, SinkError for a
-        server that does not answer.
+        query. ``settings`` are further keys of SearchConfig: ``fusion``, ``rrf_k``, ``weights``, ``rescore``,
+        ``candidates``, ``rerank``, ``exact``, ``hnsw_ef``. ``way`` is a whole SearchConfig, or the name of one of the
+        job's ``searches``. ``filter`` is Qdrant's, its JSON, or conditions such as "year>=2020"; all of several must
+        hold. ``with_payload`` may list the keys that hits keep. Raises ConfigError for what cannot be asked, SinkError
+        for a server that does not answer.
         """
         if not isinstance(query, str | Path):
             raise ConfigError(f"the query must be a text, or the Path of an image; got {query!r}")
@@ -213,6 +213,8 @@ class Searcher:
         if self._sink.path is not None:
             # The embedded engine has no index to go round, and warns of such settings.
             way = way.model_copy(update={"exact": False, "hnsw_ef": None})
+        elif needs_version(way):
+            refuse_old_server(way, self._server_version, self._sink.place)
         asked = build_request(way, vectors, hits=limit + offset, filter=build_filter(filter))
         if asked is None:
             log.warning("the query has no term that %s knows, so nothing is found", " or ".join(way.using))
@@ -241,6 +243,14 @@ class Searcher:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    @cached_property
+    def _server_version(self) -> str:
+        """The server's version; empty where it does not say, as behind a proxy that serves collections alone."""
+        try:
+            return self._ask(self.client.info).version
+        except SinkError:
+            return ""
 
     def _able(self, query: str | Path) -> list[str]:
         return [name for name in self.names if self._encoders[name].takes(query)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import shutil
 from dataclasses import replace
 from importlib.util import module_from_spec, spec_from_file_location
@@ -49,7 +50,7 @@ class Evaluated:
             "searches": {"heavy-terms": {"using": ["dense", "bm25"], "weights": [1, 3]}},
         }
         self.config = config
-        self.options = Options(data / "scifact-mini", config, out=self.out)
+        self.options = Options(data / "scifact-mini", config, out=self.out, rrf_ks=[60])
         self.first, _ = evaluate(self.options, Console(quiet=True))
 
     def quality(self, way: str, index: str = "exact") -> dict[str, float]:
@@ -62,7 +63,7 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory, minilm: Path, shared_dat
 
 
 def test_every_way_is_measured(evaluated: Evaluated) -> None:
-    ways = ["dense", "bm25", "dense+bm25 rrf", "dense+bm25 dbsf", "heavy-terms"]
+    ways = ["dense", "bm25", "dense+bm25 rrf", "dense+bm25 rrf k=60", "dense+bm25 dbsf", "heavy-terms"]
     assert [one.way for one in evaluated.first.measurements] == ways
     assert evaluated.quality("bm25")["nDCG@10"] == pytest.approx(BM25_QUALITY, abs=0.005)
     assert evaluated.quality("dense+bm25 dbsf")["nDCG@10"] > evaluated.quality("dense")["nDCG@10"] > 0.7
@@ -100,6 +101,7 @@ def test_files_are_written(evaluated: Evaluated) -> None:
         "dense.trec",
         "bm25.trec",
         "dense+bm25_rrf.trec",
+        "dense+bm25_rrf_k_60.trec",
         "dense+bm25_dbsf.trec",
         "heavy-terms.trec",
     }
@@ -115,7 +117,16 @@ def test_a_second_evaluation_embeds_nothing_and_fails_beside_a_better_baseline(
     better.write_text(json.dumps(raw))
     job = tmp_path / "job.yaml"
     job.write_text(json.dumps(evaluated.config))
-    command = ["--beir", str(evaluated.options.beir), "--config", str(job), "--out", str(evaluated.out)]
+    command = [
+        "--beir",
+        str(evaluated.options.beir),
+        "--config",
+        str(job),
+        "--out",
+        str(evaluated.out),
+        "--rrf-k",
+        "60",
+    ]
     done = CliRunner().invoke(load_command(), [*command, "--baseline", str(better)])
     assert done.exit_code == 1, done.output
     assert "worse than the baseline: 1 metric is more than 0.01 lower" in done.output
@@ -133,6 +144,35 @@ def test_a_baseline_of_other_queries_is_refused_before_anything_is_done(evaluate
     options = replace(evaluated.options, queries=5, baseline=tmp_path / "old.json")
     with pytest.raises(ConfigError, match="it differs in the queries or their judgements"):
         evaluate(options, Console(quiet=True))
+
+
+@pytest.mark.parametrize(
+    ("ks", "message"),
+    [("2,x", r"--rrf-k '2,x': write whole numbers"), ("0", r"each k must be from 1 to 1,000,000, got")],
+)
+def test_a_k_that_cannot_be_is_refused_before_anything_is_done(ks: str, message: str, tmp_path: Path) -> None:
+    job = tmp_path / "job.yaml"
+    job.write_text("{}")
+    command = ["--beir", str(tmp_path), "--config", str(job), "--rrf-k", ks]
+    done = CliRunner().invoke(load_command(), command, env={"COLUMNS": "300"})
+    assert done.exit_code == 2 and re.search(message, done.output)
+
+
+def test_judged_documents_that_the_corpus_lacks_lower_every_metric_and_are_said(
+    evaluated: Evaluated, tmp_path: Path
+) -> None:
+    beir = tmp_path / "scifact-mini"
+    shutil.copytree(evaluated.options.beir, beir, copy_function=shutil.copyfile)
+    qrels = (beir / "qrels" / "test.tsv").read_text().splitlines()
+    lacking = [f"{line.split(chr(9))[0]}\tno-such-document\t1" for line in qrels[1:]]
+    (beir / "qrels" / "test.tsv").write_text("\n".join([*qrels, *lacking]) + "\n")
+    out = shutil.copytree(evaluated.out, tmp_path / "out")
+    results, _ = evaluate(replace(evaluated.options, beir=beir, out=out), Console(quiet=True))
+    assert results.dataset["judgements_missing_from_corpus"] == len(lacking) == 60
+    assert "60 judgements name documents (the first: 'no-such-document') not in corpus.jsonl" in results.notices[0]
+    halved = {one.way: one.metrics["recall@100"] for one in results.measurements}
+    assert halved["bm25"] == pytest.approx(evaluated.quality("bm25")["recall@100"] / 2)
+    assert results.measurements[1].metrics["nDCG@10"] < 0.62
 
 
 def test_documents_that_the_corpus_no_longer_has_are_not_searched(evaluated: Evaluated, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -78,7 +79,7 @@ def photos(
 
 
 @pytest.mark.ray
-def test_an_image_finds_the_crop_of_its_own_scene(photos: dict[str, Any]) -> None:
+def test_an_image_finds_the_crop_of_its_own_scene(photos: dict[str, Any], tmp_path: Path) -> None:
     images = Path(photos["source"]["path"])
     with Searcher.from_config(photos) as searcher:
         for scene in ("china", "flower", "chelsea", "coffee", "rocket", "astronaut"):
@@ -88,6 +89,9 @@ def test_an_image_finds_the_crop_of_its_own_scene(photos: dict[str, Any]) -> Non
             searcher.search("a temple")
         with pytest.raises(ConfigError, match="cannot be searched with"):
             searcher.search(images / "nowhere.png")
+        (tmp_path / "broken.png").write_bytes(b"no image")
+        with pytest.raises(ConfigError, match=r"broken\.png cannot be searched with: it is not an image of a known"):
+            searcher.search(tmp_path / "broken.png")
 
 
 @pytest.mark.ray
@@ -150,6 +154,9 @@ def test_odd_images_are_embedded_or_dead_as_the_manifest_says(
     assert report.rows["written"] + report.rows["dead"] == report.rows["read"] == len(listed)
     assert fine <= embedded | {name for name, error in dead.items() if "pixels" in error["message"]}
     assert all(error["message"] for error in dead.values())
+    # A row of the dead letters has its file; a place in the batch beside it says nothing.
+    assert not [error for error in dead.values() if re.search(r"image \d", error["message"])]
+    assert dead["broken_data_stream.png"]["message"].startswith("it is damaged: ")
 
 
 def dead_letters(folder: Path) -> list[dict[str, Any]]:

@@ -222,6 +222,8 @@ def test_unreadable_images_cost_the_others_nothing(model: ImageEmbedding) -> Non
     column, errors = model.model.embed_arrow_and_errors(images)
     assert sorted(errors) == [0, 5, 6, 8]
     assert all(isinstance(error, ImageError) for error in errors.values())
+    # The key says which image it is.
+    assert [str(errors[row]) for row in (0, 8)] == ["it has no bytes", "it is null: drop such rows"]
     assert column.is_null().to_pylist() == [row in errors for row in range(9)]
     good = [image for row, image in enumerate(images) if row not in errors]
     np.testing.assert_allclose(dense_matrix(column.drop_null()), model.embed_array(good), atol=1e-6)

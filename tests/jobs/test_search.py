@@ -38,6 +38,15 @@ def test_a_staged_search_prints_hits_as_json(opened: list[str]) -> None:
     assert hits[1]["payload"] == {"document_id": "python", "year": 2001, "lang": "en"}
 
 
+def test_k_of_a_fusion_is_an_option(opened: list[str], searcher: Searcher) -> None:
+    done = command(*opened, "venomous snakes", "--using", "dense,bm25", "--rrf-k", "60", "--json", "-n", "6")
+    assert done.returncode == 0, done.stderr
+    expected = searcher.search("venomous snakes", ["dense", "bm25"], 6, rrf_k=60)
+    assert {hit["id"]: hit["score"] for hit in json.loads(done.stdout)} == {hit.id: hit.score for hit in expected}
+    refused = command(*opened, "venomous snakes", "--using", "dense,bm25", "--fusion", "dbsf", "--rrf-k", "60")
+    assert refused.returncode == 2 and "rrf_k belongs to rrf" in refused.stderr
+
+
 def test_a_jobs_configuration_opens_its_collection(copied: Collection, tmp_path: Path) -> None:
     config = tmp_path / "job.yaml"
     config.write_text(json.dumps(copied.job))

@@ -24,11 +24,10 @@ from pipelines.evaluation.engines.points import pages
 from pipelines.evaluation.packages import versions
 from pipelines.filesystem import write_json
 from pipelines.search.hits import Hit
+from pipelines.search.request import BUILT_IN_RRF_K
 from pipelines.sinks.qdrant.config import QdrantSinkConfig
 
 POINTS_A_BATCH = 200
-# k of reciprocal rank fusion where a request names none, in Qdrant 1.19.
-DEFAULT_RRF_K = 2
 DEFAULT_LIMIT = 10
 MARKER = "made_of.json"
 
@@ -142,9 +141,9 @@ def _query(query: Any, using: str | None) -> Any:
     import qdrant_edge as edge
 
     if isinstance(query, models.FusionQuery):
-        return edge.Fusion.Dbsf() if query.fusion == models.Fusion.DBSF else edge.Fusion.Rrf(DEFAULT_RRF_K)
+        return edge.Fusion.Dbsf() if query.fusion == models.Fusion.DBSF else edge.Fusion.Rrf(BUILT_IN_RRF_K)
     if isinstance(query, models.RrfQuery):
-        return edge.Fusion.Rrf(query.rrf.k or DEFAULT_RRF_K, query.rrf.weights)
+        return edge.Fusion.Rrf(query.rrf.k or BUILT_IN_RRF_K, query.rrf.weights)
     if isinstance(query, models.SparseVector):
         return edge.Query.Nearest(edge.SparseVector(query.indices, query.values), using=using)
     if isinstance(query, list):

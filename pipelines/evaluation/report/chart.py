@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipelines.evaluation.report.labels import BESIDE, place_labels
@@ -11,8 +11,9 @@ from pipelines.evaluation.report.results import Measurement, Results
 
 WIDTH, HEIGHT = 520, 420
 QUALITY = "nDCG@10"
-KINDS = ("one vector", "fused", "staged")
-COLORS = ("#1f77b4", "#d95f02", "#2ca02c")
+ALONE, FUSED, STAGED = ("one vector", "fused", "staged")
+COLORS = {ALONE: "#1f77b4", FUSED: "#d95f02", STAGED: "#2ca02c"}
+INDEXES = {"exact": "circle", "HNSW": "triangle"}
 
 
 def build_chart(results: Results) -> Any:
@@ -44,15 +45,14 @@ def _panel(measurements: Sequence[Measurement], values: Sequence[float], title: 
     scale_x, scale_y = alt.Scale(type="log", domain=domain_x), alt.Scale(domain=domain_y)
     x = alt.X("x:Q", title=title, scale=scale_x, axis=alt.Axis(format=axis_format, gridColor="#eeeeee"))
     y = alt.Y("y:Q", title=QUALITY, scale=scale_y, axis=alt.Axis(format=".3f", gridColor="#eeeeee"))
-    colors = alt.Scale(domain=list(KINDS), range=list(COLORS))
+    # The legends list what was measured alone; a kind has its color whatever others there are.
+    colors, shapes = _scale(COLORS, rows, "kind"), _scale(INDEXES, rows, "index")
     color = alt.Color("kind:N", title="way", scale=colors, legend=alt.Legend(symbolOpacity=1, symbolType="circle"))
     base = alt.Chart({"values": rows}).properties(width=WIDTH, height=HEIGHT).encode(x=x, y=y)
     pairs = base.mark_line(strokeWidth=1, opacity=0.5).encode(color=color, detail="way:N")
     points = base.mark_point(size=90, filled=True, opacity=0.85).encode(
         color=color,
-        shape=alt.Shape(
-            "index:N", title="index", scale=alt.Scale(domain=["exact", "HNSW"], range=["circle", "triangle"])
-        ),
+        shape=alt.Shape("index:N", title="index", scale=shapes),
         tooltip=[
             alt.Tooltip("way:N"),
             alt.Tooltip("index:N"),
@@ -71,6 +71,14 @@ def _panel(measurements: Sequence[Measurement], values: Sequence[float], title: 
     return alt.layer(
         leaders.encode(x2=alt.X2(field="x"), y2=alt.Y2(field="y")), pairs, points, texts.encode(text=alt.Text("text:N"))
     )
+
+
+def _scale(looks: Mapping[str, str], rows: Sequence[Mapping[str, Any]], field: str) -> Any:
+    """Build the scale of the values that a field has in the rows, in the order of ``looks``."""
+    import altair as alt
+
+    there = [value for value in looks if any(row[field] == value for row in rows)]
+    return alt.Scale(domain=there, range=[looks[value] for value in there])
 
 
 def _rows(
@@ -97,8 +105,8 @@ def _rows(
 
 def _kind(one: Measurement) -> str:
     if one.search.get("rescore") is not None or one.search.get("rerank") is not None:
-        return KINDS[2]
-    return KINDS[1] if len(one.search.get("using", [])) > 1 else KINDS[0]
+        return STAGED
+    return FUSED if len(one.search.get("using", [])) > 1 else ALONE
 
 
 def _bounds(values: Sequence[float]) -> tuple[float, float]:

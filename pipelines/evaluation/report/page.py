@@ -12,7 +12,7 @@ from pipelines.evaluation.report.table import columns, explanations
 _STYLE = """
 body { font: 14px/1.4 system-ui, sans-serif; margin: 2em auto; max-width: 1240px; padding: 0 1em; color: #222 }
 h1 { font-size: 20px }
-p { color: #555; margin: 6px 0 }
+p { color: #555; margin: 6px 0; white-space: pre-wrap }
 table { border-collapse: collapse; margin: 1em 0; font-variant-numeric: tabular-nums }
 th, td { padding: 3px 9px; text-align: right; border-bottom: 1px solid #ddd }
 th { border-bottom: 2px solid #999 }

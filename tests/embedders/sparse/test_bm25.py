@@ -258,7 +258,10 @@ def test_fingerprint_is_the_same_wherever_the_words_come_from(
         ({"avg_len": float("inf")}, "avg_len must be a finite number"),
         ({"avg_len": float("nan")}, "avg_len must be more than 0"),
         ({"token_max_length": 0}, "token_max_length must be at least 1"),
-        ({"language": "klingon"}, "'klingon' has no stemmer here.*swedish"),
+        (
+            {"language": "klingon"},
+            "'klingon' has no stemmer here: set disable_stemmer to true, .* take one of .*swedish",
+        ),
         ({"stemmer": Upper(), "disable_stemmer": True}, "exclude each other"),
     ],
 )
@@ -269,9 +272,13 @@ def test_options_that_cannot_be_are_refused(
         make(**options)
 
 
-def test_stop_words_given_as_one_string_are_refused(make: Callable[..., SparseTextEmbedding]) -> None:
+def test_options_of_another_type_are_refused(make: Callable[..., SparseTextEmbedding]) -> None:
     with pytest.raises(TypeError, match="must be a set of words"):
         make(stopwords="the")
+    with pytest.raises(
+        TypeError, match="stemmer must be an object with stem_word, which only Python can give; got 'th'"
+    ):
+        make(stemmer="th")
 
 
 def test_one_bad_text_is_named_and_costs_nothing_later(make: Callable[..., SparseTextEmbedding]) -> None:

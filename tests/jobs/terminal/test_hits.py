@@ -18,6 +18,13 @@ def test_answers_show_each_vector_and_the_text(searcher: Searcher) -> None:
     assert all(word in shown for word in ("dense", "bm25", "colbert", "fused", "Pythons are large snakes"))
 
 
+def test_scores_of_a_fusion_with_a_large_k_can_be_told_apart() -> None:
+    console = Console(file=io.StringIO(), width=60)
+    show_hits([Hit("1", 2 / 60), Hit("2", 1 / 60 + 1 / 61), Hit("3", 0.0)], console)
+    scores = [line.split()[0] for line in console.file.getvalue().splitlines()]  # type: ignore[attr-defined]
+    assert scores == ["0.03333", "0.03306", "0.00000"]
+
+
 def test_hits_of_long_names_and_odd_payloads_stay_on_one_line_each() -> None:
     console = Console(file=io.StringIO(), width=60)
     hits = [

@@ -53,13 +53,37 @@ def test_a_limit_keeps_the_first_judged_queries(tmp_path: Path) -> None:
     assert read(folder, limit=1).queries_digest != read(folder).queries_digest
 
 
-def test_what_is_judged_and_not_there_is_counted(tmp_path: Path) -> None:
+def test_documents_that_the_corpus_lacks_stay_judged_and_are_counted(tmp_path: Path) -> None:
     dataset = read(write_beir(tmp_path, judgements=["q1\td1\t1", "q1\tgone\t1", "q2\tlost\t1", "q9\td1\t1"]))
-    assert dataset.judgements == {"q1": {"d1": 1}}
-    told = "; ".join(dataset.notices)
-    assert "1 judged query (the first: 'q9') not in queries.jsonl" in told
-    assert "2 judgements name documents (the first: 'gone') not in corpus.jsonl" in told
-    assert "1 query has (the first: 'q2') no judged document" in told
+    assert dataset.judgements == {"q1": {"d1": 1, "gone": 1}, "q2": {"lost": 1}}
+    assert (dataset.summary["judgements"], dataset.summary["judgements_missing_from_corpus"]) == (3, 2)
+    assert dataset.notices == (
+        "1 judged query (the first: 'q9') not in queries.jsonl: left out",
+        "2 judgements name documents (the first: 'gone') not in corpus.jsonl: counted as not found, as trec_eval "
+        "counts them",
+    )
+
+
+def test_a_limit_counts_the_missing_documents_of_its_own_queries_alone(tmp_path: Path) -> None:
+    first, second = ["q1\td1\t1", "q2\tlost\t1"], ["q1\tlost\t1", "q2\td2\t1"]
+    assert read(write_beir(tmp_path / "a", judgements=first), limit=1).missing == 0
+    dataset = read(write_beir(tmp_path / "b", judgements=second), limit=1)
+    assert (dataset.missing, dataset.judgements, len(dataset.notices)) == (1, {"q1": {"lost": 1}}, 1)
+
+
+def test_a_query_without_a_relevant_document_is_asked_and_said(tmp_path: Path) -> None:
+    dataset = read(write_beir(tmp_path, judgements=["q1\td1\t0", "q1\td2\t-1", "q2\td2\t1"]))
+    assert list(dataset.queries) == ["q1", "q2"]
+    assert dataset.notices == (
+        "1 query has (the first: 'q1') no relevant document, only grades of 0 or less: it scores 0 in every metric, as "
+        "in trec_eval",
+    )
+
+
+def test_judgements_of_another_corpus_are_refused(tmp_path: Path) -> None:
+    folder = write_beir(tmp_path, judgements=["q1\tx1\t1", "q2\tx2\t1"])
+    with pytest.raises(SourceError, match=r"test\.tsv: no judged document is in corpus\.jsonl \(the first: 'x1'\)"):
+        read(folder)
 
 
 @pytest.mark.parametrize(
@@ -78,7 +102,9 @@ def test_what_is_judged_and_not_there_is_counted(tmp_path: Path) -> None:
         ("queries.jsonl", [{"_id": "q1", "text": "\ud800"}], "queries.jsonl line 1: the text has a lone surrogate"),
         ("queries.jsonl", [{"_id": "x", "text": "none of them"}], "no query is left to ask; 2 judged queries"),
         ("qrels/test.tsv", ["q1\td1\t1"], "test.tsv line 1: the header must be query-id corpus-id score"),
-        ("qrels/test.tsv", ["query-id\tcorpus-id\tscore"], "no query is left to ask; it judges nothing"),
+        ("qrels/test.tsv", [], r"qrels/test.tsv line 1: the file is empty; it needs the header query-id"),
+        ("qrels/test.tsv", ["query-id\tcorpus-id\tscore"], r"qrels/test.tsv line 1: the file ends without a judgement"),
+        ("qrels/test.tsv", ["query-id\tcorpus-id\tscore", "", ""], "test.tsv line 3: the file ends without a judg"),
         ("qrels/test.tsv", ["query-id\tcorpus-id\tscore", "q1 d1 1"], "line 2: needs a query's id"),
         ("qrels/test.tsv", ["query-id\tcorpus-id\tscore", "q1\td1\t0.5"], "line 2: the grade must be a whole number"),
         ("qrels/test.tsv", ["query-id\tcorpus-id\tscore", "q1\td1\t1", "q1\td1\t2"], "line 3: .* judged 1 further up"),

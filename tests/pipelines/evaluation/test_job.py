@@ -63,6 +63,23 @@ def test_pools_keep_their_placement_and_what_is_evaluated_of_them(tmp_path: Path
     assert {name: (one.workers, one.threads) for name, one in made.compute.stages.items()} == {"text": (2, 3)}
 
 
+def test_without_a_network_every_place_that_was_looked_at_is_said_and_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLEETEMBED_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    dense = {"name": "dense", "model": "BAAI/bge-small-en-v1.5"}
+    _, notices = make_job(job(BM25, dense), "x", tmp_path)
+    (told,) = notices
+    assert told.startswith(
+        "dense is left out: model BAAI/bge-small-en-v1.5: its files are in none of the places tried:"
+    )
+    assert f"\n  - cache {tmp_path / 'cache'}" in told and "\n  - network: not tried, because HF_HUB_OFFLINE" in told
+    assert "\nAllow the network once, or give a local folder with embeddings.1.path." in told
+    with pytest.raises(SourceError, match=r"evaluated:\n  dense is left out: (.*\n)+    - network: not tried"):
+        make_job(job(dense), "x", tmp_path)
+
+
 def test_an_average_length_is_left_to_be_measured_over_the_data_set(tmp_path: Path) -> None:
     embedding = {**BM25, "options": {"avg_len": "measure"}}
     made, notices = make_job(job(embedding), "x", tmp_path)

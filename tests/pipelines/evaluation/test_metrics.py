@@ -35,6 +35,25 @@ def test_a_run_without_any_hit_scores_0() -> None:
     assert set(measure_run(JUDGEMENTS, {"a": [], "b": [], "c": []}).values()) == {0.0}
 
 
+def test_a_relevant_document_that_cannot_be_found_stays_in_the_ideal() -> None:
+    found = measure_run({"a": {"here": 1, "gone": 1}}, {"a": ["here", "other"]})
+    assert found["nDCG@10"] == pytest.approx(1 / (1 + 1 / log2(3))) == pytest.approx(0.613, abs=5e-4)
+    assert (found["MRR@10"], found["recall@10"]) == (1, 0.5)
+
+
+def test_a_query_without_a_relevant_document_counts_with_0_as_in_trec_eval() -> None:
+    pytrec_eval = pytest.importorskip("pytrec_eval", reason="needs pytrec_eval, trec_eval's own code")
+    judged, run = {"a": {"d1": 0, "d2": -1}, "b": {"d1": 1}}, {"a": ["d1"], "b": ["d1"]}
+    found = measure_run(judged, run)
+    assert (found["nDCG@10"], found["MRR@10"], found["recall@10"]) == (0.5, 0.5, 0.5)
+    scored = {query: dict.fromkeys(documents, 1.0) for query, documents in run.items()}
+    theirs = pytrec_eval.RelevanceEvaluator(judged, {"ndcg_cut.10", "recip_rank"}).evaluate(scored)
+    assert theirs == {
+        "a": {"ndcg_cut_10": 0, "recip_rank": 0},
+        "b": {"ndcg_cut_10": 1, "recip_rank": 1},
+    }
+
+
 def test_the_order_counts_and_not_the_names_of_documents() -> None:
     # trec_eval orders equal scores by name: given equal ones, "z" would come first.
     judged = {"a": {"m": 1}}

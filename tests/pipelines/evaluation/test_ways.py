@@ -8,7 +8,7 @@ import numpy as np
 
 from embedders.arrow import SPARSE_TYPE, dense_type, multivector_type
 from embedders.base import VectorSpec
-from pipelines.config.search import SearchConfig
+from pipelines.config.search import DEFAULT_RRF_K, SearchConfig
 from pipelines.evaluation.ways import Searchable, Way, choose_ways
 
 DENSE = VectorSpec("dense", dense_type(8, np.float32), dim=8)
@@ -40,6 +40,21 @@ def test_one_vector_has_one_way() -> None:
 def test_two_vectors_are_fused_in_both_ways_and_three_in_pairs_too() -> None:
     assert names(there(dense=DENSE, bm25=TERMS)) == ["dense", "bm25", "dense+bm25 rrf", "dense+bm25 dbsf"]
     assert names(there(a=DENSE, b=DENSE, c=TERMS))[3:] == ["a+b+c rrf", "a+b+c dbsf", "a+b rrf", "a+c rrf", "b+c rrf"]
+
+
+def test_reciprocal_ranks_are_measured_with_each_k_and_the_default_once() -> None:
+    ways, _ = choose_ways(there(dense=DENSE, bm25=TERMS), {}, [60, DEFAULT_RRF_K, 5, 60])
+    fused = {way.name: way.search.rrf_k for way in ways if way.fuses}
+    assert fused == {
+        "dense+bm25 rrf": DEFAULT_RRF_K,
+        "dense+bm25 rrf k=60": 60,
+        "dense+bm25 rrf k=5": 5,
+        "dense+bm25 dbsf": None,
+    }
+    three, _ = choose_ways(there(a=DENSE, b=DENSE, c=TERMS), {}, [60])
+    assert [way.name for way in three if way.search.rrf_k == 60] == [
+        f"{pair} rrf k=60" for pair in ("a+b+c", "a+b", "a+c", "b+c")
+    ]
 
 
 def test_a_kept_multivector_rescores_what_it_was_folded_into() -> None:

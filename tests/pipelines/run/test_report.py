@@ -114,6 +114,36 @@ def test_a_dead_rows_text_cannot_be_mistaken_for_markup() -> None:
     assert "'[/red] [bold]x'" in text.getvalue()
 
 
+LONG = "photos/2024/a-holiday-by-the-sea-with-everyone/IMG_20240714_153012-edited-final.jpg"
+
+
+def shown_dead(sample: str, width: int) -> list[str]:
+    report = filled()
+    row = {"documents": 1, "written": 0, "dead": 1, "samples": [sample]}
+    report.take_receipts(pa.Table.from_pylist([row], schema=RECEIPT_SCHEMA))
+    text = io.StringIO()
+    report.show(Console(file=text, width=width))
+    return text.getvalue().partition(":\n")[2].splitlines()
+
+
+def test_a_dead_letter_is_broken_between_its_fields_and_not_in_them() -> None:
+    reason = "photo: ImageError: it is damaged: image file is truncated (3 bytes not processed), and more is missing"
+    short = f"document 'a.jpg' (a.jpg): {reason}"
+    assert shown_dead(short, 200) == [f"  {short}"]
+    assert shown_dead(short, 80) == [
+        "  document 'a.jpg' (a.jpg):",
+        "      photo: ImageError: it is damaged: image file is truncated (3 bytes not",
+        "      processed), and more is missing",
+    ]
+    assert shown_dead(f"document '{LONG}' ({LONG}): {reason}", 80)[:2] == [f"  document '{LONG}'", f"  ({LONG}):"]
+    assert shown_dead(f"({LONG}): read: OSError: {LONG}: gone", 80) == [
+        f"  ({LONG}):",
+        "      read: OSError:",
+        f"      {LONG}:",
+        "      gone",
+    ]
+
+
 def test_a_terminal_gets_a_bar_and_a_log_gets_lines(caplog: pytest.LogCaptureFixture) -> None:
     text = io.StringIO()
     with choose_view(200, Console(file=text, force_terminal=True, width=120)) as bar:

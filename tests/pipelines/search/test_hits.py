@@ -18,6 +18,8 @@ LONG = "Return a line.\n\nBefore the first line has been read, this is None. " *
         ),
         (Hit("7", 2, {"document_id": "a.py", "chunk_no": 3}), "Hit('a.py (chunk 3)', score=2.000, payload={"),
         (Hit("7", -1.5), "Hit('7', score=-1.500)"),
+        (Hit("7", 1 / 60 + 1 / 61), "Hit('7', score=0.03306)"),
+        (Hit("7", 0), "Hit('7', score=0.000)"),
         (Hit("7", 1, {"content": LONG}), "Hit('7', score=1.000, payload={'content': 'Return"),
         (Hit("7", 1, {"text": LONG}), "Hit('7', score=1.000, text='Return a line. Before the first line has been read"),
     ],

@@ -12,7 +12,7 @@ import pytest
 from qdrant_client import QdrantClient, models
 
 from embedders import Muvera, TextCrossEncoder, TextEmbedding
-from pipelines.config.search import SearchConfig
+from pipelines.config.search import DEFAULT_RRF_K, SearchConfig
 from pipelines.errors import ConfigError, SinkError, TooManyErrorsError
 from pipelines.search import Hit, Searcher
 from tests.pipelines.search.conftest import DOCUMENTS, Collection, embeddings_of
@@ -100,6 +100,37 @@ def test_fusions_and_weights(searcher: Searcher, settings: dict[str, Any]) -> No
         assert titles(found)[0] == "code"
 
 
+@pytest.mark.parametrize(
+    ("settings", "k", "weights"),
+    [
+        ({}, DEFAULT_RRF_K, (1, 1)),
+        ({"rrf_k": 1}, 1, (1, 1)),
+        ({"rrf_k": 2}, 2, (1, 1)),
+        ({"rrf_k": 60}, 60, (1, 1)),
+        ({"weights": [3, 1]}, DEFAULT_RRF_K, (3, 1)),
+        ({"rrf_k": 60, "weights": [3, 1]}, 60, (3, 1)),
+    ],
+    ids=str,
+)
+def test_reciprocal_ranks_are_added_as_the_documentation_says(
+    searcher: Searcher, settings: dict[str, Any], k: int, weights: tuple[int, int]
+) -> None:
+    query, expected = "a venomous snake on an island", dict.fromkeys((row["id"] for row in DOCUMENTS), 0.0)
+    for name, weight in zip(("dense", "bm25"), weights, strict=True):
+        for rank, title in enumerate(titles(searcher.search(query, name, 6))):
+            expected[title] += 1 / (k + (rank + 1) / weight - 1)
+    found = searcher.search(query, ["dense", "bm25"], 6, **settings)
+    assert {hit.title: hit.score for hit in found} == pytest.approx(expected)
+
+
+def test_a_jobs_search_may_say_k(copied: Collection) -> None:
+    searches = {"even": {"using": ["dense", "bm25"], "rrf_k": 60}}
+    with Searcher.from_config({**copied.job, "searches": searches}) as searcher:
+        named = searcher.search("snakes", way="even")
+        assert named == searcher.search("snakes", ["dense", "bm25"], rrf_k=60)
+        assert named[0].score < 2 / 60 + 1e-6 < searcher.search("snakes", way="even", rrf_k=2)[0].score
+
+
 def test_a_way_may_be_named_in_the_job(copied: Collection) -> None:
     with Searcher.from_config(copied.job) as searcher:
         named = searcher.search("snakes", way="staged", limit=3)
@@ -180,6 +211,9 @@ def test_a_query_longer_than_the_model_takes_is_cut_and_said_so(
         ({"using": ["dense", "bm25"], "weights": [1]}, "give one for each vector in using, 2"),
         ({"using": ["dense", "bm25"], "weights": [0, 0]}, "one above 0"),
         ({"using": ["dense", "bm25"], "weights": [1, 2], "fusion": "dbsf"}, "weights belong to rrf"),
+        ({"rrf_k": 0}, "rrf_k: Input should be greater than or equal to 1"),
+        ({"rrf_k": 10**12}, "rrf_k: Input should be less than or equal to 1000000"),
+        ({"using": ["dense", "bm25"], "rrf_k": 60, "fusion": "dbsf"}, "rrf_k belongs to rrf"),
         ({"speed": 9}, "speed: Extra inputs are not permitted"),
         ({"filter": "lang"}, "write key=value"),
         ({"filter": "year>soon"}, "neither a number nor a date"),
@@ -338,6 +372,28 @@ def test_a_server_is_asked_in_one_request_for_all_stages(
         assert [(hit.title, pytest.approx(hit.score, abs=1e-4)) for hit in hits] == [(h.title, h.score) for h in local]
         assert titles(remote.search("E1234", "bm25", exact=True)) == ["code"]
         assert titles(remote.search("reptiles", "dense", 1, exact=True, hnsw_ef=8)) == ["python"]
+
+
+@pytest.mark.server
+def test_an_old_server_is_not_asked_for_a_fusion_that_it_does_not_know(filled: Collection, tmp_path: Path) -> None:
+    both = ["dense", "bm25"]
+    with QdrantTestServer(version="1.15.5") as server:
+        collection = replace(filled, folder=tmp_path, address={"url": server.url, "collection": "docs"})
+        collection.fill()
+        with Searcher.open(**collection.address) as remote:
+            server.clear()
+            with pytest.raises(
+                ConfigError, match=r"on a Qdrant server 1\.15\.5, and rrf_k \(here 60\) is known from 1\.16"
+            ):
+                remote.search("snakes", both, rrf_k=60)
+            with pytest.raises(
+                ConfigError, match=r"and weights are known from 1\.17 on: update the server, or leave them"
+            ):
+                remote.search("snakes", both, weights=[2, 1])
+            assert server.requests() == []
+            for settings in ({"rrf_k": 2}, {"fusion": "dbsf"}):
+                assert len(remote.search("snakes", both, 6, **settings)) == 6  # type: ignore[arg-type]
+            assert remote.search("snakes", "dense") != []
 
 
 @pytest.mark.server

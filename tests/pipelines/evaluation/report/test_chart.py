@@ -14,8 +14,10 @@ pytest.importorskip("vl_convert", reason="needs the extra evaluate")
 
 from PIL import Image
 
+from pipelines.evaluation.report.chart import build_chart
 from pipelines.evaluation.report.files import write_charts
 from pipelines.evaluation.report.labels import place_labels
+from pipelines.evaluation.report.results import Measurement
 from tests.pipelines.evaluation.report.made_results import measurement, results
 
 pytestmark = pytest.mark.slow
@@ -58,6 +60,25 @@ def test_names_cannot_break_out_of_the_page(folder: Path) -> None:
 def test_one_way_alone_has_a_chart(tmp_path: Path) -> None:
     write_charts(results(measurement("dense")), tmp_path)
     assert (tmp_path / "chart.png").stat().st_size > 10_000
+
+
+def legends(rows: list[Measurement]) -> dict[str, tuple[list[str], list[str]]]:
+    """What the two legends list, and how it looks: as the specification that the page holds says it."""
+    panel = build_chart(results(*rows)).to_dict()["hconcat"][0]
+    encoding = next(layer["encoding"] for layer in panel["layer"] if "shape" in layer["encoding"])
+    return {name: (encoding[name]["scale"]["domain"], encoding[name]["scale"]["range"]) for name in ("color", "shape")}
+
+
+def test_legends_list_what_was_measured_alone_and_looks_stay() -> None:
+    fused = measurement("both", search={"using": ["dense", "bm25"]})
+    staged = measurement("staged", search={"using": ["dense"], "rescore": "tokens"})
+    assert legends([measurement("dense")]) == {"color": (["one vector"], ["#1f77b4"]), "shape": (["exact"], ["circle"])}
+    assert legends([staged])["color"] == (["staged"], ["#2ca02c"])
+    every = legends([staged, measurement("dense", "HNSW"), fused])
+    assert every["color"][0] == ["one vector", "fused", "staged"] and every["shape"] == (
+        ["exact", "HNSW"],
+        ["circle", "triangle"],
+    )
 
 
 positions = st.tuples(st.floats(0, WIDTH), st.floats(0, HEIGHT))
