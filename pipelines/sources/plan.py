@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from difflib import get_close_matches
+from functools import partial
 
 from pipelines.config.source import SourceConfig
 from pipelines.errors import SourceError
@@ -25,6 +26,7 @@ from pipelines.urls import Place
 
 OUTLINE_THREADS = 16
 SHOWN_COLUMNS = 30
+SHOWN_NOTICES = 3
 
 Chosen = list[tuple[FoundFile, Format]]
 
@@ -51,10 +53,12 @@ def plan_source(config: SourceConfig, *, images: bool = True, written: Sequence[
     whole = _with_partitions([whole_file(file, kind.name) for file, kind in files if not kind.is_small], config)
     with ThreadPoolExecutor(OUTLINE_THREADS) as pool:
         outlines = list(pool.map(_outline, [*small, *whole]))
-    _check_columns(config, [*small, *whole], outlines)
+        notices = _format_notices(whole, pool.map(partial(_notices, config=config), whole))
+    _check_columns(config, [*small, *whole], outlines, notices)
     splits = [*_named_apart(whole, outlines[len(small) :]), *small]
     chosen = splits if config.limit is None else _limited(splits, config, config.limit)
-    return SourcePlan(tuple(chosen), skipped, own.files, len(unnamed), (*own.notices(), *_unnamed_notices(unnamed)))
+    notices = [*own.notices(), *_unnamed_notices(unnamed), *notices]
+    return SourcePlan(tuple(chosen), skipped, own.files, len(unnamed), tuple(notices))
 
 
 def _choose_files(config: SourceConfig, own: WrittenPlaces, *, images: bool) -> tuple[Chosen, int, set[str]]:
@@ -155,6 +159,22 @@ def _outline(split: Split) -> Outline:
         return Outline((split,), ())
 
 
+def _notices(split: Split, config: SourceConfig) -> Sequence[str]:
+    return format_named(split.format).notices(split, config)
+
+
+def _format_notices(splits: Iterable[Split], notices: Iterable[Sequence[str]]) -> list[str]:
+    """Name the first file of each notice, and count the others."""
+    names: dict[str, list[str]] = {}
+    for split, its in zip(splits, notices, strict=True):
+        for notice in its:
+            names.setdefault(notice, []).append(split.name)
+    return [
+        f"{files[0]}{f' and {len(files) - 1:,} more files' if len(files) > 1 else ''}: {notice}"
+        for notice, files in names.items()
+    ]
+
+
 def _named_apart(whole: Sequence[Split], outlines: Iterable[Outline]) -> Iterator[Split]:
     """Cut the files, and name by their paths those that would have one name."""
     names = Counter(split.name for split in whole)
@@ -171,7 +191,9 @@ def _limited(splits: Iterable[Split], config: SourceConfig, limit: int) -> Itera
         yield cut
 
 
-def _check_columns(config: SourceConfig, splits: Sequence[Split], outlines: Sequence[Outline]) -> None:
+def _check_columns(
+    config: SourceConfig, splits: Sequence[Split], outlines: Sequence[Outline], notices: Sequence[str]
+) -> None:
     """See to it that each column of the configuration is in some file; reads no further than it must."""
     wanted = dict.fromkeys(config.payload, "payload") if config.payload != "all" else {}
     # Read from the images themselves.
@@ -197,4 +219,5 @@ def _check_columns(config: SourceConfig, splits: Sequence[Split], outlines: Sequ
     near = get_close_matches(missing, there, n=1, cutoff=0.6)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     shown = ", ".join(list(there)[:SHOWN_COLUMNS]) + (", ..." if len(there) > SHOWN_COLUMNS else "")
-    raise SourceError(f"source.{wanted[missing]}: no file has a column {missing!r}.{hint} There are: {shown}")
+    told = "".join(f". {notice}" for notice in notices[:SHOWN_NOTICES])
+    raise SourceError(f"source.{wanted[missing]}: no file has a column {missing!r}.{hint} There are: {shown}{told}")
