@@ -29,4 +29,4 @@ def written_places(config: JobConfig) -> list[Written]:
         for number, embedding in enumerate(config.embeddings)
         if embedding.cache_dir is not None
     ]
-    return [*places, Written("the output of jobs/evaluate.py,", EVALUATIONS, foreign=True)]
+    return [*places, Written("jobs/evaluate.py --out", EVALUATIONS, foreign=True)]

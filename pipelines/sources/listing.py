@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import glob
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Literal
 
@@ -27,12 +27,14 @@ class Listing:
     """Files that one path of a source names, by their places and in the order of their names.
 
     ``base`` is the place of the file or folder that the path names, of a glob that of its fixed part. ``unnamed`` are
-    files left out because their names are not UTF-8.
+    files left out because their names are not UTF-8. ``outputs`` are those of ``files`` that lie in a folder, by its
+    name, whose files a command of this package made.
     """
 
     base: Place
     files: dict[Place, FoundFile]
     unnamed: frozenset[str] = frozenset()
+    outputs: Mapping[Place, str] = field(default_factory=dict)
 
 
 def find_files(path: str, folder_marks: Sequence[str] = ()) -> Listing:
@@ -94,6 +96,7 @@ def _listing(root: str, folder: str, pattern: str | None, marks: Sequence[str]) 
             for real, file in sorted(best.items(), key=lambda item: item[1].name)
         },
         frozenset(file.name for file in found if not is_utf8(file.name) and file.real not in best),
+        {(store, real): file.output for real, file in best.items() if file.output is not None},
     )
 
 

@@ -71,7 +71,7 @@ def _choose_files(config: SourceConfig, own: WrittenPlaces, *, images: bool) -> 
         listing = find_files(path, FOLDER_MARKS)
         own.refuse(path, listing.base)
         unnamed |= listing.unnamed
-        left_out = own.leave_out(listing.base, listing.files)
+        left_out = own.leave_out(listing)
         files = {place: file for place, file in listing.files.items() if place not in left_out}
         heads, parts = _dataset_folders(list(files.values()), asked)
         for place, file in files.items():

@@ -9,7 +9,7 @@ import os
 import re
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
@@ -18,6 +18,8 @@ from fsspec.utils import glob_translate
 
 # In place of a number of a part of the pattern: all that is below the folder.
 ALL = -1
+# A file in a folder of files that a command of this package made, which are no documents.
+OUTPUT_MARK = ".fleetembed-output"
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class Found:
     """A file: its path as it is spelled, its name from where the walk began, its size, and where it really is.
 
     ``by`` tells what it was found by, ``linked`` whether on a way through a link, ``marked`` whether in a folder that
-    is one dataset.
+    is one dataset, ``output`` the name of a folder around it that has an OUTPUT_MARK.
     """
 
     path: str
@@ -35,6 +37,7 @@ class Found:
     by: Literal["folder", "glob"]
     linked: bool = False
     marked: bool = False
+    output: str | None = None
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,7 @@ class _Visit:
     at: int
     linked: bool = False
     marked: bool = False
+    output: str | None = None
 
 
 def walk(base: str, pattern: str | None, marks: Sequence[str] = ()) -> list[Found]:
@@ -81,8 +85,11 @@ def _look_into(visit: _Visit, parts: Sequence[str], marks: Sequence[str]) -> Ite
     # Of "a/*/", whose last part is empty, only folders are meant.
     only_folders = last and visit.at != ALL and visit.at + 1 < len(parts)
     if part == "**" and not last:
-        yield _Visit(visit.path, visit.name, visit.real, visit.at + 1, visit.linked)
-    for entry in _entries(visit.path):
+        yield replace(visit, at=visit.at + 1, marked=False)
+    entries, has_mark = _entries(visit.path)
+    # The folder that the walk began in was asked for.
+    output = visit.output or (visit.name if has_mark and visit.name else None)
+    for entry in entries:
         if part != "**" and not _matcher(part)(entry.name):
             continue
         name = f"{visit.name}/{entry.name}" if visit.name else entry.name
@@ -92,23 +99,25 @@ def _look_into(visit: _Visit, parts: Sequence[str], marks: Sequence[str]) -> Ite
         if _is(entry.is_dir):
             marked = last and _is_marked(entry.path, marks)
             if part == "**":
-                yield _Visit(entry.path, name, real, visit.at, linked, visit.marked)
+                yield _Visit(entry.path, name, real, visit.at, linked, visit.marked, output)
             elif not last:
-                yield _Visit(entry.path, name, real, visit.at + 1, linked)
+                yield _Visit(entry.path, name, real, visit.at + 1, linked, output=output)
             if visit.at != ALL and last and (marked or only_folders or part != "**"):
-                yield _Visit(entry.path, name, real, ALL, linked, marked)
+                yield _Visit(entry.path, name, real, ALL, linked, marked, output)
         elif last and not only_folders and _is(entry.is_file):
             by: Literal["folder", "glob"] = "folder" if visit.at == ALL else "glob"
-            yield Found(entry.path, name, _size(entry), real, by, linked, visit.marked)
+            yield Found(entry.path, name, _size(entry), real, by, linked, visit.marked, output)
 
 
-def _entries(folder: str) -> list[os.DirEntry[str]]:
-    """What is in a folder and not hidden, in the order of names; nothing of a folder that is gone meanwhile."""
+def _entries(folder: str) -> tuple[list[os.DirEntry[str]], bool]:
+    """What is in a folder and not hidden, in the order of names, and whether OUTPUT_MARK is; nothing if it is gone."""
     try:
         with os.scandir(folder or "/") as entries:
-            return sorted((one for one in entries if not one.name.startswith((".", "_"))), key=lambda one: one.name)
+            found = sorted(entries, key=lambda entry: entry.name)
     except (FileNotFoundError, NotADirectoryError):
-        return []
+        return [], False
+    shown = [entry for entry in found if not entry.name.startswith((".", "_"))]
+    return shown, any(entry.name == OUTPUT_MARK for entry in found)
 
 
 def _is(kind: Callable[[], bool]) -> bool:

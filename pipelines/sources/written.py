@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from pipelines.errors import ConfigError
 from pipelines.filesystem import open_filesystem, without_credentials
+from pipelines.sources.listing import Listing
 from pipelines.urls import Place, local_path, place_of, store_of
 
 
@@ -40,7 +41,7 @@ class WrittenPlaces:
         for one in written:
             if _store(one.path) in stores:
                 self._written.setdefault(place_of(one.path, open_filesystem(one.path)[1]), one)
-        self._left_out: dict[Place, Written] = {}
+        self._left_out: dict[Place, str] = {}
 
     def refuse(self, path: str, base: Place) -> None:
         """Raise ConfigError where a path of the source, whose place is ``base``, is or lies in a written place."""
@@ -51,10 +52,12 @@ class WrittenPlaces:
                     "would read its own output; change one of them"
                 )
 
-    def leave_out(self, base: Place, places: Iterable[Place]) -> set[Place]:
-        """Tell which files below ``base`` lie in written places, and keep count of them."""
-        asked = self._around(base)
-        new = {place: first for place in places if (first := self._first(place, asked)) is not None}
+    def leave_out(self, listing: Listing) -> set[Place]:
+        """Tell which of the files lie in written places, or in an evaluation's folder, and keep count of them."""
+        asked = self._around(listing.base)
+        new = {place: first.shown for place in listing.files if (first := self._first(place, asked)) is not None}
+        for place, folder in listing.outputs.items():
+            new.setdefault(place, f"jobs/evaluate.py --out {folder}")
         self._left_out |= new
         return set(new)
 
@@ -83,7 +86,7 @@ class WrittenPlaces:
         """Say how many files were left out, and why."""
         if not self._left_out:
             return []
-        counts = Counter(one.shown for one in self._left_out.values())
+        counts = Counter(self._left_out.values())
         told = ", ".join(f"{count:,} of {shown}" for shown, count in counts.items())
         files = "1 file is" if self.files == 1 else f"{self.files:,} files are"
         return [f"{files} below source.path but written by this job, and not read: {told}"]

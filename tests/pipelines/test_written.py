@@ -15,6 +15,7 @@ from pipelines import EmbeddingPipeline
 from pipelines.config.file import load_config
 from pipelines.config.source import SourceConfig
 from pipelines.errors import ConfigError, SourceError
+from pipelines.evaluation.report.files import make_folder
 from pipelines.run.report import RunReport
 from pipelines.sources import plan_source
 from pipelines.sources.written import Written
@@ -156,6 +157,20 @@ def test_evaluations_and_downloaded_models_are_not_read(docs: Path, monkeypatch:
     # Who asks for them has them.
     asked = plan_source(SourceConfig(path="output/evaluation/scifact/results.json"), written=written)
     assert (asked.files, asked.own_files) == (1, 0)
+
+
+def test_an_evaluation_in_another_folder_is_known_by_its_mark(docs: Path) -> None:
+    make_folder(docs / "results")
+    write_lines(docs / "results" / "qdrant" / "meta.json", [{"text": "results"}])
+    for path in ("docs", "docs/**", "docs/*", "."):
+        plan = plan_source(SourceConfig(path=path))
+        assert (plan.files, plan.own_files) == (1, 1)
+        assert plan.notices[0].endswith("1 of jobs/evaluate.py --out " + ("docs/results" if path == "." else "results"))
+    assert plan_source(SourceConfig(path="docs/results")).files == 1
+    # A folder with other files in it is not taken for an evaluation's.
+    write_lines(docs / "mine" / "b.jsonl", [{"text": "b"}])
+    make_folder(docs / "mine")
+    assert plan_source(SourceConfig(path="docs")).files == 2
 
 
 @pytest.fixture
