@@ -41,6 +41,8 @@ class WrittenPlaces:
         for one in written:
             if _store(one.path) in stores:
                 self._written.setdefault(place_of(one.path, open_filesystem(one.path)[1]), one)
+        # Of folders, each of which may have many files.
+        self._above: dict[Place, list[Written]] = {}
         self._left_out: dict[Place, str] = {}
 
     def refuse(self, path: str, base: Place) -> None:
@@ -67,15 +69,13 @@ class WrittenPlaces:
     def _around(self, place: Place) -> list[Written]:
         """Written places that are or have this one, from the innermost on."""
         store, path = place
-        found = []
-        while self._written:
-            if (store, path) in self._written:
-                found.append(self._written[store, path])
-            above = posixpath.dirname(path)
-            if above == path:
-                break
-            path = above
-        return found
+        found = [self._written[place]] if place in self._written else []
+        above = store, posixpath.dirname(path)
+        if not self._written or above == place:
+            return found
+        if above not in self._above:
+            self._above[above] = self._around(above)
+        return [*found, *self._above[above]]
 
     @property
     def files(self) -> int:

@@ -240,3 +240,13 @@ def test_a_store_is_read_as_folders_are(tmp_path: Path) -> None:
             assert sorted(texts(path)) == ["a", "b", "c"]
     finally:
         memory.rm("/hugging", recursive=True)
+
+
+def test_datasets_in_folders_with_columns_have_these(tmp_path: Path) -> None:
+    for year in (2024, 2025):
+        save(tmp_path / f"year={year}", {"text": [f"of {year}"]})
+    rows = read(tmp_path, payload=["year"])
+    assert [(row["text"], row["payload"]) for row in rows] == [
+        ("of 2024", '{"year": 2024}'),
+        ("of 2025", '{"year": 2025}'),
+    ]
