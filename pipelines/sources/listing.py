@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import glob
+import posixpath
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Literal
@@ -108,16 +109,23 @@ def _below_store(root: str, folder: str, pattern: str | None, marks: Sequence[st
     matches = re.compile(glob_translate(pattern)).match
     deep = "/" in pattern or "**" in pattern
     listed = _below(root, folder, deep=deep)
-    chosen = [info for info in listed if matches(info.name)]
+    chosen = [entry for entry in listed if matches(entry.name)]
     found = [] if only_folders else _found(chosen, "glob")
-    for info in chosen:
-        if info.is_folder:
-            marked = _is_marked(root, info.path, marks)
-            inside = [below for below in listed if below.name.startswith(f"{info.name}/")]
-            if not deep:
-                inside = [below.under(info.name) for below in _below(root, info.path)]
-            found += _found(inside, "folder", marked=marked)
+    folders = [entry for entry in chosen if entry.is_folder]
+    if not deep:
+        for one in folders:
+            listed += [below.under(one.name) for below in _below(root, one.path)]
+    marked = {posixpath.dirname(entry.name) for entry in listed if posixpath.basename(entry.name) in marks}
+    for names, is_marked in (({one.name for one in folders}, False), ({one.name for one in folders} & marked, True)):
+        inside = (entry for entry in listed if not names.isdisjoint(_above(entry.name)))
+        found += _found(inside, "folder", marked=is_marked)
     return found
+
+
+def _above(name: str) -> Iterator[str]:
+    """Names of the folders around a file."""
+    while name := posixpath.dirname(name):
+        yield name
 
 
 @dataclass(frozen=True)
@@ -136,11 +144,6 @@ class _Entry:
 def _found(entries: Iterable[_Entry], by: Literal["folder", "glob"], *, marked: bool = False) -> list[Found]:
     files = (entry for entry in entries if not entry.is_folder)
     return [Found(file.path, file.name, file.bytes, file.path, by, marked=marked) for file in files]
-
-
-def _is_marked(root: str, folder: str, marks: Sequence[str]) -> bool:
-    infos = open_filesystem(root)[0].get_file_info([f"{folder}/{mark}" for mark in marks])
-    return any(info.type == fs.FileType.File for info in infos)
 
 
 def _below(root: str, folder: str, *, deep: bool = True) -> list[_Entry]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import fsspec
+import fsspec
 import pyarrow as pa
 import pytest
 
@@ -250,3 +251,15 @@ def test_datasets_in_folders_with_columns_have_these(tmp_path: Path) -> None:
         ("of 2024", '{"year": 2024}'),
         ("of 2025", '{"year": 2025}'),
     ]
+
+
+@pytest.mark.parametrize("path", ["", "/*", "/**", "/sets/*", "/*/"])
+def test_datasets_in_a_store_are_found_as_on_disk(tmp_path: Path, path: str) -> None:
+    save(tmp_path / "sets" / "a", {"text": ["a"]})
+    save_dict(tmp_path / "sets" / "b", train={"text": ["b"]})
+    memory = fsspec.filesystem("memory")
+    memory.put(str(tmp_path), "/saved", recursive=True)
+    try:
+        assert texts(f"memory://saved{path}") == texts(f"{tmp_path}{path}") == ["a", "b"]
+    finally:
+        memory.rm("/saved", recursive=True)
