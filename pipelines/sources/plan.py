@@ -169,10 +169,12 @@ def _format_notices(splits: Iterable[Split], notices: Iterable[Sequence[str]]) -
     for split, its in zip(splits, notices, strict=True):
         for notice in its:
             names.setdefault(notice, []).append(split.name)
-    return [
-        f"{files[0]}{f' and {len(files) - 1:,} more files' if len(files) > 1 else ''}: {notice}"
-        for notice, files in names.items()
-    ]
+    return [f"{_first_of(files)}: {notice}" for notice, files in names.items()]
+
+
+def _first_of(names: Sequence[str]) -> str:
+    others = len(names) - 1
+    return f"{names[0]} and {others:,} more file{'s' if others > 1 else ''}" if others else names[0]
 
 
 def _named_apart(whole: Sequence[Split], outlines: Iterable[Outline]) -> Iterator[Split]:

@@ -162,7 +162,7 @@ def test_empty_names_at_the_end_of_a_header_are_left_out_with_a_notice(tmp_path:
         ("b.csv", "x", "{}", None),
     ]
     assert plan_notices(tmp_path) == (
-        "a.csv and 1 more files: the last 2 columns have no names and are left out where they are empty",
+        "a.csv and 1 more file: the last 2 columns have no names and are left out where they are empty",
     )
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import fsspec
-import fsspec
 import pyarrow as pa
 import pytest
 
