@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from itertools import chain
 
-from pipelines.sources.lines import MAX_LINE_BYTES, TOO_LONG, without_mark
+from pipelines.sources.lines import MAX_LINE_BYTES, TOO_LONG, split_lines, without_mark
 
 # So many carriage returns before a newline are of one end with it.
 MOST_RETURNS = 8
-_ANY_END = re.compile(rb"\r{0,%d}\n|\r" % MOST_RETURNS)
+_END = re.compile(rb"\r{0,%d}\n|\r" % MOST_RETURNS)
 
 
 class CsvLines:
@@ -24,20 +25,24 @@ class CsvLines:
         self._buffer, self._at = bytearray(), 0
         self._only_newlines = False
         self._newlines = 0
-        self._last = ""
+        self._last = b""
         self.number = 0
 
     def __iter__(self) -> Iterator[str]:
-        while line := self._next():
+        while not self._only_newlines and (line := self._next()):
             if self.number == 0:
                 line = without_mark(line)
             self.number += 1
-            # Only the rows whose columns have such bytes are to fail: see rows.py.
-            text = line.decode(errors="surrogateescape")
-            self._newlines += text.endswith("\n")
-            self._last = text
-            ended = text.endswith("\n" if self._only_newlines else ("\n", "\r"))
-            yield text if ended else text + "\n"
+            self._newlines += line.endswith(b"\n")
+            self._last = line
+            yield _decoded(line) if line.endswith((b"\n", b"\r")) else _decoded(line) + "\n"
+        rest = chain([bytes(self._buffer[self._at :])], self._chunks)
+        for whole, size in split_lines(rest):
+            if whole is None:
+                self._refuse_longer(size)
+            else:
+                self.number += 1
+                yield _decoded(whole) + "\n"
 
     def settle(self) -> None:
         """Keep to the ends of lines that the header has, whose last line is the one that came last.
@@ -45,7 +50,7 @@ class CsvLines:
         After a newline, lines end at newlines alone, and a carriage return that stands in a field without quotes makes
         its row unreadable, instead of two rows that nobody wrote.
         """
-        if not self._last.endswith("\r"):
+        if not self._last.endswith(b"\r"):
             self._only_newlines = True
             self.number = self._newlines
 
@@ -72,12 +77,15 @@ class CsvLines:
 
     def _end_after(self, start: int, *, at_end: bool = False) -> int:
         """Find where the line ends; 0 where the buffer does not tell."""
-        if self._only_newlines:
-            return self._buffer.find(b"\n", start) + 1
-        found = _ANY_END.search(self._buffer, start)
+        found = _END.search(self._buffer, start)
         if found is None:
             return 0
         returns = self._buffer[found.start() : found.start() + MOST_RETURNS + 1]
         if not at_end and len(returns) <= MOST_RETURNS and not returns.strip(b"\r"):
             return 0
         return found.end()
+
+
+def _decoded(line: bytes) -> str:
+    # Only the rows whose columns have such bytes are to fail: see rows.py.
+    return line.decode(errors="surrogateescape")

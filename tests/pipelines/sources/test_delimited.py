@@ -94,6 +94,7 @@ def test_a_file_of_carriage_returns_is_read_in_pieces_however_large(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pipelines.sources.csv_lines.MAX_LINE_BYTES", 100)
+    monkeypatch.setattr("pipelines.sources.lines.MAX_LINE_BYTES", 100)
     monkeypatch.setattr("pipelines.sources.lines.CHUNK_BYTES", 7)
     (tmp_path / "a.csv").write_text("text\r" + "".join(f"row {n}\r" for n in range(500)), newline="")
     assert [row["text"] for row in read(tmp_path)] == [f"row {n}" for n in range(500)]
