@@ -15,26 +15,34 @@ from pyarrow import fs
 
 from embedders.files.atomic import whole_file
 from pipelines.errors import ConfigError
+from pipelines.urls import STORES, encode, is_url, local_path, scheme_of
 
 TEMPORARY = "_tmp"
 
 
 def open_filesystem(path: str) -> tuple[fs.FileSystem, str]:
-    """Resolve a path or URL to its file system and the path inside it; a local path becomes absolute.
+    """Resolve a path or URL to its file system and the path inside it; a local path becomes absolute, ``~`` expanded.
 
-    Raises ConfigError for a URL of an unknown kind, or one whose fsspec package is not installed.
+    What a URL names is told in ``urls.py``. Raises ConfigError for a URL of an unknown kind, or one whose fsspec
+    package is not installed.
     """
-    if "://" not in path:
-        return fs.LocalFileSystem(), str(Path(path).expanduser().absolute())
+    local = local_path(path)
+    if local is not None:
+        return fs.LocalFileSystem(), local
     try:
-        filesystem, inside = fs.FileSystem.from_uri(path)
+        filesystem, inside = fs.FileSystem.from_uri(encode(path))
         return filesystem, inside
-    except pa.ArrowInvalid:
-        pass
+    except pa.ArrowInvalid as error:
+        refusal = error
     try:
         opened, inside = fsspec.core.url_to_fs(path)
     except (ImportError, ValueError) as error:
-        raise ConfigError(f"{without_credentials(path)}: {error}") from None
+        shown = without_credentials(path)
+        if scheme_of(path) not in STORES:
+            raise ConfigError(f"{shown}: {error}") from None
+        reason = str(refusal).replace(path, shown).replace(encode(path), shown)
+        hint = " (in a URL a '?' begins the options of its store; write %3F for one in a name)" if "?" in path else ""
+        raise ConfigError(f"{shown}: {reason}{hint}") from None
     return fs.PyFileSystem(fs.FSSpecHandler(opened)), inside
 
 
@@ -63,7 +71,7 @@ def write_file(filesystem: fs.FileSystem, path: str, data: pa.Buffer) -> None:
 
 def without_credentials(url: str) -> str:
     """Strip user, password and query from a URL, so that it can be shown."""
-    if "://" not in url:
+    if not is_url(url):
         return url
     try:
         parts = urlsplit(url)

@@ -31,7 +31,8 @@ from pipelines.rows import CHUNK_SCHEMA, IMAGE_COLUMN
 from pipelines.run.report import RunReport
 from pipelines.run.run import Run
 from pipelines.sinks.factory import make_sink
-from pipelines.sources import plan_source
+from pipelines.sources import SourcePlan, plan_source
+from pipelines.written import written_places
 
 log = logging.getLogger("fleetembed")
 
@@ -76,7 +77,7 @@ class EmbeddingPipeline:
 
         Raises SourceError, ModelNotFoundError or SinkError where ``run`` would.
         """
-        source = plan_source(self.config.source, images=self.config.takes_images)
+        source = self._plan_source()
         self._embedders.facts(with_stand_ins(self.config))
         sinks = [make_sink(sink) for sink in self.config.sink]
         held = held_lengths(self.config, sinks)
@@ -88,7 +89,7 @@ class EmbeddingPipeline:
             bytes=source.bytes,
             fingerprint=None if measuring(config) else facts.fingerprint,
             models=model_facts(config, facts),
-            notices=[*notices(config, source.splits), *length_notices(config, held)],
+            notices=[*source.notices, *notices(config, source.splits), *length_notices(config, held)],
             sinks=[
                 {"type": config.type, "place": config.place, **sink.check(facts)}
                 for config, sink in zip(self.config.sink, sinks, strict=True)
@@ -116,10 +117,13 @@ class EmbeddingPipeline:
         """
         return Run(self.config, self._embedders, console or Console(stderr=True)).carry_out()
 
+    def _plan_source(self) -> SourcePlan:
+        return plan_source(self.config.source, images=self.config.takes_images, written=written_places(self.config))
+
     def _first_chunks(self, n: int) -> Iterator[pa.Table]:
-        plan = plan_source(self.config.source, images=self.config.takes_images)
+        source = self._plan_source()
         missing = n
-        for _, chunks in read_chunks(((split, None) for split in plan.splits), self.config, block_rows=n):
+        for _, chunks in read_chunks(((split, None) for split in source.splits), self.config, block_rows=n):
             yield chunks
             missing -= chunks.num_rows
             if missing <= 0:

@@ -52,15 +52,17 @@ class SourceConfig(Section):
     """Where documents come from, and which columns they are in."""
 
     path: NonEmpty | Annotated[list[NonEmpty], Field(min_length=1)] = Field(
-        description="File, folder or glob, or a list of them; local or any fsspec/pyarrow URL"
+        description="File, folder or glob, or a list of them; local (~ is the home folder) or any fsspec/pyarrow URL. "
+        "A folder that a glob matches is read as a folder; folders named key=value below the path give tables a "
+        "column. What the job itself writes is never read"
     )
     format: Annotated[str, AfterValidator(_known_format)] = Field(
         AUTO, description="auto goes by the file's ending", json_schema_extra=_describe_formats
     )
     id: str | None = Field(
         None,
-        description="Column of document ids; without it an id is made from the content, of text and image files from "
-        "the path",
+        description="Column of document ids (also one of folders' names); without it an id is made from the content, "
+        "of text and image files from the path",
     )
     text: str = Field("text", description="Column of the text to embed; where images are it may be missing")
     image: NonEmpty | None = Field(
@@ -78,7 +80,7 @@ class SourceConfig(Section):
     exif: bool = Field(False, description="Keep the camera's EXIF data of images in the payload, under exif")
     http: HttpConfig = HttpConfig()
     payload: list[str] | Literal["all"] = Field("all", description="Columns to keep; all keeps every other column")
-    delimiter: str = Field(",", min_length=1, max_length=1, description="CSV only")
+    delimiter: str = Field(",", min_length=1, max_length=1, description="CSV only; .tsv has tabs")
     limit: int | None = Field(None, ge=1, description="Read at most so many documents")
 
     @property

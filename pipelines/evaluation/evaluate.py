@@ -31,6 +31,7 @@ from pipelines.evaluation.ways import Way, choose_ways
 from pipelines.filesystem import without_credentials
 from pipelines.run.report import RunReport
 from pipelines.search import Searcher
+from pipelines.written import EVALUATIONS
 
 MARGIN = 0.01
 
@@ -65,7 +66,7 @@ def evaluate(options: Options, console: Console) -> tuple[Results, Comparison | 
         raise ConfigError(f"--rrf-k: each k must be from 1 to {MOST_RRF_K:,}, got {list(options.rrf_ks)}")
     config = load_config(options.config, options.overrides)
     baseline = load_results(options.baseline) if options.baseline is not None else None
-    out = options.out or Path("output", "evaluation", options.beir.resolve().name)
+    out = options.out or Path(EVALUATIONS, options.beir.resolve().name)
     judgements_file(options.beir, options.split)
     make_folder(out)
     dataset = read_dataset(options.beir, options.split, out / "corpus.jsonl", options.queries)

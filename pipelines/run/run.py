@@ -31,6 +31,7 @@ from pipelines.run.tally import STARTED_AT, Counter, figures_of
 from pipelines.sinks.base import JobFacts, Sink
 from pipelines.sinks.factory import make_sink
 from pipelines.sources import SourcePlan, plan_source
+from pipelines.written import written_places
 
 log = logging.getLogger("fleetembed")
 
@@ -83,13 +84,14 @@ class Run:
         return report
 
     def _embed_all(self) -> None:
-        source = plan_source(self._config.source, images=self._config.takes_images)
+        config = self._config
+        source = plan_source(config.source, images=config.takes_images, written=written_places(config))
         held = held_lengths(self._config, self._sinks)
         for name, found in held.items():
             self._report.statistics[name] = {"avg_len": found.avg_len, "held_by": found.place}
             log.info("the average length of %s is %s words, which %s was filled with", name, found.avg_len, found.place)
         self._facts = self._settle(numbers(held))
-        self._report.notices = notices(self._config, source.splits)
+        self._report.notices = [*source.notices, *notices(self._config, source.splits)]
         points = min(sink.check(self._facts)["points"] for sink in self._sinks)
         for engine in choose_engines(self._config, source):
             try:

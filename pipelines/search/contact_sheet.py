@@ -71,10 +71,12 @@ def _thumbnail(hit: Hit, source: SourceConfig) -> Image.Image | None:
     path = hit.payload.get("path")
     if not isinstance(path, str):
         return None
-    for address in _addresses(path, source):
+    for root, below in _places(path, source):
         try:
-            filesystem, inside = open_filesystem(address)
-            with filesystem.open_input_stream(inside, compression=None) as file:
+            filesystem, inside = open_filesystem(root)
+            # Joined once it is no URL any more: a name may have characters that mean something in one.
+            place = f"{inside.rstrip('/')}/{below}" if below else inside
+            with filesystem.open_input_stream(place, compression=None) as file:
                 return _opened(file.read())
         # Each store has errors of its own kind, and a sheet without one image is still of use.
         except Exception:
@@ -82,13 +84,13 @@ def _thumbnail(hit: Hit, source: SourceConfig) -> Image.Image | None:
     return None
 
 
-def _addresses(path: str, source: SourceConfig) -> list[str]:
-    """List where an image of the source may be: below its folder or glob, or as the path says by itself."""
+def _places(path: str, source: SourceConfig) -> list[tuple[str, str]]:
+    """List where an image of the source may be: (path or URL, path below it), the last as the path says by itself."""
     roots = [source.image_root] if source.image_root else []
     for root in source.paths:
         body = root.partition("*")[0].rstrip("/") if "*" in root else root.rstrip("/")
         roots += [body, body.rpartition("/")[0] or "."]
-    return [*(f"{root.rstrip('/')}/{path}" for root in roots), path]
+    return [*((root, path) for root in roots), (path, "")]
 
 
 def _opened(content: bytes) -> Image.Image | None:

@@ -68,6 +68,10 @@ class SinkSection(Protocol):
         """Where the sink writes, for people to read: without user and password."""
 
     @property
+    def folder(self) -> str | None:
+        """Folder, as path or URL, below which the sink writes files; None where it writes none."""
+
+    @property
     def identity(self) -> Hashable:
         """Equal for two sections of one type that write to the same place."""
 

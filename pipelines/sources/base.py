@@ -84,6 +84,10 @@ class Format(ABC):
                 found.update(dict.fromkeys(values or ()))
         return found
 
+    def notices(self, split: Split, config: SourceConfig) -> Sequence[str]:
+        """Say what people should know of how a file is read, without its name; never raises for data."""
+        return ()
+
     def image_column(self, named: str | None) -> str | None:
         """Column of the images of rows, if they may have any; ``named`` is the one that ``source.image`` names."""
         return named if self.is_table else None

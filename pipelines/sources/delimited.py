@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import csv
+import json
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from itertools import chain
 from typing import TYPE_CHECKING
 
+from more_itertools import rstrip
+
 from pipelines.config.source import SourceConfig
 from pipelines.rows import RowError
 from pipelines.sources.base import Format
-from pipelines.sources.lines import MAX_LINE_BYTES, TOO_LONG, read_lines, without_compression
+from pipelines.sources.csv_lines import CsvLines
+from pipelines.sources.lines import MAX_LINE_BYTES, read_chunks, without_compression
 from pipelines.sources.records import READ_ERRORS, STAGE, Record, UnreadableFileError
 from pipelines.sources.split import Split
 
@@ -20,6 +25,7 @@ if TYPE_CHECKING:
 
 # A row of its own unless a quote is still open at the end of the file. Noncharacters, which no real text holds.
 _END = "\ufdd0end of file\ufdd0"
+DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 
 
 class Csv(Format):
@@ -32,46 +38,97 @@ class Csv(Format):
     def columns(self, split: Split, config: SourceConfig) -> Iterable[str]:
         """Names in the header."""
         with suppress(*READ_ERRORS):
-            header = _header(_reader(split, config.delimiter))
-            return [] if header == [_END] else header
+            return _Table(split, config).header
+        return []
+
+    def notices(self, split: Split, config: SourceConfig) -> list[str]:
+        """Tell of columns that are left out, and of a header that another delimiter would cut."""
+        with suppress(*READ_ERRORS):
+            return _Table(split, config).notices()
         return []
 
     def records(self, split: Split, config: SourceConfig) -> Iterator[Record]:
         """Read rows as Python's csv module does: quotes, and newlines within them."""
-        reader = _reader(split, config.delimiter)
-        header = _header(reader)
+        return _Table(split, config).records()
+
+
+class _Table:
+    """One file, from its header on."""
+
+    def __init__(self, split: Split, config: SourceConfig) -> None:
+        # The module's limit of 128 KB a field is one for the whole process.
+        csv.field_size_limit(MAX_LINE_BYTES)
+        self._is_tsv = without_compression(split.path.lower()).endswith(".tsv") and config.delimiter == ","
+        self._delimiter = "\t" if self._is_tsv else config.delimiter
+        self._lines = CsvLines(read_chunks(split))
+        self._reader = csv.reader(chain(self._lines, [_END]), delimiter=self._delimiter)
+        header = _header(self._reader)
+        self._lines.settle()
+        self._width = len(header)
+        self.header = _named(header)
+        # Ids that are made from the content have always counted a column without a name, if it was the only one.
+        if config.id is None and self._unnamed == 1 and "" not in self.header:
+            self.header = header
+
+    @property
+    def _unnamed(self) -> int:
+        return self._width - len(self.header)
+
+    def records(self) -> Iterator[Record]:
         while True:
-            position = reader.line_num
+            position = self._lines.number
             try:
-                row = next(reader, [_END])
+                row = next(self._reader, [_END])
             except csv.Error as error:
-                yield position, None, RowError(STAGE, "InvalidCsv", f"the row is no CSV: {error}")
+                yield position, None, _invalid(_reason(error))
                 continue
             if row == [_END]:
                 return
             if row and row[-1].endswith(_END):
-                what = "a quote that opens in this row is never closed; rows after it are missing"
-                yield position, None, RowError(STAGE, "InvalidCsv", what)
-            elif len(row) == len(header):
-                yield position, dict(zip(header, row, strict=True)), None
+                yield (
+                    position,
+                    None,
+                    _invalid("a quote that opens in this row is never closed; rows after it are missing"),
+                )
+            elif len(row) == self._width:
+                yield self._record(position, row)
             elif row:
-                what = f"the row has {len(row)} fields, the header {len(header)}"
-                yield position, None, RowError(STAGE, "InvalidCsv", what)
+                yield position, None, _invalid(f"the row has {len(row)} fields, the header {self._width}")
+
+    def _record(self, position: int, row: list[str]) -> Record:
+        named = len(self.header)
+        values = dict(zip(self.header, row[:named], strict=True))
+        if any(row[named:]):
+            if self._unnamed > 1 or "" in values:
+                where = next(at for at in range(named, len(row)) if row[at])
+                return position, None, _invalid(f"the row has a value in column {where + 1}, which has no name")
+            values[""] = row[-1]
+        return position, values, None
+
+    def notices(self) -> list[str]:
+        notices = []
+        if self._unnamed:
+            columns = (
+                "column has no name and is" if self._unnamed == 1 else f"{self._unnamed} columns have no names and are"
+            )
+            notices.append(f"the last {columns} left out where {'it is' if self._unnamed == 1 else 'they are'} empty")
+        # The separator that most names in the first column would be cut at.
+        first = self.header[0] if self.header else ""
+        count, other = max((first.count(mark), mark) for mark in DELIMITERS if mark != self._delimiter)
+        if count and count >= len(self.header):
+            remedy = f"set source.delimiter: {json.dumps(other)}"
+            if self._is_tsv and other == ",":
+                remedy = "let its name end with .csv"
+            notices.append(
+                f"its header looks like one with {DELIMITERS[other]}, but is read with "
+                f"{DELIMITERS.get(self._delimiter, repr(self._delimiter))} between columns; {remedy}"
+            )
+        return notices
 
 
-def _reader(split: Split, delimiter: str) -> Reader:
-    # The module's limit of 128 KB a field is one for the whole process.
-    csv.field_size_limit(MAX_LINE_BYTES)
-    tabs = without_compression(split.path.lower()).endswith(".tsv") and delimiter == ","
-    return csv.reader(chain(_lines(split), [_END]), delimiter="\t" if tabs else delimiter)
-
-
-def _lines(split: Split) -> Iterator[str]:
-    for number, line in enumerate(read_lines(split), start=1):
-        if line is None:
-            raise EOFError(f"line {number} {TOO_LONG}")
-        # Only the rows whose columns have such bytes are to fail: see rows.py.
-        yield line.decode(errors="surrogateescape") + "\n"
+def _named(header: list[str]) -> list[str]:
+    """Leave out empty names at the end, which spreadsheets write for columns that were used once."""
+    return list(rstrip(header, lambda name: not name))
 
 
 def _header(reader: Reader) -> list[str]:
@@ -79,9 +136,23 @@ def _header(reader: Reader) -> list[str]:
         header = next((row for row in reader if row), [_END])
     except csv.Error as error:
         raise UnreadableFileError(str(error)) from None
-    twice = sorted({name for name in header if header.count(name) > 1})
+    if header == [_END]:
+        return []
+    names = Counter(_named(header))
+    twice = sorted(name for name, count in names.items() if count > 1)
     if twice:
         raise UnreadableFileError(f"the header names column {twice[0]!r} twice")
-    if header != [_END] and header[-1].endswith(_END):
+    if header[-1].endswith(_END):
         raise UnreadableFileError("a quote in the header is never closed")
     return header
+
+
+def _invalid(what: str) -> RowError:
+    return RowError(STAGE, "InvalidCsv", what)
+
+
+def _reason(error: csv.Error) -> str:
+    """Say what the row has; Python's message for a carriage return is about how a file is opened."""
+    if "new-line character" in str(error):
+        return "the row is no CSV: it has a carriage return outside of quotes, and the header ends with a newline"
+    return f"the row is no CSV: {error}"

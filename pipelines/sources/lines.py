@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipelines.sources.files import filesystem_of
+from pipelines.sources.records import UnreadableFileError
 from pipelines.sources.split import Split
 
 CHUNK_BYTES = 1 << 20
@@ -20,6 +21,8 @@ COMPRESSED_CHUNK_BYTES = 64 << 10
 MAX_LINE_BYTES = 256 << 20
 TOO_LONG = f"is longer than {MAX_LINE_BYTES >> 20} MB"
 COMPRESSIONS = (".gz", ".bz2", ".zst")
+# Base-2 logarithm of the largest window of zstd, 2 GB: what its decoder can take at the most.
+MOST_WINDOW_LOG = 31
 
 
 def without_compression(name: str) -> str:
@@ -85,8 +88,9 @@ def count_lines(split: Split) -> int:
 def read_chunks(split: Split, at: int = 0) -> Iterator[bytes]:
     """Yield a file's bytes from ``at`` to its end, uncompressed.
 
-    gzip, bzip2 (also of several members) and zstd go by the ending. Raises OSError, EOFError, zlib.error or
-    pyarrow.ArrowException where the file is damaged, after all that can be had of it; of zstd up to 64 KB are lost.
+    gzip, bzip2 and zstd, each also of several members, go by the ending; zstd may have windows of up to 2 GB (those of
+    ``--long=31``). Raises OSError, EOFError, zlib.error, pyarrow.ArrowException or UnreadableFileError where the file
+    is damaged, after all that can be had of it; of zstd up to 64 KB are lost.
     """
     filesystem = filesystem_of(split.root)
     if at or split.stop is not None:
@@ -101,7 +105,7 @@ def read_chunks(split: Split, at: int = 0) -> Iterator[bytes]:
         elif ending == ".bz2":
             yield from _decompress(_pieces(stream, COMPRESSED_CHUNK_BYTES), bz2.BZ2Decompressor)
         elif ending == ".zst":
-            yield from _pieces(pa.CompressedInputStream(stream, "zstd"), COMPRESSED_CHUNK_BYTES)
+            yield from _decompress_zstd(_pieces(stream, COMPRESSED_CHUNK_BYTES))
         else:
             yield from _pieces(stream, CHUNK_BYTES)
 
@@ -115,11 +119,38 @@ def _decompress(pieces: Iterable[bytes], make: Callable[[], Any]) -> Iterator[by
     """Run pieces through decompressors, a fresh one for each member of the file."""
     decoder = None
     for piece in pieces:
-        while piece:
+        while piece := _without_padding(piece, decoder):
             if decoder is None or decoder.eof:
                 decoder = make()
             yield decoder.decompress(piece)
-            # Some writers pad members with zeros, which no member begins with.
-            piece = decoder.unused_data.lstrip(b"\0")
+            piece = decoder.unused_data
+    if decoder is not None and not decoder.eof:
+        raise EOFError("the compressed data ends too early")
+
+
+def _without_padding(piece: bytes, decoder: Any) -> bytes:
+    """Drop the zeros that some writers put behind a member; no member begins with one."""
+    return piece if decoder is None or not decoder.eof else piece.lstrip(b"\0")
+
+
+def _decompress_zstd(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Run pieces through zstd decoders, a fresh one for each frame, with as little output at once as input."""
+    # Late, so that no other source loads it. pyarrow's own decoder has a limit of 128 MB for windows.
+    from backports import zstd
+
+    decoder = None
+    for piece in pieces:
+        while (piece := _without_padding(piece, decoder)) or not (
+            decoder is None or decoder.eof or decoder.needs_input
+        ):
+            if decoder is None or decoder.eof:
+                decoder = zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: MOST_WINDOW_LOG})
+            try:
+                data = decoder.decompress(piece, COMPRESSED_CHUNK_BYTES)
+            except zstd.ZstdError as error:
+                raise UnreadableFileError(str(error)) from None
+            if data:
+                yield data
+            piece = decoder.unused_data
     if decoder is not None and not decoder.eof:
         raise EOFError("the compressed data ends too early")

@@ -2,30 +2,39 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from difflib import get_close_matches
+from functools import partial
 
 from pipelines.config.source import SourceConfig
 from pipelines.errors import SourceError
 from pipelines.filesystem import without_credentials
 from pipelines.sources.base import Format, Outline
-from pipelines.sources.files import FoundFile, find_files
+from pipelines.sources.files import FoundFile
 from pipelines.sources.formats import ENDINGS, FOLDER_MARKS, FORMATS, format_named, format_of
+from pipelines.sources.listing import find_files
+from pipelines.sources.partitions import partitions_of
 from pipelines.sources.read import read_records
 from pipelines.sources.records import READ_ERRORS
 from pipelines.sources.split import SourcePlan, Split, group_files, whole_file
+from pipelines.sources.written import Written, WrittenPlaces
+from pipelines.urls import Place
 
 OUTLINE_THREADS = 16
 SHOWN_COLUMNS = 30
+SHOWN_NOTICES = 3
 
 Chosen = list[tuple[FoundFile, Format]]
 
 
-def plan_source(config: SourceConfig, *, images: bool = True) -> SourcePlan:
+def plan_source(config: SourceConfig, *, images: bool = True, written: Sequence[Written] = ()) -> SourcePlan:
     """Expand the source's paths and cut the files into splits of about 64 MB, in an order that never changes.
+
+    Files below the places ``written`` are left out and counted, and so are those whose names are not UTF-8.
 
     Where ``format`` is auto, files whose ending tells nothing are passed over and counted; below a folder or glob, so
     are image files where ``images`` is False (nothing of the job takes images) or ``source.image`` names a column
@@ -34,27 +43,38 @@ def plan_source(config: SourceConfig, *, images: bool = True) -> SourcePlan:
     not tell their number of rows are read for that.
 
     Raises SourceError where a path has no file, two files that are a document each would have one id, or a column that
-    the configuration names is in no file (JSONL: in none of the first 1,000 lines of any).
+    the configuration names is in no file (JSONL: in none of the first 1,000 lines of any); ConfigError where a path is
+    one of ``written`` or lies in one.
     """
-    files, skipped = _choose_files(config, images=images and config.image is None)
+    own = WrittenPlaces(written, config.paths)
+    files, skipped, unnamed = _choose_files(config, own, images=images and config.image is None)
     _check_names(file for file, kind in files if kind.is_document)
     small = [split for kind in FORMATS if kind.is_small for split in _grouped(files, kind)]
-    whole = [whole_file(file, kind.name) for file, kind in files if not kind.is_small]
+    whole = _with_partitions([whole_file(file, kind.name) for file, kind in files if not kind.is_small], config)
     with ThreadPoolExecutor(OUTLINE_THREADS) as pool:
         outlines = list(pool.map(_outline, [*small, *whole]))
-    _check_columns(config, [*small, *whole], outlines)
+        notices = _format_notices(whole, pool.map(partial(_notices, config=config), whole))
+    _check_columns(config, [*small, *whole], outlines, notices)
     splits = [*_named_apart(whole, outlines[len(small) :]), *small]
-    return SourcePlan(tuple(splits if config.limit is None else _limited(splits, config, config.limit)), skipped)
+    chosen = splits if config.limit is None else _limited(splits, config, config.limit)
+    notices = [*own.notices(), *_unnamed_notices(unnamed), *notices]
+    return SourcePlan(tuple(chosen), skipped, own.files, len(unnamed), tuple(notices))
 
 
-def _choose_files(config: SourceConfig, *, images: bool) -> tuple[Chosen, int]:
+def _choose_files(config: SourceConfig, own: WrittenPlaces, *, images: bool) -> tuple[Chosen, int, set[str]]:
+    """Choose the files to read, and their formats; count those of unknown kind, and give names that are not UTF-8."""
     asked = None if config.format == "auto" else format_named(config.format)
-    chosen: dict[tuple[str, str, str], tuple[FoundFile, Format]] = {}
-    skipped = set()
+    chosen: dict[Place, tuple[FoundFile, Format]] = {}
+    skipped: set[Place] = set()
+    unnamed: set[str] = set()
     for path in config.paths:
-        files = find_files(path, FOLDER_MARKS)
-        heads, parts = _dataset_folders(files, asked)
-        for file in files:
+        listing = find_files(path, FOLDER_MARKS)
+        own.refuse(path, listing.base)
+        unnamed |= listing.unnamed
+        left_out = own.leave_out(listing)
+        files = {place: file for place, file in listing.files.items() if place not in left_out}
+        heads, parts = _dataset_folders(list(files.values()), asked)
+        for place, file in files.items():
             if file.name in parts:
                 continue
             known = heads.get(file.name) or format_of(file.name)
@@ -64,15 +84,39 @@ def _choose_files(config: SourceConfig, *, images: bool) -> tuple[Chosen, int]:
                     f"source.path {without_credentials(path)}: its format cannot be told; set source.format"
                 )
             if kind is None or _is_passed_over(file, kind, known, images=images or asked is not None):
-                skipped.add(file.place)
+                skipped.add(place)
             else:
-                chosen.setdefault(file.place, (file, kind))
+                chosen.setdefault(place, (file, kind))
     if not chosen:
-        raise SourceError(
-            f"source.path {', '.join(map(without_credentials, config.paths))}: {len(skipped)} files, none of which has "
-            f"an ending that tells its format ({', '.join(ENDINGS)}) and that this job takes; set source.format"
-        )
-    return list(chosen.values()), len(skipped - set(chosen))
+        raise SourceError(_nothing_chosen(config, own, skipped, unnamed))
+    return list(chosen.values()), len(skipped - set(chosen)), unnamed
+
+
+def _nothing_chosen(config: SourceConfig, own: WrittenPlaces, skipped: set[Place], unnamed: set[str]) -> str:
+    paths = ", ".join(map(without_credentials, config.paths))
+    others = [*own.notices(), *_unnamed_notices(unnamed)]
+    if others and not skipped:
+        return f"source.path {paths}: there is no file to read. {'. '.join(others)}"
+    return (
+        f"source.path {paths}: {len(skipped)} files, none of which has an ending that tells its format "
+        f"({', '.join(ENDINGS)}) and that this job takes; set source.format"
+    )
+
+
+def _unnamed_notices(names: set[str]) -> list[str]:
+    if not names:
+        return []
+    first = repr(os.fsencode(min(names)))[1:]
+    files = "1 file has a name that is" if len(names) == 1 else f"{len(names):,} files have names that are"
+    return [f"{files} not UTF-8, and not read (the first: {first}); rename what is to be read"]
+
+
+def _with_partitions(splits: Sequence[Split], config: SourceConfig) -> list[Split]:
+    """Give the files of tables the columns that the names of their folders have."""
+    tables = [split for split in splits if format_named(split.format).is_table]
+    texts = {name for name in (config.text, config.image) if name is not None}
+    found = dict(zip(tables, partitions_of([split.name for split in tables], texts=texts), strict=True))
+    return [replace(split, partitions=found.get(split, ())) for split in splits]
 
 
 def _dataset_folders(files: Sequence[FoundFile], asked: Format | None) -> tuple[dict[str, Format], set[str]]:
@@ -115,6 +159,24 @@ def _outline(split: Split) -> Outline:
         return Outline((split,), ())
 
 
+def _notices(split: Split, config: SourceConfig) -> Sequence[str]:
+    return format_named(split.format).notices(split, config)
+
+
+def _format_notices(splits: Iterable[Split], notices: Iterable[Sequence[str]]) -> list[str]:
+    """Name the first file of each notice, and count the others."""
+    names: dict[str, list[str]] = {}
+    for split, its in zip(splits, notices, strict=True):
+        for notice in its:
+            names.setdefault(notice, []).append(split.name)
+    return [f"{_first_of(files)}: {notice}" for notice, files in names.items()]
+
+
+def _first_of(names: Sequence[str]) -> str:
+    others = len(names) - 1
+    return f"{names[0]} and {others:,} more file{'s' if others > 1 else ''}" if others else names[0]
+
+
 def _named_apart(whole: Sequence[Split], outlines: Iterable[Outline]) -> Iterator[Split]:
     """Cut the files, and name by their paths those that would have one name."""
     names = Counter(split.name for split in whole)
@@ -131,7 +193,9 @@ def _limited(splits: Iterable[Split], config: SourceConfig, limit: int) -> Itera
         yield cut
 
 
-def _check_columns(config: SourceConfig, splits: Sequence[Split], outlines: Sequence[Outline]) -> None:
+def _check_columns(
+    config: SourceConfig, splits: Sequence[Split], outlines: Sequence[Outline], notices: Sequence[str]
+) -> None:
     """See to it that each column of the configuration is in some file; reads no further than it must."""
     wanted = dict.fromkeys(config.payload, "payload") if config.payload != "all" else {}
     # Read from the images themselves.
@@ -143,16 +207,19 @@ def _check_columns(config: SourceConfig, splits: Sequence[Split], outlines: Sequ
         # Where images are, the default name of the text's column need be no column.
         if config.image is None or config.text != type(config).model_fields["text"].default:
             wanted |= {config.text: "text"}
-    there: dict[str, None] = {}
+    in_names = {key: None for split in splits for key, _ in split.partitions}
+    in_files: dict[str, None] = {}
     for split, outline in zip(splits, outlines, strict=True):
-        if wanted.keys() <= there.keys():
+        if wanted.keys() <= in_files.keys() | in_names.keys():
             return
         columns = outline.columns
-        there |= dict.fromkeys(format_named(split.format).columns(split, config) if columns is None else columns)
+        in_files |= dict.fromkeys(format_named(split.format).columns(split, config) if columns is None else columns)
+    there = in_files | in_names
     missing = next((name for name in wanted if name not in there), None)
-    if missing is None or not there:
+    if missing is None or not in_files:
         return
     near = get_close_matches(missing, there, n=1, cutoff=0.6)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     shown = ", ".join(list(there)[:SHOWN_COLUMNS]) + (", ..." if len(there) > SHOWN_COLUMNS else "")
-    raise SourceError(f"source.{wanted[missing]}: no file has a column {missing!r}.{hint} There are: {shown}")
+    told = "".join(f". {notice}" for notice in notices[:SHOWN_NOTICES])
+    raise SourceError(f"source.{wanted[missing]}: no file has a column {missing!r}.{hint} There are: {shown}{told}")

@@ -86,9 +86,11 @@ def read_records(split: Split, config: SourceConfig) -> Iterator[Record]:
 def _all_records(split: Split, config: SourceConfig) -> Iterator[Record]:
     position = None
     try:
-        for record in format_named(split.format).records(split, config):
-            position = record[0]
-            yield record
+        for position, values, error in format_named(split.format).records(split, config):
+            # A column of the file goes before one of that name in the names of its folders.
+            if split.partitions and values is not None:
+                values = {**dict(split.partitions), **values}
+            yield position, values, error
     except READ_ERRORS as error:
         after = "" if position is None else f" after {split.origin(position)}"
         yield unreadable(f"file {split.name} cannot be read{after}", error, "rows in it are missing")

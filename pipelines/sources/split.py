@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from more_itertools import constrained_batches
 
 from pipelines.sources.files import FoundFile
+from pipelines.sources.partitions import Partitions
 
 if TYPE_CHECKING:
     from pipelines.sources.base import Format
@@ -29,7 +30,7 @@ class Split:
     number, from 1, of the first row (or line) within the file; None where nobody has counted yet (see
     ``number_lines``). ``bytes`` is the size in the file, ``rows`` is None where only reading would tell, ``max_rows``
     cuts the split off. Where a split has many small files, ``files``, each of them is a row; path and name are the
-    first one's.
+    first one's. ``partitions`` are columns that the names of its folders have; see ``partitions.py``.
     """
 
     root: str
@@ -43,6 +44,7 @@ class Split:
     rows: int | None = None
     max_rows: int | None = None
     files: tuple[FoundFile, ...] = ()
+    partitions: Partitions = ()
 
     def origin(self, position: int | None) -> str:
         """Say where a record is: ``docs.jsonl:17``, ``docs.parquet:row 17``, ``a.tar:sample 17`` or the file's name.
@@ -83,10 +85,17 @@ def group_files(files: Iterable[FoundFile], format_name: str) -> Iterator[Split]
 
 @dataclass(frozen=True)
 class SourcePlan:
-    """All splits of a source in their fixed order, and how many files of unknown kind were passed over."""
+    """All splits of a source in their fixed order, and what is left out of it.
+
+    ``skipped_files`` are of unknown kind, ``own_files`` are those that the job writes itself, ``unnamed_files`` have
+    names that are not UTF-8. ``notices`` say what people should know of it.
+    """
 
     splits: tuple[Split, ...]
     skipped_files: int = 0
+    own_files: int = 0
+    unnamed_files: int = 0
+    notices: tuple[str, ...] = ()
 
     @property
     def files(self) -> int:

@@ -15,6 +15,7 @@ from pipelines.evaluation.metrics import Run
 from pipelines.evaluation.report.chart import build_chart
 from pipelines.evaluation.report.page import build_page
 from pipelines.evaluation.report.results import Results
+from pipelines.sources.walk import OUTPUT_MARK
 
 RUNS, RESULTS, PICTURE, PAGE = "runs", "results.json", "chart.png", "chart.html"
 PIXELS_A_POINT = 2
@@ -23,7 +24,10 @@ NAME_BYTES = 100
 
 
 def make_folder(out: Path) -> None:
-    """Make the folder; raises ConfigError where it cannot take the results, as far as that can be seen before."""
+    """Make the folder, with a mark by which no job reads what is in it as documents.
+
+    Raises ConfigError where it cannot take the results, as far as that can be seen before.
+    """
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -36,6 +40,9 @@ def make_folder(out: Path) -> None:
     for path in (out / name for name in (RESULTS, PICTURE, PAGE)):
         if path.exists() and not (path.is_file() and os.access(path, os.W_OK)):
             raise ConfigError(f"--out {out}: {path.name} cannot be overwritten; delete it, or give another --out")
+    # A folder that somebody keeps other files in is left alone.
+    if not any(out.iterdir()):
+        (out / OUTPUT_MARK).touch()
 
 
 def write_results(out: Path, results: Results) -> None:

@@ -29,6 +29,11 @@ class ParquetSinkConfig(Section):
         return without_credentials(self.path)
 
     @property
+    def folder(self) -> str:
+        """The folder that it writes to."""
+        return self.path
+
+    @property
     def identity(self) -> Hashable:
         """What sections of one folder have in common."""
         return self.path

@@ -64,6 +64,11 @@ class QdrantSinkConfig(Section):
         return f"Qdrant collection {self.collection!r} at {self.address}"
 
     @property
+    def folder(self) -> str | None:
+        """The folder that it writes to; None where it writes to a server."""
+        return self.path
+
+    @property
     def identity(self) -> Hashable:
         """What sections of one collection have in common."""
         return self.url, self.path, self.collection

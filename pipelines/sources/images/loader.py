@@ -85,6 +85,10 @@ class ImageLoader:
         if scheme in ("http", "https"):
             return self._web.fetch(f"{scheme}://{host}{path}")
         if scheme == "file":
+            if host not in ("", "localhost"):
+                raise ImageUnreadableError(
+                    f"{what}: a file:// URL names no host; write file:///{host}{path} for a path"
+                )
             return self._read_file(fs.LocalFileSystem(), unquote(path), what)
         top = self._tops.get((scheme, host))
         if top is None and (scheme not in STORES or not _BUCKET.fullmatch(host)):

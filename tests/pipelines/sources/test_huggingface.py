@@ -101,7 +101,7 @@ def test_datasets_are_found_below_folders_and_globs(tmp_path: Path, path: str) -
     save(tmp_path / "sets" / "c", {"text": pa.array([], pa.string())}, shards=0)
     write_lines(tmp_path / "d.jsonl", [{"text": "d"}])
     (tmp_path / "sets" / "e.json").write_text('{"text": "e"}')
-    expected = {"*": ["d"], "sets": ["a", "b", "e"], "sets/*": ["a", "b", "e"], "sets/**": ["a", "b", "e"]}
+    expected = {"sets": ["a", "b", "e"], "sets/*": ["a", "b", "e"], "sets/**": ["a", "b", "e"]}
     assert sorted(texts(f"{tmp_path}/{path}")) == expected.get(path, ["a", "b", "d", "e"])
     assert plan_source(SourceConfig(path=f"{tmp_path}/{path}")).skipped_files == 0
 
@@ -240,3 +240,25 @@ def test_a_store_is_read_as_folders_are(tmp_path: Path) -> None:
             assert sorted(texts(path)) == ["a", "b", "c"]
     finally:
         memory.rm("/hugging", recursive=True)
+
+
+def test_datasets_in_folders_with_columns_have_these(tmp_path: Path) -> None:
+    for year in (2024, 2025):
+        save(tmp_path / f"year={year}", {"text": [f"of {year}"]})
+    rows = read(tmp_path, payload=["year"])
+    assert [(row["text"], row["payload"]) for row in rows] == [
+        ("of 2024", '{"year": 2024}'),
+        ("of 2025", '{"year": 2025}'),
+    ]
+
+
+@pytest.mark.parametrize("path", ["", "/*", "/**", "/sets/*", "/*/"])
+def test_datasets_in_a_store_are_found_as_on_disk(tmp_path: Path, path: str) -> None:
+    save(tmp_path / "sets" / "a", {"text": ["a"]})
+    save_dict(tmp_path / "sets" / "b", train={"text": ["b"]})
+    memory = fsspec.filesystem("memory")
+    memory.put(str(tmp_path), "/saved", recursive=True)
+    try:
+        assert texts(f"memory://saved{path}") == texts(f"{tmp_path}{path}") == ["a", "b"]
+    finally:
+        memory.rm("/saved", recursive=True)

@@ -66,3 +66,50 @@ def test_a_scan_of_utf16_in_pieces_does_not_stop(tmp_path: Path, monkeypatch: py
     rows = read_once(tmp_path)
     assert [row["text"] for row in rows if row["error"] is None] == ["b"]
     assert "is UTF-16; convert it to UTF-8" in rows[0]["error"]["message"]
+
+
+def frame(data: bytes, window_log: int) -> bytes:
+    """A frame of zstd as RFC 8878 has it (section 3.1.1): magic, no content size, window, one raw block."""
+    block = (len(data) << 3 | 1).to_bytes(3, "little")
+    return b"\x28\xb5\x2f\xfd" + bytes([0, (window_log - 10) << 3]) + block + data
+
+
+@pytest.mark.parametrize("window_log", [10, 27, 28, 30, 31])
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("a.jsonl.zst", b'{"text": "long"}\n'), ("a.csv.zst", b"text\nlong\n"), ("a.tsv.ZST", b"text\nlong\n")],
+)
+def test_zstd_of_long_windows_is_read(tmp_path: Path, name: str, content: bytes, window_log: int) -> None:
+    (tmp_path / name).write_bytes(frame(content, window_log))
+    assert [(row["text"], row["error"]) for row in read(tmp_path)] == [("long", None)]
+    # Also behind a frame of another window, one to be skipped, and padding.
+    skipped = b"\x50\x2a\x4d\x18" + (5).to_bytes(4, "little") + b"about"
+    more = [frame(content[:3], 20), skipped, frame(content[3:], window_log), bytes(200_000), skipped]
+    (tmp_path / name).write_bytes(b"".join(more))
+    assert [(row["text"], row["error"]) for row in read(tmp_path)] == [("long", None)]
+
+
+def test_a_text_file_may_be_of_a_long_window(tmp_path: Path) -> None:
+    (tmp_path / "a.txt.zst").write_bytes(frame(b"long", 31))
+    assert [(row["document_id"], row["text"]) for row in read(tmp_path)] == [("a.txt.zst", "long")]
+
+
+def test_a_window_past_two_gigabytes_is_said_to_be_too_large(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl.zst").write_bytes(frame(b'{"text": "a"}\n', 32))
+    (row,) = read(tmp_path)
+    assert row["error"]["type"] == "UnreadableFile" and "too much memory" in row["error"]["message"]
+
+
+def test_zstd_gives_little_at_once_however_much_it_packs(tmp_path: Path) -> None:
+    from pipelines.sources.lines import COMPRESSED_CHUNK_BYTES, read_chunks
+    from pipelines.sources.split import Split
+
+    path = tmp_path / "a.jsonl.zst"
+    path.write_bytes(PACKERS["zst"](bytes(100 << 20)))
+    sizes = [len(chunk) for chunk in read_chunks(Split(str(path), str(path), path.name, "jsonl", path.stat().st_size))]
+    assert sum(sizes) == 100 << 20 and max(sizes) <= COMPRESSED_CHUNK_BYTES
+
+
+def test_zeros_after_a_member_may_be_many(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(b'{"text": "a"}\n') + bytes(200_000))
+    assert [(row["text"], row["error"]) for row in read(tmp_path)] == [("a", None)]

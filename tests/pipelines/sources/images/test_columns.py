@@ -260,3 +260,15 @@ def test_text_rows_have_no_image_and_the_hashes_they_had(tmp_path: Path) -> None
     (row,) = read(write_lines(tmp_path / "a.jsonl", [{"text": "a text", "n": 1}]))
     assert row["_image"] is None
     assert row["document_id"] == "b8b621d848913ff4f4999f6dfde88c7a"
+
+
+def test_a_file_url_that_names_a_host_is_no_path_without_it(tmp_path: Path) -> None:
+    (tmp_path / "a b?#.png").write_bytes(picture(1))
+    urls = [
+        f"file://{tmp_path}/a%20b%3F%23.png",
+        f"file://localhost{tmp_path}/a b?#.png",
+        f"file://host{tmp_path}/a b?#.png",
+    ]
+    rows = read(write_lines(tmp_path / "a.jsonl", [{"image": url} for url in urls]), image="image")
+    assert [row["_image"] for row in rows] == [picture(1), picture(1), None]
+    assert "a file:// URL names no host" in rows[2]["error"]["message"]

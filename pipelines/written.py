@@ -1,0 +1,32 @@
+"""Which files and folders a job writes to, all of which its source must leave alone."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from embedders.files.cache import cache_root
+from pipelines.config.job import JobConfig
+from pipelines.sources.written import Written
+
+# Where jobs/evaluate.py writes unless it is told another place.
+EVALUATIONS = "output/evaluation"
+
+
+def written_places(config: JobConfig) -> list[Written]:
+    """List the places of sinks, dead letters, report, downloaded models and evaluations, with the keys to change."""
+    places = [
+        Written(f"sink.{number}.path", sink.folder)
+        for number, sink in enumerate(config.sink)
+        if sink.folder is not None
+    ]
+    dead_letters = "errors.path" if config.errors.path else "errors.path (dead letters, beside the report)"
+    places += [Written(dead_letters, config.dead_letters), Written("report", config.report)]
+    # Without a home, the cache may be nowhere.
+    with suppress(RuntimeError):
+        places.append(Written("the cache of models (FLEETEMBED_CACHE_DIR)", str(cache_root()), foreign=True))
+    places += [
+        Written(f"embeddings.{number}.cache_dir", embedding.cache_dir, foreign=True)
+        for number, embedding in enumerate(config.embeddings)
+        if embedding.cache_dir is not None
+    ]
+    return [*places, Written("jobs/evaluate.py --out", EVALUATIONS, foreign=True)]
