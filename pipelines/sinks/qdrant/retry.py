@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,6 +26,10 @@ _FINAL_CODES = {"UNAUTHENTICATED": 401, "PERMISSION_DENIED": 403, "NOT_FOUND": 4
 _PASSING_CODES = frozenset(
     ("UNAVAILABLE", "DEADLINE_EXCEEDED", "ABORTED", "CANCELLED", "INTERNAL", "UNKNOWN", "DATA_LOSS")
 )
+# Of a request that cannot be written or read, whatever the state of the server. Protocol Buffers are nested 100 deep at
+# the most: gRPC's client says the first, Qdrant's server the second; the third is of a message larger than a limit.
+_UNSENDABLE = ("Exception serializing request", "failed to decode Protobuf message", "message larger than max")
+_NO_COLLECTION = re.compile(r"Collection .* not found", re.DOTALL)
 T = TypeVar("T")
 
 
@@ -64,11 +69,14 @@ def classify(error: BaseException) -> Failure | None:
     # json: an answer cut short, or a proxy's page. QdrantException: a Retry-After that is no number of seconds.
     if isinstance(error, NotAppliedError | QdrantException | json.JSONDecodeError):
         return Failure("passing", f"{type(error).__name__}: {text}")
+    if isinstance(error, sqlite3.DataError):
+        # A point larger than SQLite takes.
+        return Failure("request", text)
     if isinstance(error, sqlite3.Error | OSError):
         return Failure("final", text)
     if isinstance(error, ValueError):
         # qdrant-client's embedded engine says everything with ValueError.
-        return Failure("final" if text.endswith("not found") else "request", text)
+        return Failure("final" if _NO_COLLECTION.fullmatch(text) else "request", text)
     return None
 
 
@@ -124,6 +132,8 @@ def _of_status(status: int, message: str) -> Failure:
 def _of_code(error: grpc.RpcError) -> Failure:
     code, details = error.code().name, str(error.details() or "")[:500]
     text = f"{code} {details}"
+    if any(words in details for words in _UNSENDABLE):
+        return Failure("request", text)
     if "No space left" in details:
         return Failure("final", f"{text} (the server's disk is full)")
     if code in _FINAL_CODES:
