@@ -243,7 +243,7 @@ class WriteStage:
         for sink, writer in zip(self.sinks, writers, strict=True):
             started = time.perf_counter()
             live = np.flatnonzero(~is_dead(table))
-            result = _write(writer, table.take(live))
+            result = write_rows(writer, table.take(live))
             table = add_errors(table, {int(live[row]): error for row, error in result.rejected.items()})
             figures = {"rows": result.written, "retries": result.retries, "seconds": time.perf_counter() - started}
             self.add(f"write {sink.name.partition(':')[0]}", figures)
@@ -277,7 +277,7 @@ def _held(writer: SinkWriter, ids: list[str], hashes: list[str]) -> npt.NDArray[
     return held
 
 
-def _write(writer: SinkWriter, table: pa.Table) -> WriteResult:
+def write_rows(writer: SinkWriter, table: pa.Table) -> WriteResult:
     """Write rows to a sink; those that it fails at alone are rejected, as those that it refuses."""
     done, failed = bisect_rows(lambda rows: writer.write(table.slice(rows.start, len(rows))), range(table.num_rows))
     return WriteResult(

@@ -51,6 +51,10 @@ class RequestRefusedError(Exception):
     """The server will not take this request as it is, though perhaps a part of it."""
 
 
+class OutOfPatienceError(SinkError):
+    """A request failed, in a way that may pass, for as long as it was to be tried."""
+
+
 class NotAppliedError(Exception):
     """The server answered an update before it was applied."""
 
@@ -91,8 +95,9 @@ def call(
 ) -> T:
     """Make a request until it succeeds, with pauses that grow or that the server asks for, for ``seconds`` in all.
 
-    A refused request that carries ``points`` raises RequestRefusedError: the caller sends its parts. Other refusals,
-    final failures and the end of patience raise SinkError, whose message ends in ``comfort``.
+    A refused request that carries ``points`` raises RequestRefusedError: the caller sends its parts. Other refusals
+    and final failures raise SinkError, and so does, as OutOfPatienceError, the end of patience; the message ends in
+    ``comfort``.
     """
 
     def passing(error: BaseException) -> bool:
@@ -111,8 +116,11 @@ def call(
             raise
         if points and (failure.kind == "request" or (failure.kind == "throttled" and points > 1)):
             raise RequestRefusedError(failure.message) from None
-        patience = f" (tried for up to {seconds:g} s)" if passing(error) else ""
-        raise SinkError(f"{what} failed{patience}: {failure.message}{comfort}") from None
+        if passing(error):
+            raise OutOfPatienceError(
+                f"{what} failed (tried for up to {seconds:g} s): {failure.message}{comfort}"
+            ) from None
+        raise SinkError(f"{what} failed: {failure.message}{comfort}") from None
 
 
 def _of_status(status: int, message: str) -> Failure:
