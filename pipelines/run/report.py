@@ -102,6 +102,14 @@ class RunReport:
         target.parent.mkdir(parents=True, exist_ok=True)
         write_json(target, asdict(self))
 
+    def try_to_save(self, path: str | Path) -> str | None:
+        """Write the report, and return why it cannot be written, where that is so."""
+        try:
+            self.save(path)
+        except (OSError, ValueError) as error:
+            return (error.strerror if isinstance(error, OSError) else None) or str(error)
+        return None
+
     def show(self, console: Console) -> None:
         """Print the summary table."""
         console.print(Group(*self._parts()))
