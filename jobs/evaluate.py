@@ -12,10 +12,12 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+import own_packages  # noqa: F401
 from pipelines.evaluation.evaluate import MARGIN, Options, evaluate
 from pipelines.evaluation.report.comparison import show_comparison
 from pipelines.evaluation.report.table import show_results
 from terminal.command import FAILED, exit_code
+from terminal.start import start
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -52,4 +54,4 @@ def main(
 
 
 if __name__ == "__main__":
-    app()
+    start(app)

@@ -17,9 +17,11 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+import own_packages  # noqa: F401
 from embedders.catalog import ModelCard, families, find_card, list_cards
 from terminal.command import exit_code
 from terminal.models_command import download_models, show_model, show_models, verify_models
+from terminal.start import start
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
 errors = Console(stderr=True)
@@ -117,4 +119,4 @@ def verify(
 
 
 if __name__ == "__main__":
-    app()
+    start(app)

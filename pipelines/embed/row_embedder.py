@@ -148,9 +148,7 @@ class RowEmbedder:
         if not isinstance(model, LengthMeasuring):
             raise TypeError(f"the weights of {self.config.model_name} do not depend on an average length")
         texts = table["text"].filter(pa.array(~is_dead(table))).combine_chunks().drop_null()
-        done, _ = bisect_rows(
-            lambda rows: model.scored_lengths(texts.slice(rows.start, len(rows))), range(len(texts))
-        )
+        done, _ = bisect_rows(lambda rows: model.scored_lengths(texts.slice(rows.start, len(rows))), range(len(texts)))
         return np.concatenate([np.zeros(0, np.int64), *(lengths for _, lengths in done)])
 
 

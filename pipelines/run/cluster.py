@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,8 +27,22 @@ _DEATHS = (
     ray.exceptions.OutOfMemoryError,
 )
 SECONDS_TO_ANSWER = 10.0
+# The folder that holds this package, and `embedders` beside it.
+OUR_PACKAGES = str(Path(__file__).resolve().parents[2])
 # Logical CPUs of a local Ray: below that, actors and readers have no room beside each other.
 MIN_LOCAL_CPUS = 4
+
+
+class _PathsOfWorkers(list[str]):
+    """Folders that workers put before their own sys.path, the last one first.
+
+    Ray adds the folder that the driver was started in, which may have a package that is called as one of ours: what it
+    adds goes before, so that it counts less.
+    """
+
+    def extend(self, paths: Iterable[str]) -> None:
+        """Take folders that count less than those there are."""
+        self[:0] = paths
 
 
 @contextmanager
@@ -43,6 +57,7 @@ def connect(compute: ComputeConfig) -> Iterator[Machines]:
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     # Workers' own log lines would tear the progress bar; they stay in Ray's log folder.
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    quiet["job_config"] = ray.job_config.JobConfig(_py_driver_sys_path=_PathsOfWorkers([OUR_PACKAGES]))
     local: dict[str, Any] = {
         "num_cpus": compute.cpus or max(MIN_LOCAL_CPUS, os.cpu_count() or 1),
         "include_dashboard": False,

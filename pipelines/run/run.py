@@ -61,10 +61,8 @@ class Run:
         report = self._report
         # What the configuration has wrong is said before anything is looked at, and before there is a report.
         self._embedders.facts(with_stand_ins(self._config))
-        try:
-            report.save(self._config.report)
-        except OSError as error:
-            raise ConfigError(f"report: cannot write {self._config.report}: {error.strerror}") from None
+        if (unwritten := report.try_to_save(self._config.report)) is not None:
+            raise ConfigError(f"report: cannot write {self._config.report}: {unwritten}")
         try:
             with _sigterm_interrupts():
                 self._embed_all()

@@ -152,7 +152,14 @@ def patch(monkeypatch: pytest.MonkeyPatch, owner: Any, method: str, texts: Calla
     ids=["identifying", "chunking", "encoding", "writing"],
 )
 def test_a_synthetic_fault_at_one_row_costs_that_row_alone(
-    run: Run, tmp_path: Path, minilm: Path, monkeypatch: pytest.MonkeyPatch, owner: Any, method: str, texts: Any, stage: str
+    run: Run,
+    tmp_path: Path,
+    minilm: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    owner: Any,
+    method: str,
+    texts: Any,
+    stage: str,
 ) -> None:
     patch(monkeypatch, owner, method, texts)
     cuts = {"tokenizer": str(minilm), "max_tokens": 64, "overlap": 0}

@@ -34,7 +34,11 @@ class QdrantSinkConfig(Section):
     writers: int = Field(2, ge=1, description="Writers at once (a folder has one)")
     batch_points: int = Field(256, ge=1, description="Points a request has at most")
     batch_mb: float = Field(4, gt=0, le=32, description="Megabytes a request has at most, about")
-    retry_seconds: float = Field(300, ge=0, description="How long one batch is tried again before the job fails, or a point that alone fails is rejected")
+    retry_seconds: float = Field(
+        300,
+        ge=0,
+        description="How long one batch is tried again before the job fails, or a point that alone fails is rejected",
+    )
     bulk_load: bool | Literal["auto"] = Field(
         "auto", description="Indexing off while loading, then on again; auto does so for a collection that is empty"
     )
