@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import socket
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,7 @@ def connect(compute: ComputeConfig) -> Iterator[Machines]:
             if address and address != "local":
                 ray.init(address=address, **quiet)
             else:
+                _give_token()
                 ray.init(address="local", **local, **quiet)
     # Ray raises bare Exceptions here, of a node that did not start in time for instance.
     except Exception as error:
@@ -94,6 +96,17 @@ def _knock(address: str) -> None:
             f"no Ray answers at {address} ({error}); start one there, or leave out compute.address and RAY_ADDRESS to "
             "run on this machine"
         ) from None
+
+
+def _give_token() -> None:
+    """Make the token of a local Ray, where there is no home folder in which Ray could keep one of its own."""
+    if any(os.environ.get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_AUTH_MODE")):
+        return
+    with suppress(RuntimeError):
+        home = Path.home()
+        if (home / ".ray" / "auth_token").exists() or os.access(home, os.W_OK):
+            return
+    os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
 
 
 @contextmanager

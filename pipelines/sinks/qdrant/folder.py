@@ -111,7 +111,7 @@ class FolderSink:
     workers = 1
 
     def __init__(self, config: QdrantSinkConfig) -> None:
-        path = str(Path(config.path or "").expanduser().absolute())
+        path = str(Path(config.path or "").absolute())
         self.config = config.model_copy(update={"path": path})
         self.path = path
         self.name = f"qdrant:{path}/{config.collection}"
