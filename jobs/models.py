@@ -70,9 +70,7 @@ def list_models(
 ) -> None:
     """Print a table of the models: family, dimension, tokens, size, licence."""
     chosen = [_known(name) for name in family or families()]
-    raise typer.Exit(
-        exit_code(lambda: show_models(list_cards(*chosen), cache_dir, Console(), as_json=as_json), errors)
-    )
+    raise typer.Exit(exit_code(lambda: show_models(list_cards(*chosen), cache_dir, Console(), as_json=as_json), errors))
 
 
 @app.command()

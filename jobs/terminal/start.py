@@ -62,10 +62,13 @@ def _forgiving_output() -> Output:
     """Put streams that replace characters in the place of standard output and error."""
     if isinstance(sys.stderr, TextIOWrapper):
         sys.stderr.reconfigure(errors="replace")
-    # None is what a closed one becomes.
-    plain = sys.stdout if isinstance(sys.stdout, TextIOWrapper) else Path(os.devnull).open("w", encoding="utf-8")
-    encoding, line_buffering = plain.encoding, plain.line_buffering
-    sys.stdout = output = Output(plain.detach(), encoding=encoding, errors="replace", line_buffering=line_buffering)
+    if isinstance(sys.stdout, TextIOWrapper):
+        encoding, line_buffering = sys.stdout.encoding, sys.stdout.line_buffering
+        output = Output(sys.stdout.detach(), encoding=encoding, errors="replace", line_buffering=line_buffering)
+    else:
+        # None is what a closed one becomes.
+        output = Output(Path(os.devnull).open("wb"), encoding="utf-8")  # noqa: SIM115
+    sys.stdout = output
     return output
 
 

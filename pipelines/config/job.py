@@ -22,7 +22,9 @@ class ErrorsConfig(Section):
 
     max_rate: float = Field(0.01, ge=0, le=1, description="Share of dead rows past which the job stops")
     min_rows: int = Field(1000, ge=1, description="Rows to see before the share counts (the end always counts)")
-    path: MaybePlace | None = Field(None, description="Folder of dead letters; left out: dead_letters beside the report")
+    path: MaybePlace | None = Field(
+        None, description="Folder of dead letters; left out: dead_letters beside the report"
+    )
 
 
 class JobConfig(Section):

@@ -10,8 +10,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field
 
 from pipelines.errors import ConfigError
 
+
 def expand_home(path: str) -> str:
-    """Put a home folder in the place of ``~`` or ``~user`` at the beginning of a path; raises ValueError without one."""
+    """Put a home folder in the place of a path's leading ``~`` or ``~user``; raises ValueError where there is none."""
     if not path.startswith("~"):
         return path
     try:

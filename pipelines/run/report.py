@@ -136,6 +136,11 @@ class RunReport:
             for name, figures in self.stages.items()
             if figures.get("truncated")
         ]
+        parts += [
+            f"{figures['unknown']:,} texts are mostly unknown to the tokenizer of {name}; see whether it suits them"
+            for name, figures in self.stages.items()
+            if figures.get("unknown")
+        ]
         parts += [Text(notice, style="yellow") for notice in self.notices]
         if counts["dead"]:
             parts.append(Text(f"{counts['dead']:,} dead letters in {self.dead_letters}:", style="yellow"))

@@ -116,7 +116,7 @@ def test_a_user_without_a_home_has_no_cache_and_needs_none_for_a_folder(
     forget_home(monkeypatch)
     assert next(iter(TextEmbedding(MINILM, specific_model_path=str(minilm)).embed("a text"))).shape == (384,)
     for act in (cache_root, lambda: TextEmbedding(MINILM)):
-        with pytest.raises(ModelNotFoundError, match="HOME is not set.*set FLEETEMBED_CACHE_DIR"):
+        with pytest.raises(ModelNotFoundError, match=r"HOME is not set.*set FLEETEMBED_CACHE_DIR"):
             act()
     assert cache_root("here") == Path("here")
 

@@ -96,7 +96,7 @@ def test_a_point_alone_in_its_request_that_the_server_breaks_at_is_told_from_a_s
 
 def test_a_server_that_breaks_at_every_point_ends_the_run_soon(servicer: ScriptedPoints) -> None:
     servicer.script = [(CODES.UNAVAILABLE, "shard is away", ())] * 50
-    with pytest.raises(SinkError, match="upserting 20 points failed .*shard is away"):
+    with pytest.raises(SinkError, match=r"upserting 20 points failed .*shard is away"):
         write(servicer, retry_seconds=0)
     assert len(servicer.sizes) < 10
 
