@@ -91,6 +91,17 @@ def test_a_payload_nested_490_deep_is_one_dead_letter_of_a_qdrant_folder(run: Ru
     client.close()
 
 
+@pytest.mark.ray
+def test_a_nested_payload_is_one_dead_letter_where_ray_holds_the_folder(
+    run: Run, tmp_path: Path, ray_local: None
+) -> None:
+    folder = {"type": "qdrant", "path": str(tmp_path / "q"), "collection": "c"}
+    job = {"compute": {"engine": "ray", "block_rows": 16}}
+    report, dead = run([*plain(), line("deep", nested(490))], folder, **job)
+    assert dead == {"deep": "RecursionError"}
+    assert (report.rows["written"], report.exit_code) == (20, 3)
+
+
 def test_rows_nested_at_any_depth_and_other_odd_payloads_cost_themselves_alone(run: Run, sink: dict[str, Any]) -> None:
     depths = [*range(60, 140, 20), *range(200, 1000, 100), 980, 1000, 1500, 2000]
     odd = ["9" * 4000, "9" * 5000, "1e400", "NaN", "Infinity", r'"\ud800"', "-" + "9" * 30, r'"\u0000"', "1.5e308"]
