@@ -100,10 +100,11 @@ class TextTokenizer:
         none = np.zeros(len(tokens), dtype=np.bool_)
         if self.unknown_id is None or not (unknown := tokens.ids == self.unknown_id).any():
             return none
+        special = self.tokenizer.encode("", add_special_tokens=self.limits.special_tokens).ids
         sums = np.concatenate(([0], np.cumsum(unknown)))
-        counts = np.diff(sums[tokens.offsets])
-        special = self.tokenizer.num_special_tokens_to_add(False) if self.limits.special_tokens else 0
-        own = tokens.lengths - special - (self.count(prompt) if prompt else 0)
+        # Of models that know every byte, as CLIP, the unknown token may be the one that ends each text.
+        counts = np.diff(sums[tokens.offsets]) - special.count(self.unknown_id)
+        own = tokens.lengths - len(special) - (self.count(prompt) if prompt else 0)
         marks: npt.NDArray[np.bool_] = (counts > 0) & (2 * counts >= own)
         return marks
 

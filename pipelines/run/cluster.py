@@ -102,7 +102,7 @@ def _give_token() -> None:
     """Make the token of a local Ray, where there is no home folder in which Ray could keep one of its own."""
     if any(os.environ.get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_AUTH_MODE")):
         return
-    with suppress(RuntimeError):
+    with suppress(RuntimeError, OSError):
         home = Path.home()
         if (home / ".ray" / "auth_token").exists() or os.access(home, os.W_OK):
             return

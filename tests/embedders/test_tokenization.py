@@ -10,7 +10,7 @@ import pytest
 from fastembed.common.preprocessor_utils import load_tokenizer as load_reference
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, models
+from tokenizers import Tokenizer, models, processors
 
 from embedders.errors import ModelFilesError
 from embedders.tokenization import SMALLEST_CUT, Limits, TextTokenizer, load_tokenizer
@@ -206,6 +206,14 @@ def test_the_tokens_of_a_prompt_are_not_a_text_s_own(tmp_path: Path) -> None:
     tokens = tokenizer.encode([f"{prompt}🦄", f"{prompt}hello world 🦄"])
     assert tokenizer.mostly_unknown(tokens).tolist() == [False, False]
     assert tokenizer.mostly_unknown(tokens, prompt).tolist() == [True, False]
+
+
+def test_an_unknown_token_that_ends_each_text_is_none_of_the_text_s_own() -> None:
+    tokenizer = Tokenizer(models.BPE({"a": 0, "b": 1, "<end>": 2}, [], unk_token="<end>"))
+    tokenizer.add_special_tokens(["<end>"])
+    tokenizer.post_processor = processors.TemplateProcessing(single="$A <end>", special_tokens=[("<end>", 2)])
+    ready = TextTokenizer(tokenizer, Limits(8), Padding(2, "right"))
+    assert ready.mostly_unknown(ready.encode(["a", "", "abab", "aöö", "abö"])).tolist() == [False] * 3 + [True, False]
 
 
 def test_each_kind_of_tokenizer_says_which_token_is_unknown() -> None:
