@@ -35,7 +35,8 @@ class EmbedStats:
     """Counters of one embedder since it was made; all are plain sums, so that workers' can be added up.
 
     ``tokens`` counts real tokens fed to the model (special ones included), ``padded_tokens`` the cells of the
-    batches they were fed in: ``1 - tokens / padded_tokens`` is the padding waste. For models of images,
+    batches they were fed in: ``1 - tokens / padded_tokens`` is the padding waste. ``truncated`` counts texts that lost
+    tokens, ``unknown`` those of which at least half of the tokens are unknown to the tokenizer. For models of images,
     ``decode_seconds`` is the time that files took to become pixels, ``transform_seconds`` the time that pixels took to
     become the model's input, both summed over threads that work at once.
     """
@@ -44,6 +45,7 @@ class EmbedStats:
     tokens: int = 0
     padded_tokens: int = 0
     truncated: int = 0
+    unknown: int = 0
     tokenize_seconds: float = 0.0
     model_seconds: float = 0.0
     decode_seconds: float = 0.0

@@ -18,7 +18,7 @@ from embedders.errors import ModelFilesError
 from embedders.model_options import ModelFiles, Runtime
 from embedders.network_model import NetworkModel
 from embedders.pooling import cut_dimensions, pool
-from embedders.prompts import RETRIEVAL_TASKS, Prompts, Use, add_prompt, choose_prompts
+from embedders.prompts import RETRIEVAL_TASKS, Prompts, Use, choose_prompts
 from embedders.text_model import PROBES
 from embedders.texts import text_list
 
@@ -131,7 +131,7 @@ class DenseModel(NetworkModel):
         """Embed texts as one matrix (texts, dim), in order; one model call gets at most ``max_rows``."""
         self.load()
         task = self._task if task_id is None else self._task_number(task_id)
-        tokens, distinct = self.text_model.tokenize(add_prompt(self._prompt(use, task), texts))
+        tokens, distinct = self.text_model.tokenize(texts, prompt=self._prompt(use, task))
         vectors = np.empty((len(tokens), self.dim), dtype=self._dtype)
         for batch in self.text_model.run(tokens, max_rows=max_rows, inputs=self._task_input(task, use)):
             started = perf_counter()

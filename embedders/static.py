@@ -7,7 +7,6 @@ scaled to unit length, which is the direction of their mean. Unknown tokens do n
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -126,16 +125,6 @@ class StaticModel:
             )
         return table
 
-    @cached_property
-    def _unknown(self) -> int | None:
-        """Id of the tokenizer's unknown token, None where it has none."""
-        model = json.loads((self.folder / TOKENIZER_FILE).read_text(encoding="utf-8"))["model"]
-        if model.get("type") == "Unigram":
-            unknown: int | None = model.get("unk_id")
-            return unknown
-        token = model.get("unk_token")
-        return self.tokenizer.tokenizer.token_to_id(token) if token else None
-
     @property
     def dim(self) -> int:
         """Numbers in a vector."""
@@ -173,19 +162,22 @@ class StaticModel:
         tokens = self.tokenizer.encode(texts)
         tokenized = perf_counter()
         ids, offsets = tokens.ids, tokens.offsets
-        if self._unknown is not None:
-            known = ids != self._unknown
+        if self.tokenizer.unknown_id is not None:
+            known = ids != self.tokenizer.unknown_id
             kept = np.concatenate(([0], np.cumsum(known)))
             ids, offsets = ids[known], kept[offsets]
         sums = self._table.sums(ids, offsets)
         vectors = l2_normalize(sums) if self.card.normalize else sums / np.maximum(np.diff(offsets)[:, None], 1)
         count = int(tokens.offsets[-1])
+        unknown = int(self.tokenizer.mostly_unknown(tokens).sum())
+        self.tokenizer.warn_of_unknown(unknown, len(texts))
         self.stats.add(
             EmbedStats(
                 rows=len(texts),
                 tokens=count,
                 padded_tokens=count,
                 truncated=int(tokens.truncated.sum()),
+                unknown=unknown,
                 tokenize_seconds=tokenized - started,
                 model_seconds=perf_counter() - tokenized,
             )

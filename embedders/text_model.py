@@ -22,6 +22,7 @@ from embedders.files.digest import files_digest
 from embedders.files.folder import model_files
 from embedders.fingerprint import facts_digest
 from embedders.model_options import ModelFiles, Runtime
+from embedders.prompts import add_prompt
 from embedders.session import OnnxSession
 from embedders.texts import DistinctTexts, text_list
 from embedders.tokenization import TextTokenizer, load_tokenizer, refuse_invalid
@@ -164,9 +165,10 @@ class TextModel:
             raise ModelFilesError(f"{self.card.model}: the graph cannot embed texts: {error}") from error
         return tuple(BatchOutput(rows, values, padded.ids, padded.real) for values in results)
 
-    def tokenize(self, texts: list[str]) -> tuple[TokenizedTexts, DistinctTexts]:
-        """Tokenize texts, identical ones once; returns the tokens of the distinct texts, and these."""
+    def tokenize(self, texts: list[str], *, prompt: str = "") -> tuple[TokenizedTexts, DistinctTexts]:
+        """Tokenize texts behind a prompt, identical ones once; returns tokens of the distinct texts, and these."""
         started = perf_counter()
+        texts = add_prompt(prompt, texts)
         try:
             distinct = DistinctTexts.of(texts)
             tokens = self._encode(distinct.texts)
@@ -175,6 +177,11 @@ class TextModel:
             refuse_invalid(texts)
             raise
         self.count(tokens, distinct.inverse, perf_counter() - started)
+        unknown = int(self.tokenizer.mostly_unknown(tokens, prompt)[distinct.inverse].sum())
+        self.stats.unknown += unknown
+        # What a model is tried with when it is loaded is nobody's text.
+        if unknown and texts != add_prompt(prompt, list(PROBES)):
+            self.tokenizer.warn_of_unknown(unknown, len(texts))
         return tokens, distinct
 
     def _encode(self, texts: list[str]) -> TokenizedTexts:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 import sys
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from tokenizers import AddedToken, Encoding, Tokenizer
+from tokenizers.models import Unigram
 
 from embedders.errors import ModelFilesError
 from embedders.files.json_file import read_json_object
@@ -62,7 +64,7 @@ class TextTokenizer:
         tokenizer.enable_truncation(limits.max_length, direction=limits.side)
         # Rows of one batch are padded together once their batch is known.
         tokenizer.no_padding()
-        self._warned = False
+        self._warned = self._warned_of_unknown = False
 
     @property
     def max_length(self) -> int:
@@ -78,6 +80,33 @@ class TextTokenizer:
     def vocabulary_size(self) -> int:
         """Number of token ids, added tokens included."""
         return 1 + max(self.tokenizer.get_vocab(with_added_tokens=True).values())
+
+    @cached_property
+    def unknown_id(self) -> int | None:
+        """Id of the token that stands for what the vocabulary lacks; None where nothing can lack."""
+        model = self.tokenizer.model
+        if not isinstance(model, Unigram):
+            return self.tokenizer.token_to_id(model.unk_token) if model.unk_token else None
+        # Said nowhere but in what is pickled of the model, where the vocabulary, which is large, comes last.
+        state: bytes = model.__getstate__()
+        unknown: int | None = json.loads(state.partition(b',"vocab":')[0] + b"}").get("unk_id")
+        return unknown
+
+    def mostly_unknown(self, tokens: TokenizedTexts, prompt: str = "") -> npt.NDArray[np.bool_]:
+        """Mark the texts of which at least half of the tokens are unknown, (texts,); special ones do not count.
+
+        ``prompt`` is what was put before each text, whose tokens do not count either.
+        """
+        none = np.zeros(len(tokens), dtype=np.bool_)
+        if self.unknown_id is None or not (unknown := tokens.ids == self.unknown_id).any():
+            return none
+        special = self.tokenizer.encode("", add_special_tokens=self.limits.special_tokens).ids
+        sums = np.concatenate(([0], np.cumsum(unknown)))
+        # Of models that know every byte, as CLIP, the unknown token may be the one that ends each text.
+        counts = np.diff(sums[tokens.offsets]) - special.count(self.unknown_id)
+        own = tokens.lengths - len(special) - (self.count(prompt) if prompt else 0)
+        marks: npt.NDArray[np.bool_] = (counts > 0) & (2 * counts >= own)
+        return marks
 
     @property
     def special_tokens(self) -> dict[str, int]:
@@ -123,6 +152,17 @@ class TextTokenizer:
                 truncated,
                 rows,
                 self.max_length,
+            )
+
+    def warn_of_unknown(self, unknown: int, rows: int) -> None:
+        """Log, once, that texts are mostly unknown to the tokenizer."""
+        if unknown and not self._warned_of_unknown:
+            self._warned_of_unknown = True
+            logger.warning(
+                "%d of %d texts are mostly unknown to the tokenizer, and their vectors say little of them (later ones "
+                "are only counted); take a model for their language, and see that they are text with words.",
+                unknown,
+                rows,
             )
 
     def _flatten(self, encodings: list[Encoding]) -> tuple[TokenizedTexts, npt.NDArray[np.int64]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import typer
 
+import own_packages  # noqa: F401
 from benchmarks.bm25 import bm25
 from benchmarks.dense import budget, dense
 from benchmarks.families import families
@@ -15,6 +16,7 @@ from benchmarks.images import images
 from benchmarks.muvera import muvera
 from benchmarks.muvera_recall import muvera_recall
 from benchmarks.pipeline import memory, pipeline
+from terminal.start import start
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 for command in (dense, budget, bm25, families, images, muvera, muvera_recall, pipeline, memory):
@@ -33,4 +35,4 @@ def everything() -> None:
 
 
 if __name__ == "__main__":
-    app()
+    start(app)

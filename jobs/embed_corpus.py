@@ -13,9 +13,11 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+import own_packages  # noqa: F401
 from pipelines import EmbeddingPipeline
 from pipelines.config.job import JobConfig
 from terminal.command import exit_code, run_job, show_plan, show_preview
+from terminal.start import start
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 errors = Console(stderr=True)
@@ -60,4 +62,4 @@ def _act(config: Path, overrides: list[str], plan: bool, preview: int) -> int:
 
 
 if __name__ == "__main__":
-    app()
+    start(app)

@@ -12,11 +12,13 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+import own_packages  # noqa: F401
 from pipelines.errors import ConfigError
 from pipelines.evaluation.evaluate import MARGIN, Options, evaluate
 from pipelines.evaluation.report.comparison import show_comparison
 from pipelines.evaluation.report.table import show_results
 from terminal.command import FAILED, exit_code
+from terminal.start import start
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -65,4 +67,4 @@ def _whole_numbers(text: str | None) -> list[int]:
 
 
 if __name__ == "__main__":
-    app()
+    start(app)

@@ -17,9 +17,11 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+import own_packages  # noqa: F401
 from embedders.catalog import ModelCard, families, find_card, list_cards
 from terminal.command import exit_code
 from terminal.models_command import download_models, show_model, show_models, verify_models
+from terminal.start import start
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
 errors = Console(stderr=True)
@@ -68,7 +70,7 @@ def list_models(
 ) -> None:
     """Print a table of the models: family, dimension, tokens, size, licence."""
     chosen = [_known(name) for name in family or families()]
-    show_models(list_cards(*chosen), cache_dir, Console(), as_json=as_json)
+    raise typer.Exit(exit_code(lambda: show_models(list_cards(*chosen), cache_dir, Console(), as_json=as_json), errors))
 
 
 @app.command()
@@ -117,4 +119,4 @@ def verify(
 
 
 if __name__ == "__main__":
-    app()
+    start(app)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import logging
-import sys
 from pathlib import Path
 
 from rich.console import Console
 
+import own_packages  # noqa: F401
 from embedders.export.packaged import export_packaged_minilm
 from pipelines.config.file import load_config
 from pipelines.search import Searcher
 from terminal.command import exit_code, run_job
 from terminal.hits import show_answers
+from terminal.start import start
 from terminal.stdlib_corpus import collect_stdlib
 
 CONFIG = Path("configs/quickstart.yaml")
@@ -47,4 +48,4 @@ def _quickstart(console: Console) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    start(main)

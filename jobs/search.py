@@ -14,11 +14,13 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+import own_packages  # noqa: F401
 from pipelines.config.file import load_config
 from pipelines.errors import ConfigError
 from pipelines.search import Searcher
 from terminal.command import exit_code
 from terminal.hits import show_hits
+from terminal.start import start
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -155,4 +157,4 @@ def _numbers(text: str | None) -> list[float] | None:
 
 
 if __name__ == "__main__":
-    app()
+    start(app)

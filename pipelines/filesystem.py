@@ -90,6 +90,9 @@ def _sync_folder(path: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a local JSON file; readers see the old one or the new one, never half of one."""
+    """Write a local JSON file; readers see the old one or the new one, never half of one.
+
+    Half a surrogate pair, as names of files may have that are not UTF-8, is written as its escape.
+    """
     with whole_file(path) as file:
-        file.write(json.dumps(value, indent=2, ensure_ascii=False).encode() + b"\n")
+        file.write(json.dumps(value, indent=2, ensure_ascii=False).encode(errors="backslashreplace") + b"\n")

@@ -11,7 +11,6 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 import xxhash
 
 from embedders.fingerprint import facts_digest
@@ -65,9 +64,9 @@ def identify(table: pa.Table, corpus: str, *, chunked: bool) -> pa.Table:
     if table[IMAGE_COLUMN].null_count < table.num_rows:
         # Buffers, because to make Python bytes of images would copy them.
         contents.append([image.as_buffer() for image in table[IMAGE_COLUMN]])
-    hashes = list(map(content_hash, *contents))
-    hash_column = pc.if_else(pa.array(dead), pa.scalar(None, pa.string()), pa.array(hashes, pa.string()))
-    return table.append_column("id", pa.array(ids, pa.string())).append_column("content_hash", hash_column)
+    hashes = [None if gone else content_hash(*content) for gone, *content in zip(dead, *contents, strict=True)]
+    named = table.append_column("id", pa.array(ids, pa.string()))
+    return named.append_column("content_hash", pa.array(hashes, pa.string()))
 
 
 def keys64(ids: Iterable[str], content_hashes: Iterable[str]) -> npt.NDArray[np.uint64]:

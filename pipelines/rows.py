@@ -12,6 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+# Of an exception's message.
+MOST_CHARACTERS = 500
 ERROR_TYPE = pa.struct([("stage", pa.string()), ("type", pa.string()), ("message", pa.string())])
 
 # Encoded bytes of a row's image, as they were read. No embedding's column can have such a name.
@@ -56,13 +58,26 @@ class RowError:
     @classmethod
     def of(cls, stage: str, exception: BaseException) -> RowError:
         """Make one from an exception; its message is cut so that a text quoted in it cannot fill the report."""
-        return cls(stage, type(exception).__name__, str(exception)[:500] or repr(exception)[:500])
+        kind = type(exception).__name__
+        try:
+            message = str(exception)[:MOST_CHARACTERS] or repr(exception)[:MOST_CHARACTERS]
+        # An exception of a library may fail even at telling what happened.
+        except Exception:
+            message = kind
+        if isinstance(exception, RecursionError):
+            message = f"the row is nested too deeply ({message})"
+        return cls(stage, kind, message)
 
 
 def error_array(errors: Sequence[RowError | None]) -> pa.Array:
     """Build the error column: null where all went well."""
-    rows = [None if error is None else vars(error) for error in errors]
+    rows = [None if error is None else _entry(error) for error in errors]
     return pa.array(rows, type=ERROR_TYPE)
+
+
+def _entry(error: RowError) -> dict[str, str]:
+    """An entry of the error column; what UTF-8 cannot hold, as a text quoted in a message may have, is escaped."""
+    return {name: text.encode(errors="backslashreplace").decode() for name, text in vars(error).items()}
 
 
 def is_dead(table: pa.Table) -> npt.NDArray[np.bool_]:
@@ -83,5 +98,5 @@ def add_errors(table: pa.Table, errors: dict[int, RowError]) -> pa.Table:
         return table
     column = table["error"].to_pylist()
     for row, error in errors.items():
-        column[row] = column[row] or vars(error)
+        column[row] = column[row] or _entry(error)
     return set_column(table, "error", pa.array(column, type=ERROR_TYPE))

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from filelock import FileLock, Timeout
 
+from embedders.errors import ModelNotFoundError
 from embedders.files.atomic import write_atomically
 from embedders.files.download import DownloadError
 from embedders.files.hashing import file_sha256
@@ -26,11 +27,20 @@ MANIFEST = ".manifest.json"
 
 
 def cache_root(cache_dir: str | Path | None = None) -> Path:
-    """The cache's folder: the argument, else FLEETEMBED_CACHE_DIR, else the user's cache."""
+    """The cache's folder: the argument, else FLEETEMBED_CACHE_DIR, else the user's cache.
+
+    Raises ModelNotFoundError where the user has no home folder that it could be in.
+    """
     chosen = cache_dir or os.environ.get("FLEETEMBED_CACHE_DIR")
-    if chosen:
-        return Path(chosen).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "fleetembed"
+    try:
+        if chosen:
+            return Path(chosen).expanduser()
+        return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "fleetembed"
+    except RuntimeError:
+        raise ModelNotFoundError(
+            "the cache of models has no place, because this user has no home folder (HOME is not set): set "
+            "FLEETEMBED_CACHE_DIR to a folder, or give the model's own folder"
+        ) from None
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from embedders.errors import ModelFilesError
+from embedders.errors import ModelFilesError, ModelNotFoundError
 from embedders.files.atomic import write_atomically
 from embedders.files.cache import cache_root, short_hash
 from embedders.files.hashing import file_sha256
@@ -26,8 +26,11 @@ def files_digest(folder: str | Path, files: Iterable[str]) -> str:
     files are read once. Raises ModelFilesError naming the file that is missing.
     """
     folder = Path(folder).resolve()
-    memory = cache_root() / ".digests" / f"{short_hash(str(folder))}.json"
-    known = _remembered(memory)
+    memory = None
+    # Without a cache, files are read anew at each start.
+    with suppress(ModelNotFoundError):
+        memory = cache_root() / ".digests" / f"{short_hash(str(folder))}.json"
+    known = {} if memory is None else _remembered(memory)
     fresh: dict[str, Any] = {}
     digest = hashlib.sha256()
     for name in sorted(set(files)):
@@ -40,7 +43,7 @@ def files_digest(folder: str | Path, files: Iterable[str]) -> str:
             raise ModelFilesError(f"{folder / name} cannot be read: {error.strerror}") from None
         digest.update(f"{name}\0{entry[1]}\n".encode())
     settled = {name: entry for name, entry in fresh.items() if _settled(folder / name, entry[0])}
-    if settled:
+    if settled and memory is not None:
         # A cache that cannot be written costs time at the next start, nothing else.
         with suppress(OSError):
             write_atomically(memory, json.dumps({**known, **settled}, indent=1).encode())

@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 
 from embedders.catalog import ModelCard
 from embedders.errors import ModelFilesError
-from embedders.files.cache import Wanted, link_or_copy, local_slot
+from embedders.files.cache import Wanted, cache_root, link_or_copy, local_slot
 from embedders.files.digest import identity
 
 OPTIONAL_FILES = (
@@ -35,7 +35,7 @@ def model_files(card: ModelCard, folder: Path) -> tuple[str, ...]:
     return tuple(sorted(name for name in names if (folder / name).is_file()))
 
 
-def local_folder(card: ModelCard, folder: Path, root: Path, lock_timeout: float) -> Path:
+def local_folder(card: ModelCard, folder: Path, cache_dir: str | Path | None, lock_timeout: float) -> Path:
     """Check the folder a user gave and return it, or, where links stand in the way, one of real files in the cache.
 
     Raises ModelFilesError naming what is missing.
@@ -53,7 +53,9 @@ def local_folder(card: ModelCard, folder: Path, root: Path, lock_timeout: float)
         )
     data = [name for name in (*card.additional_files, *_external_data(card, folder)) if (folder / name).is_file()]
     linked = any((folder / name).is_symlink() for name in (card.model_file, *data))
-    return _without_links(card, folder, root, lock_timeout) if linked and data and _is_onnx(card) else folder
+    if linked and data and _is_onnx(card):
+        return _without_links(card, folder, cache_root(cache_dir), lock_timeout)
+    return folder
 
 
 def shown_contents(folder: Path) -> str:

@@ -42,11 +42,10 @@ def resolve_model(
     Raises ModelNotFoundError when no place has the model, naming each with its reason, and ModelFilesError when
     the local folder is incomplete, or the cached files are damaged and the network is forbidden.
     """
-    root = cache_root(cache_dir)
     if specific_model_path is not None:
         patience = (timeouts or Timeouts.from_env()).total
-        return local_folder(card, Path(specific_model_path).expanduser(), root, patience)
-    return _resolve(_lookup(card, root, local_files_only, timeouts, verify=False))
+        return local_folder(card, Path(specific_model_path).expanduser(), cache_dir, patience)
+    return _resolve(_lookup(card, cache_root(cache_dir), local_files_only, timeouts, verify=False))
 
 
 def verify_model(

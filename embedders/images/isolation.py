@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from importlib import import_module
 from multiprocessing.connection import Connection, Pipe
+from pathlib import Path
 
 from embedders.errors import FleetembedError
 
@@ -66,9 +67,12 @@ def _decode_in_child(images: Sequence[bytes], decoder: str, seconds: float) -> t
 
 
 def _start(connection: Connection, decoder: str) -> subprocess.Popen[bytes]:
-    path = os.pathsep.join(entry for entry in (*sys.path, os.environ.get("PYTHONPATH", "")) if entry)
+    file = Path(__file__).resolve()
+    # First where this package is: the folder that the job was started in may have one of the same name.
+    places = (str(file.parents[2]), *sys.path, os.environ.get("PYTHONPATH", ""))
+    path = os.pathsep.join(entry for entry in places if entry)
     return subprocess.Popen(
-        [sys.executable, "-m", "embedders.images.isolation", str(connection.fileno()), decoder],
+        [sys.executable, str(file), str(connection.fileno()), decoder],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         env={**os.environ, "PYTHONPATH": path},

@@ -6,13 +6,13 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from pipelines.config.section import Section
+from pipelines.config.section import MaybePlace, Section
 
 
 class ChunkingConfig(Section):
     """How long documents are cut into chunks, each of which becomes a point."""
 
-    tokenizer: str = Field(description="Folder with a tokenizer.json, such a file, or a catalog model's name")
+    tokenizer: MaybePlace = Field(description="Folder with a tokenizer.json, such a file, or a catalog model's name")
     max_tokens: int = Field(
         256, ge=8, le=1_000_000, description="Tokens a chunk has at most, special tokens not counted"
     )

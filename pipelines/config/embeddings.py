@@ -12,7 +12,7 @@ from pydantic import Field, field_validator, model_validator
 from embedders.catalog import ModelCard, custom_card, find_card
 from embedders.errors import ModelNotFoundError
 from embedders.families import FAMILIES, CustomModels, Family, custom_families
-from pipelines.config.section import NonEmpty, Section, WordOr
+from pipelines.config.section import MaybePlace, NonEmpty, Place, Section, WordOr
 from pipelines.rows import IDENTIFIED_SCHEMA
 
 RESERVED_COLUMNS = frozenset(IDENTIFIED_SCHEMA.names)
@@ -41,7 +41,7 @@ class CustomModelConfig(Section):
 
     name: NonEmpty | None = Field(None, description="What to call it; left out: the folder's or repository's")
     family: CustomFamily = "dense"
-    path: NonEmpty | None = Field(None, description="Local folder with the model's files")
+    path: Place | None = Field(None, description="Local folder with the model's files")
     hf: NonEmpty | None = Field(None, description="Repository on the Hugging Face hub")
     model_file: NonEmpty | None = Field(
         None, description="ONNX file; left out: the folder's only one, or onnx/model.onnx of a repository"
@@ -78,7 +78,7 @@ class CustomModelConfig(Section):
     def card(self) -> ModelCard:
         """Make the catalog card of this model; raises ModelFilesError for a folder without one ONNX file."""
         source = {"path": self.path} if self.path is not None else {"hf": self.hf}
-        default = Path(self.path).expanduser().resolve().name if self.path is not None else self.hf
+        default = Path(self.path).resolve().name if self.path is not None else self.hf
         return custom_card(
             self.family,
             model=self.name or default or "custom",
@@ -173,11 +173,11 @@ class EmbeddingConfig(Section):
     family: str | None = Field(
         None, description="image, where a catalog name means a text and an image model (jinaai/jina-clip-v1, siglip2)"
     )
-    path: str | None = Field(None, description="Folder with the catalog model's files, instead of a download")
-    text_path: str | None = Field(
+    path: MaybePlace | None = Field(None, description="Folder with the catalog model's files, instead of a download")
+    text_path: MaybePlace | None = Field(
         None, description="Of an image model: folder with the files of the text model that searches its space"
     )
-    cache_dir: str | None = Field(None, description="Where downloaded models are kept")
+    cache_dir: MaybePlace | None = Field(None, description="Where downloaded models are kept")
     local_files_only: bool = Field(False, description="Never ask the network for a model")
     max_length: int | None = Field(None, ge=1, description="Token limit below the model's own")
     dim: int | None = Field(None, ge=1, description="Cut vectors to this dimension, where the model's card allows it")

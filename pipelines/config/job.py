@@ -12,7 +12,7 @@ from pipelines.config.chunking import ChunkingConfig
 from pipelines.config.compute import ComputeConfig
 from pipelines.config.embeddings import EmbeddingConfig
 from pipelines.config.search import SearchConfig
-from pipelines.config.section import NonEmpty, Section
+from pipelines.config.section import MaybePlace, NonEmpty, Place, Section
 from pipelines.config.sinks import SinkConfig
 from pipelines.config.source import SourceConfig
 
@@ -22,7 +22,9 @@ class ErrorsConfig(Section):
 
     max_rate: float = Field(0.01, ge=0, le=1, description="Share of dead rows past which the job stops")
     min_rows: int = Field(1000, ge=1, description="Rows to see before the share counts (the end always counts)")
-    path: str | None = Field(None, description="Folder of dead letters; left out: dead_letters beside the report")
+    path: MaybePlace | None = Field(
+        None, description="Folder of dead letters; left out: dead_letters beside the report"
+    )
 
 
 class JobConfig(Section):
@@ -38,7 +40,7 @@ class JobConfig(Section):
     searches: dict[NonEmpty, SearchConfig] = Field(
         default_factory=dict, description="Ways to search the collection, by name, for jobs/search.py and evaluate.py"
     )
-    report: NonEmpty = Field("run_report.json", description="File of the run's report")
+    report: Place = Field("run_report.json", description="File of the run's report")
 
     @field_validator("sink", mode="before")
     @classmethod

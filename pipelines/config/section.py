@@ -3,14 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
 
 from pipelines.errors import ConfigError
 
+
+def expand_home(path: str) -> str:
+    """Put a home folder in the place of a path's leading ``~`` or ``~user``; raises ValueError where there is none."""
+    if not path.startswith("~"):
+        return path
+    try:
+        return str(Path(path).expanduser())
+    except RuntimeError:
+        who = path.partition("/")[0]
+        raise ValueError(
+            f"{path!r}: no home folder is known for {who} (HOME may be unset); write the whole path"
+        ) from None
+
+
 # A path that is empty would mean the folder the job is started in.
 NonEmpty = Annotated[str, Field(min_length=1, pattern=r"^[^\x00]+$")]
+# Paths or URLs, in which ``~`` is a home folder. An empty one says nothing, where that may be.
+Place = Annotated[NonEmpty, AfterValidator(expand_home)]
+MaybePlace = Annotated[str, AfterValidator(expand_home)]
 
 
 class Section(BaseModel):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from embedders.factory import refuse_reranker
 from embedders.model_options import Runtime
 from pipelines.config.embeddings import EmbeddingConfig
 from pipelines.config.job import JobConfig
+from pipelines.config.section import expand_home
 from pipelines.embed.chunking import load_tokenizer
 from pipelines.embed.doubled_prompts import doubled_prompts
 from pipelines.embed.row_embedder import RowEmbedder
@@ -29,8 +31,9 @@ def checked_embedder(key: str, embedding: EmbeddingConfig) -> RowEmbedder:
         card = embedding.card
         refuse_reranker(card)
     except (ModelNotFoundError, ModelFilesError, TypeError, ValueError) as error:
-        folder = isinstance(embedding.model, str) and Path(embedding.model).expanduser().is_dir()
-        hint = f" It is a folder: write model: {{path: {embedding.model}, pooling: ...}}." if folder else ""
+        hint = ""
+        if isinstance(embedding.model, str) and _is_folder(embedding.model):
+            hint = f" It is a folder: write model: {{path: {embedding.model}, pooling: ...}}."
         raise ConfigError(f"{key}.model: {error}{hint}") from None
     try:
         embedder = RowEmbedder(embedding)
@@ -53,6 +56,12 @@ def checked_embedder(key: str, embedding: EmbeddingConfig) -> RowEmbedder:
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{key}.muvera: {error}") from None
     return embedder
+
+
+def _is_folder(name: str) -> bool:
+    with suppress(ValueError, OSError):
+        return Path(expand_home(name)).is_dir()
+    return False
 
 
 class JobEmbedders:
@@ -109,7 +118,7 @@ def remembered(embedding: EmbeddingConfig) -> dict[str, Any]:
 
 def _absolute(settings: dict[str, Any]) -> dict[str, Any]:
     changed = {
-        key: str(Path(value).expanduser().absolute())
+        key: str(Path(value).absolute())
         for key, value in settings.items()
         if key in ("path", "text_path", "cache_dir") and value is not None
     }

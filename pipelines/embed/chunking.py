@@ -50,7 +50,7 @@ def load_tokenizer(name: str) -> Tokenizer:
 
     It neither truncates nor pads. Raises ConfigError where there is no such tokenizer, or none that can be read.
     """
-    path = Path(name).expanduser()
+    path = Path(name)
     if not path.exists():
         try:
             path = resolve_model(find_card(name))

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import pyarrow as pa
+from tokenizers import Tokenizer
 
+from pipelines.bisection import bisect_rows
+from pipelines.config.chunking import ChunkingConfig
 from pipelines.config.job import JobConfig
 from pipelines.embed.chunking import chunk_table, load_tokenizer
 from pipelines.identity import identify
+from pipelines.rows import RowError, add_errors
 from pipelines.sources import Repeats, Split, read_split
 
 
@@ -29,9 +33,24 @@ def read_chunks(
     size = block_rows or config.compute.block_rows
     for split, repeats in splits:
         for table in read_split(split, config.source, block_rows=size, repeats=repeats, images=images):
-            yield table.num_rows, chunk_table(table, chunking, tokenizer)
+            yield table.num_rows, _cut(table, chunking, tokenizer)
 
 
 def name_chunks(chunks: pa.Table, config: JobConfig) -> pa.Table:
-    """Add point ids and content hashes: a table of IDENTIFIED_SCHEMA."""
-    return identify(chunks, config.corpus, chunked=config.chunking is not None)
+    """Add point ids and content hashes: a table of IDENTIFIED_SCHEMA; a row that cannot be named is dead."""
+    chunked = config.chunking is not None
+    return _row_by_row("identify", chunks, lambda some: identify(some, config.corpus, chunked=chunked))
+
+
+def _cut(documents: pa.Table, chunking: ChunkingConfig | None, tokenizer: Tokenizer | None) -> pa.Table:
+    """Cut documents into chunks; one that cannot be cut is a dead row."""
+    return _row_by_row("chunk", documents, lambda some: chunk_table(some, chunking, tokenizer))
+
+
+def _row_by_row(stage: str, table: pa.Table, work: Callable[[pa.Table], pa.Table]) -> pa.Table:
+    """Do work on a table so that a row it fails at costs no other: such rows go through it with an error."""
+    if not table.num_rows:
+        return work(table)
+    done, failed = bisect_rows(lambda rows: work(table.slice(rows.start, len(rows))), range(table.num_rows))
+    dead = [work(add_errors(table.slice(row, 1), {0: RowError.of(stage, error)})) for row, error in failed.items()]
+    return pa.concat_tables([*(part for _, part in done), *dead])

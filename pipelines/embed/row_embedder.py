@@ -5,7 +5,9 @@ No row that cannot be embedded costs another: it gets an error and goes on to th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
 from functools import cached_property
 from typing import Any
 
@@ -16,12 +18,12 @@ import pyarrow.compute as pc
 
 from embedders.arrow import SPARSE_TYPE, dense_array, dense_type, number_type
 from embedders.base import Embedder, LengthMeasuring, TolerantEmbedder, VectorSpec
-from embedders.errors import FleetembedError
 from embedders.factory import family_options, make_embedder
 from embedders.families import FAMILIES
 from embedders.fingerprint import facts_digest
 from embedders.muvera.muvera import Muvera
 from embedders.several_vectors import OneVector, SeveralVectors
+from pipelines.bisection import bisect_rows
 from pipelines.config.embeddings import EmbeddingConfig
 from pipelines.rows import IMAGE_COLUMN, RowError, add_errors, is_dead, set_column
 
@@ -146,11 +148,8 @@ class RowEmbedder:
         if not isinstance(model, LengthMeasuring):
             raise TypeError(f"the weights of {self.config.model_name} do not depend on an average length")
         texts = table["text"].filter(pa.array(~is_dead(table))).combine_chunks().drop_null()
-        columns, _ = _embed_or_split(
-            lambda some: pa.array(model.scored_lengths(some), pa.int64()), pa.int64(), texts, 0, self.name
-        )
-        lengths: npt.NDArray[np.int64] = pa.chunked_array(columns, pa.int64()).drop_null().to_numpy()
-        return lengths
+        done, _ = bisect_rows(lambda rows: model.scored_lengths(texts.slice(rows.start, len(rows))), range(len(texts)))
+        return np.concatenate([np.zeros(0, np.int64), *(lengths for _, lengths in done)])
 
 
 def build_embedder(embedding: EmbeddingConfig, runtime: Mapping[str, Any] = NO_ARGUMENTS) -> Embedder | SeveralVectors:
@@ -220,15 +219,32 @@ def fold_table(muvera: Muvera, table: pa.Table, multivectors: str, name: str, sp
     column = table[multivectors].combine_chunks()
     there = np.flatnonzero(column.is_valid().to_numpy(zero_copy_only=False))
     tokens = column.take(pa.array(there))
-    bad = muvera.find_bad_rows(tokens)
-    good = np.delete(np.arange(len(there)), list(bad))
-    encoded = muvera.encode_documents(tokens.take(pa.array(good)) if bad else tokens)
     number = number_type(spec.arrow_type).to_pandas_dtype()
+    errors: dict[int, RowError] = {}
+
+    def fold(rows: range) -> pa.Array:
+        some = tokens.slice(rows.start, len(rows))
+        bad = muvera.find_bad_rows(some)
+        good = np.delete(np.arange(len(rows)), list(bad))
+        with np.errstate(over="ignore"):
+            encoded = muvera.encode_documents(some.take(pa.array(good)) if bad else some).astype(number, copy=False)
+        errors.update({rows.start + row: RowError(name, "NotFoldable", f"MUVERA: {why}") for row, why in bad.items()})
+        if not bad:
+            return dense_array(encoded)
+        positions = np.full(len(rows), -1)
+        positions[good] = np.arange(len(good))
+        return dense_array(encoded).take(pa.array(positions, mask=positions < 0))
+
+    done, failed = bisect_rows(fold, range(len(tokens)))
+    folded = _whole_column(done, len(tokens), spec.arrow_type)
+    broken = RowError(name, "NotFinite", "MUVERA: the folded vector has NaN or infinity")
+    errors |= dict.fromkeys(_not_finite(folded), broken)
+    errors |= {row: RowError.of(name, error) for row, error in failed.items()}
     positions = np.full(table.num_rows, -1)
-    positions[there[good]] = np.arange(len(good))
-    folded = dense_array(encoded.astype(number, copy=False)).take(pa.array(positions, mask=positions < 0))
-    errors = {int(there[row]): RowError(name, "NotFoldable", f"MUVERA: {why}") for row, why in bad.items()}
-    return add_errors(set_column(table, name, folded), errors)
+    positions[there] = np.arange(len(there))
+    positions[there[list(errors)]] = -1
+    folded = folded.take(pa.array(positions, mask=positions < 0))
+    return add_errors(set_column(table, name, folded), {int(there[row]): error for row, error in errors.items()})
 
 
 def embed_rows(
@@ -236,38 +252,51 @@ def embed_rows(
 ) -> tuple[pa.Array, dict[int, RowError]]:
     """Embed texts or images so that one that cannot be embedded costs no other.
 
-    A model of images tells the unreadable ones; of texts, a failing batch is split down to the row. Returns the column
-    (an entry a row, null for those that failed) and the errors by position. Errors of the model itself (its files, its
-    device) are raised: they are no row's fault.
+    A model of images tells the unreadable ones; a batch that fails otherwise is bisected. Returns the column (an entry
+    a row, null for those that failed) and the errors by position. Errors of the model itself (its files, its device)
+    are raised: they are no row's fault.
     """
-    if isinstance(embedder, TolerantEmbedder):
-        column, unreadable = embedder.embed_arrow_and_errors(contents)
-        errors = {row: RowError.of(stage, error) for row, error in unreadable.items()}
-    else:
-        kind = _column_type(embedder)
-        columns, errors = _embed_or_split(embedder.embed_arrow, kind, contents, 0, stage)
-        column = pa.concat_arrays(columns) if columns else pa.nulls(0, kind)
+    unreadable: dict[int, RowError] = {}
+
+    def embed(rows: range) -> pa.Array:
+        some = contents.slice(rows.start, len(rows))
+        with _uncounted_if_failed(embedder):
+            if not isinstance(embedder, TolerantEmbedder):
+                return embedder.embed_arrow(some)
+            column, errors = embedder.embed_arrow_and_errors(some)
+        unreadable.update({rows.start + row: RowError.of(stage, error) for row, error in errors.items()})
+        return column
+
+    done, failed = bisect_rows(embed, range(len(contents)))
+    column = _whole_column(done, len(contents), _column_type(embedder))
     broken = RowError(stage, "NotFinite", "the model gave a vector with NaN or infinity")
-    errors = {**dict.fromkeys(_not_finite(column), broken), **errors}
-    return column, errors
+    raised = {row: RowError.of(stage, error) for row, error in failed.items()}
+    return column, {**dict.fromkeys(_not_finite(column), broken), **unreadable, **raised}
 
 
-def _embed_or_split(
-    embed: Callable[[pa.Array], pa.Array], kind: pa.DataType, texts: pa.Array, first: int, stage: str
-) -> tuple[list[pa.Array], dict[int, RowError]]:
-    if not len(texts):
-        return [], {}
+@contextmanager
+def _uncounted_if_failed(embedder: Embedder | SeveralVectors) -> Iterator[None]:
+    """Take back what a model counted of a batch that failed: its halves are counted when they are embedded."""
+    stats = embedder.stats
+    before = asdict(stats)
     try:
-        return [embed(texts)], {}
-    except FleetembedError:
+        yield
+    except BaseException:
+        for name, value in before.items():
+            setattr(stats, name, value)
         raise
-    except Exception as error:
-        if len(texts) == 1:
-            return [pa.nulls(1, kind)], {first: RowError.of(stage, error)}
-    half = len(texts) // 2
-    left, left_errors = _embed_or_split(embed, kind, texts.slice(0, half), first, stage)
-    right, right_errors = _embed_or_split(embed, kind, texts.slice(half), first + half, stage)
-    return left + right, left_errors | right_errors
+
+
+def _whole_column(done: list[tuple[range, pa.Array]], rows: int, kind: pa.DataType) -> pa.Array:
+    """Put parts of a column together, with nulls in the place of rows that are in none."""
+    if len(done) == 1 and len(done[0][0]) == rows:
+        # Not joined, which would copy: token vectors of a block are gigabytes.
+        return done[0][1]
+    parts, reached = [], 0
+    for there, part in done:
+        parts += [pa.nulls(there.start - reached, kind), part]
+        reached = there.stop
+    return pa.concat_arrays([*parts, pa.nulls(rows - reached, kind)])
 
 
 def _column_type(embedder: Embedder | SeveralVectors) -> pa.DataType:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import socket
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +31,25 @@ _DEATHS = (
     ray.exceptions.OutOfMemoryError,
 )
 SECONDS_TO_ANSWER = 10.0
+# The folder that holds this package, and `embedders` beside it.
+OUR_PACKAGES = str(Path(__file__).resolve().parents[2])
 # Logical CPUs of a local Ray: below that, actors and readers have no room beside each other.
 MIN_LOCAL_CPUS = 4
 # How often a local Ray is started that its own limit, which no setting moves, ends before it is ready.
 STARTS = 2
 SLOW_START = "Ray was waited for, and its node was not ready within the 30 s that Ray allows it"
+
+
+class _PathsOfWorkers(list[str]):
+    """Folders that workers put before their own sys.path, the last one first.
+
+    Ray adds the folder that the driver was started in, which may have a package that is called as one of ours: what it
+    adds goes before, so that it counts less.
+    """
+
+    def extend(self, paths: Iterable[str]) -> None:
+        """Take folders that count less than those there are."""
+        self[:0] = paths
 
 
 @contextmanager
@@ -49,6 +64,7 @@ def connect(compute: ComputeConfig) -> Iterator[Machines]:
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     # Workers' own log lines would tear the progress bar; they stay in Ray's log folder.
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    quiet["job_config"] = ray.job_config.JobConfig(_py_driver_sys_path=_PathsOfWorkers([OUR_PACKAGES]))
     local: dict[str, Any] = {
         "num_cpus": compute.cpus or max(MIN_LOCAL_CPUS, os.cpu_count() or 1),
         "include_dashboard": False,
@@ -57,6 +73,8 @@ def connect(compute: ComputeConfig) -> Iterator[Machines]:
     if address and address not in ("local", "auto"):
         _knock(address)
     join = {"address": address} if address and address != "local" else {"address": "local", **local}
+    if join["address"] == "local":
+        _give_token()
     try:
         retry(
             lambda: _start({**join, **quiet}),
@@ -140,6 +158,17 @@ def _knock(address: str) -> None:
             f"no Ray answers at {address} ({error}); start one there, or leave out compute.address and RAY_ADDRESS to "
             "run on this machine"
         ) from None
+
+
+def _give_token() -> None:
+    """Make the token of a local Ray, where there is no home folder in which Ray could keep one of its own."""
+    if any(os.environ.get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_AUTH_MODE")):
+        return
+    with suppress(RuntimeError, OSError):
+        home = Path.home()
+        if (home / ".ray" / "auth_token").exists() or os.access(home, os.W_OK):
+            return
+    os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
 
 
 @contextmanager

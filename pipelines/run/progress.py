@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import suppress
 from types import TracebackType
 from typing import Protocol
 
@@ -45,18 +46,22 @@ class BarProgress:
         self._task = self._bar.add_task("embedding", total=total, speed=0.0)
 
     def __enter__(self) -> BarProgress:
-        self._bar.start()
+        # A terminal may go away, and the work goes on.
+        with suppress(OSError):
+            self._bar.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._bar.stop()
+        with suppress(OSError):
+            self._bar.stop()
 
     def update(self, documents: float, tokens: int) -> None:
         """Move the bar."""
         speed = tokens / max(1e-9, time.monotonic() - self._started)
-        self._bar.update(self._task, completed=documents, speed=speed)
+        with suppress(OSError):
+            self._bar.update(self._task, completed=documents, speed=speed)
 
 
 class LineProgress:

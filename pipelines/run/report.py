@@ -105,6 +105,14 @@ class RunReport:
         target.parent.mkdir(parents=True, exist_ok=True)
         write_json(target, asdict(self))
 
+    def try_to_save(self, path: str | Path) -> str | None:
+        """Write the report, and return why it cannot be written, where that is so."""
+        try:
+            self.save(path)
+        except (OSError, ValueError) as error:
+            return (error.strerror if isinstance(error, OSError) else None) or str(error)
+        return None
+
     def show(self, console: Console) -> None:
         """Print the summary table, and the first dead letters."""
         console.print(Group(*self._parts()))
@@ -137,6 +145,11 @@ class RunReport:
             f"{figures['truncated']:,} texts were longer than {name} takes and were cut"
             for name, figures in self.stages.items()
             if figures.get("truncated")
+        ]
+        parts += [
+            f"{figures['unknown']:,} texts are mostly unknown to the tokenizer of {name}; see whether it suits them"
+            for name, figures in self.stages.items()
+            if figures.get("unknown")
         ]
         parts += [Text(notice, style="yellow") for notice in self.notices]
         return parts

@@ -8,8 +8,9 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -61,10 +62,8 @@ class Run:
         report = self._report
         # What the configuration has wrong is said before anything is looked at, and before there is a report.
         self._embedders.facts(with_stand_ins(self._config))
-        try:
-            report.save(self._config.report)
-        except OSError as error:
-            raise ConfigError(f"report: cannot write {self._config.report}: {error.strerror}") from None
+        if (unwritten := report.try_to_save(self._config.report)) is not None:
+            raise ConfigError(f"report: cannot write {self._config.report}: {unwritten}")
         try:
             with _sigterm_interrupts():
                 self._embed_all()
@@ -78,10 +77,32 @@ class Run:
             raise
         finally:
             report.seconds = round(time.monotonic() - self._started, 2)
-            report.save(self._config.report)
-            if report.documents is not None:
-                report.show(self._console)
+            self._settle_report()
         return report
+
+    def _settle_report(self) -> None:
+        """Write the report and show the summary; neither can change how the run ends, nor hide the error that ended it.
+
+        On a full disk the report of a moment ago, which says that the run goes on, makes room for the last one.
+        """
+        report, path = self._report, self._config.report
+        unwritten = report.try_to_save(path)
+        if unwritten is not None:
+            with suppress(OSError):
+                Path(path).unlink()
+            unwritten = report.try_to_save(path)
+        if unwritten is not None:
+            report.notices.append(f"the report could not be written to {path}: {unwritten}")
+        if report.documents is None:
+            # There is no summary then, which would show it.
+            if unwritten is not None:
+                log.error(report.notices[-1])
+            return
+        try:
+            report.show(self._console)
+        # A terminal that is gone, or lacks the characters.
+        except (OSError, ValueError) as error:
+            log.error("the summary could not be shown: %s", error)
 
     def _embed_all(self) -> None:
         config = self._config
@@ -184,11 +205,17 @@ class Run:
         over = threading.Event()
 
         def look() -> None:
+            told = False
             while not over.wait(SECONDS_BETWEEN_LOOKS):
                 stages = counter.read()
                 self._report.take_stages(stages)
                 self._report.seconds = round(time.monotonic() - self._started, 2)
-                self._report.save(self._config.report)
+                unwritten = self._report.try_to_save(self._config.report)
+                if unwritten is not None and not told:
+                    told = True
+                    log.warning(
+                        "the report cannot be written to %s: %s; the run goes on", self._config.report, unwritten
+                    )
                 view.update(settled() + stages.get("skip", {}).get("documents", 0), self._report.tokens)
 
         watcher = threading.Thread(target=look, name="progress", daemon=True)

@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 import xxhash
 
 from embedders.token_cache import TokenCache
+from pipelines.bisection import bisect_rows
 from pipelines.config.job import JobConfig
 from pipelines.embed.documents import name_chunks, read_chunks
 from pipelines.embed.row_embedder import RowEmbedder
@@ -27,7 +28,7 @@ from pipelines.run.packing import regroup
 from pipelines.run.placement import READ_CPUS, SUPPORT_CPUS, Pool
 from pipelines.run.stage import Resources, Stage, Work, check_columns
 from pipelines.run.tally import Counter, figures_of
-from pipelines.sinks.base import Sink, SinkWriter
+from pipelines.sinks.base import Sink, SinkWriter, WriteResult
 from pipelines.sinks.dead_letters import write_dead
 
 # Splits to read, pickled: what a job's first stage takes.
@@ -109,7 +110,7 @@ class SkipStage:
         hashes = table["content_hash"].take(live).to_pylist()
         held = np.zeros(0, bool)
         if ids:
-            held = np.logical_and.reduce([writer.held(ids, hashes) for writer in writers])
+            held = np.logical_and.reduce([_held(writer, ids, hashes) for writer in writers])
         keep = np.ones(table.num_rows, dtype=bool)
         keep[live] = ~held
         figures = {"rows": int(held.sum()), "seconds": time.perf_counter() - started}
@@ -242,7 +243,7 @@ class WriteStage:
         for sink, writer in zip(self.sinks, writers, strict=True):
             started = time.perf_counter()
             live = np.flatnonzero(~is_dead(table))
-            result = writer.write(table.take(live))
+            result = write_rows(writer, table.take(live))
             table = add_errors(table, {int(live[row]): error for row, error in result.rejected.items()})
             figures = {"rows": result.written, "retries": result.retries, "seconds": time.perf_counter() - started}
             self.add(f"write {sink.name.partition(':')[0]}", figures)
@@ -263,6 +264,30 @@ def _connected(sinks: Sequence[Sink]) -> Iterator[list[SinkWriter]]:
     """Connect to every sink, for as long as a worker works."""
     with ExitStack() as opened:
         yield [opened.enter_context(closing(sink.connect())) for sink in sinks]
+
+
+def _held(writer: SinkWriter, ids: list[str], hashes: list[str]) -> npt.NDArray[np.bool_]:
+    """Mark what a sink holds unchanged; a row that it fails at is not held, so that the writing of it decides."""
+    done, _ = bisect_rows(
+        lambda rows: writer.held(ids[rows.start : rows.stop], hashes[rows.start : rows.stop]), range(len(ids))
+    )
+    held = np.zeros(len(ids), bool)
+    for rows, marks in done:
+        held[rows.start : rows.stop] = marks
+    return held
+
+
+def write_rows(writer: SinkWriter, table: pa.Table) -> WriteResult:
+    """Write rows to a sink; those that it fails at alone are rejected, as those that it refuses."""
+    done, failed = bisect_rows(lambda rows: writer.write(table.slice(rows.start, len(rows))), range(table.num_rows))
+    return WriteResult(
+        written=sum(result.written for _, result in done),
+        rejected={
+            **{rows.start + row: error for rows, result in done for row, error in result.rejected.items()},
+            **{row: RowError.of("sink", error) for row, error in failed.items()},
+        },
+        retries=sum(result.retries for _, result in done),
+    )
 
 
 def document_shares(table: pa.Table) -> npt.NDArray[np.float64]:

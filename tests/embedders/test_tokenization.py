@@ -10,10 +10,11 @@ import pytest
 from fastembed.common.preprocessor_utils import load_tokenizer as load_reference
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, models, processors
 
 from embedders.errors import ModelFilesError
-from embedders.tokenization import SMALLEST_CUT, TextTokenizer, load_tokenizer
+from embedders.tokenization import SMALLEST_CUT, Limits, TextTokenizer, load_tokenizer
+from embedders.tokenized_texts import Padding
 from tests.model_fixtures import write_tokenizer
 
 TEXTS = [
@@ -170,3 +171,64 @@ def test_max_length_must_leave_room_for_a_token(tmp_path: Path) -> None:
 def test_special_tokens_are_those_flagged_special(tmp_path: Path) -> None:
     write_tokenizer(tmp_path, special_map={"pad_token": "[PAD]", "mine": "<mine>"})
     assert load_tokenizer(tmp_path).special_tokens == load_reference(tmp_path)[1]
+
+
+THAI = "ภาษาไทย" * 8_600
+
+
+@pytest.mark.parametrize(
+    ("text", "unknown"),
+    [
+        ("hello world", False),
+        ("", False),
+        (THAI, True),
+        ("x" * 300_000, True),
+        ("🦄", True),
+        ("hello 🦄", True),
+        ("hello world 🦄", False),
+        ("hello world 🦄 🦄 🦄", True),
+        ("🦄 " * 500, True),
+        ("hello " * 500 + "🦄 " * 500, False),
+    ],
+    ids=lambda value: str(value)[:16],
+)
+def test_texts_of_which_half_the_tokens_are_unknown_are_told(tmp_path: Path, text: str, unknown: bool) -> None:
+    write_tokenizer(tmp_path)
+    tokenizer = load_tokenizer(tmp_path)
+    tokens = tokenizer.encode(["hello", text, "world"])
+    assert tokenizer.mostly_unknown(tokens).tolist() == [False, unknown, False]
+
+
+def test_the_tokens_of_a_prompt_are_not_a_text_s_own(tmp_path: Path) -> None:
+    write_tokenizer(tmp_path)
+    tokenizer = load_tokenizer(tmp_path)
+    prompt = "the quick brown fox "
+    tokens = tokenizer.encode([f"{prompt}🦄", f"{prompt}hello world 🦄"])
+    assert tokenizer.mostly_unknown(tokens).tolist() == [False, False]
+    assert tokenizer.mostly_unknown(tokens, prompt).tolist() == [True, False]
+
+
+def test_an_unknown_token_that_ends_each_text_is_none_of_the_text_s_own() -> None:
+    tokenizer = Tokenizer(models.BPE({"a": 0, "b": 1, "<end>": 2}, [], unk_token="<end>"))
+    tokenizer.add_special_tokens(["<end>"])
+    tokenizer.post_processor = processors.TemplateProcessing(single="$A <end>", special_tokens=[("<end>", 2)])
+    ready = TextTokenizer(tokenizer, Limits(8), Padding(2, "right"))
+    assert ready.mostly_unknown(ready.encode(["a", "", "abab", "aöö", "abö"])).tolist() == [False] * 3 + [True, False]
+
+
+def test_each_kind_of_tokenizer_says_which_token_is_unknown() -> None:
+    vocabulary = [("<pad>", 0.0), ("a", -1.0), ("<odd>", -2.0), ("▁a", -1.0)]
+    kinds: list[tuple[Any, int | None]] = [
+        (models.Unigram(vocabulary, unk_id=2), 2),
+        (models.Unigram([*vocabulary[:2], ("▁", -1.0)]), None),
+        (models.WordLevel({"a": 0, "<u>": 1}, unk_token="<u>"), 1),
+        (models.BPE({"a": 0, "<u>": 1}, [], unk_token="<u>"), 1),
+        (models.BPE({"a": 0}, []), None),
+        (models.WordPiece({"a": 0, "[UNK]": 1}, unk_token="[UNK]"), 1),
+    ]
+    for model, wanted in kinds:
+        tokenizer = TextTokenizer(Tokenizer(model), Limits(8, special_tokens=False), Padding(0, "right"))
+        assert tokenizer.unknown_id == wanted
+        assert tokenizer.mostly_unknown(tokenizer.encode(["a"])).tolist() == [False]
+        if wanted is not None:
+            assert tokenizer.mostly_unknown(tokenizer.encode(["ö"])).tolist() == [True]

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from embedders.base import VectorSpec
-from pipelines.config.section import NonEmpty, Section
+from pipelines.config.section import Place, Section
 from pipelines.filesystem import without_credentials
 
 
@@ -18,7 +18,7 @@ class ParquetSinkConfig(Section):
     secrets: ClassVar[frozenset[str]] = frozenset()
 
     type: Literal["parquet"]
-    path: NonEmpty
+    path: Place
     writers: int = Field(1, ge=1)
     compression_level: int = Field(3, ge=1, le=22, description="zstd level")
     store_text: bool = Field(True, description="Keep the text as a column")

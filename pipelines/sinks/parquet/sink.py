@@ -128,10 +128,12 @@ class ParquetSink:
 
     @contextmanager
     def reporting(self, what: str) -> Iterator[None]:
-        """Turn the file system's errors into SinkErrors."""
+        """Turn errors of the file system into SinkErrors; libraries of object stores have some of their own."""
         try:
             yield
-        except OSError as error:
+        except SinkError:
+            raise
+        except Exception as error:
             raise SinkError(
                 f"{self.place} {what}: {error}; what was written before stays, a new run adds to it"
             ) from None

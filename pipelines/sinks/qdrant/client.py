@@ -32,7 +32,7 @@ def open_client(config: QdrantSinkConfig, key: SecretStr | None = None) -> Qdran
     process has open raises SinkError after 30 s.
     """
     if config.path is not None:
-        return open_folder(str(Path(config.path).expanduser().absolute()))
+        return open_folder(str(Path(config.path).absolute()))
     secret = key or api_key(config)
     try:
         return QdrantClient(

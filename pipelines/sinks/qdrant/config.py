@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from embedders.base import VectorSpec
 from pipelines.config.secrets import is_reference, read_secret
-from pipelines.config.section import NonEmpty, Section
+from pipelines.config.section import NonEmpty, Place, Section
 from pipelines.errors import ConfigError
 from pipelines.filesystem import without_credentials
 
@@ -26,7 +26,7 @@ class QdrantSinkConfig(Section):
     type: Literal["qdrant"]
     collection: str = Field(min_length=1, max_length=255, pattern=r"^[^/\\\s]+$")
     url: NonEmpty | None = None
-    path: NonEmpty | None = None
+    path: Place | None = None
     api_key: str | None = Field(None, description="${NAME} of an environment variable; QDRANT_API_KEY when left out")
     prefer_grpc: bool = False
     grpc_port: int = Field(6334, ge=1, le=65535)
@@ -34,7 +34,11 @@ class QdrantSinkConfig(Section):
     writers: int = Field(2, ge=1, description="Writers at once (a folder has one)")
     batch_points: int = Field(256, ge=1, description="Points a request has at most")
     batch_mb: float = Field(4, gt=0, le=32, description="Megabytes a request has at most, about")
-    retry_seconds: float = Field(300, ge=0, description="How long one batch is tried again before the job fails")
+    retry_seconds: float = Field(
+        300,
+        ge=0,
+        description="How long one batch is tried again before the job fails, or a point that alone fails is rejected",
+    )
     bulk_load: bool | Literal["auto"] = Field(
         "auto", description="Indexing off while loading, then on again; auto does so for a collection that is empty"
     )

@@ -19,7 +19,6 @@ import numpy.typing as npt
 import pyarrow as pa
 from qdrant_client import QdrantClient
 
-from embedders.errors import FleetembedError
 from pipelines.errors import SinkError
 from pipelines.sinks.base import JobFacts, WriteResult
 from pipelines.sinks.qdrant.client import LOCK_SECONDS, open_folder
@@ -112,7 +111,7 @@ class FolderSink:
     workers = 1
 
     def __init__(self, config: QdrantSinkConfig) -> None:
-        path = str(Path(config.path or "").expanduser().absolute())
+        path = str(Path(config.path or "").absolute())
         self.config = config.model_copy(update={"path": path})
         self.path = path
         self.name = f"qdrant:{path}/{config.collection}"
@@ -229,16 +228,19 @@ def ask(host: Any, method: str, *arguments: Any, **options: Any) -> Any:
     if isinstance(host, FolderHost):
         return getattr(host, method)(*arguments, **options)
     import ray
-    from ray.exceptions import RayActorError, RayTaskError
+    from ray.exceptions import RayActorError, RayError, RayTaskError
 
     try:
         return ray.get(getattr(host, method).remote(*arguments, **options))
     except RayTaskError as error:
-        if isinstance(error.cause, FleetembedError):
+        # An exception that cannot be pickled comes without its cause.
+        if isinstance(error.cause, Exception):
             raise error.cause from None
         raise
     except RayActorError as error:
         raise SinkError(f"the process that holds the Qdrant folder is gone: {error}") from None
+    except RayError as error:
+        raise SinkError(f"the process that holds the Qdrant folder does not answer: {error}") from None
 
 
 def speed_up_commits(client: QdrantClient, collection: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,6 +26,10 @@ _FINAL_CODES = {"UNAUTHENTICATED": 401, "PERMISSION_DENIED": 403, "NOT_FOUND": 4
 _PASSING_CODES = frozenset(
     ("UNAVAILABLE", "DEADLINE_EXCEEDED", "ABORTED", "CANCELLED", "INTERNAL", "UNKNOWN", "DATA_LOSS")
 )
+# Of a request that cannot be written or read, whatever the state of the server. Protocol Buffers are nested 100 deep at
+# the most: gRPC's client says the first, Qdrant's server the second; the third is of a message larger than a limit.
+_UNSENDABLE = ("Exception serializing request", "failed to decode Protobuf message", "message larger than max")
+_NO_COLLECTION = re.compile(r"Collection .* not found", re.DOTALL)
 T = TypeVar("T")
 
 
@@ -46,6 +51,10 @@ class RequestRefusedError(Exception):
     """The server will not take this request as it is, though perhaps a part of it."""
 
 
+class OutOfPatienceError(SinkError):
+    """A request failed, in a way that may pass, for as long as it was to be tried."""
+
+
 class NotAppliedError(Exception):
     """The server answered an update before it was applied."""
 
@@ -64,11 +73,14 @@ def classify(error: BaseException) -> Failure | None:
     # json: an answer cut short, or a proxy's page. QdrantException: a Retry-After that is no number of seconds.
     if isinstance(error, NotAppliedError | QdrantException | json.JSONDecodeError):
         return Failure("passing", f"{type(error).__name__}: {text}")
+    if isinstance(error, sqlite3.DataError):
+        # A point larger than SQLite takes.
+        return Failure("request", text)
     if isinstance(error, sqlite3.Error | OSError):
         return Failure("final", text)
     if isinstance(error, ValueError):
         # qdrant-client's embedded engine says everything with ValueError.
-        return Failure("final" if text.endswith("not found") else "request", text)
+        return Failure("final" if _NO_COLLECTION.fullmatch(text) else "request", text)
     return None
 
 
@@ -83,8 +95,9 @@ def call(
 ) -> T:
     """Make a request until it succeeds, with pauses that grow or that the server asks for, for ``seconds`` in all.
 
-    A refused request that carries ``points`` raises RequestRefusedError: the caller sends its parts. Other refusals,
-    final failures and the end of patience raise SinkError, whose message ends in ``comfort``.
+    A refused request that carries ``points`` raises RequestRefusedError: the caller sends its parts. Other refusals
+    and final failures raise SinkError, and so does, as OutOfPatienceError, the end of patience; the message ends in
+    ``comfort``.
     """
 
     def passing(error: BaseException) -> bool:
@@ -103,8 +116,11 @@ def call(
             raise
         if points and (failure.kind == "request" or (failure.kind == "throttled" and points > 1)):
             raise RequestRefusedError(failure.message) from None
-        patience = f" (tried for up to {seconds:g} s)" if passing(error) else ""
-        raise SinkError(f"{what} failed{patience}: {failure.message}{comfort}") from None
+        if passing(error):
+            raise OutOfPatienceError(
+                f"{what} failed (tried for up to {seconds:g} s): {failure.message}{comfort}"
+            ) from None
+        raise SinkError(f"{what} failed: {failure.message}{comfort}") from None
 
 
 def _of_status(status: int, message: str) -> Failure:
@@ -124,6 +140,8 @@ def _of_status(status: int, message: str) -> Failure:
 def _of_code(error: grpc.RpcError) -> Failure:
     code, details = error.code().name, str(error.details() or "")[:500]
     text = f"{code} {details}"
+    if any(words in details for words in _UNSENDABLE):
+        return Failure("request", text)
     if "No space left" in details:
         return Failure("final", f"{text} (the server's disk is full)")
     if code in _FINAL_CODES:

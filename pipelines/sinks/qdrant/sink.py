@@ -24,9 +24,13 @@ from pipelines.sinks.qdrant.collection import Collection
 from pipelines.sinks.qdrant.config import QdrantSinkConfig
 from pipelines.sinks.qdrant.description import COMPLETE, STATE, is_complete
 from pipelines.sinks.qdrant.points import OURS, Points, batches, to_point_id
-from pipelines.sinks.qdrant.retry import NotAppliedError, RequestRefusedError, call
+from pipelines.sinks.qdrant.retry import NotAppliedError, OutOfPatienceError, RequestRefusedError, call
 
 RETRIEVE_POINTS = 1000
+# So many points in a row must fail before a server counts as one that takes none.
+DOUBTFUL_POINTS = 5
+# How long a point is sent again that fails while others are taken.
+DOUBTFUL_SECONDS = 5.0
 T = TypeVar("T")
 
 
@@ -147,6 +151,8 @@ class QdrantWriter:
         self._job = job
         self._was_empty = was_empty
         self._retries = 0
+        # A point that the server took, which tells whether it still takes any.
+        self._taken: Points | None = None
 
     def held(self, ids: Sequence[str], content_hashes: Sequence[str]) -> npt.NDArray[np.bool_]:
         """Mark the points whose payload has this content hash and the job's fingerprint."""
@@ -176,7 +182,9 @@ class QdrantWriter:
         """Upsert points, or where the server refuses them their halves, down to the point it refuses alone."""
         try:
             self._call(lambda: self._upsert(points), f"upserting {len(points)} points", points=len(points))
-            result.written += len(points)
+            self._take(points, result)
+        except OutOfPatienceError as error:
+            self._send_one_by_one(points, result, error)
         except RequestRefusedError as error:
             if len(points) == 1:
                 result.rejected[points.first] = RowError("sink", "Refused", str(error))
@@ -184,6 +192,46 @@ class QdrantWriter:
             half = len(points) // 2
             self._send(points.part(0, half), result)
             self._send(points.part(half, len(points)), result)
+
+    def _take(self, points: Points, result: WriteResult) -> None:
+        result.written += len(points)
+        self._taken = points.part(0, 1)
+
+    def _send_one_by_one(self, points: Points, result: WriteResult, failure: OutOfPatienceError) -> None:
+        """Find the points that the server fails at for as long as they are sent, while it takes others.
+
+        Such a point is rejected. Where the server takes none, also not one that it took before, the failure is raised.
+        """
+        doubtful = []
+        takes = self._fails_at(self._taken) is None
+        for number in range(len(points)):
+            point = points.part(number, number + 1)
+            if self._fails_at(point) is None:
+                takes = True
+                self._take(point, result)
+            else:
+                doubtful.append(point)
+            if not takes and len(doubtful) >= DOUBTFUL_POINTS:
+                raise failure
+        for point in doubtful:
+            why = self._fails_at(point, DOUBTFUL_SECONDS)
+            if why is None:
+                self._take(point, result)
+                continue
+            result.rejected[point.first] = RowError("sink", "Refused", why)
+            # It may have gone away meanwhile, and then nothing is known of the point.
+            if self._fails_at(self._taken) is not None:
+                raise failure
+
+    def _fails_at(self, point: Points | None, seconds: float = 0) -> str | None:
+        """Upsert one point; says why the server does not take it, None where it does."""
+        if point is None:
+            return "no point was taken before"
+        try:
+            self._call(lambda: self._upsert(point), "upserting a point", points=1, seconds=seconds)
+        except (OutOfPatienceError, RequestRefusedError) as error:
+            return str(error)
+        return None
 
     def _upsert(self, points: Points) -> None:
         answer = self._client.upsert(self._config.collection, points.batch(), wait=True)
@@ -225,11 +273,12 @@ class QdrantWriter:
             "deleting chunks that documents no longer have",
         )
 
-    def _call(self, request: Callable[[], T], doing: str, *, points: int = 0) -> T:
+    def _call(self, request: Callable[[], T], doing: str, *, points: int = 0, seconds: float | None = None) -> T:
+        patience = self._config.retry_seconds
         return call(
             request,
             what=f"{self._config.title}: {doing}",
-            seconds=self._config.retry_seconds,
+            seconds=patience if seconds is None else min(seconds, patience),
             points=points,
             on_retry=self._count_retry,
         )

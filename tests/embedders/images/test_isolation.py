@@ -96,6 +96,17 @@ def test_a_script_that_cannot_be_imported_may_ask(way: str, tmp_path: Path) -> N
     assert done.stdout == "{1: 'it crashes the decoder (SIGSEGV)'}\n"
 
 
+def test_a_package_of_the_same_name_where_the_job_was_started_is_not_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "embedders").mkdir()
+    (tmp_path / "embedders" / "__init__.py").write_text('raise RuntimeError("a package of the user")')
+    monkeypatch.chdir(tmp_path)
+    # As in a worker of Ray, which puts that folder first.
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert crashing_images([b"fine"]) == {}
+
+
 def test_images_that_are_fine_or_merely_unreadable_crash_nothing() -> None:
     file = io.BytesIO()
     Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(file, "PNG")

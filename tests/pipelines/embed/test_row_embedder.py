@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from embedders import Muvera
 from embedders.arrow import SPARSE_TYPE, dense_array, dense_matrix, dense_type, multivector_array, sparse_array
 from embedders.base import EmbedStats, Texts, VectorSpec
-from embedders.errors import ModelFilesError
+from embedders.errors import ImageError, ModelFilesError
 from embedders.several_vectors import SeveralVectors
 from embedders.tokenization import load_tokenizer
 from pipelines import EmbeddingPipeline
@@ -77,6 +77,40 @@ def test_a_synthetic_bad_row_among_many_is_found_by_halving() -> None:
     embedder = SyntheticEmbedder()
     embed_rows(embedder, pa.array(["good"] * 512 + ["poison"] + ["good"] * 511), "dense")
     assert embedder.calls <= 2 * 10 + 1
+
+
+class SyntheticTolerant(SyntheticEmbedder):
+    """Tells of unreadable images, and cannot stand a poisonous one at all."""
+
+    def embed_arrow_and_errors(self, contents: pa.Array) -> tuple[pa.Array, dict[int, ImageError]]:
+        images = contents.to_pylist()
+        if b"poison" in images:
+            raise MemoryError("synthetic")
+        vectors = dense_array(np.ones((len(images), 2), np.float32))
+        unreadable = [image == b"unreadable" for image in images]
+        errors = {row: ImageError("cut off") for row, bad in enumerate(unreadable) if bad}
+        return vectors.take(pa.array(np.arange(len(images)), mask=np.array(unreadable, bool))), errors
+
+
+@given(st.lists(st.sampled_from([b"good", b"poison", b"unreadable"]), max_size=20))
+def test_synthetic_images_that_a_tolerant_model_fails_at_cost_no_others(images: list[bytes]) -> None:
+    column, errors = embed_rows(SyntheticTolerant(), pa.array(images, pa.large_binary()), "photo")
+    kinds = {b"poison": "MemoryError", b"unreadable": "ImageError"}
+    assert {row: error.type for row, error in errors.items()} == {
+        row: kinds[image] for row, image in enumerate(images) if image in kinds
+    }
+    assert [vector is None for vector in column.to_pylist()] == [row in errors for row in range(len(images))]
+
+
+def test_what_a_model_counted_of_a_batch_that_failed_is_counted_once() -> None:
+    class Counting(SyntheticEmbedder):
+        def embed_arrow(self, texts: Texts) -> pa.Array:
+            self.stats.tokens += len(texts)
+            return super().embed_arrow(texts)
+
+    embedder = Counting()
+    embed_rows(embedder, pa.array(["good"] * 40 + ["poison"] + ["good"] * 20), "dense")
+    assert embedder.stats.tokens == 60
 
 
 def test_a_broken_model_is_no_rows_fault() -> None:

@@ -7,7 +7,7 @@ import pyarrow.dataset as ds
 import pytest
 
 from pipelines.errors import SinkError
-from pipelines.rows import IMAGE_COLUMN, SOURCE_SCHEMA, RowError, add_errors
+from pipelines.rows import IMAGE_COLUMN, SOURCE_SCHEMA, RowError, add_errors, set_column
 from pipelines.sinks.dead_letters import write_dead
 from tests.pipelines.sinks import rows
 
@@ -55,6 +55,25 @@ def test_images_are_not_kept(tmp_path: Path) -> None:
 def test_without_dead_rows_nothing_is_written(tmp_path: Path) -> None:
     assert write_dead(str(tmp_path / "none"), "run1", rows.table(rows.job(), rows.documents(2))) == 0
     assert not (tmp_path / "none").exists()
+
+
+def test_a_letter_that_parquet_does_not_take_is_kept_without_its_text(tmp_path: Path) -> None:
+    whole = rows.table(rows.job(), rows.documents(5))
+    texts = pa.array([b"fine", b"\xff no UTF-8", b"good", b"well", b"odd"], pa.binary())
+    whole = set_column(add_errors(whole, {row: RowError("s", "E", "why") for row in (0, 1, 4)}), "text", texts)
+    assert write_dead(str(tmp_path), "run1", whole) == 3
+    assert write_dead(str(tmp_path), "run1", whole) == 3
+    letters = {row["document_id"]: row for row in ds.dataset(tmp_path).to_table().to_pylist()}
+    assert {name: row["text"] for name, row in letters.items()} == {"d0": "fine", "d1": None, "d4": "odd"}
+    assert letters["d1"]["error"]["message"].startswith("why (kept without text and payload: Invalid UTF8")
+    assert letters["d1"]["error"]["type"] == "E" and letters["d1"]["origin"] == "d1.jsonl:1"
+
+
+def test_a_reason_that_utf8_cannot_hold_is_kept_escaped(tmp_path: Path) -> None:
+    whole = rows.table(rows.job(), rows.documents(1))
+    write_dead(str(tmp_path), "run1", add_errors(whole, {0: RowError.of("s", ValueError("bad \ud800"))}))
+    (letter,) = ds.dataset(tmp_path).to_table().to_pylist()
+    assert letter["error"]["message"] == "bad \\ud800"
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:

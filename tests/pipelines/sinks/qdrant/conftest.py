@@ -18,6 +18,7 @@ class ScriptedPoints(messages.PointsServicer):
         self.port = 0
         self.script: list[tuple[Any, str, tuple[tuple[str, str], ...]]] = []
         self.refuses = ""
+        self.breaks_at = ""
         self.points: list[str] = []
         self.sizes: list[int] = []
 
@@ -30,6 +31,8 @@ class ScriptedPoints(messages.PointsServicer):
             context.abort(code, message)
         if self.refuses in ids:
             context.abort(CODES.INVALID_ARGUMENT, "Wrong input: vector is odd")
+        if self.breaks_at in ids:
+            context.abort(CODES.INTERNAL, "task panicked")
         self.points += ids
         self.last = request.points[-1]
         return messages.PointsOperationResponse(

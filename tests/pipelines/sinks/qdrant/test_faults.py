@@ -11,6 +11,7 @@ import pytest
 from qdrant_client import QdrantClient, models
 
 from pipelines.errors import SinkError
+from pipelines.rows import set_column
 from pipelines.sinks.qdrant.client import open_client
 from pipelines.sinks.qdrant.collection import DEFAULT_INDEXING_THRESHOLD, Collection
 from tests.pipelines.sinks import qdrant_help as qdrant
@@ -117,6 +118,15 @@ def test_one_row_that_the_server_refuses_goes_alone(qdrant_server: QdrantTestSer
     assert "unique" in result.rejected[57].message
     assert result.written == COUNT - 1
     assert sink.finish(completed=True)["points"] == COUNT - 1
+
+
+def test_a_row_larger_than_a_request_may_be_goes_alone(qdrant_server: QdrantTestServer) -> None:
+    table = rows.table(FACTS, rows.documents(7))
+    texts = [text if row != 3 else "x" * 34_000_000 for row, text in enumerate(table["text"].to_pylist())]
+    sink = qdrant.opened(FACTS, url=qdrant_server.url)
+    result = qdrant.write(sink, set_column(table, "text", pa.array(texts, pa.large_string())))
+    assert list(result.rejected) == [3] and "larger than allowed" in result.rejected[3].message
+    assert sink.finish(completed=True)["points"] == 6
 
 
 def test_a_run_that_fails_at_deleting_old_chunks_has_not_written_the_new_ones(qdrant_server: QdrantTestServer) -> None:

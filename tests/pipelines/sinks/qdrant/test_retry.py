@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from typing import Any
 
 import httpx
@@ -10,6 +12,7 @@ from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
 from pipelines.errors import SinkError
+from pipelines.run.stages import write_rows
 from pipelines.sinks.base import JobFacts
 from pipelines.sinks.qdrant.client import open_client
 from pipelines.sinks.qdrant.retry import classify
@@ -21,8 +24,8 @@ from tests.pipelines.sinks.qdrant.conftest import CODES, ScriptedPoints
 FACTS = rows.job()
 
 
-def write(servicer: Any, count: int = 20, facts: JobFacts = FACTS) -> Any:
-    config = qdrant.config(url="http://127.0.0.1:1", prefer_grpc=True, grpc_port=servicer.port)
+def write(servicer: Any, count: int = 20, facts: JobFacts = FACTS, **options: Any) -> Any:
+    config = qdrant.config(url="http://127.0.0.1:1", prefer_grpc=True, grpc_port=servicer.port, **options)
     client = open_client(config)
     try:
         writer = QdrantWriter(client, config, facts, was_empty=True)
@@ -73,6 +76,56 @@ def test_a_point_refused_over_grpc_goes_alone(servicer: ScriptedPoints) -> None:
     assert "vector is odd" in result.rejected[7].message
 
 
+def test_a_point_that_the_server_breaks_at_goes_alone_while_it_takes_others(servicer: ScriptedPoints) -> None:
+    servicer.breaks_at = "d7"
+    result = write(servicer, retry_seconds=0.2)
+    assert result.written == 19 and "task panicked" in result.rejected[7].message
+    assert set(servicer.points) == {f"d{n}" for n in range(20)} - {"d7"}
+
+
+def test_a_point_alone_in_its_request_that_the_server_breaks_at_is_told_from_a_server_that_takes_none(
+    servicer: ScriptedPoints,
+) -> None:
+    servicer.breaks_at = "d1"
+    result = write(servicer, 2, retry_seconds=0.2, batch_points=1)
+    assert result.written == 1 and list(result.rejected) == [1]
+    servicer.breaks_at = "d0"
+    with pytest.raises(SinkError, match=r"tried for up to 0.2 s\): INTERNAL task panicked"):
+        write(servicer, 1, retry_seconds=0.2)
+
+
+def test_a_server_that_breaks_at_every_point_ends_the_run_soon(servicer: ScriptedPoints) -> None:
+    servicer.script = [(CODES.UNAVAILABLE, "shard is away", ())] * 50
+    with pytest.raises(SinkError, match=r"upserting 20 points failed .*shard is away"):
+        write(servicer, retry_seconds=0)
+    assert len(servicer.sizes) < 10
+
+
+@pytest.mark.parametrize(
+    "status",
+    [
+        (CODES.INTERNAL, "failed to decode Protobuf message: recursion limit reached", ()),
+        (CODES.RESOURCE_EXHAUSTED, "Received message larger than max (70000000 vs. 67108864)", ()),
+    ],
+    ids=["nested", "large"],
+)
+def test_a_request_that_cannot_be_sent_or_read_is_split_and_not_tried_again(
+    servicer: ScriptedPoints, status: Any
+) -> None:
+    servicer.script = [status, status]
+    assert (write(servicer).retries, servicer.sizes) == (0, [20, 10, 5, 5, 10])
+
+
+def test_a_payload_nested_deeper_than_grpc_sends_is_that_row_s_alone(servicer: ScriptedPoints) -> None:
+    deep = '{"p": ' + "[" * 300 + "]" * 300 + "}"
+    table = rows.table(FACTS, [*rows.documents(3), ("deep", "text", deep), *rows.documents(3, first=3)])
+    client = open_client(qdrant.config(url="http://127.0.0.1:1", prefer_grpc=True, grpc_port=servicer.port))
+    with closing(QdrantWriter(client, qdrant.config(path="unused"), FACTS, was_empty=True)) as writer:
+        result = write_rows(writer, table)
+    assert result.written == 6 and list(result.rejected) == [3]
+    assert sorted(servicer.points) == [f"d{n}" for n in range(6)]
+
+
 @pytest.mark.parametrize(
     ("status", "message"),
     [
@@ -117,6 +170,10 @@ def response(status: int, body: bytes = b"{}") -> UnexpectedResponse:
         (ResponseHandlingException(httpx.ConnectError("refused")), "passing"),
         (ValueError("could not broadcast"), "request"),
         (OSError(28, "No space left on device"), "final"),
+        (sqlite3.OperationalError("database or disk is full"), "final"),
+        (sqlite3.DataError("string or blob too big"), "request"),
+        (ValueError("Collection books not found"), "final"),
+        (ValueError("Vector x is not found in the collection"), "request"),
     ],
 )
 def test_rest_failures(error: Exception, kind: str) -> None:

@@ -1,0 +1,12 @@
+"""Puts the packages beside this folder first: any other folder on the path may have some that are called the same.
+
+The entry points import this module before all others of the project.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+# Behind the folder of the scripts themselves.
+sys.path.insert(1, str(Path(__file__).resolve().parents[1]))
