@@ -107,7 +107,11 @@ def is_utf8(name: str) -> bool:
 def place_of(path: str, inside: str) -> Place:
     """Name the place ``inside`` the file system of a path or URL: equal for all links and spellings of it."""
     if local_path(path) is not None:
-        return "", os.path.realpath(inside)
+        try:
+            return "", os.path.realpath(inside)
+        # A name that file names cannot hold here (a locale of ASCII alone) is that of no file, and no link.
+        except UnicodeEncodeError:
+            return "", os.path.abspath(inside)
     return store_of(path), inside.rstrip("/")
 
 

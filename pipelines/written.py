@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 
+from embedders.errors import ModelNotFoundError
 from embedders.files.cache import cache_root
 from pipelines.config.job import JobConfig
 from pipelines.sources.written import Written
@@ -22,7 +23,7 @@ def written_places(config: JobConfig) -> list[Written]:
     dead_letters = "errors.path" if config.errors.path else "errors.path (dead letters, beside the report)"
     places += [Written(dead_letters, config.dead_letters), Written("report", config.report)]
     # Without a home, the cache may be nowhere.
-    with suppress(RuntimeError):
+    with suppress(ModelNotFoundError):
         places.append(Written("the cache of models (FLEETEMBED_CACHE_DIR)", str(cache_root()), foreign=True))
     places += [
         Written(f"embeddings.{number}.cache_dir", embedding.cache_dir, foreign=True)
