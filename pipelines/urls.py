@@ -111,7 +111,7 @@ def place_of(path: str, inside: str) -> Place:
             return "", os.path.realpath(inside)
         # A name that file names cannot hold here (a locale of ASCII alone) is that of no file, and no link.
         except UnicodeEncodeError:
-            return "", os.path.abspath(inside)
+            return "", os.path.abspath(inside)  # noqa: PTH100
     return store_of(path), inside.rstrip("/")
 
 

@@ -110,4 +110,5 @@ def _packed_tables(work: Work, packed: pa.Table, pack_again: bool) -> Iterator[p
 
 
 def _title(stages: Sequence[Stage]) -> str:
-    return " + ".join(stage.name for stage in stages)
+    # Ray takes names of ASCII alone.
+    return " + ".join(stage.name for stage in stages).encode("ascii", "backslashreplace").decode()

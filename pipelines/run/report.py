@@ -99,6 +99,10 @@ class RunReport:
         """Rows whose fate is known: written, skipped or dead."""
         return sum(self.rows[name] for name in ("written", "skipped", "dead"))
 
+    def exceeds(self, rate: float) -> bool:
+        """Whether more than this part of the settled rows is dead."""
+        return self.rows["dead"] > rate * self.settled
+
     def save(self, path: str | Path) -> None:
         """Write the report as JSON; readers see the old file or the new one, never half of one."""
         target = Path(path)

@@ -16,7 +16,6 @@ from typing import Any
 
 from rich.console import Console
 
-from embedders.errors import FleetembedError
 from pipelines.config.job import JobConfig
 from pipelines.embed.average_length import averages, held_lengths, measuring, numbers, with_lengths, with_stand_ins
 from pipelines.embed.checked import JobEmbedders, model_facts, notices
@@ -60,8 +59,10 @@ class Run:
     def carry_out(self) -> RunReport:
         """See ``EmbeddingPipeline.run``."""
         report = self._report
-        # What the configuration has wrong is said before anything is looked at, and before there is a report.
-        self._embedders.facts(with_stand_ins(self._config))
+        # What the configuration has wrong is said before anything is looked at, and before there is a report. Models
+        # may be downloaded.
+        with _sigterm_interrupts():
+            self._embedders.facts(with_stand_ins(self._config))
         if (unwritten := report.try_to_save(self._config.report)) is not None:
             raise ConfigError(f"report: cannot write {self._config.report}: {unwritten}")
         try:
@@ -167,7 +168,7 @@ class Run:
         """Open the sinks, and finish each one whatever happens; the first failure is the one that is raised."""
         opened: list[tuple[Sink, dict[str, Any]]] = []
         completed = untouched = False
-        failure: FleetembedError | None = None
+        failure: BaseException | None = None
         try:
             for config, sink in zip(self._config.sink, self._sinks, strict=True):
                 opened.append((sink, {"type": config.type, "place": config.place}))
@@ -181,8 +182,9 @@ class Run:
             for sink, about in opened:
                 try:
                     self._report.sinks.append(about | sink.finish(completed=completed, untouched=untouched))
-                except FleetembedError as error:
-                    log.error("%s could not be finished: %s", sink.name, error)
+                # Whatever ends one, a signal too, the others are finished.
+                except BaseException as error:
+                    log.error("%s could not be finished: %s", sink.name, error or type(error).__name__)
                     failure = failure or error
         if failure is not None:
             raise failure
@@ -196,8 +198,8 @@ class Run:
                 for receipts in tables:
                     settled += sum(receipts["documents"].to_pylist())
                     self._report.take_receipts(receipts)
-                    self._check_errors(at_end=False)
-        self._check_errors(at_end=True)
+                    self._check_errors(engine.counter, at_end=False)
+        self._check_errors(engine.counter, at_end=True)
 
     @contextmanager
     def _watching(self, counter: Counter, view: ProgressView, settled: Any) -> Iterator[None]:
@@ -233,10 +235,14 @@ class Run:
                 self._report.startup_seconds = round(first - self._started_at, 2)
             view.update(settled() + stages.get("skip", {}).get("documents", 0), self._report.tokens)
 
-    def _check_errors(self, *, at_end: bool) -> None:
-        errors, dead = self._config.errors, self._report.rows["dead"]
-        seen = self._report.settled
-        if dead > errors.max_rate * seen and (at_end or seen >= errors.min_rows):
+    def _check_errors(self, counter: Counter, *, at_end: bool) -> None:
+        errors, report = self._config.errors, self._report
+        if not report.exceeds(errors.max_rate):
+            return
+        # Skipped rows are else looked at once a second, and dead ones come with each block.
+        report.take_stages(counter.read())
+        dead, seen = report.rows["dead"], report.settled
+        if report.exceeds(errors.max_rate) and (at_end or seen >= errors.min_rows):
             first = f" The first: {self._report.dead_samples[0].rstrip('.')}." if self._report.dead_samples else ""
             raise TooManyErrorsError(
                 f"{dead:,} of {seen:,} rows went to dead letters ({self._config.dead_letters}), more than "

@@ -15,11 +15,12 @@ from pipelines.errors import ConfigError
 
 FilterLike = models.Filter | Mapping[str, Any] | str | Sequence[str]
 
-_CONDITION = re.compile(r"^\s*([^=<>!]+?)\s*(!=|<=|>=|=|<|>)(?![=<>])\s*(.*?)\s*$", re.DOTALL)
+_CONDITION = re.compile(r"([^=<>!]+)(!=|<=|>=|=|<|>)(?![=<>])(.*)", re.DOTALL)
 _RANGES = {"<": "lt", "<=": "lte", ">": "gt", ">=": "gte"}
 # What stands between bars, which do not count inside of quotes.
 _PART = re.compile(r"""\s*("[^"]*"|'[^']*'|[^|]*?)\s*(?:\||$)""")
-_WHOLE = re.compile(r"-?(0|[1-9]\d{0,17})")
+_WHOLE = re.compile(r"-?(0|[1-9]\d{0,18})")
+_INT64 = range(-(2**63), 2**63)
 _REAL = re.compile(r"-?\d+(\.\d+)?([eE][-+]?\d+)?")
 
 
@@ -49,10 +50,10 @@ def build_filter(filter: FilterLike | None) -> models.Filter | None:
 
 
 def _condition(text: str) -> tuple[models.FieldCondition, bool]:
-    found = _CONDITION.match(text)
-    if found is None or not found[3]:
+    found = _CONDITION.fullmatch(text)
+    if found is None or not found[1].strip() or not found[3].strip():
         raise ConfigError(f"filter {text!r}: write key=value, key!=value, key>=value, or Qdrant's JSON")
-    key, sign, value = found[1], found[2], found[3]
+    key, sign, value = found[1].strip(), found[2], found[3].strip()
     if sign in _RANGES:
         return _range(key, _RANGES[sign], value, text), True
     values = [_value(part) for part in _parts(value)]
@@ -82,6 +83,8 @@ def _parts(value: str) -> list[str]:
 
 def _range(key: str, bound: str, value: str, text: str) -> models.FieldCondition:
     if _REAL.fullmatch(value) and math.isfinite(float(value)):
+        if _WHOLE.fullmatch(value) and int(value) != int(float(value)):
+            raise ConfigError(f"filter {text!r}: Qdrant compares numbers as float64, which cannot hold {value}")
         return models.FieldCondition(key=key, range=models.Range(**{bound: float(value)}))
     try:
         return models.FieldCondition(key=key, range=models.DatetimeRange.model_validate({bound: value}))
@@ -94,7 +97,7 @@ def _value(text: str) -> Any:
         return text[1:-1]
     if text in ("true", "false"):
         return text == "true"
-    if _WHOLE.fullmatch(text):
+    if _WHOLE.fullmatch(text) and int(text) in _INT64:
         return int(text)
     return float(text) if "." in text and _REAL.fullmatch(text) and math.isfinite(float(text)) else text
 

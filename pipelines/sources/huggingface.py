@@ -167,15 +167,23 @@ def _chosen_rows(split: Split, columns: frozenset[str] | None) -> Iterator[Recor
     wanted = _sorted_indices(_pieces(split, indices))
     chosen = first = 0
     for piece in _pieces(split, data):
-        rows = 0
+        rows, damaged = 0, False
         for position, values, error in read_rows(piece, columns):
             if position is None:
+                damaged = True
                 yield position, values, error
                 continue
+            if damaged and position == rows:
+                break
+            damaged = False
             while chosen < len(wanted) and wanted[chosen] == first + position:
                 yield chosen, values, None
                 chosen += 1
             rows = position + 1
+        if damaged and chosen < len(wanted):
+            raise UnreadableFileError(
+                f"its indices choose rows by number, which no row has behind what is damaged of {piece.name}"
+            )
         first += rows
     if chosen < len(wanted):
         raise UnreadableFileError(f"its indices name row {wanted[chosen]}, but its files have {first} rows")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -132,6 +133,52 @@ def test_a_signal_stops_cleanly_with_a_report(
     assert job.report["status"] == "interrupted"
     assert 0 < len(parquet_points(job.folder / "out")) < 600
     assert job.report["rows"]["written"] <= len(parquet_points(job.folder / "out"))
+
+
+@pytest.mark.slow
+def test_sigterm_while_a_model_is_downloaded_stops_the_command_with_a_message(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job.write([{"id": "a", "text": "fine"}])
+    job.extra = {"embeddings": [{"name": "dense", "model": "BAAI/bge-small-en-v1.5"}]}
+    with socket.create_server(("127.0.0.1", 0)) as silent_hub:
+        silent_hub.settimeout(60)
+        monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{silent_hub.getsockname()[1]}")
+        monkeypatch.setenv("FLEETEMBED_CACHE_DIR", str(job.folder / "cache"))
+        child = start(job, "compute.engine=local")
+        with silent_hub.accept()[0] as connection:
+            assert connection.recv(1)
+            child.send_signal(signal.SIGTERM)
+            output = child.communicate(timeout=60)[0]
+    assert child.returncode == 1
+    assert "Traceback" not in output and "stopped; what was written stays" in output
+
+
+@pytest.mark.slow
+def test_too_many_dead_rows_end_a_run_and_what_it_started(job: Job, engine: str) -> None:
+    job.write([{"id": str(number), "text": None if number % 5 == 0 else "fine"} for number in range(400)])
+    done = run(job, "--set", engine)
+    assert done.returncode == 1
+    assert "rows went to dead letters" in done.stderr and "Traceback" not in done.stderr
+    # A Ray that is asked for anything after the job's was ended is started anew, and says so.
+    assert "Started a local Ray" not in done.stderr
+
+
+@pytest.mark.slow
+def test_rows_that_are_held_count_when_dead_ones_are_judged(job: Job) -> None:
+    job.write([{"id": str(number), "text": None if number % 20 == 0 else "fine"} for number in range(1000)])
+    job.extra = {"errors": {"max_rate": 0.1, "min_rows": 20}, "embeddings": [{"name": "bm25", "model": "Qdrant/bm25"}]}
+    for _ in range(2):
+        done = run(job, "--set", "compute.engine=local", "--set", "compute.block_rows=1024")
+        assert done.returncode == 3, done.stderr
+    assert job.report["rows"] | {"chunked": 0} == {
+        "read": 1000,
+        "chunked": 0,
+        "skipped": 950,
+        "embedded": 0,
+        "written": 0,
+        "dead": 50,
+    }
 
 
 @pytest.mark.slow

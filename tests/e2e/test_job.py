@@ -207,7 +207,7 @@ def test_embeddings_in_pools_of_their_own_give_the_same_points_as_in_one(
 ) -> None:
     place = Place("parquet", tmp_path, None)
     together, apart = make_job(place.sink), make_job({"type": "parquet", "path": str(tmp_path / "apart")})
-    apart.extra["compute"] = {"engine": "ray", "pools": {"sparse": ["bm25"], "network": ["dense"]}}
+    apart.extra["compute"] = {"engine": "ray", "pools": {"wörter": ["bm25"], "network": ["dense"]}}
     together.write(docstrings)
     for job in (together, apart):
         assert job.run().rows["written"] == len(docstrings)

@@ -21,7 +21,7 @@ from qdrant_client import QdrantClient
 
 from pipelines.errors import SinkError
 from pipelines.sinks.base import JobFacts, WriteResult
-from pipelines.sinks.qdrant.client import LOCK_SECONDS, open_folder
+from pipelines.sinks.qdrant.client import open_folder
 from pipelines.sinks.qdrant.config import QdrantSinkConfig
 from pipelines.sinks.qdrant.sink import QdrantSink
 from pipelines.sinks.ray_context import running_ray
@@ -30,13 +30,13 @@ RESTARTS = 3
 
 
 class FolderHost:
-    """Holds the folder's one client, for one or more collections in it.
+    """Holds the folder's one client, for one or more collections in it; the folder is opened by the first call.
 
     Calls carry the config and the job, so that a host started anew after a crash needs nothing of the one before.
     """
 
-    def __init__(self, path: str, lock_seconds: float = LOCK_SECONDS) -> None:
-        self._client: QdrantClient | None = open_folder(path, lock_seconds)
+    def __init__(self, path: str) -> None:
+        self._client: QdrantClient | None = None
         self._path = path
         self._sinks: dict[str, QdrantSink] = {}
 
@@ -52,8 +52,8 @@ class FolderHost:
         """See ``QdrantSink.open``."""
         sink = QdrantSink(config, self._opened())
         sink.open(job)
-        self._sinks[config.collection] = sink
         speed_up_commits(self._opened(), config.collection)
+        self._sinks[config.collection] = sink
 
     def held(
         self, config: QdrantSinkConfig, job: JobFacts, ids: Sequence[str], content_hashes: Sequence[str]
@@ -143,7 +143,8 @@ class FolderSink:
         self._host = start_host(self.path)
         try:
             ask(self._host, "open", self.config, job)
-        except SinkError:
+        except BaseException:
+            # Also where a signal came: a folder that stays open is locked for all others, this process's next run too.
             if ask(self._host, "release"):
                 self._end()
             raise
@@ -165,6 +166,9 @@ class FolderSink:
             if completed:
                 raise
             figures = {"collection": self.config.collection, "error": str(error), "last": True}
+        except BaseException:
+            self._end()
+            raise
         if figures.pop("last"):
             self._end()
         self.job = None
@@ -172,8 +176,8 @@ class FolderSink:
 
     def _end(self) -> None:
         if isinstance(self._host, FolderHost):
-            self._host.close()
             _hosts.pop(self.path, None)
+            self._host.close()
         elif ray := running_ray():
             ray.kill(self._host, no_restart=True)
         self._host = None
@@ -258,9 +262,10 @@ def speed_up_commits(client: QdrantClient, collection: str) -> None:
 def settle_commits(client: QdrantClient) -> None:
     """Write SQLite's log into its file and sync both, and leave the journal as the engine expects it."""
     for connection in _connections(client).values():
-        connection.execute("PRAGMA wal_checkpoint")
-        # Another process that looks into the file keeps it from leaving the log mode, in which it is as good.
+        # On a full disk the log stays as it is, with all that was committed; another process that looks into the file
+        # keeps it from leaving the log mode, in which it is as good.
         with suppress(sqlite3.OperationalError):
+            connection.execute("PRAGMA wal_checkpoint")
             connection.execute("PRAGMA journal_mode=DELETE")
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import fsspec
 import pyarrow as pa
 import pytest
+from pyarrow import ipc
 
 from pipelines.config.source import SourceConfig
 from pipelines.errors import SourceError
@@ -17,6 +18,7 @@ from pipelines.sources import plan_source
 from tests.pipelines.sources.images.images import picture
 from tests.pipelines.sources.reading import messages, read, read_once, write_ipc, write_lines
 
+ZSTD = b"\x28\xb5\x2f\xfd"
 IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
 
@@ -168,6 +170,27 @@ def test_indices_choose_the_rows(tmp_path: Path) -> None:
     assert "its indices name row 7, but its files have 7 rows" in dead["error"]["message"]
     write_ipc(tmp_path / "chosen" / "indices.arrow", {"indices": ["a"]}, stream=True)
     assert "indices.arrow is no column of row numbers" in str(messages(read(tmp_path)))
+
+
+def test_behind_what_is_damaged_indices_choose_no_wrong_rows(tmp_path: Path) -> None:
+    columns = {"id": [f"d{n}" for n in range(8)], "text": [f"text {n}" for n in range(8)]}
+    save(tmp_path, columns, shards=2)
+    state = json.loads((tmp_path / "state.json").read_text())
+    write_ipc(tmp_path / "indices.arrow", {"indices": [1, 5]}, stream=True)
+    (tmp_path / "state.json").write_text(json.dumps({**state, "_indices_data_files": [{"filename": "indices.arrow"}]}))
+    first = tmp_path / "data-00000-of-00002.arrow"
+    assert [row["document_id"] for row in read_once(tmp_path, id="id")] == ["d1", "d5"]
+    # As a file with a footer, each batch is read alone: of the last one nobody can tell how many rows it had.
+    with ipc.new_file(
+        first, (table := pa.table(columns)).schema, options=ipc.IpcWriteOptions(compression="zstd")
+    ) as writer:
+        writer.write_table(table.slice(0, 4), max_chunksize=2)
+    data = first.read_bytes()
+    start = data.rindex(ZSTD, 0, data.rindex(ZSTD, 0, data.rindex(ZSTD, 0, data.rindex(ZSTD))))
+    first.write_bytes(data[:start] + data[start:].replace(ZSTD, b"none"))
+    rows = read_once(tmp_path, id="id")
+    assert [row["document_id"] for row in rows if not row["error"]] == ["d1"]
+    assert "behind what is damaged of data-00000-of-00002.arrow" in rows[-1]["error"]["message"]
 
 
 def test_a_split_that_is_not_there_is_an_error(tmp_path: Path) -> None:

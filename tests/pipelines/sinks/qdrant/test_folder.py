@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from pipelines.errors import SinkError
 from pipelines.sinks.factory import make_sink
 from pipelines.sinks.qdrant.client import open_client, open_folder
 from pipelines.sinks.qdrant.folder import FolderSink
+from pipelines.sinks.qdrant.sink import QdrantSink
 from tests.pipelines.sinks import qdrant_help as qdrant
 from tests.pipelines.sinks import rows
 
@@ -90,6 +92,22 @@ def test_a_refused_folder_is_given_free(tmp_path: Path) -> None:
     with pytest.raises(SinkError, match="lacks the vector"):
         qdrant.opened(rows.job({"other": rows.DENSE}), path=str(tmp_path))
     QdrantClient(path=str(tmp_path)).close()
+
+
+@pytest.mark.parametrize("step", ["open", "finish"])
+def test_a_folder_is_given_free_where_a_signal_came(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    def interrupted(*_: Any, **__: Any) -> Any:
+        raise KeyboardInterrupt
+
+    sink = make_sink(qdrant.config(path=str(tmp_path)))
+    if step == "finish":
+        sink.open(FACTS)
+    with monkeypatch.context() as patched:
+        patched.setattr(QdrantSink, step, interrupted)
+        act = partial(sink.open, FACTS) if step == "open" else partial(sink.finish, completed=False)
+        with pytest.raises(KeyboardInterrupt):
+            act()
+    qdrant.run(FACTS, rows.table(FACTS, rows.documents(3)), path=str(tmp_path))
 
 
 def test_a_folder_refused_for_one_collection_stays_open_for_the_other(tmp_path: Path) -> None:
