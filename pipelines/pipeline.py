@@ -77,6 +77,7 @@ class EmbeddingPipeline:
 
         Raises SourceError, ModelNotFoundError or SinkError where ``run`` would.
         """
+        RunReport.refuse_what_is_none(self.config.report)
         source = self._plan_source()
         self._embedders.facts(with_stand_ins(self.config))
         sinks = [make_sink(sink) for sink in self.config.sink]

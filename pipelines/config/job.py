@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from pydantic import Field, field_validator, model_validator
@@ -70,6 +71,9 @@ class JobConfig(Section):
                     raise ValueError(f"searches.{name}: {vector!r} is no vector of this job ({', '.join(vectors)})")
         if len({(sink.type, sink.identity) for sink in self.sink}) < len(self.sink):
             raise ValueError("sink: the same place is named twice")
+        for number, sink in enumerate(self.sink):
+            if sink.folder is not None and Path(sink.folder).absolute() == Path(self.dead_letters).absolute():
+                raise ValueError(f"errors.path: {self.dead_letters} is the folder of sink.{number}; choose another one")
         return self
 
     @property

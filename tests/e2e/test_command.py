@@ -119,6 +119,17 @@ def test_plan_and_schema_print_and_end_with_0(job: Job) -> None:
 
 
 @pytest.mark.slow
+def test_a_file_that_is_no_report_is_never_replaced_by_one(job: Job) -> None:
+    job.write([{"id": "a", "text": "fine"}])
+    before = job.corpus.read_bytes()
+    for arguments in (("--plan",), ()):
+        done = run(job, "--set", f"report={job.corpus}", *arguments)
+        assert done.returncode == 2
+        assert "is there and is no run's report" in done.stderr and "Traceback" not in done.stderr
+        assert job.corpus.read_bytes() == before
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_stops_cleanly_with_a_report(
     job: Job, stdlib_rows: list[Row], number: signal.Signals, engine: str

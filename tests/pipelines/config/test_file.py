@@ -42,6 +42,10 @@ def test_a_minimal_job_gets_documented_defaults() -> None:
         ({"sink": {"type": "qdrant", "collection": "c"}}, "exactly one of url"),
         ({"sink": {"path": "out"}}, rf"sink\.0\.type: is missing; write {' or '.join(SINKS)}$"),
         ({"sink": []}, "sink: "),
+        (
+            {"sink": {"type": "parquet", "path": "out"}, "errors": {"path": "out/"}},
+            r"errors\.path: out/? is the folder of sink\.0; choose another one",
+        ),
         ({"source": {}}, r"source\.path: is missing"),
         ({"source": {"path": ""}}, r"source\.path.*at least 1 character"),
         ({"sink": {"type": "parquet", "path": ""}}, r"sink\.0\.path.*at least 1 character"),

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 from rich.console import Console
 
+from pipelines.errors import ConfigError
 from pipelines.run.progress import LineProgress, choose_view
 from pipelines.run.report import MAX_SAMPLES, RunReport
 from pipelines.run.stages import RECEIPT_SCHEMA
@@ -93,6 +94,21 @@ def test_the_file_holds_every_figure_and_is_replaced_whole(tmp_path: Path) -> No
     found = json.loads(path.read_text())
     assert found["status"] == "failed" and found["rows"]["chunked"] == 20
     assert [file.name for file in path.parent.iterdir()] == ["report.json"]
+
+
+def test_only_an_earlier_report_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "report.json"
+    RunReport.refuse_what_is_none(path)
+    path.touch()
+    RunReport.refuse_what_is_none(path)
+    filled().save(path)
+    RunReport.refuse_what_is_none(path)
+    for content in ('{"id": "a", "text": "a document"}', "[]", "corpus: k", "\ufeff{}"):
+        path.write_text(content, encoding="utf-8")
+        with pytest.raises(ConfigError, match=r"report\.json is there and is no run's report"):
+            RunReport.refuse_what_is_none(path)
+    with pytest.raises(ConfigError, match="/dev/null is there and is no run's report"):
+        RunReport.refuse_what_is_none("/dev/null")
 
 
 def test_the_summary_shows_counts_stages_sinks_and_dead_rows() -> None:
