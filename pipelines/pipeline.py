@@ -77,8 +77,8 @@ class EmbeddingPipeline:
 
         Raises SourceError, ModelNotFoundError or SinkError where ``run`` would.
         """
-        RunReport.refuse_what_is_none(self.config.report)
         source = self._plan_source()
+        RunReport.refuse_what_is_none(self.config.report)
         self._embedders.facts(with_stand_ins(self.config))
         sinks = [make_sink(sink) for sink in self.config.sink]
         held = held_lengths(self.config, sinks)

@@ -122,10 +122,10 @@ def test_plan_and_schema_print_and_end_with_0(job: Job) -> None:
 def test_a_file_that_is_no_report_is_never_replaced_by_one(job: Job) -> None:
     job.write([{"id": "a", "text": "fine"}])
     before = job.corpus.read_bytes()
-    for arguments in (("--plan",), ()):
+    for words, *arguments in (("which this job writes", "--plan"), ("is there and is no run's report",)):
         done = run(job, "--set", f"report={job.corpus}", *arguments)
         assert done.returncode == 2
-        assert "is there and is no run's report" in done.stderr and "Traceback" not in done.stderr
+        assert words in done.stderr and "Traceback" not in done.stderr
         assert job.corpus.read_bytes() == before
 
 
