@@ -78,7 +78,7 @@ class EmbeddingPipeline:
         Raises SourceError, ModelNotFoundError or SinkError where ``run`` would.
         """
         source = self._plan_source()
-        RunReport.refuse_what_is_none(self.config.report)
+        RunReport.refuse_foreign_file(self.config.report)
         self._embedders.facts(with_stand_ins(self.config))
         sinks = [make_sink(sink) for sink in self.config.sink]
         held = held_lengths(self.config, sinks)

@@ -115,7 +115,7 @@ class RunReport:
         write_json(target, asdict(self))
 
     @staticmethod
-    def refuse_what_is_none(path: str | Path) -> None:
+    def refuse_foreign_file(path: str | Path) -> None:
         """Raise ConfigError where a file is there that is no run's report, and would be lost."""
         target = Path(path)
         if not os.path.lexists(target) or target.is_dir():

@@ -63,7 +63,7 @@ class Run:
         # may be downloaded.
         with _sigterm_interrupts():
             self._embedders.facts(with_stand_ins(self._config))
-        report.refuse_what_is_none(self._config.report)
+        report.refuse_foreign_file(self._config.report)
         if (unwritten := report.try_to_save(self._config.report)) is not None:
             raise ConfigError(f"report: cannot write {self._config.report}: {unwritten}")
         try:

@@ -98,17 +98,17 @@ def test_the_file_holds_every_figure_and_is_replaced_whole(tmp_path: Path) -> No
 
 def test_only_an_earlier_report_is_replaced(tmp_path: Path) -> None:
     path = tmp_path / "report.json"
-    RunReport.refuse_what_is_none(path)
+    RunReport.refuse_foreign_file(path)
     path.touch()
-    RunReport.refuse_what_is_none(path)
+    RunReport.refuse_foreign_file(path)
     filled().save(path)
-    RunReport.refuse_what_is_none(path)
+    RunReport.refuse_foreign_file(path)
     for content in ('{"id": "a", "text": "a document"}', "[]", "corpus: k", "\ufeff{}"):
         path.write_text(content, encoding="utf-8")
         with pytest.raises(ConfigError, match=r"report\.json is there and is no run's report"):
-            RunReport.refuse_what_is_none(path)
+            RunReport.refuse_foreign_file(path)
     with pytest.raises(ConfigError, match="/dev/null is there and is no run's report"):
-        RunReport.refuse_what_is_none("/dev/null")
+        RunReport.refuse_foreign_file("/dev/null")
 
 
 def test_the_summary_shows_counts_stages_sinks_and_dead_rows() -> None:
