@@ -31,8 +31,7 @@ from pipelines.rows import CHUNK_SCHEMA, IMAGE_COLUMN
 from pipelines.run.report import RunReport
 from pipelines.run.run import Run
 from pipelines.sinks.factory import make_sink
-from pipelines.sources import SourcePlan, plan_source
-from pipelines.written import written_places
+from pipelines.written import plan_job_source
 
 log = logging.getLogger("fleetembed")
 
@@ -77,7 +76,7 @@ class EmbeddingPipeline:
 
         Raises SourceError, ModelNotFoundError or SinkError where ``run`` would.
         """
-        source = self._plan_source()
+        source = plan_job_source(self.config)
         RunReport.refuse_foreign_file(self.config.report)
         self._embedders.facts(with_stand_ins(self.config))
         sinks = [make_sink(sink) for sink in self.config.sink]
@@ -118,11 +117,8 @@ class EmbeddingPipeline:
         """
         return Run(self.config, self._embedders, console or Console(stderr=True)).carry_out()
 
-    def _plan_source(self) -> SourcePlan:
-        return plan_source(self.config.source, images=self.config.takes_images, written=written_places(self.config))
-
     def _first_chunks(self, n: int) -> Iterator[pa.Table]:
-        source = self._plan_source()
+        source = plan_job_source(self.config)
         missing = n
         for _, chunks in read_chunks(((split, None) for split in source.splits), self.config, block_rows=n):
             yield chunks

@@ -1,4 +1,4 @@
-"""Which files and folders a job writes to, all of which its source must leave alone."""
+"""Which files and folders a job writes to, and the plan of its source, which leaves them alone."""
 
 from __future__ import annotations
 
@@ -7,10 +7,16 @@ from contextlib import suppress
 from embedders.errors import ModelNotFoundError
 from embedders.files.cache import cache_root
 from pipelines.config.job import JobConfig
+from pipelines.sources import SourcePlan, plan_source
 from pipelines.sources.written import Written
 
 # Where jobs/evaluate.py writes unless it is told another place.
 EVALUATIONS = "output/evaluation"
+
+
+def plan_job_source(config: JobConfig) -> SourcePlan:
+    """Plan a job's source without what the job itself writes; raises as `plan_source` does."""
+    return plan_source(config.source, images=config.takes_images, written=written_places(config))
 
 
 def written_places(config: JobConfig) -> list[Written]:

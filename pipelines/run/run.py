@@ -30,8 +30,8 @@ from pipelines.run.stages import job_stages
 from pipelines.run.tally import STARTED_AT, Counter, figures_of
 from pipelines.sinks.base import JobFacts, Sink
 from pipelines.sinks.factory import make_sink
-from pipelines.sources import SourcePlan, plan_source
-from pipelines.written import written_places
+from pipelines.sources import SourcePlan
+from pipelines.written import plan_job_source
 
 log = logging.getLogger("fleetembed")
 
@@ -107,8 +107,7 @@ class Run:
             log.error("the summary could not be shown: %s", error)
 
     def _embed_all(self) -> None:
-        config = self._config
-        source = plan_source(config.source, images=config.takes_images, written=written_places(config))
+        source = plan_job_source(self._config)
         held = held_lengths(self._config, self._sinks)
         for name, found in held.items():
             self._report.statistics[name] = {"avg_len": found.avg_len, "held_by": found.place}
