@@ -16,7 +16,7 @@ from benchmarks.images import images
 from benchmarks.muvera import muvera
 from benchmarks.muvera_recall import muvera_recall
 from benchmarks.pipeline import memory, pipeline
-from terminal.start import start
+from pipelines.cli.start import start
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 for command in (dense, budget, bm25, families, images, muvera, muvera_recall, pipeline, memory):

@@ -1,65 +1,13 @@
 """Embed a corpus as a YAML job says: ``python jobs/embed_corpus.py --config configs/quickstart.yaml``.
 
-Exit codes: 0 all well, 1 failed or interrupted, 2 bad usage or configuration, 3 done but with dead letters.
+The same as ``fleetembed embed``; see its --help.
 """
 
 from __future__ import annotations
 
-import json
-import logging
-from pathlib import Path
-from typing import Annotated
-
-import typer
-from rich.console import Console
-
 import own_packages  # noqa: F401
-from pipelines import EmbeddingPipeline
-from pipelines.config.job import JobConfig
-from terminal.command import exit_code, run_job, show_plan, show_preview
-from terminal.start import start
-
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-errors = Console(stderr=True)
-
-
-@app.command()
-def embed_corpus(
-    config: Annotated[Path | None, typer.Option("--config", "-c", help="The job's YAML file.")] = None,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Override a key: --set compute.block_rows=256."),
-    ] = None,
-    plan: Annotated[bool, typer.Option("--plan", help="Say what would happen and do nothing.")] = False,
-    preview: Annotated[
-        int, typer.Option("--preview", metavar="N", min=0, help="Embed N rows, print them, write nothing.")
-    ] = 0,
-    schema: Annotated[bool, typer.Option("--schema", help="Print the JSON Schema of a job.")] = False,
-    log_level: Annotated[str, typer.Option(help="DEBUG, INFO, WARNING or ERROR.")] = "INFO",
-) -> None:
-    """Embed a corpus into Qdrant collections or Parquet files. Run it again to go on, or to add what is new."""
-    if schema:
-        print(json.dumps(JobConfig.model_json_schema(), indent=2))
-        return
-    if config is None:
-        raise typer.BadParameter("is missing; name the job's YAML file", param_hint="--config")
-    if log_level.upper() not in ("DEBUG", "INFO", "WARNING", "ERROR"):
-        raise typer.BadParameter("must be DEBUG, INFO, WARNING or ERROR", param_hint="--log-level")
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
-    logging.getLogger("fleetembed").setLevel(log_level.upper())
-    raise typer.Exit(_act(config, overrides or [], plan, preview))
-
-
-def _act(config: Path, overrides: list[str], plan: bool, preview: int) -> int:
-    def pipeline() -> EmbeddingPipeline:
-        return EmbeddingPipeline.from_config(config, overrides)
-
-    if plan:
-        return exit_code(lambda: show_plan(pipeline().plan(), Console()), errors)
-    if preview:
-        return exit_code(lambda: show_preview(pipeline().preview(preview), Console()), errors)
-    return run_job(config, overrides, errors)
-
+from pipelines.cli.embed import app
+from pipelines.cli.start import start
 
 if __name__ == "__main__":
     start(app)

@@ -9,12 +9,12 @@ from rich.console import Console
 
 import own_packages  # noqa: F401
 from embedders.export.packaged import export_packaged_minilm
+from pipelines.cli.hits import show_answers
+from pipelines.cli.job import exit_code, run_job
+from pipelines.cli.start import start
 from pipelines.config.file import load_config
 from pipelines.search import Searcher
-from terminal.command import exit_code, run_job
-from terminal.hits import show_answers
-from terminal.start import start
-from terminal.stdlib_corpus import collect_stdlib
+from stdlib_corpus import collect_stdlib
 
 CONFIG = Path("configs/quickstart.yaml")
 QUERIES = ("how do I read a file line by line", "parse a JSON string", "wait for several threads to finish")

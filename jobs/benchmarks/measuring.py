@@ -18,7 +18,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from embedders.export.packaged import export_packaged_minilm
-from terminal.stdlib_corpus import collect_stdlib
+from stdlib_corpus import collect_stdlib
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 BM25 = "Qdrant/bm25"

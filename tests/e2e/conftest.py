@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from terminal.stdlib_corpus import stdlib_rows as rows_of_stdlib
+from stdlib_corpus import stdlib_rows as rows_of_stdlib
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from embedders.sparse.bm25 import Bm25
 from pipelines.run import run as run_module
-from terminal.command import run_job
+from pipelines.cli.job import run_job
 
 Start = Callable[..., tuple[int, str]]
 

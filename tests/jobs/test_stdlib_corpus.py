@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from terminal.stdlib_corpus import collect_stdlib
+from stdlib_corpus import collect_stdlib
 
 pytestmark = pytest.mark.slow
 
@@ -81,7 +81,7 @@ def test_a_failed_write_leaves_the_old_file_alone(
     def broken(*_: object, **__: object) -> str:
         raise OSError("no space left on device")
 
-    monkeypatch.setattr("terminal.stdlib_corpus.json.dumps", broken)
+    monkeypatch.setattr("stdlib_corpus.json.dumps", broken)
     with pytest.raises(OSError, match="no space"):
         collect_stdlib(old)
     assert list(tmp_path.iterdir()) == [old]

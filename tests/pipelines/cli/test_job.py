@@ -7,7 +7,7 @@ from rich.console import Console
 
 from pipelines.errors import ConfigError, SinkError
 from pipelines.pipeline import JobPlan
-from terminal.command import exit_code, show_plan, show_preview
+from pipelines.cli.job import exit_code, show_plan, show_preview
 
 
 def shown_by(action: object, *arguments: object) -> str:

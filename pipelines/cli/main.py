@@ -1,0 +1,61 @@
+"""The command ``fleetembed``, each of whose commands is imported when it is called."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import Annotated, Any, NoReturn
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from pipelines.cli.start import start
+
+# By a command's name: the module of pipelines.cli that has its ``app``, and what --help says of it.
+COMMANDS = {
+    "embed": ("embed", "Embed a corpus into Qdrant collections or Parquet files, or add what is new."),
+    "search": ("search", "Search what a job has filled, with the models that filled it."),
+    "evaluate": ("evaluate", "Measure how well a job's models find, on a BEIR data set."),
+    "models": ("models", "Look at the catalog of models and at the cache of their files."),
+}
+
+
+class _Commands(TyperGroup):
+    """Shows all commands without importing any, and imports the one that is called."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        return TyperCommand(cmd_name, help=COMMANDS[cmd_name][1]) if cmd_name in COMMANDS else None
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        name, _, rest = super().resolve_command(ctx, args)
+        module, _ = COMMANDS[name or ""]
+        return name, typer.main.get_command(import_module(f"pipelines.cli.{module}").app), rest
+
+
+app = typer.Typer(cls=_Commands, add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        # Imported by need, as the commands are.
+        import embedders
+
+        print(f"fleetembed {embedders.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def fleetembed(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Embed a corpus with Ray into Qdrant or Parquet: complete, exactly once, resumable."""
+
+
+def main() -> NoReturn:
+    """Run the command line, and end the process with the command's exit code."""
+    start(lambda: app(sys.argv[1:], prog_name="fleetembed"))
