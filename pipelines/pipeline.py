@@ -31,7 +31,7 @@ from pipelines.rows import CHUNK_SCHEMA, IMAGE_COLUMN
 from pipelines.run.report import RunReport
 from pipelines.run.run import Run
 from pipelines.sinks.factory import make_sink
-from pipelines.written import plan_job_source
+from pipelines.written import plan_job_source, refuse_vanishing
 
 log = logging.getLogger("fleetembed")
 
@@ -74,8 +74,9 @@ class EmbeddingPipeline:
     def plan(self) -> JobPlan:
         """Look at source, models and sinks, and change nothing.
 
-        Raises SourceError, ModelNotFoundError or SinkError where ``run`` would.
+        Raises ConfigError, SourceError, ModelNotFoundError or SinkError where ``run`` would.
         """
+        refuse_vanishing(self.config)
         source = plan_job_source(self.config)
         RunReport.refuse_foreign_file(self.config.report)
         self._embedders.facts(with_stand_ins(self.config))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import posixpath
 import re
 from contextlib import suppress
 from pathlib import Path
@@ -50,6 +51,29 @@ def local_path(path: str) -> str | None:
     if scheme[0].lower() == "file://":
         body = _file_path(path, body)
     return _absolute(body)
+
+
+def is_absolute(path: str) -> bool:
+    """Tell a URL, or a path that begins at the root or at a home folder, from one that begins where a process is."""
+    return is_url(path) or path.startswith("~") or Path(path).is_absolute()
+
+
+def join(base: str, path: str) -> str:
+    """Name what a relative path leads to from a folder or URL; the options of a URL stay behind it.
+
+    A path is taken as it is written: where the base is decoded, it is encoded. Raises ConfigError for one that leads
+    out of a URL.
+    """
+    local = local_path(base)
+    if local is not None:
+        return str(Path(local, path))
+    path = posixpath.normpath(path)
+    if path.partition("/")[0] == "..":
+        raise ConfigError(f"{path} leads out of {base.partition('?')[0]}")
+    head, mark, options = base.partition("?")
+    if scheme_of(base) in STORES:
+        head, path = encode(head), quote(path)
+    return f"{head.rstrip('/')}/{path}{mark}{options}"
 
 
 def _absolute(path: str) -> str:

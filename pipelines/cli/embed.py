@@ -32,7 +32,11 @@ def embed_corpus(
     schema: Annotated[bool, typer.Option("--schema", help="Print the JSON Schema of a job.")] = False,
     log_level: Annotated[str, typer.Option(help="DEBUG, INFO, WARNING or ERROR.")] = "INFO",
 ) -> None:
-    """Embed a corpus into Qdrant collections or Parquet files. Run it again to go on, or to add what is new."""
+    """Embed a corpus into Qdrant collections or Parquet files. Run it again to go on, or to add what is new.
+
+    Exit codes: 0 all well; 1 failed or interrupted; 2 bad usage or configuration; 3 done but with dead letters (0 where
+    the job says errors.exit_code_on_dead: 0).
+    """
     if schema:
         print(json.dumps(JobConfig.model_json_schema(), indent=2))
         return

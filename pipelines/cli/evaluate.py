@@ -34,7 +34,10 @@ def main(
     overrides: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
-    """Embed a BEIR corpus, search it in every way the job's vectors allow, and measure quality, size and speed."""
+    """Embed a BEIR corpus, search it in every way the job's vectors allow, and measure quality, size and speed.
+
+    Exit codes: 0 all well; 1 failed or worse than the baseline; 2 bad usage or configuration.
+    """
     errors = Console(stderr=True)
 
     def act() -> int:

@@ -37,7 +37,10 @@ def _folder(cache_dir: Path | None) -> Path | None:
 
 @app.callback()
 def main() -> None:
-    """Look at the catalog of models and at the cache of their files."""
+    """Look at the catalog of models and at the cache of their files.
+
+    Exit codes: 0 all well; 1 a model is missing or damaged; 2 bad usage.
+    """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
 
 

@@ -75,7 +75,10 @@ def search(
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the job.")
     ] = None,
 ) -> None:
-    """Search one vector, fuse several, or search in stages, with the models that filled the collection."""
+    """Search one vector, fuse several, or search in stages, with the models that filled the collection.
+
+    Exit codes: 0 all well, also where nothing is found; 1 failed; 2 bad usage.
+    """
 
     def act() -> None:
         if (query is None) == (image is None):

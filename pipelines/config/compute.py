@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from pipelines.config.section import NonEmpty, Section
+from pipelines.config.section import NonEmpty, Place, Section
+from pipelines.urls import is_absolute
 
 
 class StageConfig(Section):
@@ -49,6 +50,11 @@ class ComputeConfig(Section):
     )
     max_retries: int = Field(3, ge=0, description="How often a block is tried again when its worker died")
     stall_seconds: int = Field(1800, ge=10, description="Give up when no block moved for so long")
+    base_path: Place | None = Field(
+        None,
+        description="Folder or URL (s3://bucket/prefix) below which relative paths of sinks, dead letters and report lie; "
+        "left out: the folder the job is started in, which Ray removes where it is that of a submitted job",
+    )
 
     @property
     def asks_for_ray(self) -> bool:
@@ -69,6 +75,13 @@ class ComputeConfig(Section):
             if key in stage.model_fields_set
         )
         return [f"compute.{key}" for key in (*keys, *placed)]
+
+    @field_validator("base_path")
+    @classmethod
+    def _base_path_is_absolute(cls, value: str | None) -> str | None:
+        if value is not None and not is_absolute(value):
+            raise ValueError("write an absolute path or a URL: it is where relative paths begin")
+        return value
 
     @model_validator(mode="after")
     def _local_has_no_cluster(self) -> ComputeConfig:

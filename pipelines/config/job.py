@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -16,6 +16,7 @@ from pipelines.config.search import SearchConfig
 from pipelines.config.section import MaybePlace, NonEmpty, Place, Section
 from pipelines.config.sinks import SinkConfig
 from pipelines.config.source import SourceConfig
+from pipelines.urls import is_absolute, join
 
 
 class ErrorsConfig(Section):
@@ -25,6 +26,10 @@ class ErrorsConfig(Section):
     min_rows: int = Field(1000, ge=1, description="Rows to see before the share counts (the end always counts)")
     path: MaybePlace | None = Field(
         None, description="Folder of dead letters; left out: dead_letters beside the report"
+    )
+    exit_code_on_dead: Literal[0, 3] = Field(
+        3,
+        description="Exit code of a run that is complete but for dead letters; 0 for schedulers that take 3 as failure",
     )
 
 
@@ -47,6 +52,21 @@ class JobConfig(Section):
     @classmethod
     def _one_sink_is_a_list(cls, value: Any) -> Any:
         return [value] if isinstance(value, dict) else value
+
+    @model_validator(mode="after")
+    def _written_below_base_path(self) -> JobConfig:
+        base = self.compute.base_path
+        if base is None:
+            return self
+
+        def moved(part: Any, key: str) -> Any:
+            path = getattr(part, key)
+            return part.model_copy(update={key: join(base, path)}) if path and not is_absolute(path) else part
+
+        sinks = [sink if sink.folder is None else moved(sink, "path") for sink in self.sink]
+        # Sections are frozen for whoever uses them; this one is being made.
+        self.__dict__.update(sink=sinks, errors=moved(self.errors, "path"), report=moved(self, "report").report)
+        return self
 
     @model_validator(mode="after")
     def _names_agree(self) -> JobConfig:

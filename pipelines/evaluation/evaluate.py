@@ -31,7 +31,7 @@ from pipelines.evaluation.ways import Way, choose_ways
 from pipelines.filesystem import without_credentials
 from pipelines.run.report import RunReport
 from pipelines.search import Searcher
-from pipelines.written import EVALUATIONS
+from pipelines.written import EVALUATIONS, is_submitted
 
 MARGIN = 0.01
 
@@ -67,6 +67,10 @@ def evaluate(options: Options, console: Console) -> tuple[Results, Comparison | 
     config = load_config(options.config, options.overrides)
     baseline = load_results(options.baseline) if options.baseline is not None else None
     out = options.out or Path(EVALUATIONS, options.beir.resolve().name)
+    if is_submitted() and not out.is_absolute():
+        raise ConfigError(
+            f"--out {out} is relative, and Ray removes the folder of a submitted job: give an absolute path"
+        )
     judgements_file(options.beir, options.split)
     make_folder(out)
     dataset = read_dataset(options.beir, options.split, out / "corpus.jsonl", options.queries)

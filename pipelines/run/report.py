@@ -61,13 +61,14 @@ class RunReport:
     sinks: list[dict[str, Any]] = field(default_factory=list)
     dead_letters: str | None = None
     dead_samples: list[str] = field(default_factory=list)
+    exit_code_on_dead: int = 3
 
     @property
     def exit_code(self) -> int:
-        """0 all well, 1 failed or interrupted, 3 done but with dead letters."""
+        """0 all well, 1 failed or interrupted, ``exit_code_on_dead`` (3, or 0) done but with dead letters."""
         if self.status != "complete":
             return 1
-        return 3 if self.rows["dead"] else 0
+        return self.exit_code_on_dead if self.rows["dead"] else 0
 
     @property
     def embeddings(self) -> list[str]:

@@ -31,7 +31,7 @@ from pipelines.run.tally import STARTED_AT, Counter, figures_of
 from pipelines.sinks.base import JobFacts, Sink
 from pipelines.sinks.factory import make_sink
 from pipelines.sources import SourcePlan
-from pipelines.written import plan_job_source
+from pipelines.written import plan_job_source, refuse_vanishing
 
 log = logging.getLogger("fleetembed")
 
@@ -52,6 +52,7 @@ class Run:
         self._run_id = f"{now:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
         self._report = RunReport(self._run_id, self._config.corpus, started=now.isoformat(timespec="seconds"))
         self._report.dead_letters = self._config.dead_letters
+        self._report.exit_code_on_dead = self._config.errors.exit_code_on_dead
         self._sinks: list[Sink] = [make_sink(sink) for sink in self._config.sink]
         self._facts: JobFacts
         self._scanned: ScannedSource | None = None
@@ -59,6 +60,7 @@ class Run:
     def carry_out(self) -> RunReport:
         """See ``EmbeddingPipeline.run``."""
         report = self._report
+        refuse_vanishing(self._config)
         # What the configuration has wrong is said before anything is looked at, and before there is a report. Models
         # may be downloaded.
         with _sigterm_interrupts():

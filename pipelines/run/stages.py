@@ -30,6 +30,7 @@ from pipelines.run.stage import Resources, Stage, Work, check_columns
 from pipelines.run.tally import Counter, figures_of
 from pipelines.sinks.base import Sink, SinkWriter, WriteResult
 from pipelines.sinks.dead_letters import write_dead
+from pipelines.urls import local_path
 
 # Splits to read, pickled: what a job's first stage takes.
 TASK_COLUMN = "task"
@@ -49,7 +50,9 @@ def job_stages(
     """List the stages of a job, from splits to receipts of what the sinks acknowledged; the sinks are open."""
     stages: list[Stage] = [ReadStage(config, add), SkipStage(sinks, add), BlockStage(config.compute.block_rows)]
     stages += [EmbedStage(pool, add) for pool in pools]
-    stages.append(WriteStage(sinks, config.dead_letters, run_id, config.vector_names, add))
+    # Workers are in folders of their own, where a relative path would be another one.
+    dead_letters = local_path(config.dead_letters) or config.dead_letters
+    stages.append(WriteStage(sinks, dead_letters, run_id, config.vector_names, add))
     check_columns(stages, frozenset([TASK_COLUMN]))
     return stages
 

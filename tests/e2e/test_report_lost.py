@@ -14,8 +14,8 @@ import pytest
 from rich.console import Console
 
 from embedders.sparse.bm25 import Bm25
-from pipelines.run import run as run_module
 from pipelines.cli.job import run_job
+from pipelines.run import run as run_module
 
 Start = Callable[..., tuple[int, str]]
 

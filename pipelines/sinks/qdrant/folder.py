@@ -19,12 +19,13 @@ import numpy.typing as npt
 import pyarrow as pa
 from qdrant_client import QdrantClient
 
-from pipelines.errors import SinkError
+from pipelines.errors import ConfigError, SinkError
 from pipelines.sinks.base import JobFacts, WriteResult
 from pipelines.sinks.qdrant.client import open_folder
 from pipelines.sinks.qdrant.config import QdrantSinkConfig
 from pipelines.sinks.qdrant.sink import QdrantSink
 from pipelines.sinks.ray_context import running_ray
+from pipelines.urls import is_url
 
 RESTARTS = 3
 
@@ -111,6 +112,10 @@ class FolderSink:
     workers = 1
 
     def __init__(self, config: QdrantSinkConfig) -> None:
+        if is_url(config.path or ""):
+            raise ConfigError(
+                f"{config.title}: a Qdrant folder is on a disk, and cannot be at a URL; give the url of a server"
+            )
         path = str(Path(config.path or "").absolute())
         self.config = config.model_copy(update={"path": path})
         self.path = path

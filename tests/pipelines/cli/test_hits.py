@@ -6,8 +6,8 @@ import io
 
 from rich.console import Console
 
-from pipelines.search import Hit, Searcher
 from pipelines.cli.hits import show_answers, show_hits
+from pipelines.search import Hit, Searcher
 
 
 def test_answers_show_each_vector_and_the_text(searcher: Searcher) -> None:

@@ -5,9 +5,9 @@ import io
 import pandas as pd
 from rich.console import Console
 
+from pipelines.cli.job import exit_code, show_plan, show_preview
 from pipelines.errors import ConfigError, SinkError
 from pipelines.pipeline import JobPlan
-from pipelines.cli.job import exit_code, show_plan, show_preview
 
 
 def shown_by(action: object, *arguments: object) -> str:

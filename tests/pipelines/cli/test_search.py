@@ -1,4 +1,4 @@
-"""jobs/search.py as it is called."""
+"""The command that searches, as it is called."""
 
 from __future__ import annotations
 
