@@ -14,8 +14,8 @@ from pipelines.sources import SourcePlan, plan_source
 from pipelines.sources.written import Written
 from pipelines.urls import is_absolute
 
-# What Ray gives to the entrypoint of a submitted job (ray/_private/runtime_env/constants.py), and the folder below which
-# each node unpacks what was uploaded. Named here because the import of Ray takes long.
+# What Ray gives to the entrypoint of a submitted job (ray/_private/runtime_env/constants.py), and the folder below
+# which each node unpacks what was uploaded. Named here because the import of Ray takes long.
 SUBMITTED, UPLOADS = "RAY_JOB_CONFIG_JSON_ENV_VAR", "working_dir_files"
 # Where jobs/evaluate.py writes unless it is told another place.
 EVALUATIONS = "output/evaluation"

@@ -52,8 +52,8 @@ class ComputeConfig(Section):
     stall_seconds: int = Field(1800, ge=10, description="Give up when no block moved for so long")
     base_path: Place | None = Field(
         None,
-        description="Folder or URL (s3://bucket/prefix) below which relative paths of sinks, dead letters and report lie; "
-        "left out: the folder the job is started in, which Ray removes where it is that of a submitted job",
+        description="Folder or URL (s3://bucket/prefix) below which relative paths of sinks, dead letters and report "
+        "lie; left out: the folder the job is started in, which Ray removes where it is that of a submitted job",
     )
 
     @property
