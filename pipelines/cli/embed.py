@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from pipelines import EmbeddingPipeline
+from pipelines.cli.consoles import make_console
 from pipelines.cli.job import exit_code, run_job, show_plan, show_preview
 from pipelines.config.job import JobConfig
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-errors = Console(stderr=True)
+errors = make_console(stderr=True)
 
 
 @app.command()
@@ -54,7 +54,7 @@ def _act(config: Path, overrides: list[str], plan: bool, preview: int) -> int:
         return EmbeddingPipeline.from_config(config, overrides)
 
     if plan:
-        return exit_code(lambda: show_plan(pipeline().plan(), Console()), errors)
+        return exit_code(lambda: show_plan(pipeline().plan(), make_console()), errors)
     if preview:
-        return exit_code(lambda: show_preview(pipeline().preview(preview), Console()), errors)
+        return exit_code(lambda: show_preview(pipeline().preview(preview), make_console()), errors)
     return run_job(config, overrides, errors)

@@ -7,7 +7,7 @@ import secrets
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from pathlib import Path
@@ -24,7 +24,7 @@ from pipelines.run.engine import Engine, MoreThanFewError
 from pipelines.run.engine_choice import choose_engines
 from pipelines.run.placement import Pool
 from pipelines.run.progress import ProgressView, choose_view
-from pipelines.run.report import RunReport
+from pipelines.run.report import RunReport, Status
 from pipelines.run.scan import ScannedSource, measure, scan
 from pipelines.run.stages import job_stages
 from pipelines.run.tally import STARTED_AT, Counter, figures_of
@@ -36,6 +36,7 @@ from pipelines.written import plan_job_source, refuse_vanishing
 log = logging.getLogger("fleetembed")
 
 SECONDS_BETWEEN_LOOKS = 1.0
+STOPPED: tuple[Status, str] = ("interrupted", "stopped by a signal")
 
 
 class Run:
@@ -69,12 +70,12 @@ class Run:
         if (unwritten := report.try_to_save(self._config.report)) is not None:
             raise ConfigError(f"report: cannot write {self._config.report}: {unwritten}")
         try:
-            with _sigterm_interrupts():
+            with _sigterm_interrupts(self._tell_stopped):
                 self._embed_all()
-            report.status = "complete"
+            report.status, report.error = "complete", None
         except (KeyboardInterrupt, SystemExit):
             # SystemExit: a SIGTERM while Ray starts meets Ray's own handler.
-            report.status, report.error = "interrupted", "stopped by a signal"
+            report.status, report.error = STOPPED
             raise KeyboardInterrupt from None
         except BaseException as error:
             report.status, report.error = "failed", str(error)
@@ -83,6 +84,11 @@ class Run:
             report.seconds = round(time.monotonic() - self._started, 2)
             self._settle_report()
         return report
+
+    def _tell_stopped(self) -> None:
+        """Write at once what the report will say: closing takes seconds, and whoever sent a SIGTERM may not wait."""
+        self._report.status, self._report.error = STOPPED
+        self._report.try_to_save(self._config.report)
 
     def _settle_report(self) -> None:
         """Write the report and show the summary; neither can change how the run ends, nor hide the error that ended it.
@@ -123,7 +129,7 @@ class Run:
                     self._report.engine = opened.name
                     self._report.startup_seconds = round(time.monotonic() - self._started, 2)
                     # Once more: starting Ray puts its own handler of SIGTERM, which exits, in the place of ours.
-                    with _sigterm_interrupts():
+                    with _sigterm_interrupts(self._tell_stopped):
                         self._embed_with(opened, source, nothing_held=not points)
                 return
             except MoreThanFewError:
@@ -254,13 +260,17 @@ class Run:
 
 
 @contextmanager
-def _sigterm_interrupts() -> Iterator[None]:
-    """Let SIGTERM stop a run as cleanly as Ctrl-C does; outside of the main thread nothing can be set."""
+def _sigterm_interrupts(first: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Let SIGTERM stop a run as cleanly as Ctrl-C does, and call ``first`` before.
+
+    Outside of the main thread nothing can be set.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def interrupt(number: int, frame: FrameType | None) -> None:
+        first()
         raise KeyboardInterrupt
 
     before = signal.signal(signal.SIGTERM, interrupt)
