@@ -31,7 +31,8 @@ from pipelines.rows import CHUNK_SCHEMA, IMAGE_COLUMN
 from pipelines.run.report import RunReport
 from pipelines.run.run import Run
 from pipelines.sinks.factory import make_sink
-from pipelines.written import plan_job_source, refuse_vanishing
+from pipelines.submitted import refuse_in_submitted
+from pipelines.written import plan_job_source
 
 log = logging.getLogger("fleetembed")
 
@@ -76,7 +77,7 @@ class EmbeddingPipeline:
 
         Raises ConfigError, SourceError, ModelNotFoundError or SinkError where ``run`` would.
         """
-        refuse_vanishing(self.config)
+        refuse_in_submitted(self.config)
         source = plan_job_source(self.config)
         RunReport.refuse_foreign_file(self.config.report)
         self._embedders.facts(with_stand_ins(self.config))

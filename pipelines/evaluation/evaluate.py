@@ -31,7 +31,8 @@ from pipelines.evaluation.ways import Way, choose_ways
 from pipelines.filesystem import without_credentials
 from pipelines.run.report import RunReport
 from pipelines.search import Searcher
-from pipelines.written import EVALUATIONS, is_submitted
+from pipelines.submitted import is_submitted
+from pipelines.written import EVALUATIONS
 
 MARGIN = 0.01
 

@@ -150,6 +150,11 @@ def _why_not_started(error: Exception, address: str) -> str:
 
 def _knock(address: str) -> None:
     """Find out in seconds that nothing listens at an address; Ray itself would try for many minutes."""
+    if address.startswith(("http://", "https://")):
+        raise WorkerError(
+            f"{address} is the address that jobs are submitted to (RAY_API_SERVER_ADDRESS), not that of a Ray to join: "
+            "write HOST:6379 as compute.address or RAY_ADDRESS, or leave them out, as in a job that is submitted"
+        )
     host, _, port = address.rpartition("://")[2].rpartition(":")
     try:
         socket.create_connection((host, int(port)), timeout=SECONDS_TO_ANSWER).close()

@@ -31,7 +31,8 @@ from pipelines.run.tally import STARTED_AT, Counter, figures_of
 from pipelines.sinks.base import JobFacts, Sink
 from pipelines.sinks.factory import make_sink
 from pipelines.sources import SourcePlan
-from pipelines.written import plan_job_source, refuse_vanishing
+from pipelines.submitted import refuse_in_submitted
+from pipelines.written import plan_job_source
 
 log = logging.getLogger("fleetembed")
 
@@ -61,7 +62,7 @@ class Run:
     def carry_out(self) -> RunReport:
         """See ``EmbeddingPipeline.run``."""
         report = self._report
-        refuse_vanishing(self._config)
+        refuse_in_submitted(self._config)
         # What the configuration has wrong is said before anything is looked at, and before there is a report. Models
         # may be downloaded.
         with _sigterm_interrupts():
