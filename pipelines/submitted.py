@@ -27,7 +27,7 @@ def refuse_in_submitted(config: JobConfig) -> None:
     if config.compute.address == "local":
         raise ConfigError(
             "compute.address: this job was submitted to a Ray, and local would start another one, which does not have "
-            "what was uploaded; leave it out to run on the cluster, or set compute.engine to local to run in one process"
+            "what was uploaded; leave it out to run on the cluster, or write compute.engine: local for one process"
         )
     # Dead letters that have no path go where the report goes.
     places = [place for place in written_places(config) if not place.foreign and place.key != LETTERS]
