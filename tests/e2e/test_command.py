@@ -238,3 +238,30 @@ def embed_worker(driver: int) -> int | None:
         except psutil.Error:
             continue
     return max(workers)[1] if workers else None
+
+
+# As slow as a store that does not answer.
+SLOW_TO_CLOSE = """
+import sys, time
+from pipelines.sinks.parquet.sink import ParquetSink
+ParquetSink.finish = lambda *_, **__: time.sleep(600)
+from pipelines.cli.main import main
+sys.argv = ["fleetembed", "embed", *sys.argv[1:]]
+main()
+"""
+
+
+@pytest.mark.slow
+def test_a_report_says_interrupted_before_all_is_closed(job: Job, stdlib_rows: list[Row]) -> None:
+    job.write(stdlib_rows)
+    command = [sys.executable, "-c", SLOW_TO_CLOSE, "--config", str(job.config_file())]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=job.folder)
+    try:
+        wait_for(child, lambda: committed(job))
+        child.send_signal(signal.SIGTERM)
+        wait_for(child, lambda: job.report["status"] == "interrupted", seconds=60)
+        assert child.poll() is None
+    finally:
+        child.kill()
+        child.communicate()
+    assert job.report["error"] == "stopped by a signal"
