@@ -21,6 +21,7 @@ from stdlib_corpus import stdlib_rows
 from tests.cluster.head import Head, started_head
 from tests.conftest import ROOT
 from tests.e2e.jobs import MINILM
+from tests.model_fixtures import write_synthetic_model
 
 pytestmark = [pytest.mark.slow, pytest.mark.ray]
 
@@ -104,7 +105,16 @@ def ended(jobs: JobSubmissionClient, submission: str) -> Any:
 def test_the_command_of_the_manual_runs_a_job_on_the_cluster(
     head: Head, clone: Path, seen: Path, tmp_path: Path
 ) -> None:
-    config = job(compute={"base_path": str(tmp_path / "base"), "block_rows": 16})
+    # A model that is small enough to come along, at the path that it has in the clone.
+    (clone / "model").mkdir()
+    write_synthetic_model(clone / "model")
+    config = job(
+        embeddings=[
+            {"name": "bm25", "model": "Qdrant/bm25"},
+            {"name": "own", "model": {"path": "model", "pooling": "mean"}},
+        ],
+        compute={"base_path": str(tmp_path / "base"), "block_rows": 16},
+    )
     (clone / "job.yaml").write_text(yaml.safe_dump(config))
     command = head.command(
         "submit", "--working-dir", ".", "--", "python", "jobs/embed_corpus.py", "--config", "job.yaml"
