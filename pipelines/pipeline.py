@@ -57,8 +57,7 @@ class JobPlan:
 class EmbeddingPipeline:
     """One job, from a notebook or a script.
 
-    ``EmbeddingPipeline.from_config("job.yaml").run()`` does what ``python jobs/embed_corpus.py --config job.yaml``
-    does.
+    ``EmbeddingPipeline.from_config("job.yaml").run()`` does what ``fleetembed embed --config job.yaml`` does.
     """
 
     def __init__(self, config: JobConfig) -> None:

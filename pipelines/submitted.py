@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from pipelines.config.job import JobConfig
@@ -17,7 +18,12 @@ SUBMITTED, UPLOADS = "RAY_JOB_CONFIG_JSON_ENV_VAR", "working_dir_files"
 
 def is_submitted() -> bool:
     """Tell whether this is a job submitted to a Ray, or runs in a folder that Ray unpacked and will remove."""
-    return SUBMITTED in os.environ or UPLOADS in Path.cwd().parts
+    if SUBMITTED in os.environ:
+        return True
+    # A folder that is gone is none of Ray's.
+    with suppress(OSError):
+        return UPLOADS in Path.cwd().parts
+    return False
 
 
 def refuse_in_submitted(config: JobConfig) -> None:

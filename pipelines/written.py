@@ -10,7 +10,7 @@ from pipelines.config.job import JobConfig
 from pipelines.sources import SourcePlan, plan_source
 from pipelines.sources.written import Written
 
-# Where jobs/evaluate.py writes unless it is told another place.
+# Where fleetembed evaluate writes unless it is told another place.
 EVALUATIONS = "output/evaluation"
 LETTERS = "errors.path (dead letters, beside the report)"
 
@@ -37,4 +37,4 @@ def written_places(config: JobConfig) -> list[Written]:
         for number, embedding in enumerate(config.embeddings)
         if embedding.cache_dir is not None
     ]
-    return [*places, Written("jobs/evaluate.py --out", EVALUATIONS, foreign=True)]
+    return [*places, Written("fleetembed evaluate --out", EVALUATIONS, foreign=True)]

@@ -44,7 +44,7 @@ class JobConfig(Section):
     compute: ComputeConfig = ComputeConfig()
     errors: ErrorsConfig = ErrorsConfig()
     searches: dict[NonEmpty, SearchConfig] = Field(
-        default_factory=dict, description="Ways to search the collection, by name, for jobs/search.py and evaluate.py"
+        default_factory=dict, description="Ways to search the collection, by name, for fleetembed search and evaluate"
     )
     report: Place = Field("run_report.json", description="File of the run's report")
 

@@ -59,7 +59,7 @@ class WrittenPlaces:
         asked = self._around(listing.base)
         new = {place: first.shown for place in listing.files if (first := self._first(place, asked)) is not None}
         for place, folder in listing.outputs.items():
-            new.setdefault(place, f"jobs/evaluate.py --out {folder}")
+            new.setdefault(place, f"fleetembed evaluate --out {folder}")
         self._left_out |= new
         return set(new)
 

@@ -27,6 +27,10 @@ class Head:
     url: str
     environment: dict[str, str]
 
+    @property
+    def token(self) -> str:
+        return Path(self.environment["RAY_AUTH_TOKEN_PATH"]).read_text()
+
     def command(self, *arguments: str) -> list[str]:
         return [str(RAY), "job", arguments[0], "--address", self.url, *arguments[1:]]
 

@@ -165,7 +165,9 @@ def test_an_evaluation_in_another_folder_is_known_by_its_mark(docs: Path) -> Non
     for path in ("docs", "docs/**", "docs/*", "."):
         plan = plan_source(SourceConfig(path=path))
         assert (plan.files, plan.own_files) == (1, 1)
-        assert plan.notices[0].endswith("1 of jobs/evaluate.py --out " + ("docs/results" if path == "." else "results"))
+        assert plan.notices[0].endswith(
+            "1 of fleetembed evaluate --out " + ("docs/results" if path == "." else "results")
+        )
     assert plan_source(SourceConfig(path="docs/results")).files == 1
     # A folder with other files in it is not taken for an evaluation's.
     write_lines(docs / "mine" / "b.jsonl", [{"text": "b"}])
