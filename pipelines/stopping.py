@@ -1,7 +1,7 @@
 """Ctrl-C and SIGTERM: the first one stops what is under way cleanly, and no further one disturbs that.
 
-The first raises KeyboardInterrupt. Those that come while files are closed and Ray is ended are answered with a line;
-the last of ``FORCED`` ends the process where it is.
+The first raises KeyboardInterrupt. Those that come while files are closed and Ray is ended are answered with a line,
+and the fifth ends the process where it is.
 """
 
 from __future__ import annotations
@@ -18,15 +18,16 @@ FORCED = 5
 FORCED_EXIT = 130
 _signals = 0
 _depth = 0
-_last_acts: list[Callable[[], Any]] = []
+_first_acts: list[Callable[[], Any]] = []
 
 
 @contextmanager
-def stoppable(*numbers: signal.Signals, last_act: Callable[[], Any] | None = None) -> Iterator[None]:
+def stoppable(*numbers: signal.Signals, first_act: Callable[[], Any] | None = None) -> Iterator[None]:
     """Answer signals so until the block ends; blocks within blocks count together.
 
-    ``last_act`` is called before the process is ended by force. Nothing is changed outside of the main thread, nor for
-    a SIGINT that is ignored, as in the background, or that the program has a way of its own with.
+    ``first_act`` is called at the first signal, before all that closing takes: whoever sent it may not wait so long.
+    Nothing is changed outside of the main thread, nor for a SIGINT that is ignored, as in the background, or that the
+    program has a way of its own with.
     """
     global _depth, _signals
     if threading.current_thread() is not threading.main_thread():
@@ -35,8 +36,8 @@ def stoppable(*numbers: signal.Signals, last_act: Callable[[], Any] | None = Non
     before = {number: signal.getsignal(number) for number in numbers}
     ours = {name: found for name, found in before.items() if name != signal.SIGINT or _is_plain(found)}
     _depth += 1
-    if last_act is not None:
-        _last_acts.append(last_act)
+    if first_act is not None:
+        _first_acts.append(first_act)
     try:
         for number in ours:
             signal.signal(number, _answer)
@@ -44,8 +45,8 @@ def stoppable(*numbers: signal.Signals, last_act: Callable[[], Any] | None = Non
     finally:
         for number, found in ours.items():
             signal.signal(number, found)
-        if last_act is not None:
-            _last_acts.remove(last_act)
+        if first_act is not None:
+            _first_acts.remove(first_act)
         _depth -= 1
         _signals = _signals if _depth else 0
 
@@ -70,6 +71,9 @@ def _answer(number: int, frame: FrameType | None) -> None:
     global _signals
     _signals += 1
     if _signals == 1:
+        for act in _first_acts:
+            with suppress(Exception):
+                act()
         raise KeyboardInterrupt
     if _signals < FORCED:
         # Past Python's streams: they may be in the middle of a write.
@@ -77,7 +81,4 @@ def _answer(number: int, frame: FrameType | None) -> None:
             more = f"{FORCED - _signals} more times" if FORCED - _signals > 1 else "once more"
             os.write(2, f"still stopping: what is under way is being closed; {more} ends it at once\n".encode())
         return
-    for act in _last_acts:
-        with suppress(Exception):
-            act()
     os._exit(FORCED_EXIT)

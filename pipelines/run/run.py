@@ -23,7 +23,7 @@ from pipelines.run.engine import Engine, MoreThanFewError
 from pipelines.run.engine_choice import choose_engines
 from pipelines.run.placement import Pool
 from pipelines.run.progress import ProgressView, choose_view
-from pipelines.run.report import RunReport
+from pipelines.run.report import RunReport, Status
 from pipelines.run.scan import ScannedSource, measure, scan
 from pipelines.run.stages import job_stages
 from pipelines.run.tally import STARTED_AT, Counter, figures_of
@@ -37,6 +37,7 @@ log = logging.getLogger("fleetembed")
 
 SECONDS_BETWEEN_LOOKS = 1.0
 STOPPING = (signal.SIGINT, signal.SIGTERM)
+STOPPED: tuple[Status, str] = ("interrupted", "stopped by a signal")
 
 
 class Run:
@@ -67,13 +68,13 @@ class Run:
         report.refuse_foreign_file(self._config.report)
         if (unwritten := report.try_to_save(self._config.report)) is not None:
             raise ConfigError(f"report: cannot write {self._config.report}: {unwritten}")
-        with stoppable(*STOPPING, last_act=self._report_interrupted):
+        with stoppable(*STOPPING, first_act=self._tell_stopped):
             try:
                 self._embed_all()
-                report.status = "complete"
+                report.status, report.error = "complete", None
             except (KeyboardInterrupt, SystemExit):
                 # SystemExit: a SIGTERM while Ray starts meets Ray's own handler.
-                report.status, report.error = "interrupted", "stopped by a signal"
+                report.status, report.error = STOPPED
                 raise KeyboardInterrupt from None
             except BaseException as error:
                 report.status, report.error = "failed", str(error)
@@ -83,8 +84,9 @@ class Run:
                 self._settle_report()
         return report
 
-    def _report_interrupted(self) -> None:
-        self._report.status, self._report.error = "interrupted", "ended at once by signals, while it was stopping"
+    def _tell_stopped(self) -> None:
+        """Write at once what the report will say: closing takes seconds, and whoever sent a SIGTERM may not wait."""
+        self._report.status, self._report.error = STOPPED
         self._report.try_to_save(self._config.report)
 
     def _settle_report(self) -> None:

@@ -14,10 +14,10 @@ PROGRAM = """
 import signal, sys, time
 from pipelines.stopping import end_at_once, stoppable
 
-def last_act():
-    print("last act", flush=True)
+def first_act():
+    print("first act", flush=True)
 
-with stoppable(signal.SIGINT, signal.SIGTERM, last_act=last_act):
+with stoppable(signal.SIGINT, signal.SIGTERM, first_act=first_act):
     try:
         with stoppable(signal.SIGINT):
             print("working", flush=True)
@@ -68,7 +68,8 @@ class Program:
 
 def test_the_first_signal_interrupts_and_further_ones_disturb_nothing() -> None:
     program = Program()
-    assert program.send(signal.SIGTERM) == "closing"
+    assert program.send(signal.SIGTERM) == "first act"
+    assert program.line() == "closing"
     told = "still stopping: what is under way is being closed; "
     assert program.send(signal.SIGINT) == f"{told}3 more times ends it at once"
     assert program.send(signal.SIGTERM) == f"{told}2 more times ends it at once"
@@ -79,9 +80,10 @@ def test_the_first_signal_interrupts_and_further_ones_disturb_nothing() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_fifth_ends_the_program_after_its_last_act(number: signal.Signals) -> None:
+def test_the_fifth_ends_the_program_at_once(number: signal.Signals) -> None:
     program = Program()
-    for _ in range(4):
+    assert (program.send(number), program.line()) == ("first act", "closing")
+    for _ in range(3):
         program.send(number)
-    assert program.send(number) == "last act"
+    assert program.send(number) == ""
     assert program.end() == 130
