@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
+from ray._private import worker as ray_worker
 from ray._private.node import Node
 from ray.data import DataContext
 
@@ -90,18 +91,18 @@ def _own_folder() -> Iterator[dict[str, Any]]:
     """Give a local Ray a folder that goes with it; what a worker's end says goes on to name the logs, which stay."""
     with ray_folder() as folder:
         try:
-            yield {"_temp_dir": str(folder.path)} if folder else {}
+            yield {"_temp_dir": str(folder.for_ray)} if folder else {}
         except WorkerError as error:
             if folder is None:
                 raise
-            folder.keep_logs()
+            folder.keeps_logs = True
             raise WorkerError(f"{error} (Ray's logs are kept for a day, in {folder.path})") from error.__cause__
         except FleetembedError:
             raise
         # What nobody foresaw.
         except Exception:
             if folder is not None:
-                folder.keep_logs()
+                folder.keeps_logs = True
                 log.error("Ray's logs are kept for a day, in %s", folder.path)
             raise
 
@@ -119,10 +120,18 @@ def _connected(arguments: dict[str, Any]) -> Iterator[None]:
     # Ray raises bare Exceptions here, of a node that did not start in time for instance.
     except Exception as error:
         raise WorkerError(_why_not_started(error, arguments["address"])) from error
+    # What Ray publishes of a dead node is pages of its log, on standard output.
+    printed, ray_worker.print_to_stdstream = ray_worker.print_to_stdstream, _log_published
     try:
         yield
     finally:
         ray.shutdown()
+        ray_worker.print_to_stdstream = printed
+
+
+def _log_published(data: dict[str, Any], ignore_prefix: bool) -> None:
+    for line in data["lines"]:
+        log.debug("Ray: %s", line)
 
 
 def _start(arguments: dict[str, Any]) -> None:

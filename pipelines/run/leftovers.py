@@ -28,7 +28,7 @@ PREFIX = "fe-ray-"
 MARKER, LOCK = "fleetembed.json", "driver.lock"
 # Bytes that the path of a Unix socket may have, and what of it Ray puts below its folder.
 LONGEST_SOCKET = 107 if sys.platform == "linux" else 103
-BELOW = len("/session_2026-01-01_00-00-00_000000_1234567/sockets/plasma_store")
+BELOW = len("/r/session_2026-01-01_00-00-00_000000_1234567/sockets/plasma_store")
 # Logs of a Ray whose job failed are kept for a day, those of the last few jobs.
 SECONDS_KEPT = 86_400
 KEPT = 5
@@ -37,27 +37,26 @@ SECONDS_TO_END = 5.0
 
 
 class RayFolder:
-    """The folder of one local Ray; ``path`` is absolute."""
+    """The folder of one local Ray; ``path`` is absolute, and ``keeps_logs`` lets the logs in it stay."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        # Ray opens its folder to all users; the one around it is this user's alone.
+        self.for_ray = path / "r"
         self.keeps_logs = False
         self._lock = FileLock(path / LOCK)
         self._lock.acquire(timeout=0)
         me = psutil.Process()
         self._mark({"driver": me.pid, "started": me.create_time()})
 
-    def keep_logs(self) -> Path:
-        """Let the logs outlast the folder; returns where they are going to be."""
-        self.keeps_logs = True
-        return self.path
-
     def close(self) -> None:
         """End what still runs of a Ray that was shut down, and delete the folder, all but the logs that are kept."""
         _end(_writers(self.path), SECONDS_TO_END)
         if self.keeps_logs:
-            _strip(self.path)
-            self._mark({"kept": time.time()})
+            # A full disk changes nothing of how the job ended.
+            with suppress(OSError):
+                _strip(self.for_ray)
+                self._mark({"kept": time.time()})
         self._lock.release()
         if not self.keeps_logs:
             _delete(self.path)
@@ -70,11 +69,12 @@ class RayFolder:
 def ray_folder() -> Iterator[RayFolder | None]:
     """Make a folder for a local Ray, after those that dead drivers left were cleared, and clear it at the end.
 
-    None where the folder's path would be too long for Ray's sockets, or cannot be made: Ray then uses its own.
+    None where the folder's path would be too long for Ray's sockets, or cannot be made: Ray then takes its usual one,
+    and that stays.
     """
-    base = Path(get_default_system_temp_dir()).absolute()
+    base = Path(get_default_system_temp_dir()).absolute()  # type: ignore[no-untyped-call]
     folder = None
-    if len(os.fsencode(base)) + len(f"/{PREFIX}12345678") + BELOW <= LONGEST_SOCKET:
+    if os.name == "posix" and len(os.fsencode(base)) + len(f"/{PREFIX}12345678") + BELOW <= LONGEST_SOCKET:
         with suppress(OSError):
             clear(base)
             base.mkdir(parents=True, exist_ok=True)
@@ -135,7 +135,7 @@ def _read_marker(path: Path) -> dict[str, Any] | None:
 def _lives(facts: dict[str, Any]) -> bool:
     """Whether the driver's process is there, and is not another one that got its number."""
     try:
-        return abs(psutil.Process(facts["driver"]).create_time() - facts["started"]) < 2
+        return bool(abs(psutil.Process(facts["driver"]).create_time() - facts["started"]) < 2)
     except (psutil.Error, TypeError, ValueError):
         return False
 

@@ -122,8 +122,8 @@ def test_logs_of_a_failed_run_stay_a_day_and_the_message_says_where(job: Job, te
     assert told, output
     folder = Path(told[1])
     assert own_folders(temporary) == [folder]
-    assert list(folder.glob("session_*/logs/raylet.out"))
-    assert [path.name for path in folder.glob("session_2*/*")] == ["logs"]
+    assert list(folder.glob("r/session_*/logs/raylet.out"))
+    assert [path.name for path in folder.glob("r/session_2*/*")] == ["logs"]
     clear(temporary)
     assert folder.exists()
     (folder / "fleetembed.json").write_text(json.dumps({"kept": time.time() - 90_000}))
