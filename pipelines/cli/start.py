@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable
 from contextlib import suppress
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, NoReturn
+
+from pipelines.stopping import end_at_once, stoppable
 
 FAILED = 1
 
@@ -39,15 +42,19 @@ def start(command: Callable[[], Any]) -> NoReturn:
     """Carry a command out, and end the process with the code that it gives or exits with.
 
     Characters that the output's encoding lacks are replaced. Output that cannot be written is one message, and 1.
+    Ctrl-C stops the command once: more of it, while the command stops, disturbs nothing.
     """
     output = _forgiving_output()
+    code: Any = FAILED
     try:
-        code = command()
+        with stoppable(signal.SIGINT):
+            code = command()
     except SystemExit as end:
         code = end.code
     except OSError as error:
         if error is not output.failure:
             raise
+    end_at_once(code if isinstance(code, int) else FAILED if code else 0)
     with suppress(OSError):
         output.flush()
     if output.failure is not None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import signal
 import socket
+import threading
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -13,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
+from ray._private import worker as ray_worker
 from ray._private.node import Node
 from ray.data import DataContext
 
@@ -20,6 +23,7 @@ from embedders.errors import FleetembedError
 from embedders.retrying import Patience, retry
 from pipelines.config.compute import ComputeConfig
 from pipelines.errors import WorkerError
+from pipelines.run.leftovers import ray_folder
 from pipelines.run.placement import Machines
 
 log = logging.getLogger("fleetembed")
@@ -75,26 +79,65 @@ def connect(compute: ComputeConfig) -> Iterator[Machines]:
     join = {"address": address} if address and address != "local" else {"address": "local", **local}
     if join["address"] == "local":
         _give_token()
+        with _own_folder() as folder, _connected({**join, **quiet, **folder}):
+            yield _describe()
+    else:
+        with _connected({**join, **quiet}):
+            yield _describe()
+
+
+@contextmanager
+def _own_folder() -> Iterator[dict[str, Any]]:
+    """Give a local Ray a folder that goes with it; what a worker's end says goes on to name the logs, which stay."""
+    with ray_folder() as folder:
+        try:
+            yield {"_temp_dir": str(folder.for_ray)} if folder else {}
+        except WorkerError as error:
+            if folder is None:
+                raise
+            folder.keeps_logs = True
+            raise WorkerError(f"{error} (Ray's logs are kept for a day, in {folder.path})") from error.__cause__
+        except FleetembedError:
+            raise
+        # What nobody foresaw.
+        except Exception:
+            if folder is not None:
+                folder.keeps_logs = True
+                log.error("Ray's logs are kept for a day, in %s", folder.path)
+            raise
+
+
+@contextmanager
+def _connected(arguments: dict[str, Any]) -> Iterator[None]:
+    """Start or join a Ray, if need be twice, and leave it again."""
     try:
         retry(
-            lambda: _start({**join, **quiet}),
+            lambda: _start(arguments),
             Patience(attempts=STARTS),
             passing=_is_slow_start,
             on_retry=lambda: log.warning("%s; starting it once more", SLOW_START),
         )
     # Ray raises bare Exceptions here, of a node that did not start in time for instance.
     except Exception as error:
-        raise WorkerError(_why_not_started(error, join["address"])) from error
+        raise WorkerError(_why_not_started(error, arguments["address"])) from error
+    # What Ray publishes of a dead node is pages of its log, on standard output.
+    printed, ray_worker.print_to_stdstream = ray_worker.print_to_stdstream, _log_published
     try:
-        yield _describe()
+        yield
     finally:
         ray.shutdown()
+        ray_worker.print_to_stdstream = printed
+
+
+def _log_published(data: dict[str, Any], ignore_prefix: bool) -> None:
+    for line in data["lines"]:
+        log.debug("Ray: %s", line)
 
 
 def _start(arguments: dict[str, Any]) -> None:
     """Start or join a Ray; what of a node was started before a failure is ended."""
     try:
-        with _muted_core():
+        with _muted_core(), _kept_sigterm():
             ray.init(**arguments)
     except Exception as error:
         node = _half_started(error)
@@ -187,6 +230,17 @@ def _muted_core() -> Iterator[None]:
     finally:
         os.dup2(kept, 2)
         os.close(kept)
+
+
+@contextmanager
+def _kept_sigterm() -> Iterator[None]:
+    """Put back what is done at SIGTERM: Ray's own way leaves it to the interpreter's end to write anything."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if before is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
 
 
 def _describe() -> Machines:

@@ -7,11 +7,10 @@ import secrets
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from rich.console import Console
@@ -31,12 +30,14 @@ from pipelines.run.tally import STARTED_AT, Counter, figures_of
 from pipelines.sinks.base import JobFacts, Sink
 from pipelines.sinks.factory import make_sink
 from pipelines.sources import SourcePlan
+from pipelines.stopping import stop_if_asked, stoppable
 from pipelines.submitted import refuse_in_submitted
 from pipelines.written import plan_job_source
 
 log = logging.getLogger("fleetembed")
 
 SECONDS_BETWEEN_LOOKS = 1.0
+STOPPING = (signal.SIGINT, signal.SIGTERM)
 STOPPED: tuple[Status, str] = ("interrupted", "stopped by a signal")
 
 
@@ -65,25 +66,25 @@ class Run:
         refuse_in_submitted(self._config)
         # What the configuration has wrong is said before anything is looked at, and before there is a report. Models
         # may be downloaded.
-        with _sigterm_interrupts():
+        with stoppable(*STOPPING):
             self._embedders.facts(with_stand_ins(self._config))
         report.refuse_foreign_file(self._config.report)
         if (unwritten := report.try_to_save(self._config.report)) is not None:
             raise ConfigError(f"report: cannot write {self._config.report}: {unwritten}")
-        try:
-            with _sigterm_interrupts(self._tell_stopped):
+        with stoppable(*STOPPING, first_act=self._tell_stopped):
+            try:
                 self._embed_all()
-            report.status, report.error = "complete", None
-        except (KeyboardInterrupt, SystemExit):
-            # SystemExit: a SIGTERM while Ray starts meets Ray's own handler.
-            report.status, report.error = STOPPED
-            raise KeyboardInterrupt from None
-        except BaseException as error:
-            report.status, report.error = "failed", str(error)
-            raise
-        finally:
-            report.seconds = round(time.monotonic() - self._started, 2)
-            self._settle_report()
+                report.status, report.error = "complete", None
+            except (KeyboardInterrupt, SystemExit):
+                # SystemExit: a SIGTERM while Ray starts meets Ray's own handler.
+                report.status, report.error = STOPPED
+                raise KeyboardInterrupt from None
+            except BaseException as error:
+                report.status, report.error = "failed", str(error)
+                raise
+            finally:
+                report.seconds = round(time.monotonic() - self._started, 2)
+                self._settle_report()
         return report
 
     def _tell_stopped(self) -> None:
@@ -129,9 +130,7 @@ class Run:
                 with engine() as opened:
                     self._report.engine = opened.name
                     self._report.startup_seconds = round(time.monotonic() - self._started, 2)
-                    # Once more: starting Ray puts its own handler of SIGTERM, which exits, in the place of ours.
-                    with _sigterm_interrupts(self._tell_stopped):
-                        self._embed_with(opened, source, nothing_held=not points)
+                    self._embed_with(opened, source, nothing_held=not points)
                 return
             except MoreThanFewError:
                 self._report.sinks.clear()
@@ -205,6 +204,7 @@ class Run:
             view = choose_view(source.documents, self._console)
             with view, self._watching(engine.counter, view, lambda: settled):
                 for receipts in tables:
+                    stop_if_asked()
                     settled += sum(receipts["documents"].to_pylist())
                     self._report.take_receipts(receipts)
                     self._check_errors(engine.counter, at_end=False)
@@ -258,24 +258,3 @@ class Run:
                 f"errors.max_rate {errors.max_rate:g} allows.{first} What was written stays; mend the rows, or raise "
                 "errors.max_rate, and run the job again"
             )
-
-
-@contextmanager
-def _sigterm_interrupts(first: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """Let SIGTERM stop a run as cleanly as Ctrl-C does, and call ``first`` before.
-
-    Outside of the main thread nothing can be set.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        first()
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,89 @@
+"""Signals while a program stops: they are counted, answered, and in the end obeyed."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import ROOT
+
+PROGRAM = """
+import signal, sys, time
+from pipelines.stopping import end_at_once, stoppable
+
+def first_act():
+    print("first act", flush=True)
+
+with stoppable(signal.SIGINT, signal.SIGTERM, first_act=first_act):
+    try:
+        with stoppable(signal.SIGINT):
+            print("working", flush=True)
+            time.sleep(60)
+    except KeyboardInterrupt:
+        print("closing", flush=True)
+        for line in sys.stdin:
+            break
+        print("closed", flush=True)
+end_at_once(7)
+print("over", flush=True)
+time.sleep(60)
+"""
+
+
+class Program:
+    """The program above, whose errors come with its output, in the order of both."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", PROGRAM],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            cwd=ROOT,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
+        self.line()
+
+    def line(self) -> str:
+        assert self._process.stdout
+        return self._process.stdout.readline().rstrip()
+
+    def send(self, number: signal.Signals) -> str:
+        self._process.send_signal(number)
+        return self.line()
+
+    def go_on(self) -> str:
+        assert self._process.stdin
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
+        return self.line()
+
+    def end(self) -> int:
+        return self._process.wait(60)
+
+
+def test_the_first_signal_interrupts_and_further_ones_disturb_nothing() -> None:
+    program = Program()
+    assert program.send(signal.SIGTERM) == "first act"
+    assert program.line() == "closing"
+    told = "still stopping: what is under way is being closed; "
+    assert program.send(signal.SIGINT) == f"{told}3 more times ends it at once"
+    assert program.send(signal.SIGTERM) == f"{told}2 more times ends it at once"
+    assert program.send(signal.SIGINT) == f"{told}once more ends it at once"
+    assert (program.go_on(), program.line()) == ("closed", "over")
+    assert program.send(signal.SIGINT) == ""
+    assert program.end() == 7
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_fifth_ends_the_program_at_once(number: signal.Signals) -> None:
+    program = Program()
+    assert (program.send(number), program.line()) == ("first act", "closing")
+    for _ in range(3):
+        program.send(number)
+    assert program.send(number) == ""
+    assert program.end() == 130
