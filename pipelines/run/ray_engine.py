@@ -11,9 +11,10 @@ import ray
 
 from pipelines.config.compute import ComputeConfig
 from pipelines.config.job import JobConfig
-from pipelines.run.cluster import configure, connect, plain_errors
+from pipelines.run.cluster import configure, connect
 from pipelines.run.dataset import build_dataset
 from pipelines.run.placement import READ_CPUS, Machines, Pool, place_pools
+from pipelines.run.ray_errors import plain_errors
 from pipelines.run.stage import Stage
 from pipelines.run.tally import Figures, Tally
 

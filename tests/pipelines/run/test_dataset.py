@@ -19,6 +19,7 @@ from pipelines.errors import SinkError, WorkerError
 from pipelines.run import cluster
 from pipelines.run.dataset import build_dataset
 from pipelines.run.ray_engine import RemoteTally
+from pipelines.run.ray_errors import plain_errors
 from pipelines.run.scan import scan
 from pipelines.run.stage import Resources, Stage, Work
 from pipelines.run.stages import BlockStage, ReadStage
@@ -68,7 +69,7 @@ def refuse(table: pa.Table) -> pa.Table:
 def drive(*stages: Stage, tasks: Sequence[bytes] = (b"a", b"poison", b"b")) -> list[Any]:
     compute = ComputeConfig(max_retries=2)
     cluster.configure(compute)
-    with cluster.plain_errors():
+    with plain_errors():
         return build_dataset(stages, tasks, compute).take_all()
 
 
