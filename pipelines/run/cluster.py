@@ -30,6 +30,8 @@ OUR_PACKAGES = str(Path(__file__).resolve().parents[2])
 MIN_LOCAL_CPUS = 4
 # How often a local Ray is started that its own limit, which no setting moves, ends before it is ready.
 STARTS = 2
+# On several nodes a worker may wait for a place that none of them has; on one node blocks may just be slow.
+STALL_SECONDS, STALL_SECONDS_ON_ONE = 300, 1800
 SLOW_START = "Ray was waited for, and its node was not ready within the 30 s that Ray allows it"
 
 
@@ -191,10 +193,17 @@ def _nodes() -> list[dict[str, Any]]:
     return found
 
 
+def stall_seconds(compute: ComputeConfig) -> int:
+    """Seconds without a block that moves, after which a job is given up."""
+    if compute.stall_seconds is not None:
+        return compute.stall_seconds
+    return STALL_SECONDS if sum(node["Alive"] for node in _nodes()) > 1 else STALL_SECONDS_ON_ONE
+
+
 def configure(compute: ComputeConfig) -> None:
     """Set Ray Data's options for the job's datasets; call before the first one is made."""
     context = DataContext.get_current()
-    context.execution_no_progress_timeout_s = compute.stall_seconds
+    context.execution_no_progress_timeout_s = stall_seconds(compute)
     context.max_errored_blocks = 0
     # Else a stage's own error is wrapped, and its type and message are lost on the way to the driver.
     context.raise_original_map_exception = True

@@ -194,23 +194,25 @@ class Run:
         settled = 0.0
         with engine.drive(stages, source.tasks) as tables:
             view = choose_view(source.documents, self._console)
-            with view, self._watching(engine.counter, view, lambda: settled):
+            with view, self._watching(engine, view, lambda: settled):
                 for receipts in tables:
                     settled += sum(receipts["documents"].to_pylist())
                     self._report.take_receipts(receipts)
                     self._check_errors(engine.counter, at_end=False)
+        self._report.count_repeats()
         self._check_errors(engine.counter, at_end=True)
 
     @contextmanager
-    def _watching(self, counter: Counter, view: ProgressView, settled: Any) -> Iterator[None]:
+    def _watching(self, engine: Engine, view: ProgressView, settled: Any) -> Iterator[None]:
         """Refresh the view and the report's file while receipts come in."""
         over = threading.Event()
 
         def look() -> None:
             told = False
             while not over.wait(SECONDS_BETWEEN_LOOKS):
-                stages = counter.read()
+                stages = engine.counter.read()
                 self._report.take_stages(stages)
+                self._report.take_losses(engine.losses)
                 self._report.seconds = round(time.monotonic() - self._started, 2)
                 unwritten = self._report.try_to_save(self._config.report)
                 if unwritten is not None and not told:
@@ -227,8 +229,9 @@ class Run:
         finally:
             over.set()
             watcher.join()
-            stages = counter.read()
+            stages = engine.counter.read()
             self._report.take_stages(stages)
+            self._report.take_losses(engine.losses)
             names = map(figures_of, self._report.embeddings)
             first = min((stages[name][STARTED_AT] for name in names if name in stages), default=None)
             if first is not None:

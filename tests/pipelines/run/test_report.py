@@ -30,7 +30,8 @@ def filled() -> RunReport:
 
 
 def receipts(written: int, dead: int, samples: int = 0) -> pa.Table:
-    row = {"documents": written + dead, "written": written, "dead": dead, "samples": ["why"] * samples}
+    came = written + dead
+    row = {"documents": came, "embedded": came, "written": written, "dead": dead, "samples": ["why"] * samples}
     return pa.Table.from_pylist([row], schema=RECEIPT_SCHEMA)
 
 
@@ -123,7 +124,7 @@ def test_the_summary_shows_counts_stages_sinks_and_dead_rows() -> None:
 
 def test_a_dead_rows_text_cannot_be_mistaken_for_markup() -> None:
     report = filled()
-    row = {"documents": 1, "written": 0, "dead": 1, "samples": ["document '[/red] [bold]x' (a:1): no"]}
+    row = {"documents": 1, "embedded": 0, "written": 0, "dead": 1, "samples": ["document '[/red] [bold]x' (a:1): no"]}
     report.take_receipts(pa.Table.from_pylist([row], schema=RECEIPT_SCHEMA))
     text = io.StringIO()
     report.show(Console(file=text, width=100))
@@ -135,7 +136,7 @@ LONG = "photos/2024/a-holiday-by-the-sea-with-everyone/IMG_20240714_153012-edite
 
 def shown_dead(sample: str, width: int) -> list[str]:
     report = filled()
-    row = {"documents": 1, "written": 0, "dead": 1, "samples": [sample]}
+    row = {"documents": 1, "embedded": 0, "written": 0, "dead": 1, "samples": [sample]}
     report.take_receipts(pa.Table.from_pylist([row], schema=RECEIPT_SCHEMA))
     text = io.StringIO()
     report.show(Console(file=text, width=width))
