@@ -1,0 +1,133 @@
+"""Nodes that are killed, drained and added while a job runs: each point is there once, and little is embedded twice.
+
+All parts are real: raylets and their workers, the model, the sinks. A job runs in a process of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pyarrow.dataset as pads
+import pytest
+from qdrant_client import QdrantClient
+
+from tests.cluster.nodes import Nodes, processes
+from tests.cluster.running_job import RunningJob, dense, start_job, write_corpus
+from tests.waiting import wait_until
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
+ROWS = 1200
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    rows = ({"id": f"d{n}", "text": f"Document {n} tells of this and that. " * 12, "n": n} for n in range(ROWS))
+    return write_corpus(tmp_path_factory.mktemp("source"), list(rows), files=3)
+
+
+def config(head: Nodes, source: Path, model: Path, sink: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "source": {"path": str(source), "id": "id"},
+        "embeddings": dense(model),
+        "sink": sink,
+        "compute": {
+            "engine": "ray",
+            "address": head.address,
+            "block_rows": 16,
+            "max_retries": 10,
+            "stages": {"dense": {"workers": 4, "cpus": 0.9, "threads": 1}},
+        },
+    }
+
+
+def embedding_workers(node: Any) -> list[psutil.Process]:
+    """The processes of a node that embed."""
+    return titled(node, "MapWorker(MapBatches(dense))")
+
+
+def titled(node: Any, name: str) -> list[psutil.Process]:
+    return [process for process in processes(node) if name in " ".join(process.cmdline())]
+
+
+def assert_little_was_embedded_twice(job: RunningJob) -> dict[str, Any]:
+    assert job.end() == 0, job.output
+    report = job.report
+    assert report["status"] == "complete"
+    assert (report["rows"]["read"], report["rows"]["written"], report["rows"]["dead"]) == (ROWS, ROWS, 0)
+    assert ROWS <= report["rows"]["embedded"] < 1.2 * ROWS
+    assert report["rows_embedded_again"] == report["rows"]["embedded"] - ROWS
+    return report
+
+
+def assert_each_point_is_there_once(points: list[tuple[str, dict[str, Any]]]) -> None:
+    assert len(points) == ROWS
+    assert dict(points) == {f"d{n}": {"n": n} for n in range(ROWS)}
+
+
+def test_a_node_that_is_killed_costs_a_few_blocks_and_one_that_joins_takes_its_workers(
+    head: Nodes, source: Path, minilm: Path, tmp_path: Path
+) -> None:
+    nodes = [head.add(num_cpus=2), head.add(num_cpus=2)]
+    sink = {"type": "parquet", "path": str(tmp_path / "out")}
+    with start_job(tmp_path, config(head, source, minilm, sink)) as job:
+        job.wait_for_rows(ROWS // 4)
+        spread = [node for node in nodes if embedding_workers(node)]
+        assert spread
+        lost = spread[0]
+        head.kill(lost)
+        joined = head.add(num_cpus=2)
+        wait_until(lambda: job.process.poll() is not None or embedding_workers(joined))
+        assert embedding_workers(joined)
+        report = assert_little_was_embedded_twice(job)
+    assert (report["nodes_lost"], report["nodes_joined"]) == (1, 1)
+    assert report["actors_restarted"] >= 1
+    assert "1 node lost, 1 node joined, " in job.output
+    rows = pads.dataset(tmp_path / "out", format="parquet").to_table().to_pylist()
+    assert_each_point_is_there_once([(row["document_id"], json.loads(row["payload"])) for row in rows])
+    for node in (*nodes, joined):
+        if node is not lost:
+            head.stop(node)
+
+
+def test_a_drained_node_and_a_killed_counter_and_a_killed_host_of_the_folder_lose_no_point(
+    head: Nodes, source: Path, minilm: Path, tmp_path: Path
+) -> None:
+    nodes = [head.add(num_cpus=2), head.add(num_cpus=2)]
+    sink = {"type": "qdrant", "path": str(tmp_path / "qdrant"), "collection": "docs"}
+    with start_job(tmp_path, config(head, source, minilm, sink)) as job:
+        job.wait_for_rows(ROWS // 6)
+        for name in ("_NamedTally", "FolderHost"):
+            (process,) = titled(head.head, name)
+            process.kill()
+        lost = next(node for node in nodes if embedding_workers(node))
+        drain(head, lost)
+        job.wait_for_rows(ROWS // 2)
+        head.kill(lost)
+        report = assert_little_was_embedded_twice(job)
+    print(report, job.output)
+    assert report["nodes_lost"] == 1
+    assert any("the process that counts was lost" in notice for notice in report["notices"])
+    client = QdrantClient(path=str(tmp_path / "qdrant"))
+    try:
+        points, _ = client.scroll("docs", limit=2 * ROWS, with_payload=True)
+    finally:
+        client.close()
+    assert_each_point_is_there_once([(point.payload["document_id"], {"n": point.payload["n"]}) for point in points])
+    for node in nodes:
+        if node is not lost:
+            head.stop(node)
+
+
+def drain(head: Nodes, node: Any) -> None:
+    """Tell the cluster that a node is about to go, as the cloud does before it takes a spot machine away."""
+    ray = str(Path(sys.executable).with_name("ray"))
+    about = ["--address", head.address, "--node-id", node.node_id, "--deadline-remaining-seconds", "60"]
+    why = ["--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "spot"]
+    subprocess.run([ray, "drain-node", *about, *why], check=True, capture_output=True, timeout=60)
