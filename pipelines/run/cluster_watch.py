@@ -16,7 +16,7 @@ import ray
 from ray._private import state
 
 from pipelines.run.losses import Losses
-from pipelines.run.waiting import Step, describe, operators, steps_of
+from pipelines.run.waiting import NodeResources, Step, describe, operators, steps_of
 
 log = logging.getLogger("fleetembed")
 
@@ -35,14 +35,26 @@ class ClusterWatch:
         self._known = set(nodes)
         self._gone = {name for name, node in nodes.items() if not node["Alive"]}
         self._losses = Losses()
+        self._told_of_joined: set[str] = set()
+        self._told_of_lost: set[str] = set()
 
     def losses(self, *, lost_figures: bool = False) -> Losses:
         """Count; what was counted last where the cluster does not answer."""
         with suppress(ray.exceptions.RayError, RuntimeError):
             nodes = _nodes()
             gone = {name for name, node in nodes.items() if not node["Alive"] and node.get("DeathReason") != IDLE}
-            self._losses = Losses(len(gone - self._gone), len(nodes.keys() - self._known), _restarts())
+            lost, joined = gone - self._gone, nodes.keys() - self._known
+            self._tell(nodes, lost, joined)
+            self._losses = Losses(len(lost), len(joined), _restarts())
         return Losses(**{**vars(self._losses), "figures": lost_figures})
+
+    def _tell(self, nodes: dict[str, dict[str, Any]], lost: set[str], joined: set[str]) -> None:
+        for name in joined - self._told_of_joined:
+            log.info("node %s joined", nodes[name]["NodeManagerAddress"])
+        for name in lost - self._told_of_lost:
+            address = nodes[name]["NodeManagerAddress"]
+            log.warning("node %s was lost: what was at work there is done again elsewhere", address)
+        self._told_of_joined, self._told_of_lost = joined, lost
 
 
 class StallWatch:
@@ -73,7 +85,7 @@ class StallWatch:
             over.set()
             watcher.join()
 
-    def look(self, steps: list[Step], free: Callable[[], list[tuple[str, dict[str, float], dict[str, float]]]]) -> None:
+    def look(self, steps: list[Step], free: Callable[[], list[NodeResources]]) -> None:
         """Compare the steps with those of the last look, and log a line where nothing moved for long."""
         now = time.monotonic()
         if [step.progress for step in steps] != [step.progress for step in self._steps]:
@@ -88,7 +100,7 @@ class StallWatch:
             log.log(level, "no block moved for %.0f s: %s", still, self.waits_for)
 
 
-def free_of_nodes() -> list[tuple[str, dict[str, float], dict[str, float]]]:
+def free_of_nodes() -> list[NodeResources]:
     """List the nodes that are there: address, resources that are free, and all of its resources."""
     free = state.available_resources_per_node()  # type: ignore[no-untyped-call]
     return [

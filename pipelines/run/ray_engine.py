@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from typing import Any, Literal, TypeVar
@@ -12,14 +13,16 @@ import ray
 from pipelines.config.compute import ComputeConfig
 from pipelines.config.job import JobConfig
 from pipelines.run.cluster import configure, connect
-from pipelines.run.cluster_watch import ClusterWatch, StallWatch
+from pipelines.run.cluster_watch import SECONDS_UNTIL_TOLD, ClusterWatch, StallWatch, free_of_nodes
 from pipelines.run.dataset import build_dataset
 from pipelines.run.losses import Losses
 from pipelines.run.placement import READ_CPUS, Machines, Pool, place_pools
 from pipelines.run.ray_errors import plain_errors, plain_stalls
 from pipelines.run.remote_tally import RemoteTally
 from pipelines.run.stage import Stage
-from pipelines.run.waiting import RunningDataset
+from pipelines.run.waiting import RunningDataset, say_free
+
+log = logging.getLogger("fleetembed")
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -62,7 +65,7 @@ class RayEngine:
         """See Engine."""
         call: Any = ray.remote(num_cpus=READ_CPUS, max_retries=self._compute.max_retries)(_call)
         pending = [call.remote(work, item) for item in items]
-        return (ray.get(result) for result in pending)
+        return (_wait_for(result, len(pending) - number) for number, result in enumerate(pending))
 
     @contextmanager
     def drive(self, stages: Sequence[Stage], tasks: Sequence[bytes]) -> Iterator[Iterator[pa.Table]]:
@@ -74,6 +77,20 @@ class RayEngine:
         # Ray goes on working until its iterator is closed, also after an error here.
         with closing(batches), stalls.watching():
             yield plain_stalls(batches, lambda: stalls.waits_for)
+
+
+def _wait_for(result: Any, left: int) -> Any:
+    """Get a task's result; a line now and then says what it waits for."""
+    patience = SECONDS_UNTIL_TOLD
+    while not ray.wait([result], timeout=patience)[0]:
+        patience *= 2
+        log.warning(
+            "the source is looked at first: %s tasks are left, each of which wants %g CPU on one node; %s",
+            f"{left:,}",
+            READ_CPUS,
+            say_free(free_of_nodes()),
+        )
+    return ray.get(result)
 
 
 def _call(work: Callable[[Item], Result], item: Item) -> Result:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import weakref
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from ray.data._internal.execution.execution_callback import ExecutionCallback
 
+# A node's address, its resources that are free, and all of them.
+NodeResources: TypeAlias = tuple[str, dict[str, float], dict[str, float]]
 # So many nodes are named, those with the most free CPUs.
 MOST_NODES = 3
 
@@ -69,18 +71,21 @@ def _step(operator: Any, about: Any) -> Step:
     return Step(name, operator.num_active_tasks(), workers, missing, _amounts(wants.cpu, wants.gpu), moved)
 
 
-def describe(
-    steps: Iterable[Step], nodes: Iterable[tuple[str, dict[str, float], dict[str, float]]]
-) -> tuple[str, bool]:
+def describe(steps: Iterable[Step], nodes: Iterable[NodeResources]) -> tuple[str, bool]:
     """Say what steps wait for, and what nodes have free; and whether a worker is missing."""
     steps = [step for step in steps if step.blocks or step.missing]
     missing = [_missing(step) for step in steps if step.missing]
     busy = [_busy(step) for step in steps if step.blocks and not (step.missing and not step.workers)]
+    said = "; ".join([*missing, *busy]) or "no block is at work"
+    return f"{said}; {say_free(nodes)}", bool(missing)
+
+
+def say_free(nodes: Iterable[NodeResources]) -> str:
+    """Say what is free on the nodes that have most of it."""
     ranked = sorted(nodes, key=lambda node: (node[1].get("GPU", 0), node[1].get("CPU", 0)), reverse=True)
     free = ", ".join(_free(*node) for node in ranked[:MOST_NODES])
-    more = f" and {len(ranked) - MOST_NODES} nodes with less" if len(ranked) > MOST_NODES else ""
-    said = "; ".join([*missing, *busy]) or "no block is at work"
-    return f"{said}; free: {free or 'no node is there'}{more}", bool(missing)
+    more = f", and less on {len(ranked) - MOST_NODES} other nodes" if len(ranked) > MOST_NODES else ""
+    return f"free: {free or 'nothing, no node is there'}{more}"
 
 
 def _missing(step: Step) -> str:

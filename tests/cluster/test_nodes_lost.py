@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +24,21 @@ from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
-ROWS = 1200
+ROWS = 2000
+WORKERS = 4
 
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = ({"id": f"d{n}", "text": f"Document {n} tells of this and that. " * 12, "n": n} for n in range(ROWS))
     return write_corpus(tmp_path_factory.mktemp("source"), list(rows), files=3)
+
+
+@pytest.fixture
+def nodes(head: Nodes) -> Iterator[list[Any]]:
+    """Two nodes beside the head, which are gone after the test, and so are those that it adds."""
+    yield [head.add(num_cpus=2), head.add(num_cpus=2)]
+    head.stop_added()
 
 
 def config(head: Nodes, source: Path, model: Path, sink: dict[str, Any]) -> dict[str, Any]:
@@ -42,7 +51,7 @@ def config(head: Nodes, source: Path, model: Path, sink: dict[str, Any]) -> dict
             "address": head.address,
             "block_rows": 16,
             "max_retries": 10,
-            "stages": {"dense": {"workers": 4, "cpus": 0.9, "threads": 1}},
+            "stages": {"dense": {"workers": WORKERS, "cpus": 0.9, "threads": 1}},
         },
     }
 
@@ -52,8 +61,26 @@ def embedding_workers(node: Any) -> list[psutil.Process]:
     return titled(node, "MapWorker(MapBatches(dense))")
 
 
+def wait_for_workers(head: Nodes, nodes: Sequence[Any]) -> None:
+    """Wait until all workers that embed are started, which are more than one node has room for."""
+    wait_until(lambda: sum(len(embedding_workers(node)) for node in (head.head, *nodes)) == WORKERS)
+
+
+def busiest(nodes: Sequence[Any]) -> Any:
+    """The node with the most workers: two of them, where there are three nodes, and no other has room for both."""
+    found = max(nodes, key=lambda node: len(embedding_workers(node)))
+    assert len(embedding_workers(found)) == 2
+    return found
+
+
 def titled(node: Any, name: str) -> list[psutil.Process]:
-    return [process for process in processes(node) if name in " ".join(process.cmdline())]
+    found = []
+    for process in processes(node):
+        # Some end in the meantime.
+        with suppress(psutil.Error):
+            if name in " ".join(process.cmdline()):
+                found.append(process)
+    return found
 
 
 def assert_little_was_embedded_twice(job: RunningJob) -> dict[str, Any]:
@@ -72,15 +99,13 @@ def assert_each_point_is_there_once(points: list[tuple[str, dict[str, Any]]]) ->
 
 
 def test_a_node_that_is_killed_costs_a_few_blocks_and_one_that_joins_takes_its_workers(
-    head: Nodes, source: Path, minilm: Path, tmp_path: Path
+    head: Nodes, nodes: list[Any], source: Path, minilm: Path, tmp_path: Path
 ) -> None:
-    nodes = [head.add(num_cpus=2), head.add(num_cpus=2)]
     sink = {"type": "parquet", "path": str(tmp_path / "out")}
     with start_job(tmp_path, config(head, source, minilm, sink)) as job:
-        job.wait_for_rows(ROWS // 4)
-        spread = [node for node in nodes if embedding_workers(node)]
-        assert spread
-        lost = spread[0]
+        wait_for_workers(head, nodes)
+        job.wait_for_rows(ROWS // 5)
+        lost = busiest(nodes)
         head.kill(lost)
         joined = head.add(num_cpus=2)
         wait_until(lambda: job.process.poll() is not None or embedding_workers(joined))
@@ -91,22 +116,19 @@ def test_a_node_that_is_killed_costs_a_few_blocks_and_one_that_joins_takes_its_w
     assert "1 node lost, 1 node joined, " in job.output
     rows = pads.dataset(tmp_path / "out", format="parquet").to_table().to_pylist()
     assert_each_point_is_there_once([(row["document_id"], json.loads(row["payload"])) for row in rows])
-    for node in (*nodes, joined):
-        if node is not lost:
-            head.stop(node)
 
 
 def test_a_drained_node_and_a_killed_counter_and_a_killed_host_of_the_folder_lose_no_point(
-    head: Nodes, source: Path, minilm: Path, tmp_path: Path
+    head: Nodes, nodes: list[Any], source: Path, minilm: Path, tmp_path: Path
 ) -> None:
-    nodes = [head.add(num_cpus=2), head.add(num_cpus=2)]
     sink = {"type": "qdrant", "path": str(tmp_path / "qdrant"), "collection": "docs"}
     with start_job(tmp_path, config(head, source, minilm, sink)) as job:
-        job.wait_for_rows(ROWS // 6)
+        wait_for_workers(head, nodes)
+        job.wait_for_rows(ROWS // 5)
         for name in ("_NamedTally", "FolderHost"):
             (process,) = titled(head.head, name)
             process.kill()
-        lost = next(node for node in nodes if embedding_workers(node))
+        lost = busiest(nodes)
         drain(head, lost)
         job.wait_for_rows(ROWS // 2)
         head.kill(lost)
@@ -120,9 +142,6 @@ def test_a_drained_node_and_a_killed_counter_and_a_killed_host_of_the_folder_los
     finally:
         client.close()
     assert_each_point_is_there_once([(point.payload["document_id"], {"n": point.payload["n"]}) for point in points])
-    for node in nodes:
-        if node is not lost:
-            head.stop(node)
 
 
 def drain(head: Nodes, node: Any) -> None:
