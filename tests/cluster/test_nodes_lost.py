@@ -144,6 +144,43 @@ def test_a_drained_node_and_a_killed_counter_and_a_killed_host_of_the_folder_los
     assert_each_point_is_there_once([(point.payload["document_id"], {"n": point.payload["n"]}) for point in points])
 
 
+HOLD = """
+import sys, ray
+ray.init(address=sys.argv[1], log_to_driver=False)
+held = [ray.remote(num_cpus=2)(type("Other", (), {"ready": lambda self: 1})).remote() for _ in range(2)]
+ray.get([one.ready.remote() for one in held])
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def other_job(head: Nodes, nodes: list[Any]) -> Iterator[None]:
+    """Another job, which holds both nodes beside the head whole."""
+    command = [sys.executable, "-c", HOLD, head.address]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        assert process.stdout is not None and process.stdout.readline() == b"held\n"
+        yield
+        process.communicate()
+
+
+@pytest.mark.usefixtures("other_job")
+def test_a_job_that_nothing_is_left_for_is_given_up_and_says_what_it_waited_for(
+    head: Nodes, source: Path, minilm: Path, tmp_path: Path
+) -> None:
+    job = config(head, source, minilm, {"type": "parquet", "path": str(tmp_path / "out")})
+    job["compute"] |= {"stall_seconds": 12, "stages": {"dense": {"workers": 1, "cpus": 0.9}}}
+    with start_job(tmp_path, job) as running:
+        assert running.end() == 1
+    assert running.report["status"] == "failed"
+    assert "Traceback" not in running.output
+    told = running.report["error"]
+    assert told in running.output
+    assert told.startswith("no block moved for 12 s (compute.stall_seconds), and the job was given up. ")
+    assert "read + skip + block reads, or waits for 1 CPU on one node" in told
+    assert "of 1 CPU on " in told and "raise compute.stall_seconds" in told and "run the job again" in told
+
+
 def drain(head: Nodes, node: Any) -> None:
     """Tell the cluster that a node is about to go, as the cloud does before it takes a spot machine away."""
     ray = str(Path(sys.executable).with_name("ray"))
