@@ -40,7 +40,8 @@ class ClusterWatch:
 
     def losses(self, *, lost_figures: bool = False) -> Losses:
         """Count; what was counted last where the cluster does not answer."""
-        with suppress(ray.exceptions.RayError, RuntimeError):
+        # Whatever Ray raises of a cluster that does not answer, the job has its own ways to tell of it.
+        with suppress(Exception):
             nodes = _nodes()
             gone = {name for name, node in nodes.items() if not node["Alive"] and node.get("DeathReason") != IDLE}
             lost, joined = gone - self._gone, nodes.keys() - self._known

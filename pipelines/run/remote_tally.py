@@ -80,7 +80,8 @@ class RemoteTally:
 
     def close(self) -> None:
         """Forget the decisions of this run."""
-        with suppress(ray.exceptions.RayError):
+        # Where the cluster is gone, so are they.
+        with suppress(Exception):
             internal_kv._internal_kv_del(self._name.encode(), del_by_prefix=True, namespace=DECISIONS)
 
     def _sums(self) -> dict[str, Figures]:

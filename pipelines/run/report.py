@@ -74,7 +74,8 @@ class RunReport:
     def __post_init__(self) -> None:
         # By the receipts: rows that reached the sinks, and blocks.
         self._received = self._blocks = 0
-        self._lost_figures = False
+        # Whether the process that counts was lost: `stages` may show less than was done.
+        self.lost_figures = False
 
     @property
     def exit_code(self) -> int:
@@ -121,8 +122,8 @@ class RunReport:
         """Take over what was lost so far; figures that are lost are told of in a notice."""
         self.nodes_lost, self.nodes_joined = losses.nodes_lost, losses.nodes_joined
         self.actors_restarted = losses.actors_restarted
-        if losses.figures and not self._lost_figures:
-            self._lost_figures = True
+        if losses.figures and not self.lost_figures:
+            self.lost_figures = True
             self.notices.append(
                 "the process that counts was lost in the run: figures of the stages, tokens, and rows read, chunked "
                 "and skipped may be too low; rows written and dead are right"
@@ -131,10 +132,16 @@ class RunReport:
     def count_repeats(self) -> None:
         """Compare what models were given with the receipts of all blocks, once they are all there."""
         figures = [self.stages[name] for name in map(figures_of, self.embeddings) if name in self.stages]
-        if figures and not self._lost_figures:
+        if figures and not self.lost_figures:
             given = max(int(one.get(BLOCKS, 0)) for one in figures)
             self.blocks_embedded_again = max(0, given - self._blocks)
             self.rows_embedded_again = max(0, int(figures[-1].get("rows", 0)) - self._received)
+
+    @property
+    def something_lost(self) -> bool:
+        """Whether a node, a worker or a task was lost, as far as is known."""
+        again = self.stages.get("skip", {}).get(REREAD_ROWS, 0)
+        return bool(self.nodes_lost or self.actors_restarted or self.blocks_embedded_again or again)
 
     @property
     def settled(self) -> int:
