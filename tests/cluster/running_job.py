@@ -41,7 +41,7 @@ class RunningJob:
 
     def wait_for_rows(self, least: int) -> None:
         """Wait until so many rows are written; the job must still be at work then."""
-        wait_until(lambda: self.process.poll() is not None or self.report["rows"]["written"] >= least)
+        wait_until(lambda: self.process.poll() is not None or self.report["rows"]["written"] >= least, SECONDS)
         assert self.process.poll() is None, self.output
 
     def end(self) -> int:

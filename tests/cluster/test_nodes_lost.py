@@ -19,18 +19,18 @@ import pytest
 from qdrant_client import QdrantClient
 
 from tests.cluster.nodes import Nodes, processes
-from tests.cluster.running_job import RunningJob, dense, start_job, write_corpus
+from tests.cluster.running_job import SECONDS, RunningJob, dense, start_job, write_corpus
 from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
-ROWS = 2000
+ROWS = 1600
 WORKERS = 4
 
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    rows = ({"id": f"d{n}", "text": f"Document {n} tells of this and that. " * 12, "n": n} for n in range(ROWS))
+    rows = ({"id": f"d{n}", "text": f"Document {n} tells of this and that. " * 10, "n": n} for n in range(ROWS))
     return write_corpus(tmp_path_factory.mktemp("source"), list(rows), files=3)
 
 
@@ -63,7 +63,7 @@ def embedding_workers(node: Any) -> list[psutil.Process]:
 
 def wait_for_workers(head: Nodes, nodes: Sequence[Any]) -> None:
     """Wait until all workers that embed are started, which are more than one node has room for."""
-    wait_until(lambda: sum(len(embedding_workers(node)) for node in (head.head, *nodes)) == WORKERS)
+    wait_until(lambda: sum(len(embedding_workers(node)) for node in (head.head, *nodes)) == WORKERS, SECONDS)
 
 
 def busiest(nodes: Sequence[Any]) -> Any:
@@ -108,7 +108,7 @@ def test_a_node_that_is_killed_costs_a_few_blocks_and_one_that_joins_takes_its_w
         lost = busiest(nodes)
         head.kill(lost)
         joined = head.add(num_cpus=2)
-        wait_until(lambda: job.process.poll() is not None or embedding_workers(joined))
+        wait_until(lambda: job.process.poll() is not None or embedding_workers(joined), SECONDS)
         assert embedding_workers(joined)
         report = assert_little_was_embedded_twice(job)
     assert (report["nodes_lost"], report["nodes_joined"]) == (1, 1)
@@ -133,7 +133,6 @@ def test_a_drained_node_and_a_killed_counter_and_a_killed_host_of_the_folder_los
         job.wait_for_rows(ROWS // 2)
         head.kill(lost)
         report = assert_little_was_embedded_twice(job)
-    print(report, job.output)
     assert report["nodes_lost"] == 1
     assert any("the process that counts was lost" in notice for notice in report["notices"])
     client = QdrantClient(path=str(tmp_path / "qdrant"))
