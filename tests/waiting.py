@@ -8,9 +8,9 @@ from collections.abc import Callable
 SECONDS = 60
 
 
-def wait_until(condition: Callable[[], object]) -> None:
-    """Look again and again until a condition holds; fails after a minute."""
-    deadline = time.monotonic() + SECONDS
+def wait_until(condition: Callable[[], object], seconds: float = SECONDS) -> None:
+    """Look again and again until a condition holds; fails after so many seconds."""
+    deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, f"waited {SECONDS} s in vain"
+        assert time.monotonic() < deadline, f"waited {seconds} s in vain"
         time.sleep(0.01)

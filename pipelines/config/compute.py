@@ -48,8 +48,17 @@ class ComputeConfig(Section):
     stages: dict[str, StageConfig] = Field(
         default_factory=dict, description="Embedding's or pool's name -> its placement"
     )
-    max_retries: int = Field(3, ge=0, description="How often a block is tried again when its worker died")
-    stall_seconds: int = Field(1800, ge=10, description="Give up when no block moved for so long")
+    max_retries: int = Field(
+        3,
+        ge=0,
+        description="How often a worker that died, with its node or of its block, is started again, and a task that "
+        "reads is run again; larger on spot nodes, about 10",
+    )
+    stall_seconds: int | None = Field(
+        None,
+        ge=10,
+        description="Give up when no block moved for so long; left out: 300 on several nodes, 1800 on one",
+    )
     base_path: Place | None = Field(
         None,
         description="Folder or URL (s3://bucket/prefix) below which relative paths of sinks, dead letters and report "

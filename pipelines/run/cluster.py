@@ -28,12 +28,6 @@ from pipelines.run.placement import Machines
 
 log = logging.getLogger("fleetembed")
 
-_DEATHS = (
-    ray.exceptions.ActorDiedError,
-    ray.exceptions.ActorUnavailableError,
-    ray.exceptions.WorkerCrashedError,
-    ray.exceptions.OutOfMemoryError,
-)
 SECONDS_TO_ANSWER = 10.0
 # The folder that holds this package, and `embedders` beside it.
 OUR_PACKAGES = str(Path(__file__).resolve().parents[2])
@@ -41,6 +35,8 @@ OUR_PACKAGES = str(Path(__file__).resolve().parents[2])
 MIN_LOCAL_CPUS = 4
 # How often a local Ray is started that its own limit, which no setting moves, ends before it is ready.
 STARTS = 2
+# On several nodes a worker may wait for a place that none of them has; on one node blocks may just be slow.
+STALL_SECONDS, STALL_SECONDS_ON_ONE = 300, 1800
 SLOW_START = "Ray was waited for, and its node was not ready within the 30 s that Ray allows it"
 
 
@@ -257,10 +253,17 @@ def _nodes() -> list[dict[str, Any]]:
     return found
 
 
+def stall_seconds(compute: ComputeConfig) -> int:
+    """Seconds without a block that moves, after which a job is given up."""
+    if compute.stall_seconds is not None:
+        return compute.stall_seconds
+    return STALL_SECONDS if sum(node["Alive"] for node in _nodes()) > 1 else STALL_SECONDS_ON_ONE
+
+
 def configure(compute: ComputeConfig) -> None:
     """Set Ray Data's options for the job's datasets; call before the first one is made."""
     context = DataContext.get_current()
-    context.execution_no_progress_timeout_s = compute.stall_seconds
+    context.execution_no_progress_timeout_s = stall_seconds(compute)
     context.max_errored_blocks = 0
     # Else a stage's own error is wrapped, and its type and message are lost on the way to the driver.
     context.raise_original_map_exception = True
@@ -271,41 +274,3 @@ def configure(compute: ComputeConfig) -> None:
     warnings.filterwarnings("ignore", message="The minimum number of concurrent actors")
     # Ray prints a stage's failure with its traceback; the job tells it in a sentence.
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
-
-
-@contextmanager
-def plain_errors() -> Iterator[None]:
-    """Raise a worker's FleetembedError as itself, and what Ray says of dead workers as a WorkerError."""
-    try:
-        yield
-    except ray.exceptions.RayError as error:
-        known = _find_cause(error)
-        if known is not None:
-            raise type(known)(_without_advice(known)) from None
-        raise WorkerError(f"{_explain(error)}; what was written stays, run the job again to go on") from error
-
-
-def _without_advice(error: BaseException) -> str:
-    """An error's message without what Ray Data adds to it about retries."""
-    return str(error).partition("\nFailed to apply UDF transform")[0]
-
-
-def _explain(error: ray.exceptions.RayError) -> str:
-    if isinstance(error, _DEATHS):
-        return (
-            "a worker process died, and so did those that took its block over: out of memory, or a crash in native "
-            "code (lower compute.block_rows or a stage's token_budget, or give it more memory)"
-        )
-    lines = _without_advice(error).strip().splitlines()
-    return f"a worker failed: {lines[-1][:500] if lines else type(error).__name__}"
-
-
-def _find_cause(error: BaseException | None) -> FleetembedError | None:
-    """Follow the chain of wrappers that Ray puts around a worker's exception."""
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        if isinstance(error, FleetembedError) and not isinstance(error, ray.exceptions.RayError):
-            return error
-        error = getattr(error, "cause", None) or error.__cause__
-    return None

@@ -29,7 +29,11 @@ def build_dataset(stages: Sequence[Stage], tasks: Sequence[bytes], compute: Comp
 
 
 def on_tasks(dataset: Dataset, stages: Sequence[Stage], compute: ComputeConfig, *, packed: bool) -> Dataset:
-    """Run stages in Ray tasks, each of which opens them and closes them; a block for each table that they give."""
+    """Run stages in Ray tasks, each of which opens them and closes them; a block for each table that they give.
+
+    Ray runs a task whose worker died again for ever: ReadStage counts. Another number here would keep the two steps
+    below from sharing a worker.
+    """
     worked = dataset.map_batches(
         _named_function(stages, packed=packed),
         batch_size=1,
@@ -44,7 +48,9 @@ def on_tasks(dataset: Dataset, stages: Sequence[Stage], compute: ComputeConfig, 
 def on_actors(dataset: Dataset, stages: Sequence[Stage], compute: ComputeConfig, *, packed: bool) -> Dataset:
     """Run stages on a pool of actors, a block at a time.
 
-    Restarts and retries are finite: Ray's default is for ever, and a row that kills its process would loop.
+    Restarts are finite: Ray's default is for ever, and a row that kills its process would loop. Retries of a block are
+    not, since each of them uses up a restart where the actor dies of it. A node that is gone takes up all of any finite
+    number of them, while the cluster does not know yet that it is gone.
     """
     wanted = stages[0].resources
     placed: dict[str, Any] = {"num_gpus": wanted.gpus} if wanted.gpus else {}
@@ -59,7 +65,7 @@ def on_actors(dataset: Dataset, stages: Sequence[Stage], compute: ComputeConfig,
             compute=_strategy(wanted),
             num_cpus=wanted.cpus,
             max_restarts=compute.max_retries,
-            max_task_retries=compute.max_retries,
+            max_task_retries=-1,
             **placed,
         )
 

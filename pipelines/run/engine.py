@@ -9,6 +9,7 @@ from typing import Literal, Protocol, TypeVar
 import pyarrow as pa
 
 from pipelines.config.job import JobConfig
+from pipelines.run.losses import Losses
 from pipelines.run.placement import Pool
 from pipelines.run.stage import Stage
 from pipelines.run.tally import Counter
@@ -27,6 +28,10 @@ class Engine(Protocol):
     @property
     def counter(self) -> Counter:
         """What its stages tell of their work to."""
+
+    @property
+    def losses(self) -> Losses:
+        """What was lost so far, and the job went on without."""
 
     @property
     def most_rows(self) -> int | None:

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from pipelines.config.job import JobConfig
 from pipelines.run.engine import MoreThanFewError
+from pipelines.run.losses import NOTHING
 from pipelines.run.placement import Pool, place_in_one_process
 from pipelines.run.stage import Stage, open_stages
 from pipelines.run.stages import TASK_COLUMN
@@ -35,6 +36,7 @@ class LocalEngine:
     """
 
     name: Literal["local"] = "local"
+    losses = NOTHING
 
     def __init__(self, most: tuple[int, int] | None = None) -> None:
         self.counter = Tally()

@@ -7,7 +7,7 @@ little beside the embedding of it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import pyarrow as pa
 
@@ -50,3 +50,17 @@ def regroup(tables: Iterable[pa.Table], block_rows: int, block_bytes: int = BLOC
             size += piece.nbytes
     if group:
         yield pa.concat_tables(group).combine_chunks()
+
+
+def cut_as_decided(blocks: Iterable[pa.Table], decide: Callable[[int, int], int]) -> Iterator[pa.Table]:
+    """Cut the same rows where they were cut before: ``decide`` takes a block's number and rows, and gives its rows."""
+    left: pa.Table | None = None
+    number = 0
+    for block in blocks:
+        left = block if left is None else pa.concat_tables([left, block])
+        while left is not None and (rows := decide(number, left.num_rows)) <= left.num_rows:
+            yield left.slice(0, rows).combine_chunks()
+            left = left.slice(rows) if rows < left.num_rows else None
+            number += 1
+    if left is not None:
+        yield left.combine_chunks()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from typing import Any, Literal, TypeVar
 
 import pyarrow as pa
@@ -11,11 +12,17 @@ import ray
 
 from pipelines.config.compute import ComputeConfig
 from pipelines.config.job import JobConfig
-from pipelines.run.cluster import configure, connect, plain_errors
+from pipelines.run.cluster import configure, connect
+from pipelines.run.cluster_watch import SECONDS_UNTIL_TOLD, ClusterWatch, StallWatch, free_of_nodes
 from pipelines.run.dataset import build_dataset
+from pipelines.run.losses import Losses
 from pipelines.run.placement import READ_CPUS, Machines, Pool, place_pools
+from pipelines.run.ray_errors import plain_errors, plain_stalls
+from pipelines.run.remote_tally import RemoteTally
 from pipelines.run.stage import Stage
-from pipelines.run.tally import Figures, Tally
+from pipelines.run.waiting import RunningDataset, say_free
+
+log = logging.getLogger("fleetembed")
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -24,9 +31,14 @@ Result = TypeVar("Result")
 @contextmanager
 def ray_engine(compute: ComputeConfig) -> Iterator[RayEngine]:
     """Join the Ray that is there, or start one for the job; errors of its workers come as the job's own."""
-    with connect(compute) as machines, plain_errors():
+    with connect(compute) as machines:
         configure(compute)
-        yield RayEngine(compute, machines)
+        engine = RayEngine(compute, machines)
+        with plain_errors(lambda: engine.losses.nodes_lost):
+            try:
+                yield engine
+            finally:
+                engine.counter.close()
 
 
 class RayEngine:
@@ -38,6 +50,12 @@ class RayEngine:
     def __init__(self, compute: ComputeConfig, machines: Machines) -> None:
         self._compute, self._machines = compute, machines
         self.counter = RemoteTally()
+        self._watch = ClusterWatch()
+
+    @property
+    def losses(self) -> Losses:
+        """See Engine."""
+        return self._watch.losses(lost_figures=self.counter.lost)
 
     def place(self, config: JobConfig) -> list[Pool]:
         """See Engine."""
@@ -45,42 +63,34 @@ class RayEngine:
 
     def map(self, work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         """See Engine."""
-        call: Any = ray.remote(num_cpus=READ_CPUS)(_call)
+        call: Any = ray.remote(num_cpus=READ_CPUS, max_retries=self._compute.max_retries)(_call)
         pending = [call.remote(work, item) for item in items]
-        return (ray.get(result) for result in pending)
+        return (_wait_for(result, len(pending) - number) for number, result in enumerate(pending))
 
     @contextmanager
     def drive(self, stages: Sequence[Stage], tasks: Sequence[bytes]) -> Iterator[Iterator[pa.Table]]:
         """See Engine; it takes any number of rows."""
         dataset = build_dataset(stages, tasks, self._compute)
+        dataset.context.custom_execution_callback_classes.append(RunningDataset)
         batches: Any = iter(dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0))
+        stalls = StallWatch()
         # Ray goes on working until its iterator is closed, also after an error here.
-        with closing(batches):
-            yield batches
+        with closing(batches), stalls.watching():
+            yield plain_stalls(batches, lambda: stalls.waits_for)
 
 
-class RemoteTally:
-    """Adds figures to a Tally that runs as an actor, without waiting for it."""
-
-    def __init__(self) -> None:
-        self._last: dict[str, Figures] = {}
-        self._actor: Any = ray.remote(num_cpus=0)(Tally).remote()
-
-    def __call__(self, stage: str, figures: Figures) -> None:
-        """Send figures on their way."""
-        self._actor.__call__.remote(stage, figures)
-
-    def begin(self, work: str) -> int:
-        """See Counter."""
-        times: int = ray.get(self._actor.begin.remote(work))
-        return times
-
-    def read(self) -> dict[str, Figures]:
-        """Fetch the sums by stage; the last ones known where the counter is gone."""
-        # Where memory ran short and Ray ended the counter, figures are missing, and no documents.
-        with suppress(ray.exceptions.RayError):
-            self._last = ray.get(self._actor.read.remote())
-        return self._last
+def _wait_for(result: Any, left: int) -> Any:
+    """Get a task's result; a line now and then says what it waits for."""
+    patience = SECONDS_UNTIL_TOLD
+    while not ray.wait([result], timeout=patience)[0]:
+        patience *= 2
+        log.warning(
+            "the source is looked at first: %s tasks are left, each of which wants %g CPU on one node; %s",
+            f"{left:,}",
+            READ_CPUS,
+            say_free(free_of_nodes()),
+        )
+    return ray.get(result)
 
 
 def _call(work: Callable[[Item], Result], item: Item) -> Result:

@@ -18,7 +18,8 @@ from rich.text import Text
 
 from pipelines.errors import ConfigError
 from pipelines.filesystem import write_json
-from pipelines.run.tally import STARTED_AT, Figures, figures_of
+from pipelines.run.losses import Losses
+from pipelines.run.tally import BLOCKS, REREAD_DOCUMENTS, REREAD_ROWS, STARTED_AT, Figures, figures_of
 
 Status = Literal["running", "complete", "failed", "interrupted"]
 COUNTS = ("read", "chunked", "skipped", "embedded", "written", "dead")
@@ -38,7 +39,10 @@ class RunReport:
     the engine (Ray and its workers' imports), average lengths, first reads; without a row to embed, until an engine
     is there. ``engine`` is what drove the job: Ray, or this process alone. ``statistics`` holds by embedding the
     average length ``avg_len`` where the job is to measure it: over how many ``texts``, and in how many ``seconds``; or
-    ``held_by`` which place, from an earlier run.
+    ``held_by`` which place, from an earlier run. ``nodes_lost`` and ``nodes_joined`` count nodes of the cluster that
+    went and came while rows were embedded, ``actors_restarted`` worker processes that were started anew.
+    ``blocks_embedded_again`` were given to a model more than once, because what it made of them, or the worker, was
+    lost; ``rows_embedded_again`` rows went through the last model more than once.
     """
 
     run_id: str
@@ -59,9 +63,20 @@ class RunReport:
     statistics: dict[str, dict[str, Any]] = field(default_factory=dict)
     stages: dict[str, Figures] = field(default_factory=dict)
     sinks: list[dict[str, Any]] = field(default_factory=list)
+    nodes_lost: int = 0
+    nodes_joined: int = 0
+    actors_restarted: int = 0
+    blocks_embedded_again: int = 0
+    rows_embedded_again: int = 0
     dead_letters: str | None = None
     dead_samples: list[str] = field(default_factory=list)
     exit_code_on_dead: int = 3
+
+    def __post_init__(self) -> None:
+        # By the receipts: rows that reached the sinks, and blocks.
+        self._received = self._blocks = 0
+        # Whether the process that counts was lost: `stages` may show less than was done.
+        self.lost_figures = False
 
     @property
     def exit_code(self) -> int:
@@ -84,11 +99,13 @@ class RunReport:
                 self.stages[name]["padding_waste"] = round(1 - figures["tokens"] / figures["padded_tokens"], 4)
         read, skip = stages.get("read", {}), stages.get("skip", {})
         self.rows |= {
-            "read": int(read.get("rows", 0)),
-            "chunked": int(read.get("chunks", 0)),
+            "read": int(read.get("rows", 0)) - round(skip.get(REREAD_DOCUMENTS, 0)),
+            "chunked": int(read.get("chunks", 0) - skip.get(REREAD_ROWS, 0)),
             "skipped": int(skip.get("rows", 0)),
             "embedded": int(max((figures.get("rows", 0) for figures in embedders.values()), default=0)),
         }
+        # Figures may be lost with the process that counts, receipts never.
+        self.rows["embedded"] = max(self.rows["embedded"], self._received)
         self.tokens = int(sum(figures.get("tokens", 0) for figures in embedders.values()))
         padded = sum(figures.get("padded_tokens", 0) for figures in embedders.values())
         self.padding_waste = round(1 - self.tokens / padded, 4) if padded else 0.0
@@ -98,7 +115,34 @@ class RunReport:
         for receipt in receipts.to_pylist():
             self.rows["written"] += receipt["written"]
             self.rows["dead"] += receipt["dead"]
+            self._received += receipt["embedded"]
+            self._blocks += 1
             self.dead_samples = (self.dead_samples + receipt["samples"])[:MAX_SAMPLES]
+
+    def take_losses(self, losses: Losses) -> None:
+        """Take over what was lost so far; figures that are lost are told of in a notice."""
+        self.nodes_lost, self.nodes_joined = losses.nodes_lost, losses.nodes_joined
+        self.actors_restarted = losses.actors_restarted
+        if losses.figures and not self.lost_figures:
+            self.lost_figures = True
+            self.notices.append(
+                "the process that counts was lost in the run: figures of the stages, tokens, and rows read, chunked "
+                "and skipped may be too low; rows written and dead are right"
+            )
+
+    def count_repeats(self) -> None:
+        """Compare what models were given with the receipts of all blocks, once they are all there."""
+        figures = [self.stages[name] for name in map(figures_of, self.embeddings) if name in self.stages]
+        if figures and not self.lost_figures:
+            given = max(int(one.get(BLOCKS, 0)) for one in figures)
+            self.blocks_embedded_again = max(0, given - self._blocks)
+            self.rows_embedded_again = max(0, int(figures[-1].get("rows", 0)) - self._received)
+
+    @property
+    def something_lost(self) -> bool:
+        """Whether a node, a worker or a task was lost, as far as is known."""
+        again = self.stages.get("skip", {}).get(REREAD_ROWS, 0)
+        return bool(self.nodes_lost or self.actors_restarted or self.blocks_embedded_again or again)
 
     @property
     def settled(self) -> int:
@@ -143,6 +187,19 @@ class RunReport:
             for sample in self.dead_samples:
                 console.print(Text("\n".join(_dead_lines(sample, console.width))), soft_wrap=True)
 
+    def _losses(self) -> str:
+        """One line that says what was lost and done again; empty where nothing was."""
+        again = f"{_counted(self.blocks_embedded_again, 'block')} embedded again"
+        if self.rows_embedded_again:
+            again += f" ({_counted(self.rows_embedded_again, 'row')})"
+        told = {
+            f"{_counted(self.nodes_lost, 'node')} lost": self.nodes_lost,
+            f"{_counted(self.nodes_joined, 'node')} joined": self.nodes_joined,
+            f"{_counted(self.actors_restarted, 'worker')} started anew": self.actors_restarted,
+            again: self.blocks_embedded_again or self.rows_embedded_again,
+        }
+        return ", ".join(line for line, number in told.items() if number)
+
     def _parts(self) -> list[Any]:
         color = {"complete": "green", "interrupted": "yellow"}.get(self.status, "red")
         counts = self.rows
@@ -172,8 +229,14 @@ class RunReport:
             for name, figures in self.stages.items()
             if figures.get("unknown")
         ]
+        if lost := self._losses():
+            parts.append(Text(lost, style="yellow"))
         parts += [Text(notice, style="yellow") for notice in self.notices]
         return parts
+
+
+def _counted(number: int, thing: str) -> str:
+    return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"
 
 
 def _dead_lines(sample: str, width: int) -> list[str]:

@@ -18,7 +18,7 @@ from rich.console import Console
 from pipelines.config.job import JobConfig
 from pipelines.embed.average_length import averages, held_lengths, measuring, numbers, with_lengths, with_stand_ins
 from pipelines.embed.checked import JobEmbedders, model_facts, notices
-from pipelines.errors import ConfigError, TooManyErrorsError
+from pipelines.errors import ConfigError, TooManyErrorsError, WorkerError
 from pipelines.run.engine import Engine, MoreThanFewError
 from pipelines.run.engine_choice import choose_engines
 from pipelines.run.placement import Pool
@@ -202,24 +202,27 @@ class Run:
         settled = 0.0
         with engine.drive(stages, source.tasks) as tables:
             view = choose_view(source.documents, self._console)
-            with view, self._watching(engine.counter, view, lambda: settled):
+            with view, self._watching(engine, view, lambda: settled):
                 for receipts in tables:
                     stop_if_asked()
                     settled += sum(receipts["documents"].to_pylist())
                     self._report.take_receipts(receipts)
                     self._check_errors(engine.counter, at_end=False)
+        self._report.count_repeats()
         self._check_errors(engine.counter, at_end=True)
+        self._check_documents(source.documents, settled)
 
     @contextmanager
-    def _watching(self, counter: Counter, view: ProgressView, settled: Any) -> Iterator[None]:
+    def _watching(self, engine: Engine, view: ProgressView, settled: Any) -> Iterator[None]:
         """Refresh the view and the report's file while receipts come in."""
         over = threading.Event()
 
         def look() -> None:
             told = False
             while not over.wait(SECONDS_BETWEEN_LOOKS):
-                stages = counter.read()
+                stages = engine.counter.read()
                 self._report.take_stages(stages)
+                self._report.take_losses(engine.losses)
                 self._report.seconds = round(time.monotonic() - self._started, 2)
                 unwritten = self._report.try_to_save(self._config.report)
                 if unwritten is not None and not told:
@@ -236,13 +239,30 @@ class Run:
         finally:
             over.set()
             watcher.join()
-            stages = counter.read()
+            stages = engine.counter.read()
             self._report.take_stages(stages)
+            self._report.take_losses(engine.losses)
             names = map(figures_of, self._report.embeddings)
             first = min((stages[name][STARTED_AT] for name in names if name in stages), default=None)
             if first is not None:
                 self._report.startup_seconds = round(first - self._started_at, 2)
             view.update(settled() + stages.get("skip", {}).get("documents", 0), self._report.tokens)
+
+    def _check_documents(self, documents: int, settled: float) -> None:
+        """Compare the documents that were found with those whose fate is known; raises WorkerError where some are lost.
+
+        Fractions of documents, which chunks are, add up with a small error.
+        """
+        report = self._report
+        missing = round(documents - settled - report.stages.get("skip", {}).get("documents", 0.0))
+        if missing <= 0 or report.lost_figures:
+            return
+        told = f"{missing:,} of {documents:,} documents reached neither the sinks nor the dead letters"
+        if report.something_lost:
+            raise WorkerError(
+                f"{told}: they were lost with a node or a worker; what was written stays, run the job again to go on"
+            )
+        report.notices.append(f"{told}: the source may have changed while it was read; run the job again for them")
 
     def _check_errors(self, counter: Counter, *, at_end: bool) -> None:
         errors, report = self._config.errors, self._report

@@ -23,11 +23,13 @@ from pipelines.bisection import bisect_rows
 from pipelines.config.job import JobConfig
 from pipelines.embed.documents import name_chunks, read_chunks
 from pipelines.embed.row_embedder import RowEmbedder
+from pipelines.errors import WorkerError
 from pipelines.rows import IDENTIFIED_SCHEMA, IMAGE_COLUMN, RowError, add_errors, is_dead
-from pipelines.run.packing import regroup
+from pipelines.run.packing import cut_as_decided, regroup
 from pipelines.run.placement import READ_CPUS, SUPPORT_CPUS, Pool
+from pipelines.run.scan import MarkedSplit
 from pipelines.run.stage import Resources, Stage, Work, check_columns
-from pipelines.run.tally import Counter, figures_of
+from pipelines.run.tally import BLOCKS, REREAD_DOCUMENTS, REREAD_ROWS, Counter, figures_of
 from pipelines.sinks.base import Sink, SinkWriter, WriteResult
 from pipelines.sinks.dead_letters import write_dead
 from pipelines.urls import local_path
@@ -35,7 +37,13 @@ from pipelines.urls import local_path
 # Splits to read, pickled: what a job's first stage takes.
 TASK_COLUMN = "task"
 RECEIPT_SCHEMA = pa.schema(
-    [("documents", pa.float64()), ("written", pa.int64()), ("dead", pa.int64()), ("samples", pa.list_(pa.string()))]
+    [
+        ("documents", pa.float64()),
+        ("embedded", pa.int64()),
+        ("written", pa.int64()),
+        ("dead", pa.int64()),
+        ("samples", pa.list_(pa.string())),
+    ]
 )
 SAMPLES_A_BLOCK = 3
 SAMPLE_COLUMNS = ["document_id", "origin", "error"]
@@ -48,7 +56,7 @@ def job_stages(
     config: JobConfig, pools: Sequence[Pool], sinks: Sequence[Sink], run_id: str, add: Counter
 ) -> list[Stage]:
     """List the stages of a job, from splits to receipts of what the sinks acknowledged; the sinks are open."""
-    stages: list[Stage] = [ReadStage(config, add), SkipStage(sinks, add), BlockStage(config.compute.block_rows)]
+    stages: list[Stage] = [ReadStage(config, add), SkipStage(sinks, add), BlockStage(config.compute.block_rows, add)]
     stages += [EmbedStage(pool, add) for pool in pools]
     # Workers are in folders of their own, where a relative path would be another one.
     dead_letters = local_path(config.dead_letters) or config.dead_letters
@@ -79,7 +87,7 @@ class ReadStage:
 
     def _read(self, tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
         tasks = (task for table in tables for task in table[TASK_COLUMN].to_pylist())
-        splits = (split for task in tasks for split in pickle.loads(task))
+        splits = (split for task in tasks for split in self._begin(task))
         started = time.perf_counter()
         for documents, chunks in read_chunks(splits, self.config):
             rows = name_chunks(chunks, self.config)
@@ -87,10 +95,26 @@ class ReadStage:
             yield rows
             started = time.perf_counter()
 
+    def _begin(self, task: bytes) -> list[MarkedSplit]:
+        """Unpickle a task's splits; raises WorkerError where too many workers died before they were through."""
+        splits: list[MarkedSplit] = pickle.loads(task)
+        died = self.add.begin(f"read {_short_name(task)}")
+        if died > self.config.compute.max_retries:
+            raise WorkerError(
+                f"workers that read {splits[0][0].name} and {len(splits) - 1:,} other splits died {died} times: out of "
+                "memory, a crash in native code, or lost nodes (give workers more memory, look whether the file is "
+                "damaged, or raise compute.max_retries where nodes come and go); what was written stays, run the job "
+                "again to go on"
+            )
+        return splits
+
 
 @dataclass(frozen=True)
 class SkipStage:
-    """Drops the live rows that every sink holds unchanged."""
+    """Drops the live rows that every sink holds unchanged.
+
+    A task that is run again drops what it dropped the first time, and keeps the rest, of which sinks hold some by now.
+    """
 
     sinks: Sequence[Sink]
     add: Counter
@@ -104,9 +128,9 @@ class SkipStage:
     def open(self) -> Iterator[Work]:
         """See Stage."""
         with _connected(self.sinks) as writers:
-            yield lambda tables: (self._skip(table, writers) for table in tables)
+            yield lambda tables: (self._skip(number, table, writers) for number, table in enumerate(tables))
 
-    def _skip(self, table: pa.Table, writers: Sequence[SinkWriter]) -> pa.Table:
+    def _skip(self, number: int, table: pa.Table, writers: Sequence[SinkWriter]) -> pa.Table:
         started = time.perf_counter()
         live = np.flatnonzero(~is_dead(table))
         ids = table["id"].take(live).to_pylist()
@@ -116,17 +140,27 @@ class SkipStage:
             held = np.logical_and.reduce([_held(writer, ids, hashes) for writer in writers])
         keep = np.ones(table.num_rows, dtype=bool)
         keep[live] = ~held
-        figures = {"rows": int(held.sum()), "seconds": time.perf_counter() - started}
-        documents = document_shares(table.select(["chunk_count"]).filter(~keep))
-        self.add(self.name, {**figures, "documents": float(documents.sum())})
+        decided, new = self.add.decide(f"{self.name} {number}", np.packbits(keep).tobytes())
+        keep = np.unpackbits(np.frombuffer(decided, np.uint8), count=table.num_rows).astype(bool)
+        shares = document_shares(table)
+        seconds = {"seconds": time.perf_counter() - started}
+        if new:
+            figures = {"rows": int((~keep).sum()), "documents": float(shares[~keep].sum())}
+            self.add(self.name, {**figures, **seconds})
+        else:
+            self.add(self.name, {REREAD_DOCUMENTS: float(shares.sum()), REREAD_ROWS: table.num_rows, **seconds})
         return table.filter(keep)
 
 
 @dataclass(frozen=True)
 class BlockStage:
-    """Gathers rows into blocks of at most ``block_rows`` rows and about 64 MB, which are embedded and written whole."""
+    """Gathers rows into blocks of at most ``block_rows`` rows and about 64 MB, which are embedded and written whole.
+
+    A task that is run again cuts where it cut the first time, also where an image could not be fetched in between.
+    """
 
     block_rows: int
+    add: Counter
     name: str = "block"
     takes: frozenset[str] = frozenset()
     gives: frozenset[str] = frozenset()
@@ -136,7 +170,10 @@ class BlockStage:
     @contextmanager
     def open(self) -> Iterator[Work]:
         """See Stage."""
-        yield lambda tables: regroup(tables, self.block_rows)
+        yield lambda tables: cut_as_decided(regroup(tables, self.block_rows), self._decide)
+
+    def _decide(self, number: int, rows: int) -> int:
+        return int(self.add.decide(f"{self.name} {number}", str(rows).encode())[0])
 
 
 @dataclass(frozen=True)
@@ -185,20 +222,24 @@ class EmbedStage:
     def _embed(self, embedder: RowEmbedder, table: pa.Table) -> pa.Table:
         started = time.perf_counter()
         before = asdict(embedder.model.stats)
-        if not is_dead(table).all():
-            self.add(figures_of(embedder.name), {})
+        # A block whose worker dies of it is counted too.
+        reached = not is_dead(table).all()
+        if reached:
+            self.add(figures_of(embedder.name), {BLOCKS: 1})
         if embedder.images:
             table = self._without_crashes(embedder.name, table)
         table = embedder.embed(table)
         after = asdict(embedder.model.stats)
         counted = {name: value - before[name] for name, value in after.items() if name != "rows"}
+        if not reached:
+            counted[BLOCKS] = 1
         rows = int((~is_dead(table)).sum())
         self.add(figures_of(embedder.name), {**counted, "rows": rows, "seconds": time.perf_counter() - started})
         return table
 
     def _without_crashes(self, name: str, table: pa.Table) -> pa.Table:
         """Find images that crash the decoder, in a block that a worker has died of before."""
-        block = xxhash.xxh3_64_hexdigest("\n".join(map(str, table["id"].to_pylist())).encode())
+        block = _short_name("\n".join(map(str, table["id"].to_pylist())).encode())
         if not self.add.begin(f"{name} {block}"):
             return table
         # Imported by need: text workers have nothing to do with images.
@@ -243,6 +284,7 @@ class WriteStage:
 
     def _write(self, table: pa.Table, writers: Sequence[SinkWriter]) -> pa.Table:
         table = table.drop_columns([IMAGE_COLUMN])
+        embedded = int((~is_dead(table)).sum())
         for sink, writer in zip(self.sinks, writers, strict=True):
             started = time.perf_counter()
             live = np.flatnonzero(~is_dead(table))
@@ -255,11 +297,17 @@ class WriteStage:
             write_dead(self.dead_letters, self.run_id, dead)
         receipt = {
             "documents": float(document_shares(table).sum()),
+            "embedded": embedded,
             "written": table.num_rows - dead.num_rows,
             "dead": dead.num_rows,
             "samples": [_describe(row) for row in dead.slice(0, SAMPLES_A_BLOCK).select(SAMPLE_COLUMNS).to_pylist()],
         }
         return pa.Table.from_pylist([receipt], schema=RECEIPT_SCHEMA)
+
+
+def _short_name(data: bytes) -> str:
+    """A short name for a piece of work."""
+    return str(xxhash.xxh3_64_hexdigest(data))
 
 
 @contextmanager

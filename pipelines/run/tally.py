@@ -10,6 +10,10 @@ from typing import Any, Protocol
 Figures = dict[str, float]
 
 STARTED_AT = "started_at"
+# Blocks that a model was given; a block that was given to it again counts again.
+BLOCKS = "blocks"
+# What read tasks read that were run again, which the figures of reading hold twice.
+REREAD_DOCUMENTS, REREAD_ROWS = "reread_documents", "reread_rows"
 
 
 def figures_of(embedding: str) -> str:
@@ -19,13 +23,20 @@ def figures_of(embedding: str) -> str:
 
 
 class Counter(Protocol):
-    """Adds up the figures that stages report, and knows which pieces of work were begun before."""
+    """Adds up the figures that stages report, and knows what was begun and decided before a worker was lost."""
 
     def __call__(self, stage: str, figures: Figures) -> Any:
         """Add figures to a stage's sums; without figures, only say that the stage has begun."""
 
     def begin(self, work: str) -> int:
         """Note that some work begins; returns how often it did before, which is 0 unless a worker died of it."""
+
+    def decide(self, question: str, answer: bytes) -> tuple[bytes, bool]:
+        """Take an answer, unless this task gave another one before its worker, or its results, were lost.
+
+        Returns the answer that holds, and whether it is new. A task that is run again has to give the very tables that
+        it gave the first time, since some of them may be on their way, and only those that are missing are taken.
+        """
 
     def read(self) -> dict[str, Figures]:
         """Copy the sums by stage."""
@@ -55,6 +66,10 @@ class Tally:
         with self._lock:
             self._begun[work] += 1
             return self._begun[work] - 1
+
+    def decide(self, question: str, answer: bytes) -> tuple[bytes, bool]:
+        """See Counter; nothing is run twice in one process."""
+        return answer, True
 
     def read(self) -> dict[str, Figures]:
         """See Counter."""

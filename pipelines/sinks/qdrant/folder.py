@@ -226,7 +226,7 @@ def start_host(path: str) -> Any:
         get_if_exists=True,
         num_cpus=0,
         max_restarts=RESTARTS,
-        max_task_retries=RESTARTS,
+        max_task_retries=-1,
         scheduling_strategy=here,
     )
     return actor.remote(path)

@@ -18,7 +18,8 @@ from pipelines.config.file import load_config
 from pipelines.errors import SinkError, WorkerError
 from pipelines.run import cluster
 from pipelines.run.dataset import build_dataset
-from pipelines.run.ray_engine import RemoteTally
+from pipelines.run.ray_errors import plain_errors
+from pipelines.run.remote_tally import RemoteTally
 from pipelines.run.scan import scan
 from pipelines.run.stage import Resources, Stage, Work
 from pipelines.run.stages import BlockStage, ReadStage
@@ -68,7 +69,7 @@ def refuse(table: pa.Table) -> pa.Table:
 def drive(*stages: Stage, tasks: Sequence[bytes] = (b"a", b"poison", b"b")) -> list[Any]:
     compute = ComputeConfig(max_retries=2)
     cluster.configure(compute)
-    with cluster.plain_errors():
+    with plain_errors():
         return build_dataset(stages, tasks, compute).take_all()
 
 
@@ -137,7 +138,8 @@ def test_blocks_of_large_images_are_bounded_by_bytes_all_the_way_to_the_models(t
         }
     )
     source = scan(plan_source(config.source).splits, config.source, map)
-    stages = [ReadStage(config, RemoteTally()), BlockStage(config.compute.block_rows), Step(measure)]
+    tally = RemoteTally()
+    stages = [ReadStage(config, tally), BlockStage(config.compute.block_rows, tally), Step(measure)]
     measured = drive(*stages, tasks=source.tasks)
     assert sorted(block["rows"] for block in measured) == [16, 22, 22]
     assert max(block["bytes"] for block in measured) <= 64 << 20

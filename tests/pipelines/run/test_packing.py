@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.rows import IDENTIFIED_SCHEMA, IMAGE_COLUMN
-from pipelines.run.packing import pack, regroup, unpack
+from pipelines.run.packing import cut_as_decided, pack, regroup, unpack
 
 Values = list[tuple[str | None, bytes | None]]
 ROWS = st.lists(st.tuples(st.text(max_size=3) | st.none(), st.binary(max_size=9) | st.none()), max_size=5)
@@ -44,3 +44,18 @@ def test_groups_hold_all_rows_in_order_within_the_limits(
 def test_many_small_tables_become_few() -> None:
     groups = list(regroup([rows([("a", b"1")])] * 2500, 1000))
     assert [group.num_rows for group in groups] == [1000, 1000, 500]
+
+
+@given(st.lists(ROWS, max_size=8), st.integers(1, 7), st.integers(1, 7), st.integers(0, 9))
+def test_rows_are_cut_again_where_they_were_cut_before_a_worker_died(
+    values: list[Values], block_rows: int, block_rows_again: int, done: int
+) -> None:
+    tables = [rows(part) for part in values]
+    decided: dict[int, int] = {}
+    first = list(cut_as_decided(regroup(tables, block_rows), decided.setdefault))
+    assert [block.num_rows for block in first] == [group.num_rows for group in regroup(tables, block_rows)]
+    # The worker died after so many blocks, and the limits come out elsewhere now.
+    known = {number: size for number, size in decided.items() if number < done}
+    again = list(cut_as_decided(regroup(tables, block_rows_again), known.setdefault))
+    assert [block.to_pylist() for block in again[:done]] == [block.to_pylist() for block in first[:done]]
+    assert pa.concat_tables([rows([]), *again]).to_pylist() == pa.concat_tables([rows([]), *first]).to_pylist()

@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 
 from pipelines.errors import ConfigError
+from pipelines.run.losses import Losses
 from pipelines.run.progress import LineProgress, choose_view
 from pipelines.run.report import MAX_SAMPLES, RunReport
 from pipelines.run.stages import RECEIPT_SCHEMA
@@ -30,7 +31,8 @@ def filled() -> RunReport:
 
 
 def receipts(written: int, dead: int, samples: int = 0) -> pa.Table:
-    row = {"documents": written + dead, "written": written, "dead": dead, "samples": ["why"] * samples}
+    came = written + dead
+    row = {"documents": came, "embedded": came, "written": written, "dead": dead, "samples": ["why"] * samples}
     return pa.Table.from_pylist([row], schema=RECEIPT_SCHEMA)
 
 
@@ -123,7 +125,7 @@ def test_the_summary_shows_counts_stages_sinks_and_dead_rows() -> None:
 
 def test_a_dead_rows_text_cannot_be_mistaken_for_markup() -> None:
     report = filled()
-    row = {"documents": 1, "written": 0, "dead": 1, "samples": ["document '[/red] [bold]x' (a:1): no"]}
+    row = {"documents": 1, "embedded": 0, "written": 0, "dead": 1, "samples": ["document '[/red] [bold]x' (a:1): no"]}
     report.take_receipts(pa.Table.from_pylist([row], schema=RECEIPT_SCHEMA))
     text = io.StringIO()
     report.show(Console(file=text, width=100))
@@ -135,7 +137,7 @@ LONG = "photos/2024/a-holiday-by-the-sea-with-everyone/IMG_20240714_153012-edite
 
 def shown_dead(sample: str, width: int) -> list[str]:
     report = filled()
-    row = {"documents": 1, "written": 0, "dead": 1, "samples": [sample]}
+    row = {"documents": 1, "embedded": 0, "written": 0, "dead": 1, "samples": [sample]}
     report.take_receipts(pa.Table.from_pylist([row], schema=RECEIPT_SCHEMA))
     text = io.StringIO()
     report.show(Console(file=text, width=width))
@@ -170,3 +172,43 @@ def test_a_terminal_gets_a_bar_and_a_log_gets_lines(caplog: pytest.LogCaptureFix
     with caplog.at_level(logging.INFO, "fleetembed"), view:
         view.update(50, 1000)
     assert caplog.messages == ["embedding 200 documents"]
+
+
+def summary(report: RunReport) -> str:
+    text = io.StringIO()
+    report.show(Console(file=text, width=160))
+    return text.getvalue()
+
+
+def test_what_was_lost_and_done_again_is_one_line_and_none_where_nothing_was() -> None:
+    report = filled()
+    stages = {name: dict(figures) for name, figures in report.stages.items()}
+    for name in ("dense", "bm25"):
+        stages[name] |= {"blocks": 5.0}
+    report.take_stages(stages)
+    for _ in range(3):
+        report.take_receipts(receipts(4, 0))
+    report.take_losses(Losses(nodes_lost=1, nodes_joined=2, actors_restarted=3))
+    report.count_repeats()
+    assert (report.blocks_embedded_again, report.rows_embedded_again) == (2, 3)
+    line = "1 node lost, 2 nodes joined, 3 workers started anew, 2 blocks embedded again (3 rows)"
+    assert line in summary(report)
+    assert not any(word in summary(filled()) for word in ("lost", "joined", "anew", "again"))
+
+
+def test_rows_that_were_read_again_count_once() -> None:
+    report = filled()
+    report.take_stages({**report.stages, "skip": {"rows": 5.0, "reread_documents": 4.0, "reread_rows": 8.0}})
+    assert (report.rows["read"], report.rows["chunked"]) == (6, 12)
+
+
+def test_lost_figures_are_said_to_be_lost_once_and_receipts_stand_in_for_them() -> None:
+    report = filled()
+    report.take_receipts(receipts(20, 0))
+    for _ in range(2):
+        report.take_losses(Losses(figures=True))
+    report.take_stages(report.stages)
+    report.count_repeats()
+    assert report.rows["embedded"] == report.rows["written"] == 20
+    assert [notice for notice in report.notices if "process that counts was lost" in notice] == report.notices
+    assert report.blocks_embedded_again == report.rows_embedded_again == 0

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +22,18 @@ from pipelines import EmbeddingPipeline
 from pipelines.config.embeddings import EmbeddingConfig
 from pipelines.config.file import load_config
 from pipelines.embed.row_embedder import build_embedder
+from pipelines.errors import WorkerError
 from pipelines.identity import identify
 from pipelines.rows import CHUNK_SCHEMA, IMAGE_COLUMN, RowError, add_errors
 from pipelines.run.placement import Pool
+from pipelines.run.scan import scan
 from pipelines.run.stage import Resources, Stage
-from pipelines.run.stages import EmbedStage, SkipStage, WriteStage, document_shares
+from pipelines.run.stages import TASK_COLUMN, EmbedStage, ReadStage, SkipStage, WriteStage, document_shares
 from pipelines.run.tally import Tally
 from pipelines.sinks.base import JobFacts
 from pipelines.sinks.factory import make_sink
 from pipelines.sinks.parquet.config import ParquetSinkConfig
+from pipelines.sources import plan_source
 
 DENSE = VectorSpec("dense", dense_type(2), dim=2)
 
@@ -133,3 +137,62 @@ def test_one_stage_embeds_all_embeddings_of_its_pool_and_counts_each(minilm: Pat
     out = through(stage, rows(["one", "two words", "three"]))
     assert out["dense"].null_count == out["bm25"].null_count == 0
     assert {name: figures["rows"] for name, figures in tally.read().items()} == {"dense": 3, "bm25": 3}
+
+
+class RunAgain(Tally):
+    """A tally of tasks that are run again and again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.decided: dict[str, bytes] = {}
+
+    def decide(self, question: str, answer: bytes) -> tuple[bytes, bool]:
+        new = question not in self.decided
+        return self.decided.setdefault(question, answer), new
+
+
+def test_a_task_that_runs_again_drops_what_it_dropped_before_and_not_what_the_run_has_written_since(
+    tmp_path: Path,
+) -> None:
+    facts = JobFacts("corpus", "0" * 64, {"dense": DENSE}, {"dense": "m"}, {"dense": "0" * 64})
+
+    def opened() -> Any:
+        sink = make_sink(ParquetSinkConfig(type="parquet", path=str(tmp_path / "out")))
+        sink.open(facts)
+        return sink
+
+    def write(table: pa.Table) -> None:
+        sink = opened()
+        with closing(sink.connect()) as writer:
+            writer.write(table.append_column("dense", dense_array(np.ones((table.num_rows, 2), np.float32))))
+        sink.finish(completed=True)
+
+    table, tally = rows(["held before", "new", "new too"], **{IMAGE_COLUMN: None}), RunAgain()
+    write(table.slice(0, 1).drop_columns([IMAGE_COLUMN]))
+    first = through(SkipStage([opened()], tally), table)
+    assert first["text"].to_pylist() == ["new", "new too"]
+    write(table.slice(1, 1).drop_columns([IMAGE_COLUMN]))
+    assert through(SkipStage([opened()], tally), table).equals(first)
+    figures = tally.read()["skip"]
+    assert (figures["rows"], figures["documents"]) == (1, 1)
+    assert (figures["reread_documents"], figures["reread_rows"]) == (3, 3)
+
+
+def test_a_task_whose_workers_die_ends_the_job_and_names_what_it_reads(tmp_path: Path) -> None:
+    (tmp_path / "docs.jsonl").write_text('{"text": "one"}\n')
+    config = load_config(
+        {
+            "source": {"path": str(tmp_path / "docs.jsonl")},
+            "embeddings": [{"name": "bm25", "model": "Qdrant/bm25"}],
+            "sink": {"type": "parquet", "path": str(tmp_path / "out")},
+            "compute": {"max_retries": 2},
+        }
+    )
+    tasks = scan(plan_source(config.source).splits, config.source, map).tasks
+    stage = ReadStage(config, Tally())
+    for _ in range(3):
+        assert through(stage, pa.table({TASK_COLUMN: tasks})).num_rows == 1
+    with pytest.raises(
+        WorkerError, match=r"workers that read docs\.jsonl and 0 other splits died 3 times.*run the job"
+    ):
+        through(stage, pa.table({TASK_COLUMN: tasks}))
