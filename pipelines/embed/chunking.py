@@ -20,7 +20,9 @@ from more_itertools import constrained_batches
 from tokenizers import Encoding, Tokenizer
 
 from embedders.catalog import find_card
-from embedders.errors import ModelNotFoundError
+from embedders.errors import FleetembedError, ModelNotFoundError
+from embedders.files.download import shown_url
+from embedders.files.remote import is_remote, local_place
 from embedders.files.resolve import resolve_model
 from pipelines.config.chunking import ChunkingConfig
 from pipelines.errors import ConfigError
@@ -46,16 +48,11 @@ ATTEMPTS = 3
 
 
 def load_tokenizer(name: str) -> Tokenizer:
-    """Load a tokenizer from a folder with a ``tokenizer.json``, from such a file, or of a catalog's model.
+    """Load a tokenizer from a folder with a ``tokenizer.json``, from such a file, at a URL too, or of a catalog's model.
 
     It neither truncates nor pads. Raises ConfigError where there is no such tokenizer, or none that can be read.
     """
-    path = Path(name)
-    if not path.exists():
-        try:
-            path = resolve_model(find_card(name))
-        except ModelNotFoundError as error:
-            raise ConfigError(f"chunking.tokenizer: {name!r} is no folder or file here, and {error}") from error
+    path = _tokenizer_place(name)
     file = path / "tokenizer.json" if path.is_dir() else path
     if not file.is_file():
         raise ConfigError(f"chunking.tokenizer: {path} has no tokenizer.json; choose another model's tokenizer")
@@ -67,6 +64,26 @@ def load_tokenizer(name: str) -> Tokenizer:
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer
+
+
+def _tokenizer_place(name: str) -> Path:
+    """The folder or file of a tokenizer; one at a URL is copied into the cache."""
+    if is_remote(name):
+        folder, _, file = name.rpartition("/") if name.endswith(".json") else (name, "", "tokenizer.json")
+        from embedders.files.mirror import mirrored_file
+
+        try:
+            return mirrored_file(folder, file, f"chunking.tokenizer {shown_url(folder)!r}")
+        except FleetembedError as error:
+            raise ConfigError(str(error)) from None
+    path = local_place(name)
+    if path.exists():
+        return path
+    try:
+        return resolve_model(find_card(name))
+    except ModelNotFoundError as error:
+        where = "" if path.is_absolute() else f" ({str(path.absolute())!r})"
+        raise ConfigError(f"chunking.tokenizer: {name!r} is no folder or file here{where}, and {error}") from error
 
 
 def chunk_table(table: pa.Table, config: ChunkingConfig | None, tokenizer: Tokenizer | None) -> pa.Table:
