@@ -48,8 +48,8 @@ def custom_card(
 ) -> ModelCard:
     """Make the card of a user's model.
 
-    ``sources`` is a folder (str or Path, or the URL of one), a mapping with ``path``, ``hf`` or ``url``, or an object with
-    attributes ``hf`` and ``url``. Without ``model_file``, a local folder's only ONNX file is taken, and
+    ``sources`` is a folder (str or Path, or the URL of one), a mapping with ``path``, ``hf`` or ``url``, or an object
+    with attributes ``hf`` and ``url``. Without ``model_file``, a local folder's only ONNX file is taken, and
     ``onnx/model.onnx`` of a repository. ``facts`` are further fields of ModelCard. Raises TypeError for a fact that
     cards do not have, ValueError for sources without a path, hf or url, ModelFilesError for a folder without one ONNX
     file.

@@ -107,7 +107,7 @@ def remote_names(url: str) -> list[str]:
 
 @dataclass(frozen=True)
 class _Record:
-    """What is known of a copy: the folder's files as they were last seen, and the copied ones, each with its version."""
+    """What is known of a copy: the folder's files as last seen, and the copied ones, each with its version."""
 
     seen: Versions = field(default_factory=dict)
     copied: Versions = field(default_factory=dict)
@@ -193,7 +193,7 @@ class Mirror:
         return known[1]
 
     def _kept(self, choice: Choice, why: str) -> Mapping[str, RemoteFile]:
-        """Files of the copy; raises ModelNotFoundError, which says why the store is not asked, where it is not whole."""
+        """Files of the copy; raises ModelNotFoundError where it is not whole. ``why`` says why no store is asked."""
         record = self._record()
         if not self._is_whole(choice, record):
             state = "holds only a part of it" if record.copied else "does not hold it"

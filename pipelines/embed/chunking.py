@@ -48,9 +48,10 @@ ATTEMPTS = 3
 
 
 def load_tokenizer(name: str) -> Tokenizer:
-    """Load a tokenizer from a folder with a ``tokenizer.json``, from such a file, at a URL too, or of a catalog's model.
+    """Load a tokenizer from a folder with a ``tokenizer.json``, from such a file, or of a catalog's model.
 
-    It neither truncates nor pads. Raises ConfigError where there is no such tokenizer, or none that can be read.
+    Folder and file may be at a URL. It neither truncates nor pads. Raises ConfigError where there is no such tokenizer,
+    or none that can be read.
     """
     path = _tokenizer_place(name)
     file = path / "tokenizer.json" if path.is_dir() else path
@@ -82,8 +83,9 @@ def _tokenizer_place(name: str) -> Path:
     try:
         return resolve_model(find_card(name))
     except ModelNotFoundError as error:
-        where = "" if path.is_absolute() else f" ({str(path.absolute())!r})"
-        raise ConfigError(f"chunking.tokenizer: {name!r} is no folder or file here{where}, and {error}") from error
+        where = "" if path.is_absolute() else f" A folder or file of that name would be {str(path.absolute())!r}."
+        message = f"chunking.tokenizer: {name!r} is no folder or file here, and {error}{where}"
+        raise ConfigError(message) from error
 
 
 def chunk_table(table: pa.Table, config: ChunkingConfig | None, tokenizer: Tokenizer | None) -> pa.Table:
