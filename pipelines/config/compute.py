@@ -48,6 +48,9 @@ class ComputeConfig(Section):
         default_factory=dict, description="Embedding's or pool's name -> its placement"
     )
     max_retries: int = Field(3, ge=0, description="How often a block is tried again when its worker died")
+    prepare_seconds: int = Field(
+        1800, ge=1, description="How long each node of a cluster may take to find or download the job's models"
+    )
     stall_seconds: int = Field(1800, ge=10, description="Give up when no block moved for so long")
 
     @property
@@ -60,7 +63,9 @@ class ComputeConfig(Section):
     def only_for_ray(self) -> list[str]:
         """Keys that are given and change nothing where this process drives the job."""
         keys = [
-            key for key in ("cpus", "object_store_mb", "max_retries", "stall_seconds") if key in self.model_fields_set
+            key
+            for key in ("cpus", "object_store_mb", "max_retries", "prepare_seconds", "stall_seconds")
+            if key in self.model_fields_set
         ]
         placed = (
             f"stages.{name}.{key}"

@@ -11,9 +11,12 @@ import ray
 
 from pipelines.config.compute import ComputeConfig
 from pipelines.config.job import JobConfig
+from pipelines.embed.job_models import job_models
+from pipelines.embed.row_embedder import RowEmbedder
 from pipelines.run.cluster import configure, connect, plain_errors
 from pipelines.run.dataset import build_dataset
 from pipelines.run.placement import READ_CPUS, Machines, Pool, place_pools
+from pipelines.run.prepare import prepare_nodes
 from pipelines.run.stage import Stage
 from pipelines.run.tally import Figures, Tally
 
@@ -42,6 +45,10 @@ class RayEngine:
     def place(self, config: JobConfig) -> list[Pool]:
         """See Engine."""
         return place_pools(config, self._machines)
+
+    def prepare(self, config: JobConfig, embedders: Sequence[RowEmbedder]) -> None:
+        """See Engine."""
+        prepare_nodes(lambda: job_models(config, embedders), self._compute.prepare_seconds)
 
     def map(self, work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         """See Engine."""

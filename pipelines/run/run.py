@@ -130,6 +130,8 @@ class Run:
 
     def _embed_with(self, engine: Engine, source: SourcePlan, *, nothing_held: bool) -> None:
         pools = engine.place(self._config)
+        planned = with_stand_ins(self._config)
+        engine.prepare(planned, self._embedders.load(planned))
         self._scanned = self._scanned or scan(source.splits, self._config.source, engine.map)
         self._report.documents = self._scanned.documents
         if nothing_held and engine.most_rows is not None and self._scanned.documents > engine.most_rows:
@@ -190,7 +192,7 @@ class Run:
             raise failure
 
     def _drive(self, engine: Engine, pools: list[Pool], source: ScannedSource) -> None:
-        stages = job_stages(self._config, pools, self._sinks, self._run_id, engine.counter)
+        stages = job_stages(self._config, pools, self._sinks, self._run_id, engine.counter, self._fingerprints(engine))
         settled = 0.0
         with engine.drive(stages, source.tasks) as tables:
             view = choose_view(source.documents, self._console)
@@ -200,6 +202,12 @@ class Run:
                     self._report.take_receipts(receipts)
                     self._check_errors(engine.counter, at_end=False)
         self._check_errors(engine.counter, at_end=True)
+
+    def _fingerprints(self, engine: Engine) -> dict[str, str]:
+        """What each model must be wherever it runs; in this process they were just made."""
+        if engine.name == "local":
+            return {}
+        return {embedder.name: embedder.model.fingerprint for embedder in self._embedders.load(self._config)}
 
     @contextmanager
     def _watching(self, counter: Counter, view: ProgressView, settled: Any) -> Iterator[None]:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import pickle
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from embedders.token_cache import TokenCache
 from pipelines.bisection import bisect_rows
 from pipelines.config.job import JobConfig
 from pipelines.embed.documents import name_chunks, read_chunks
+from pipelines.embed.job_models import refuse_other_model
 from pipelines.embed.row_embedder import RowEmbedder
 from pipelines.rows import IDENTIFIED_SCHEMA, IMAGE_COLUMN, RowError, add_errors, is_dead
 from pipelines.run.packing import regroup
@@ -44,11 +45,19 @@ ON_READERS = Resources(cpus=READ_CPUS)
 
 
 def job_stages(
-    config: JobConfig, pools: Sequence[Pool], sinks: Sequence[Sink], run_id: str, add: Counter
+    config: JobConfig,
+    pools: Sequence[Pool],
+    sinks: Sequence[Sink],
+    run_id: str,
+    add: Counter,
+    fingerprints: Mapping[str, str] | None = None,
 ) -> list[Stage]:
-    """List the stages of a job, from splits to receipts of what the sinks acknowledged; the sinks are open."""
+    """List the stages of a job, from splits to receipts of what the sinks acknowledged; the sinks are open.
+
+    ``fingerprints`` are those that the models of embeddings must have, by the embedding's name, wherever they run.
+    """
     stages: list[Stage] = [ReadStage(config, add), SkipStage(sinks, add), BlockStage(config.compute.block_rows)]
-    stages += [EmbedStage(pool, add) for pool in pools]
+    stages += [EmbedStage(pool, add, fingerprints or {}) for pool in pools]
     stages.append(WriteStage(sinks, config.dead_letters, run_id, config.vector_names, add))
     check_columns(stages, frozenset([TASK_COLUMN]))
     return stages
@@ -138,10 +147,14 @@ class BlockStage:
 
 @dataclass(frozen=True)
 class EmbedStage:
-    """Adds the columns of one or several embeddings; a model is loaded when the first row arrives."""
+    """Adds the columns of one or several embeddings; a model is loaded when the first row arrives.
+
+    One whose fingerprint is another than that in ``fingerprints``, by the embedding's name, raises ModelFilesError.
+    """
 
     pool: Pool
     add: Counter
+    fingerprints: Mapping[str, str] = field(default_factory=dict)
     keeps: bool = True
 
     @property
@@ -170,10 +183,13 @@ class EmbedStage:
         # Embeddings of one tokenizer, limit and prompt share a block's tokens.
         shared = {"token_cache": TokenCache()}
         embedders = [RowEmbedder(one, {**self.pool.runtime(one), **shared}) for one in self.pool.embeddings]
+        unchecked = dict(self.fingerprints)
 
         def embed(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
             for table in tables:
                 for embedder in embedders:
+                    if expected := unchecked.pop(embedder.name, None):
+                        refuse_other_model(embedder, expected)
                     table = self._embed(embedder, table)
                 yield table
 

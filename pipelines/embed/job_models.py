@@ -1,0 +1,136 @@
+"""The models of a job as every machine must have them: the same files, and so the same vectors."""
+
+from __future__ import annotations
+
+import hashlib
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from embedders.errors import FleetembedError, ModelFilesError
+from embedders.files.digest import file_digests
+from embedders.files.download import shown_url
+from embedders.files.folder import model_files
+from embedders.files.remote import is_remote
+from pipelines.config.embeddings import EmbeddingConfig
+from pipelines.config.job import JobConfig
+from pipelines.embed.chunking import load_tokenizer
+from pipelines.embed.row_embedder import RowEmbedder
+
+TOKENIZER = "chunking.tokenizer"
+
+
+@dataclass(frozen=True)
+class JobModels:
+    """What a machine needs to know to look for a job's models, and to compare them: no files, a few kilobytes.
+
+    By the embedding's name, ``fingerprints`` are those of the models, and ``files`` the sha256 of their files, of those
+    that have files.
+    """
+
+    embeddings: tuple[EmbeddingConfig, ...]
+    fingerprints: Mapping[str, str]
+    files: Mapping[str, Mapping[str, str]]
+    tokenizer: str | None = None
+    tokenizer_digest: str | None = None
+
+    @property
+    def count(self) -> int:
+        """How many models there are, the tokenizer of chunks among them."""
+        return len(self.embeddings) + (self.tokenizer is not None)
+
+
+def job_models(config: JobConfig, embedders: Sequence[RowEmbedder]) -> JobModels:
+    """Describe the models of a job, whose embedders are made on this machine."""
+    tokenizer = config.chunking.tokenizer if config.chunking else None
+    found = {embedder.name: _model_files(embedder) for embedder in embedders}
+    return JobModels(
+        embeddings=tuple(embedder.config for embedder in embedders),
+        fingerprints={embedder.name: embedder.model.fingerprint for embedder in embedders},
+        files={name: digests for name, (_, digests) in found.items()},
+        tokenizer=tokenizer,
+        tokenizer_digest=None if tokenizer is None else _tokenizer_digest(tokenizer),
+    )
+
+
+def look_for_models(models: JobModels) -> Iterator[tuple[str, str | None]]:
+    """Find, or download, a job's models on this machine, one after the other, without loading them.
+
+    Yields each one's name with None before it is looked for, and once more with what is wrong if something is.
+    """
+    for number, embedding in enumerate(models.embeddings):
+        shown = f"{embedding.name} ({embedding.model if isinstance(embedding.model, str) else 'own model'})"
+        yield shown, None
+        if trouble := _embedding_trouble(f"embeddings.{number}", embedding, models):
+            yield shown, trouble
+    if models.tokenizer is not None:
+        yield TOKENIZER, None
+        if trouble := _tokenizer_trouble(models.tokenizer, models.tokenizer_digest):
+            yield TOKENIZER, trouble
+
+
+def refuse_other_model(embedder: RowEmbedder, fingerprint: str) -> None:
+    """Raise ModelFilesError where a model on this machine is another one than the job was planned with."""
+    if embedder.model.fingerprint != fingerprint:
+        folder, _ = _model_files(embedder)
+        raise ModelFilesError(
+            f"machine {socket.gethostname()} has another model{_at(folder)} than the one that the job was planned "
+            f"with, for the embedding {embedder.name}: their vectors must not be mixed. Put the same files, and the "
+            "same version of this program, on all machines, and run the job again"
+        )
+
+
+def _embedding_trouble(key: str, embedding: EmbeddingConfig, models: JobModels) -> str | None:
+    custom = not isinstance(embedding.model, str)
+    try:
+        embedder = RowEmbedder(embedding)
+        if embedder.model.fingerprint == models.fingerprints[embedding.name]:
+            return None
+        folder, digests = _model_files(embedder)
+    except (FleetembedError, OSError) as error:
+        return str(error).replace("specific_model_path", f"{key}.model.path" if custom else f"{key}.path")
+    return f"{key}: there is another model{_at(folder)}: {_difference(digests, models.files[embedding.name])}"
+
+
+def _tokenizer_trouble(name: str, digest: str | None) -> str | None:
+    try:
+        found = _tokenizer_digest(name)
+    except (FleetembedError, OSError) as error:
+        return str(error)
+    shown = shown_url(name) if is_remote(name) else str(Path(name).absolute()) if Path(name).exists() else name
+    return None if found == digest else f"{TOKENIZER}: there is another tokenizer at {shown}"
+
+
+def _tokenizer_digest(name: str) -> str:
+    return hashlib.sha256(load_tokenizer(name).to_str().encode()).hexdigest()
+
+
+def _model_files(embedder: RowEmbedder) -> tuple[Path | None, dict[str, str]]:
+    """A model's folder and the sha256 of its files by name; None and nothing for a model that needs no files."""
+    model: Any = embedder.model
+    folder = getattr(model, "folder", None) or getattr(getattr(model, "text_model", None), "folder", None)
+    if folder is None:
+        return None, {}
+    return folder, file_digests(folder, model_files(embedder.config.card, folder))
+
+
+def _at(folder: Path | None) -> str:
+    return "" if folder is None else f" at {folder.absolute()}"
+
+
+def _difference(here: Mapping[str, str], there: Mapping[str, str]) -> str:
+    """Say which files differ from those that the job was planned with."""
+    lines = [
+        f"{name} {_digest(here.get(name))} here, {_digest(there.get(name))} where the job was started"
+        for name in sorted({*here, *there})
+        if here.get(name) != there.get(name)
+    ]
+    if not lines:
+        return "its files are the same, so this program is of another version here"
+    return "; ".join(lines)
+
+
+def _digest(sha256: str | None) -> str:
+    return "is missing" if sha256 is None else f"has sha256 {sha256[:12]}..."
