@@ -123,7 +123,8 @@ def _names(folder: str | Path) -> list[str]:
         return remote_names(str(folder))
     place = local_place(folder)
     if not place.is_dir():
-        raise ModelFilesError(f"there is no folder {place}")
+        where = "" if place.is_absolute() else f"; it was looked for at {str(place.absolute())!r}"
+        raise ModelFilesError(f"there is no folder {place}{where}")
     return [path.relative_to(place).as_posix() for path in place.rglob("*.onnx")]
 
 

@@ -49,8 +49,8 @@ def _given_folder(card: ModelCard, language: str, files: ModelFiles) -> Path:
     from embedders.files.mirror import mirrored_file
 
     what = f"specific_model_path of model {card.model}"
-    places = {"cache_dir": files.cache_dir, "local_only": files.local_files_only}
-    return mirrored_file(str(given), f"{language}.txt", what, **places).parent
+    name, offline = f"{language}.txt", files.local_files_only
+    return mirrored_file(str(given), name, what, cache_dir=files.cache_dir, local_only=offline).parent
 
 
 def _read_list(folder: Path, language: str) -> frozenset[str]:

@@ -90,7 +90,8 @@ def _embedding_trouble(key: str, embedding: EmbeddingConfig, models: JobModels) 
             return None
         folder, digests = _model_files(embedder)
     except (FleetembedError, OSError) as error:
-        return str(error).replace("specific_model_path", f"{key}.model.path" if custom else f"{key}.path")
+        why, place = str(error), f"{key}.model.path" if custom else f"{key}.path"
+        return why.replace("specific_model_path", place) if "specific_model_path '" in why else f"{key}: {why}"
     return f"{key}: there is another model{_at(folder)}: {_difference(digests, models.files[embedding.name])}"
 
 

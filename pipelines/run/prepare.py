@@ -97,6 +97,7 @@ def _start(node_id: str, models: JobModels) -> Any:
 def _follow(works: dict[Any, NodeWork], deadline: float) -> None:
     """Take what nodes say until each is through, or the time is over; those that are through leave ``works``."""
     told = time.monotonic()
+    ready: list[Any]
     while works and (now := time.monotonic()) < deadline:
         if now - told >= SECONDS_BETWEEN_LINES:
             told = now
