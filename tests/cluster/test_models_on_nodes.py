@@ -17,6 +17,7 @@ import pytest
 import ray
 from rich.console import Console
 
+from embedders.errors import ModelFilesError
 from pipelines import EmbeddingPipeline
 from pipelines.config.file import load_config
 from pipelines.embed.checked import JobEmbedders
@@ -127,13 +128,13 @@ def test_a_node_without_network_and_one_with_another_model_are_told_of_together(
             prepare.prepare_nodes(lambda: models, 60)
     finally:
         for node in (offline, changed):
-            site.nodes.kill(node)
+            site.nodes.stop(node)
     message = str(refused.value)
     _, *told, advice = message.splitlines()
     # Which node, which files, from where, to where, and what to do.
     text = "\n".join(told)
     assert f"({offline.node_id[:8]}): embeddings.0: model org/small: its files are in none of the places tried:" in text
-    assert f"cache {site.cache('offline') / 'org--small'}: each of {MODEL_FILE}" in text
+    assert f"cache {site.cache('offline') / 'org--small'}: {MODEL_FILE} is not in the cache" in text
     assert "Hugging Face hub, org/small: http://127.0.0.1:9/api/models/org/small" in text
     assert f"({changed.node_id[:8]}): embeddings.0: there is another model at {stale}: {MODEL_FILE} has sha256" in text
     assert "`fleetembed models download`" in advice and "FLEETEMBED_CACHE_DIR" in advice
@@ -168,10 +169,10 @@ def test_a_node_that_takes_too_long_is_named_and_one_that_dies_is_passed_over(
             caplog.at_level(logging.INFO, "fleetembed"),
             pytest.raises(
                 PreflightError,
-                match=rf"^1 node did not have the job's models ready within 20 s .*prepare_seconds\): {name}\. What",
+                match=rf"^1 node did not have the job's models ready within 15 s .*prepare_seconds\): {name}\. What",
             ),
         ):
-            prepare.prepare_nodes(lambda: models, 20)
+            prepare.prepare_nodes(lambda: models, 15)
         assert any(re.fullmatch(f"still preparing {name}", record.message) for record in caplog.records)
         asked = len(site.hub.requests)
         killer = threading.Thread(
@@ -200,6 +201,10 @@ def test_an_actor_refuses_a_model_that_changed_after_its_node_was_prepared(
         (folder / MODEL_FILE).write_bytes(graph)
 
     monkeypatch.setattr("pipelines.run.ray_engine.prepare_nodes", then_changed)
-    pipeline = EmbeddingPipeline.from_config(site.config(tmp_path, path=str(folder)))
-    with pytest.raises(Exception, match=rf"has another model at {folder} than the one that the job was planned with"):
+    config = site.config(tmp_path, path=str(folder))
+    config["compute"]["stages"]["dense"]["workers"] = 1
+    pipeline = EmbeddingPipeline.from_config(config)
+    with pytest.raises(
+        ModelFilesError, match=rf"has another model at {folder} than the one that the job was planned with"
+    ):
         pipeline.run(console=Console(quiet=True))
