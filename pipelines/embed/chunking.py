@@ -6,7 +6,9 @@ tokens than the limit, also when it is tokenized alone.
 
 from __future__ import annotations
 
+import hashlib
 import re
+import socket
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -47,11 +49,11 @@ BATCH_CHARACTERS = 2 << 20
 ATTEMPTS = 3
 
 
-def load_tokenizer(name: str) -> Tokenizer:
+def load_tokenizer(name: str, digest: str | None = None) -> Tokenizer:
     """Load a tokenizer from a folder with a ``tokenizer.json``, from such a file, or of a catalog's model.
 
-    Folder and file may be at a URL. It neither truncates nor pads. Raises ConfigError where there is no such tokenizer,
-    or none that can be read.
+    Folder and file may be at a URL. It neither truncates nor pads. ``digest`` is what ``tokenizer_digest`` gave
+    where the job was started. Raises ConfigError where there is no such tokenizer, none that can be read, or another.
     """
     path = _tokenizer_place(name)
     file = path / "tokenizer.json" if path.is_dir() else path
@@ -64,7 +66,18 @@ def load_tokenizer(name: str) -> Tokenizer:
         raise ConfigError(f"chunking.tokenizer: {file} cannot be read: {error}") from error
     tokenizer.no_truncation()
     tokenizer.no_padding()
+    if digest is not None and tokenizer_digest(tokenizer) != digest:
+        raise ConfigError(
+            f"chunking.tokenizer: machine {socket.gethostname()} has another tokenizer at {file.absolute()} than the "
+            "one that the job was planned with: its chunks must not be mixed with others. Put the same file on all "
+            "machines"
+        )
     return tokenizer
+
+
+def tokenizer_digest(tokenizer: Tokenizer) -> str:
+    """Hex sha256 over all that a tokenizer is, whatever file it was read from."""
+    return hashlib.sha256(tokenizer.to_str().encode()).hexdigest()
 
 
 def _tokenizer_place(name: str) -> Path:

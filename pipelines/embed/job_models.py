@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import socket
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,12 +10,10 @@ from typing import Any
 
 from embedders.errors import FleetembedError, ModelFilesError
 from embedders.files.digest import file_digests
-from embedders.files.download import shown_url
 from embedders.files.folder import model_files
-from embedders.files.remote import is_remote
 from pipelines.config.embeddings import EmbeddingConfig
 from pipelines.config.job import JobConfig
-from pipelines.embed.chunking import load_tokenizer
+from pipelines.embed.chunking import load_tokenizer, tokenizer_digest
 from pipelines.embed.row_embedder import RowEmbedder
 
 TOKENIZER = "chunking.tokenizer"
@@ -27,14 +24,13 @@ class JobModels:
     """What a machine needs to know to look for a job's models, and to compare them: no files, a few kilobytes.
 
     By the embedding's name, ``fingerprints`` are those of the models, and ``files`` the sha256 of their files, of those
-    that have files.
+    that have files. Under TOKENIZER, ``fingerprints`` has the digest of the tokenizer that cuts chunks, if one does.
     """
 
     embeddings: tuple[EmbeddingConfig, ...]
     fingerprints: Mapping[str, str]
     files: Mapping[str, Mapping[str, str]]
     tokenizer: str | None = None
-    tokenizer_digest: str | None = None
 
     @property
     def count(self) -> int:
@@ -48,11 +44,19 @@ def job_models(config: JobConfig, embedders: Sequence[RowEmbedder]) -> JobModels
     found = {embedder.name: _model_files(embedder) for embedder in embedders}
     return JobModels(
         embeddings=tuple(embedder.config for embedder in embedders),
-        fingerprints={embedder.name: embedder.model.fingerprint for embedder in embedders},
+        fingerprints=job_fingerprints(config, embedders),
         files={name: digests for name, (_, digests) in found.items()},
         tokenizer=tokenizer,
-        tokenizer_digest=None if tokenizer is None else _tokenizer_digest(tokenizer),
     )
+
+
+def job_fingerprints(config: JobConfig, embedders: Sequence[RowEmbedder]) -> dict[str, str]:
+    """What the models of a job must be wherever they run; see JobModels.fingerprints."""
+    found = {embedder.name: embedder.model.fingerprint for embedder in embedders}
+    if config.chunking is None:
+        return found
+    # No embedding has a name with a dot.
+    return {**found, TOKENIZER: tokenizer_digest(load_tokenizer(config.chunking.tokenizer))}
 
 
 def look_for_models(models: JobModels) -> Iterator[tuple[str, str | None]]:
@@ -67,7 +71,7 @@ def look_for_models(models: JobModels) -> Iterator[tuple[str, str | None]]:
             yield shown, trouble
     if models.tokenizer is not None:
         yield TOKENIZER, None
-        if trouble := _tokenizer_trouble(models.tokenizer, models.tokenizer_digest):
+        if trouble := _tokenizer_trouble(models.tokenizer, models.fingerprints[TOKENIZER]):
             yield TOKENIZER, trouble
 
 
@@ -95,17 +99,12 @@ def _embedding_trouble(key: str, embedding: EmbeddingConfig, models: JobModels) 
     return f"{key}: there is another model{_at(folder)}: {_difference(digests, models.files[embedding.name])}"
 
 
-def _tokenizer_trouble(name: str, digest: str | None) -> str | None:
+def _tokenizer_trouble(name: str, digest: str) -> str | None:
     try:
-        found = _tokenizer_digest(name)
+        load_tokenizer(name, digest)
     except (FleetembedError, OSError) as error:
         return str(error)
-    shown = shown_url(name) if is_remote(name) else str(Path(name).absolute()) if Path(name).exists() else name
-    return None if found == digest else f"{TOKENIZER}: there is another tokenizer at {shown}"
-
-
-def _tokenizer_digest(name: str) -> str:
-    return hashlib.sha256(load_tokenizer(name).to_str().encode()).hexdigest()
+    return None
 
 
 def _model_files(embedder: RowEmbedder) -> tuple[Path | None, dict[str, str]]:

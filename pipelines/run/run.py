@@ -19,6 +19,7 @@ from rich.console import Console
 from pipelines.config.job import JobConfig
 from pipelines.embed.average_length import averages, held_lengths, measuring, numbers, with_lengths, with_stand_ins
 from pipelines.embed.checked import JobEmbedders, model_facts, notices
+from pipelines.embed.job_models import job_fingerprints
 from pipelines.errors import ConfigError, TooManyErrorsError
 from pipelines.run.engine import Engine, MoreThanFewError
 from pipelines.run.engine_choice import choose_engines
@@ -207,7 +208,7 @@ class Run:
         """What each model must be wherever it runs; in this process they were just made."""
         if engine.name == "local":
             return {}
-        return {embedder.name: embedder.model.fingerprint for embedder in self._embedders.load(self._config)}
+        return job_fingerprints(self._config, self._embedders.load(self._config))
 
     @contextmanager
     def _watching(self, counter: Counter, view: ProgressView, settled: Any) -> Iterator[None]:

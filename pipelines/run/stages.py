@@ -22,7 +22,7 @@ from embedders.token_cache import TokenCache
 from pipelines.bisection import bisect_rows
 from pipelines.config.job import JobConfig
 from pipelines.embed.documents import name_chunks, read_chunks
-from pipelines.embed.job_models import refuse_other_model
+from pipelines.embed.job_models import TOKENIZER, refuse_other_model
 from pipelines.embed.row_embedder import RowEmbedder
 from pipelines.rows import IDENTIFIED_SCHEMA, IMAGE_COLUMN, RowError, add_errors, is_dead
 from pipelines.run.packing import regroup
@@ -54,10 +54,15 @@ def job_stages(
 ) -> list[Stage]:
     """List the stages of a job, from splits to receipts of what the sinks acknowledged; the sinks are open.
 
-    ``fingerprints`` are those that the models of embeddings must have, by the embedding's name, wherever they run.
+    ``fingerprints`` are what the job's models must be, wherever they run: see ``job_fingerprints``.
     """
-    stages: list[Stage] = [ReadStage(config, add), SkipStage(sinks, add), BlockStage(config.compute.block_rows)]
-    stages += [EmbedStage(pool, add, fingerprints or {}) for pool in pools]
+    prints = fingerprints or {}
+    stages: list[Stage] = [
+        ReadStage(config, add, prints.get(TOKENIZER)),
+        SkipStage(sinks, add),
+        BlockStage(config.compute.block_rows),
+    ]
+    stages += [EmbedStage(pool, add, prints) for pool in pools]
     stages.append(WriteStage(sinks, config.dead_letters, run_id, config.vector_names, add))
     check_columns(stages, frozenset([TASK_COLUMN]))
     return stages
@@ -67,11 +72,13 @@ def job_stages(
 class ReadStage:
     """Reads splits, each with its rows that repeat an id, as identified rows of their chunks.
 
-    Gives tables made from at most ``compute.block_rows`` documents.
+    Gives tables made from at most ``compute.block_rows`` documents. Raises ConfigError where the tokenizer that cuts
+    chunks has not the digest ``tokenizer``, if one is given.
     """
 
     config: JobConfig
     add: Counter
+    tokenizer: str | None = None
     name: str = "read"
     takes: frozenset[str] = frozenset([TASK_COLUMN])
     gives: frozenset[str] = ROW_COLUMNS
@@ -87,7 +94,7 @@ class ReadStage:
         tasks = (task for table in tables for task in table[TASK_COLUMN].to_pylist())
         splits = (split for task in tasks for split in pickle.loads(task))
         started = time.perf_counter()
-        for documents, chunks in read_chunks(splits, self.config):
+        for documents, chunks in read_chunks(splits, self.config, tokenizer_digest=self.tokenizer):
             rows = name_chunks(chunks, self.config)
             self.add("read", {"rows": documents, "chunks": rows.num_rows, "seconds": time.perf_counter() - started})
             yield rows

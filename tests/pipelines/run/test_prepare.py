@@ -64,12 +64,11 @@ def test_the_models_of_a_job_are_small_to_send_and_compared_by_their_files(folde
     (folder / "special_tokens_map.json").unlink()
     (told,) = troubles(models)
     assert told.startswith(f"embeddings.0: there is another model at {folder}: model.onnx has sha256 ")
-    assert told.endswith(
-        "special_tokens_map.json is missing here, has sha256 b0fc1a0ea94e... where the job was started"
-    ) or ("; special_tokens_map.json is missing here, has sha256 " in told)
+    assert "; special_tokens_map.json is missing here, has sha256 " in told
     tokenizer = folder / "tokenizer.json"
     tokenizer.write_text(tokenizer.read_text().replace('"hello"', '"hullo"'))
-    assert troubles(models)[1] == f"chunking.tokenizer: there is another tokenizer at {folder}"
+    told = troubles(models)[1]
+    assert told.startswith("chunking.tokenizer: machine ") and f" has another tokenizer at {tokenizer} than the" in told
     shutil.rmtree(folder)
     gone, no_tokenizer = troubles(models)
     assert gone == f"embeddings.0: there is no folder {folder}"
@@ -96,14 +95,15 @@ def test_a_stage_refuses_a_model_whose_fingerprint_is_another(folder: Path) -> N
     rows = pa.table({"id": ["a"], "text": ["hello"], "error": pa.nulls(1)})
     with EmbedStage(pool, Tally(), models.fingerprints).open() as work:
         assert next(work(iter([rows])))["dense"].null_count == 0
-    with EmbedStage(pool, Tally(), {"dense": "0" * 64}).open() as work:
-        with pytest.raises(ModelFilesError, match=rf"^machine .* has another model at {folder} than the one that the"):
-            next(work(iter([rows])))
+    refused = pytest.raises(ModelFilesError, match=rf"^machine .* has another model at {folder} than the one that the")
+    with EmbedStage(pool, Tally(), {"dense": "0" * 64}).open() as work, refused:
+        next(work(iter([rows])))
 
 
 def test_a_custom_model_and_a_tokenizer_may_be_at_a_url(folder: Path, bucket: Any) -> None:
     url = "memory://bucket/mine"
-    local = described({"name": "dense", "model": {"path": str(folder), "pooling": "mean"}})
+    here = str(folder)
+    local = described({"name": "dense", "model": {"path": here, "pooling": "mean"}}, chunking={"tokenizer": here})
     remote = described({"name": "dense", "model": {"path": url, "pooling": "mean"}}, chunking={"tokenizer": url})
     # Where the files come from is no part of a fingerprint.
     assert remote.fingerprints == local.fingerprints
