@@ -11,9 +11,10 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, cast
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from embedders.errors import ModelFilesError
 from embedders.files.download import Deadline, DownloadError, TransientDownloadError, shown_url
@@ -31,6 +32,8 @@ _DENIED = re.compile(
     re.IGNORECASE,
 )
 _MISSING = re.compile(r"NO_SUCH|NoSuch|status 404|not found|does not exist", re.IGNORECASE)
+# Characters of a URL's path that need not be encoded, and those that are.
+_PLAIN = "/%-._~!$&'()*+,;=:@"
 _SECRET_OPTIONS = ("access_key", "secret_key", "session_token", "token", "sig")
 
 
@@ -115,15 +118,20 @@ class _Store(Protocol):
         """Open a file to read it."""
 
 
+# A store may be asked over the network as it is opened, for a bucket's region for instance.
+@lru_cache(maxsize=16)
 def _open_store(url: str, place: str) -> tuple[_Store, str]:
     import pyarrow as pa
     from pyarrow import fs
 
+    parts = urlsplit(url)
+    # pyarrow takes no space, and decodes what is encoded.
+    encoded = parts._replace(path=quote(parts.path, safe=_PLAIN)).geturl()
     try:
-        filesystem, inside = fs.FileSystem.from_uri(url)
+        filesystem, inside = fs.FileSystem.from_uri(encoded)
         return _ArrowStore(filesystem), inside
     except pa.ArrowInvalid as error:
-        refusal = str(error).replace(url, place)
+        refusal = str(error).replace(encoded, place)
     import fsspec
 
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ def a_look_a_call(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ask the store at each call, where a process else asks once in a minute."""
     monkeypatch.setattr(mirror, "SECONDS_A_LOOK_HOLDS", -1.0)
     monkeypatch.setattr(mirror, "_WARNED", set())
+    remote._open_store.cache_clear()
 
 
 class Store:
@@ -191,6 +193,25 @@ def test_a_file_url_is_the_folder_itself(tmp_path: Path, cache: Path) -> None:
     assert not cache.exists()
 
 
+def test_many_who_look_at_once_copy_it_once(store: Store, cache: Path) -> None:
+    with ThreadPoolExecutor(4) as threads:
+        folders = set(threads.map(lambda _: resolve(cache), range(8)))
+    assert len(folders) == 1
+    assert sorted(store.read) == sorted(NEEDED)
+
+
+def test_a_process_asks_the_store_once_for_all_its_models(
+    store: Store, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mirror, "SECONDS_A_LOOK_HOLDS", 60.0)
+    monkeypatch.setattr(mirror, "_LOOKS", {})
+    folder = resolve(cache)
+    store.fault = AssertionError("asked again")
+    assert resolve(cache) == folder
+    assert mirror.remote_names(MEMORY) == sorted(FILES)
+    assert not mirror._WARNED
+
+
 def test_two_models_of_one_folder_share_its_copy(store: Store, cache: Path) -> None:
     store.put("onnx/small.onnx", b"quantized")
     folder = resolve(cache)
@@ -252,19 +273,19 @@ def test_a_bucket_of_s3(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         )
         bucket.create_dir("models")
         for name, content in FILES.items():
-            with bucket.open_output_stream(f"models/small/{name}") as file:
+            with bucket.open_output_stream(f"models/my small/{name}") as file:
                 file.write(content)
         options = f"?endpoint_override=http://{host}:{port}&region=us-east-1"
-        folder = resolve(cache, f"s3://models/small/{options}")
+        folder = resolve(cache, f"s3://models/my small/{options}")
         assert copied(folder) == NEEDED
         assert run_model(folder) == [1, 2, 3]
-        with bucket.open_output_stream("models/small/tokenizer.json") as file:
+        with bucket.open_output_stream("models/my small/tokenizer.json") as file:
             file.write(b'{"tokens": 12}')
-        assert (resolve(cache, f"s3://models/small/{options}") / "tokenizer.json").read_bytes() == b'{"tokens": 12}'
+        assert (resolve(cache, f"s3://models/my small/{options}") / "tokenizer.json").read_bytes() == b'{"tokens": 12}'
         with pytest.raises(ModelFilesError, match=re.escape("'s3://models/nowhere' of model Org/Small is no folder")):
             resolve(cache, f"s3://models/nowhere{options}")
         with pytest.raises(ModelFilesError, match=r"'s3://nobucket/small' of model Org/Small.* is no (such )?folder"):
             resolve(cache, f"s3://nobucket/small{options}")
     finally:
         server.stop()
-    assert resolve(cache, f"s3://models/small/{options}") == folder
+    assert resolve(cache, f"s3://models/my small/{options}") == folder
