@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,10 @@ class JobModels:
     def count(self) -> int:
         """How many models there are, the tokenizer of chunks among them."""
         return len(self.embeddings) + (self.tokenizer is not None)
+
+    def without(self, embeddings: Collection[str]) -> JobModels:
+        """The same without the models of some embeddings."""
+        return replace(self, embeddings=tuple(one for one in self.embeddings if one.name not in embeddings))
 
 
 def job_models(config: JobConfig, embedders: Sequence[RowEmbedder]) -> JobModels:

@@ -36,7 +36,7 @@ class Engine(Protocol):
     def place(self, config: JobConfig) -> list[Pool]:
         """Place the embeddings on what there is; raises PreflightError for a job that does not fit."""
 
-    def prepare(self, config: JobConfig, embedders: Sequence[RowEmbedder]) -> None:
+    def prepare(self, config: JobConfig, embedders: Sequence[RowEmbedder], pools: Sequence[Pool]) -> None:
         """See that the job's models are wherever they are going to run, and the same as here.
 
         Raises PreflightError where they are not.

@@ -50,7 +50,7 @@ class LocalEngine:
         """See Engine."""
         return place_in_one_process(config)
 
-    def prepare(self, config: JobConfig, embedders: Sequence[RowEmbedder]) -> None:
+    def prepare(self, config: JobConfig, embedders: Sequence[RowEmbedder], pools: Sequence[Pool]) -> None:
         """See Engine; the embedders have been made in this process."""
 
     def map(self, work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,10 +44,10 @@ class NodeWork:
         return f"{self.name} ({self.looks_for}, {time.monotonic() - self.since:.0f} s)"
 
 
-def prepare_nodes(describe: Callable[[], JobModels], seconds: float) -> None:
+def prepare_nodes(describe: Callable[[], JobModels], on_gpus: Collection[str], seconds: float) -> None:
     """Let each node that may run actors find or download the models that ``describe`` gives, and compare them.
 
-    Where the driver's node is the only one nothing is done: the driver has found them. Raises PreflightError that names
+    Those of the embeddings ``on_gpus`` are left to nodes that have GPUs. Where the driver's node is the only one nothing is done: the driver has found them. Raises PreflightError that names
     the nodes that lack models, have others, or take longer than ``seconds``. A node that is lost meanwhile is passed
     over.
     """
@@ -56,10 +56,12 @@ def prepare_nodes(describe: Callable[[], JobModels], seconds: float) -> None:
     if all(node["NodeID"] == here for node in nodes):
         return
     models, started = describe(), time.monotonic()
-    what = f"{_counted(models.count, 'model')} on {_counted(len(nodes), 'node')}"
+    wanted = [(node, models if node["Resources"].get("GPU") else models.without(on_gpus)) for node in nodes]
+    works = {_start(node["NodeID"], some): NodeWork(_name(node)) for node, some in wanted if some.count}
+    if not works:
+        return
+    what = f"{_counted(models.count, 'model')} on {_counted(len(works), 'node')}"
     log.info("preparing %s", what)
-    # A copy of this in each worker's messages is a few kilobytes.
-    works = {_start(node["NodeID"], models): NodeWork(_name(node)) for node in nodes}
     all_works = list(works.values())
     try:
         _follow(works, started + seconds)

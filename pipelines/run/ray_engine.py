@@ -46,9 +46,10 @@ class RayEngine:
         """See Engine."""
         return place_pools(config, self._machines)
 
-    def prepare(self, config: JobConfig, embedders: Sequence[RowEmbedder]) -> None:
+    def prepare(self, config: JobConfig, embedders: Sequence[RowEmbedder], pools: Sequence[Pool]) -> None:
         """See Engine."""
-        prepare_nodes(lambda: job_models(config, embedders), self._compute.prepare_seconds)
+        on_gpus = {one.name for pool in pools if pool.resources.gpus for one in pool.embeddings}
+        prepare_nodes(lambda: job_models(config, embedders), on_gpus, self._compute.prepare_seconds)
 
     def map(self, work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         """See Engine."""

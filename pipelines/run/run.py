@@ -132,7 +132,7 @@ class Run:
     def _embed_with(self, engine: Engine, source: SourcePlan, *, nothing_held: bool) -> None:
         pools = engine.place(self._config)
         planned = with_stand_ins(self._config)
-        engine.prepare(planned, self._embedders.load(planned))
+        engine.prepare(planned, self._embedders.load(planned), pools)
         self._scanned = self._scanned or scan(source.splits, self._config.source, engine.map)
         self._report.documents = self._scanned.documents
         if nothing_held and engine.most_rows is not None and self._scanned.documents > engine.most_rows:

@@ -114,7 +114,7 @@ def test_each_node_downloads_a_model_once_though_several_actors_run_there(
 def test_a_node_without_network_and_one_with_another_model_are_told_of_together(site: Site, tmp_path: Path) -> None:
     put_model(site.hub, tmp_path / "other", "org/other", dim=23)
     models = site.models(tmp_path)
-    prepare.prepare_nodes(lambda: models, 60)
+    prepare.prepare_nodes(lambda: models, (), 60)
     stale = site.cache("stale") / "org--small"
     shutil.copytree(site.cache("a") / "org--small", stale)
     # Of the same size, so that the cache takes it for what was once downloaded.
@@ -124,8 +124,10 @@ def test_a_node_without_network_and_one_with_another_model_are_told_of_together(
     offline = site.add("offline", HF_ENDPOINT="http://127.0.0.1:9", FLEETEMBED_DOWNLOAD_ATTEMPTS="1")
     changed = site.add("stale")
     try:
+        # None of them has a GPU, so none is going to run it.
+        prepare.prepare_nodes(lambda: models, {"dense"}, 60)
         with pytest.raises(PreflightError, match=r"^2 of 5 nodes cannot run the job's models:\n") as refused:
-            prepare.prepare_nodes(lambda: models, 60)
+            prepare.prepare_nodes(lambda: models, (), 60)
     finally:
         for node in (offline, changed):
             site.nodes.stop(node)
@@ -150,7 +152,7 @@ def test_a_relative_folder_is_looked_for_on_the_nodes(
     monkeypatch.chdir(tmp_path)
     models = site.models(tmp_path, path="models/mine")
     with pytest.raises(PreflightError, match=r"3 of 3 nodes cannot run") as refused:
-        prepare.prepare_nodes(lambda: models, 60)
+        prepare.prepare_nodes(lambda: models, (), 60)
     assert f"embeddings.0: there is no folder models/mine; it was looked for at {str(there)!r}" in str(refused.value)
     assert str(refused.value).count("there is no folder") == 1
 
@@ -163,7 +165,6 @@ def test_a_node_that_takes_too_long_is_named_and_one_that_dies_is_passed_over(
     slow = site.add("slow")
     monkeypatch.setattr(prepare, "SECONDS_BETWEEN_LINES", 0.5)
     name = rf"[\d.]+ \({slow.node_id[:8]}\) \(dense \(own model\), \d+ s\)"
-    asked = len(site.hub.requests)
     try:
         with (
             caplog.at_level(logging.INFO, "fleetembed"),
@@ -172,14 +173,14 @@ def test_a_node_that_takes_too_long_is_named_and_one_that_dies_is_passed_over(
                 match=rf"^1 node did not have the job's models ready within 15 s .*prepare_seconds\): {name}\. What",
             ),
         ):
-            prepare.prepare_nodes(lambda: models, 15)
+            prepare.prepare_nodes(lambda: models, (), 15)
         assert any(re.fullmatch(f"still preparing {name}", record.message) for record in caplog.records)
         asked = len(site.hub.requests)
         killer = threading.Thread(
             target=lambda: (wait_until(lambda: len(site.hub.requests) > asked + 1), site.nodes.kill(slow))
         )
         killer.start()
-        prepare.prepare_nodes(lambda: models, 120)
+        prepare.prepare_nodes(lambda: models, (), 120)
         killer.join()
     finally:
         site.hub.faults.clear()
