@@ -47,9 +47,9 @@ class NodeWork:
 def prepare_nodes(describe: Callable[[], JobModels], on_gpus: Collection[str], seconds: float) -> None:
     """Let each node that may run actors find or download the models that ``describe`` gives, and compare them.
 
-    Those of the embeddings ``on_gpus`` are left to nodes that have GPUs. Where the driver's node is the only one nothing is done: the driver has found them. Raises PreflightError that names
-    the nodes that lack models, have others, or take longer than ``seconds``. A node that is lost meanwhile is passed
-    over.
+    Those of the embeddings ``on_gpus`` are left to nodes that have GPUs. Where the driver's node is the only one,
+    nothing is done: the driver has found them. Raises PreflightError that names the nodes that lack models, have
+    others, or take longer than ``seconds``. A node that is lost meanwhile is passed over.
     """
     nodes = [node for node in _nodes() if node["Alive"] and _runs_actors(node)]
     here = ray.get_runtime_context().get_node_id()
