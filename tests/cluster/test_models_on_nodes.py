@@ -100,15 +100,16 @@ def test_each_node_downloads_a_model_once_though_several_actors_run_there(
 ) -> None:
     (tmp_path / "in.jsonl").write_text("".join(json.dumps({"text": f"hello {number}"}) + "\n" for number in range(80)))
     with caplog.at_level(logging.INFO, "fleetembed"):
-        report = EmbeddingPipeline.from_config(site.config(tmp_path)).run(console=Console(quiet=True))
+        config = site.config(tmp_path) | {"chunking": {"tokenizer": str(site.folder / "model"), "overlap": 0}}
+        report = EmbeddingPipeline.from_config(config).run(console=Console(quiet=True))
     assert report.status == "complete"
     assert pads.dataset(str(tmp_path / "out")).count_rows() == 80
     # The driver shares the head's.
     assert site.downloads() == 3
     assert all((site.cache(name) / "org--small" / MODEL_FILE).is_file() for name in ("head", "a", "b"))
     lines = [record.message for record in caplog.records]
-    assert "preparing 1 model on 3 nodes" in lines
-    assert any(re.fullmatch(r"prepared 1 model on 3 nodes in \d+ s", line) for line in lines)
+    assert "preparing 2 models on 3 nodes" in lines
+    assert any(re.fullmatch(r"prepared 2 models on 3 nodes in \d+ s", line) for line in lines)
 
 
 def test_a_node_without_network_and_one_with_another_model_are_told_of_together(site: Site, tmp_path: Path) -> None:
