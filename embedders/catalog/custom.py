@@ -10,6 +10,8 @@ from typing import Any, get_args
 
 from embedders.catalog.catalog import ModelCard, Pooling
 from embedders.errors import ModelFilesError
+from embedders.files.download import shown_url
+from embedders.files.remote import is_remote, local_place
 
 DEFAULT_MODEL_FILE = "onnx/model.onnx"
 
@@ -46,8 +48,8 @@ def custom_card(
 ) -> ModelCard:
     """Make the card of a user's model.
 
-    ``sources`` is a local folder (str or Path), a mapping with ``path``, ``hf`` or ``url``, or an object with
-    attributes ``hf`` and ``url``. Without ``model_file``, a local folder's only ONNX file is taken, and
+    ``sources`` is a folder (str or Path, or the URL of one), a mapping with ``path``, ``hf`` or ``url``, or an object
+    with attributes ``hf`` and ``url``. Without ``model_file``, a local folder's only ONNX file is taken, and
     ``onnx/model.onnx`` of a repository. ``facts`` are further fields of ModelCard. Raises TypeError for a fact that
     cards do not have, ValueError for sources without a path, hf or url, ModelFilesError for a folder without one ONNX
     file.
@@ -61,7 +63,7 @@ def custom_card(
         raise ValueError("model needs a name")
     if model_file is None:
         folder = source.get("path")
-        model_file = DEFAULT_MODEL_FILE if folder is None else find_model_file(Path(folder).expanduser())
+        model_file = DEFAULT_MODEL_FILE if folder is None else find_model_file(folder)
     about = {"description": "", "license": license, **facts}
     _check_types(model, about)
     return ModelCard(model=model, family=family, model_file=model_file, custom=True, **source, **about)
@@ -98,18 +100,32 @@ def pooling_name(pooling: Any) -> str:
     return name
 
 
-def find_model_file(folder: Path) -> str:
-    """The only ONNX file of a folder, or its ``model.onnx``, relative to it; raises ModelFilesError."""
-    if not folder.is_dir():
-        raise ModelFilesError(f"there is no folder {folder}")
-    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.onnx"))
+def find_model_file(folder: str | Path) -> str:
+    """The only ONNX file of a folder or one at a URL, or its ``model.onnx``, relative to it; raises ModelFilesError.
+
+    Raises ModelNotFoundError where the store of a URL cannot be reached and no copy is in the cache.
+    """
+    names = sorted(name for name in _names(folder) if name.endswith(".onnx"))
     for name in ("model.onnx", DEFAULT_MODEL_FILE):
         if name in names:
             return name
     if len(names) != 1:
         shown = f"has {', '.join(names[:5])}: name one as model_file" if names else "has no ONNX file"
-        raise ModelFilesError(f"{folder} {shown}")
+        raise ModelFilesError(f"{shown_url(folder) if is_remote(folder) else folder} {shown}")
     return names[0]
+
+
+def _names(folder: str | Path) -> list[str]:
+    if is_remote(folder):
+        # Imported here: few models are at a URL.
+        from embedders.files.mirror import remote_names
+
+        return remote_names(str(folder))
+    place = local_place(folder)
+    if not place.is_dir():
+        where = "" if place.is_absolute() else f"; it was looked for at {str(place.absolute())!r}"
+        raise ModelFilesError(f"there is no folder {place}{where}")
+    return [path.relative_to(place).as_posix() for path in place.rglob("*.onnx")]
 
 
 def _read_sources(sources: Any) -> dict[str, str]:

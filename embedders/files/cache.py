@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -142,11 +143,21 @@ class Slot:
             (stage / name).replace(target)
         before = self.manifest()
         files = {**before.files, **facts}
-        missing = (before.absent | set(absent)) - set(files)
+        self._write(Manifest(revision, files, (before.absent | set(absent)) - set(files)))
+
+    def forget(self, names: Iterable[str]) -> None:
+        """Take files out of the slot. The caller holds the lock."""
+        before, gone = self.manifest(), set(names)
+        kept = {name: facts for name, facts in before.files.items() if name not in gone}
+        self._write(Manifest(before.revision, kept, before.absent))
+        for name in gone:
+            (self.path / name).unlink(missing_ok=True)
+
+    def _write(self, manifest: Manifest) -> None:
         data = {
-            "revision": revision,
-            "files": {name: asdict(item) for name, item in sorted(files.items())},
-            "absent": sorted(missing),
+            "revision": manifest.revision,
+            "files": {name: asdict(item) for name, item in sorted(manifest.files.items())},
+            "absent": sorted(manifest.absent),
         }
         write_atomically(self.path / MANIFEST, json.dumps(data, indent=1).encode())
 
@@ -183,6 +194,14 @@ def local_slot(root: Path, folder: Path) -> Slot:
     """The slot for real files made from a folder of links."""
     real = folder.resolve()
     return Slot(root, f"local--{real.name}--{short_hash(str(real))}")
+
+
+def mirror_slot(root: Path, url: str) -> Slot:
+    """The slot of a folder at a URL; one URL without a slash at its end and with one are the same."""
+    path, mark, options = url.partition("?")
+    place = f"{path.rstrip('/')}{mark}{options}"
+    name = re.sub(r"[^A-Za-z0-9._-]", "_", PurePosixPath(urlsplit(path).path).name) or "folder"
+    return Slot(root, f"mirror--{name[:80]}--{short_hash(place)}")
 
 
 def short_hash(text: str) -> str:

@@ -22,6 +22,17 @@ RACY_SECONDS = 2.0
 def files_digest(folder: str | Path, files: Iterable[str]) -> str:
     """Hex sha256 over the names (relative to ``folder``) and contents of ``files``, whatever their order.
 
+    Raises as ``file_digests``.
+    """
+    digest = hashlib.sha256()
+    for name, sha256 in file_digests(folder, files).items():
+        digest.update(f"{name}\0{sha256}\n".encode())
+    return digest.hexdigest()
+
+
+def file_digests(folder: str | Path, files: Iterable[str]) -> dict[str, str]:
+    """Hex sha256 of each of ``files`` (relative to ``folder``), sorted by name.
+
     Hashes are remembered in the cache folder by the file's path, size, inode and times of change, so that large
     files are read once. Raises ModelFilesError naming the file that is missing.
     """
@@ -32,7 +43,7 @@ def files_digest(folder: str | Path, files: Iterable[str]) -> str:
         memory = cache_root() / ".digests" / f"{short_hash(str(folder))}.json"
     known = {} if memory is None else _remembered(memory)
     fresh: dict[str, Any] = {}
-    digest = hashlib.sha256()
+    digests: dict[str, str] = {}
     for name in sorted(set(files)):
         try:
             stamp = _stamp(folder / name)
@@ -41,13 +52,13 @@ def files_digest(folder: str | Path, files: Iterable[str]) -> str:
                 entry = fresh[name] = [stamp, file_sha256(folder / name)]
         except OSError as error:
             raise ModelFilesError(f"{folder / name} cannot be read: {error.strerror}") from None
-        digest.update(f"{name}\0{entry[1]}\n".encode())
+        digests[name] = entry[1]
     settled = {name: entry for name, entry in fresh.items() if _settled(folder / name, entry[0])}
     if settled and memory is not None:
         # A cache that cannot be written costs time at the next start, nothing else.
         with suppress(OSError):
             write_atomically(memory, json.dumps({**known, **settled}, indent=1).encode())
-    return digest.hexdigest()
+    return digests
 
 
 def identity(folder: Path, names: Iterable[str]) -> str:

@@ -22,7 +22,14 @@ TRANSIENT_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
 class DownloadError(FleetembedError):
-    """A download failed for good: trying again would fail the same way."""
+    """A download failed for good: trying again would fail the same way.
+
+    ``status`` is the server's answer as a number of HTTP, where there was one.
+    """
+
+    def __init__(self, message: str, *, status: int | None = None):
+        super().__init__(message)
+        self.status = status
 
 
 class TransientDownloadError(DownloadError):

@@ -42,6 +42,8 @@ def local_folder(card: ModelCard, folder: Path, cache_dir: str | Path | None, lo
     """
     if not folder.is_dir():
         what = "is a file: give its folder" if folder.is_file() else "does not exist"
+        if not folder.is_absolute():
+            what += f"; it was looked for at {str(folder.absolute())!r}"
         raise ModelFilesError(f"specific_model_path {str(folder)!r} of model {card.model} {what}")
     # Which other files a model cannot do without depends on its family and options; external data always are.
     needed = [card.model_file, *(name for name in card.additional_files if name.startswith(card.model_file))]

@@ -120,7 +120,8 @@ def _raise_for_status(place: str, response: httpx.Response) -> None:
         after = response.headers.get("retry-after", "")
         raise TransientDownloadError(message, retry_after=float(after) if after.isdecimal() else None)
     if status >= 400:
-        raise DownloadError(f"{message}: {STATUS_ADVICE[status]}" if status in STATUS_ADVICE else message)
+        advised = f"{message}: {STATUS_ADVICE[status]}" if status in STATUS_ADVICE else message
+        raise DownloadError(advised, status=status)
 
 
 def _as_download_error(place: str, error: Exception, read: float) -> DownloadError:

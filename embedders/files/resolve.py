@@ -21,6 +21,7 @@ from embedders.files.fastembed_cache import (
 )
 from embedders.files.folder import local_folder, wanted_files
 from embedders.files.lookup import Lookup, offline_reason
+from embedders.files.remote import is_remote, local_place
 
 Fill = Callable[[Lookup, Slot, Path], None]
 
@@ -35,7 +36,8 @@ def resolve_model(
 ) -> Path:
     """Folder with the card's ``model_file``, ``additional_files`` and, where the source has them, tokenizer files.
 
-    ``specific_model_path`` is a local folder and ends the search. ``local_files_only``, or HF_HUB_OFFLINE in the
+    ``specific_model_path`` is a folder, of this machine or at a URL of a store, whose files are then copied into the
+    cache (see mirror.py); it ends the search. ``local_files_only``, or HF_HUB_OFFLINE in the
     environment, forbids the network. Files whose size is not the recorded one are fetched again. A download shows how
     far it is: a bar on a terminal, lines in the log elsewhere.
 
@@ -43,8 +45,14 @@ def resolve_model(
     the local folder is incomplete, or the cached files are damaged and the network is forbidden.
     """
     if specific_model_path is not None:
-        patience = (timeouts or Timeouts.from_env()).total
-        return local_folder(card, Path(specific_model_path).expanduser(), cache_dir, patience)
+        limits = timeouts or Timeouts.from_env()
+        if is_remote(specific_model_path):
+            from embedders.files.mirror import mirrored_model
+
+            folder = mirrored_model(card, str(specific_model_path), cache_dir, local_files_only, limits)
+        else:
+            folder = local_place(specific_model_path)
+        return local_folder(card, folder, cache_dir, limits.total)
     return _resolve(_lookup(card, cache_root(cache_dir), local_files_only, timeouts, verify=False))
 
 

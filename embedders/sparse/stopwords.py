@@ -14,6 +14,7 @@ from pathlib import Path
 
 from embedders.catalog import ModelCard
 from embedders.errors import ModelFilesError, ModelNotFoundError
+from embedders.files.remote import is_remote, local_place
 from embedders.model_options import ModelFiles
 
 
@@ -26,7 +27,7 @@ def load_stopwords(card: ModelCard, language: str, files: ModelFiles) -> frozens
     if language in card.options["without_stopwords"]:
         return frozenset()
     if files.specific_model_path is not None:
-        return _read_list(Path(files.specific_model_path), language)
+        return _read_list(_given_folder(card, language, files), language)
     try:
         cached = replace(files, local_files_only=True).folder(card)
     except (ModelNotFoundError, ModelFilesError):
@@ -38,6 +39,18 @@ def load_stopwords(card: ModelCard, language: str, files: ModelFiles) -> frozens
 def words_digest(words: Iterable[str]) -> str:
     """Hex sha256 of the sorted words, one a line."""
     return hashlib.sha256("\n".join(sorted(words)).encode()).hexdigest()
+
+
+def _given_folder(card: ModelCard, language: str, files: ModelFiles) -> Path:
+    given = files.specific_model_path
+    assert given is not None
+    if not is_remote(given):
+        return local_place(given)
+    from embedders.files.mirror import mirrored_file
+
+    what = f"specific_model_path of model {card.model}"
+    name, offline = f"{language}.txt", files.local_files_only
+    return mirrored_file(str(given), name, what, cache_dir=files.cache_dir, local_only=offline).parent
 
 
 def _read_list(folder: Path, language: str) -> frozenset[str]:

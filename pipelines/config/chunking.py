@@ -12,7 +12,9 @@ from pipelines.config.section import MaybePlace, Section
 class ChunkingConfig(Section):
     """How long documents are cut into chunks, each of which becomes a point."""
 
-    tokenizer: MaybePlace = Field(description="Folder with a tokenizer.json, such a file, or a catalog model's name")
+    tokenizer: MaybePlace = Field(
+        description="Folder with a tokenizer.json, such a file, the URL of either, or a catalog model's name"
+    )
     max_tokens: int = Field(
         256, ge=8, le=1_000_000, description="Tokens a chunk has at most, special tokens not counted"
     )

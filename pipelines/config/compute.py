@@ -54,6 +54,9 @@ class ComputeConfig(Section):
         description="How often a worker that died, with its node or of its block, is started again, and a task that "
         "reads is run again; larger on spot nodes, about 10",
     )
+    prepare_seconds: int = Field(
+        1800, ge=1, description="How long each node of a cluster may take to find or download the job's models"
+    )
     stall_seconds: int | None = Field(
         None,
         ge=10,
@@ -75,7 +78,9 @@ class ComputeConfig(Section):
     def only_for_ray(self) -> list[str]:
         """Keys that are given and change nothing where this process drives the job."""
         keys = [
-            key for key in ("cpus", "object_store_mb", "max_retries", "stall_seconds") if key in self.model_fields_set
+            key
+            for key in ("cpus", "object_store_mb", "max_retries", "prepare_seconds", "stall_seconds")
+            if key in self.model_fields_set
         ]
         placed = (
             f"stages.{name}.{key}"

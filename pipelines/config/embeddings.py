@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import suppress
 from itertools import chain
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from pydantic import Field, field_validator, model_validator
@@ -12,6 +11,7 @@ from pydantic import Field, field_validator, model_validator
 from embedders.catalog import ModelCard, custom_card, find_card
 from embedders.errors import ModelNotFoundError
 from embedders.families import FAMILIES, CustomModels, Family, custom_families
+from embedders.files.remote import is_remote, last_name, local_place
 from pipelines.config.section import MaybePlace, NonEmpty, Place, Section, WordOr
 from pipelines.rows import IDENTIFIED_SCHEMA
 
@@ -41,7 +41,7 @@ class CustomModelConfig(Section):
 
     name: NonEmpty | None = Field(None, description="What to call it; left out: the folder's or repository's")
     family: CustomFamily = "dense"
-    path: Place | None = Field(None, description="Local folder with the model's files")
+    path: Place | None = Field(None, description="Folder with the model's files, or the URL of one (s3://, gs://, ...)")
     hf: NonEmpty | None = Field(None, description="Repository on the Hugging Face hub")
     model_file: NonEmpty | None = Field(
         None, description="ONNX file; left out: the folder's only one, or onnx/model.onnx of a repository"
@@ -78,7 +78,7 @@ class CustomModelConfig(Section):
     def card(self) -> ModelCard:
         """Make the catalog card of this model; raises ModelFilesError for a folder without one ONNX file."""
         source = {"path": self.path} if self.path is not None else {"hf": self.hf}
-        default = Path(self.path).resolve().name if self.path is not None else self.hf
+        default = self.hf if self.path is None else _last_name(self.path)
         return custom_card(
             self.family,
             model=self.name or default or "custom",
@@ -95,6 +95,10 @@ class CustomModelConfig(Section):
             license=self.license,
             options=self.options,
         )
+
+
+def _last_name(path: str) -> str:
+    return last_name(path) if is_remote(path) else local_place(path).resolve().name
 
 
 class MuveraConfig(Section):
@@ -173,9 +177,11 @@ class EmbeddingConfig(Section):
     family: str | None = Field(
         None, description="image, where a catalog name means a text and an image model (jinaai/jina-clip-v1, siglip2)"
     )
-    path: MaybePlace | None = Field(None, description="Folder with the catalog model's files, instead of a download")
+    path: MaybePlace | None = Field(
+        None, description="Folder with the catalog model's files, or the URL of one, instead of a download"
+    )
     text_path: MaybePlace | None = Field(
-        None, description="Of an image model: folder with the files of the text model that searches its space"
+        None, description="Of an image model: folder, or URL, with the files of the text model that searches its space"
     )
     cache_dir: MaybePlace | None = Field(None, description="Where downloaded models are kept")
     local_files_only: bool = Field(False, description="Never ask the network for a model")

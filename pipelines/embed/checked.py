@@ -21,6 +21,7 @@ from pipelines.errors import ConfigError
 from pipelines.identity import fingerprint
 from pipelines.sinks.base import JobFacts
 from pipelines.sources import Split
+from pipelines.urls import is_url
 
 _RUNTIME = {field.name for field in fields(Runtime)}
 
@@ -120,7 +121,7 @@ def _absolute(settings: dict[str, Any]) -> dict[str, Any]:
     changed = {
         key: str(Path(value).absolute())
         for key, value in settings.items()
-        if key in ("path", "text_path", "cache_dir") and value is not None
+        if key in ("path", "text_path", "cache_dir") and value is not None and not is_url(value)
     }
     model = settings.get("model")
     return {**settings, **changed, **({"model": _absolute(model)} if isinstance(model, dict) else {})}

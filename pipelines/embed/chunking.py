@@ -6,7 +6,9 @@ tokens than the limit, also when it is tokenized alone.
 
 from __future__ import annotations
 
+import hashlib
 import re
+import socket
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,7 +22,9 @@ from more_itertools import constrained_batches
 from tokenizers import Encoding, Tokenizer
 
 from embedders.catalog import find_card
-from embedders.errors import ModelNotFoundError
+from embedders.errors import FleetembedError, ModelNotFoundError
+from embedders.files.download import shown_url
+from embedders.files.remote import is_remote, local_place
 from embedders.files.resolve import resolve_model
 from pipelines.config.chunking import ChunkingConfig
 from pipelines.errors import ConfigError
@@ -45,17 +49,13 @@ BATCH_CHARACTERS = 2 << 20
 ATTEMPTS = 3
 
 
-def load_tokenizer(name: str) -> Tokenizer:
+def load_tokenizer(name: str, digest: str | None = None) -> Tokenizer:
     """Load a tokenizer from a folder with a ``tokenizer.json``, from such a file, or of a catalog's model.
 
-    It neither truncates nor pads. Raises ConfigError where there is no such tokenizer, or none that can be read.
+    Folder and file may be at a URL. It neither truncates nor pads. ``digest`` is what ``tokenizer_digest`` gave
+    where the job was started. Raises ConfigError where there is no such tokenizer, none that can be read, or another.
     """
-    path = Path(name)
-    if not path.exists():
-        try:
-            path = resolve_model(find_card(name))
-        except ModelNotFoundError as error:
-            raise ConfigError(f"chunking.tokenizer: {name!r} is no folder or file here, and {error}") from error
+    path = _tokenizer_place(name)
     file = path / "tokenizer.json" if path.is_dir() else path
     if not file.is_file():
         raise ConfigError(f"chunking.tokenizer: {path} has no tokenizer.json; choose another model's tokenizer")
@@ -66,7 +66,39 @@ def load_tokenizer(name: str) -> Tokenizer:
         raise ConfigError(f"chunking.tokenizer: {file} cannot be read: {error}") from error
     tokenizer.no_truncation()
     tokenizer.no_padding()
+    if digest is not None and tokenizer_digest(tokenizer) != digest:
+        raise ConfigError(
+            f"chunking.tokenizer: machine {socket.gethostname()} has another tokenizer at {file.absolute()} than the "
+            "one that the job was planned with: its chunks must not be mixed with others. Put the same file on all "
+            "machines"
+        )
     return tokenizer
+
+
+def tokenizer_digest(tokenizer: Tokenizer) -> str:
+    """Hex sha256 over all that a tokenizer is, whatever file it was read from."""
+    return hashlib.sha256(tokenizer.to_str().encode()).hexdigest()
+
+
+def _tokenizer_place(name: str) -> Path:
+    """The folder or file of a tokenizer; one at a URL is copied into the cache."""
+    if is_remote(name):
+        folder, _, file = name.rpartition("/") if name.endswith(".json") else (name, "", "tokenizer.json")
+        from embedders.files.mirror import mirrored_file
+
+        try:
+            return mirrored_file(folder, file, f"chunking.tokenizer {shown_url(folder)!r}")
+        except FleetembedError as error:
+            raise ConfigError(str(error)) from None
+    path = local_place(name)
+    if path.exists():
+        return path
+    try:
+        return resolve_model(find_card(name))
+    except ModelNotFoundError as error:
+        where = "" if path.is_absolute() else f" A folder or file of that name would be {str(path.absolute())!r}."
+        message = f"chunking.tokenizer: {name!r} is no folder or file here, and {error}{where}"
+        raise ConfigError(message) from error
 
 
 def chunk_table(table: pa.Table, config: ChunkingConfig | None, tokenizer: Tokenizer | None) -> pa.Table:

@@ -22,14 +22,16 @@ def read_chunks(
     *,
     block_rows: int | None = None,
     images: bool = True,
+    tokenizer_digest: str | None = None,
 ) -> Iterator[tuple[int, pa.Table]]:
     """Yield how many documents were read, at most ``block_rows``, and their chunks as a table of CHUNK_SCHEMA.
 
     ``block_rows`` is ``compute.block_rows`` unless given. With ``images`` False, images that rows refer to are not
-    fetched. What cannot be read is a dead row.
+    fetched. What cannot be read is a dead row. ``tokenizer_digest`` is what the tokenizer of the chunks must be (see
+    ``load_tokenizer``).
     """
     chunking = config.chunking
-    tokenizer = load_tokenizer(chunking.tokenizer) if chunking else None
+    tokenizer = load_tokenizer(chunking.tokenizer, tokenizer_digest) if chunking else None
     size = block_rows or config.compute.block_rows
     for split, repeats in splits:
         for table in read_split(split, config.source, block_rows=size, repeats=repeats, images=images):

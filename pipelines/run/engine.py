@@ -9,6 +9,7 @@ from typing import Literal, Protocol, TypeVar
 import pyarrow as pa
 
 from pipelines.config.job import JobConfig
+from pipelines.embed.row_embedder import RowEmbedder
 from pipelines.run.losses import Losses
 from pipelines.run.placement import Pool
 from pipelines.run.stage import Stage
@@ -39,6 +40,12 @@ class Engine(Protocol):
 
     def place(self, config: JobConfig) -> list[Pool]:
         """Place the embeddings on what there is; raises PreflightError for a job that does not fit."""
+
+    def prepare(self, config: JobConfig, embedders: Sequence[RowEmbedder], pools: Sequence[Pool]) -> None:
+        """See that the job's models are wherever they are going to run, and the same as here.
+
+        Raises PreflightError where they are not.
+        """
 
     def map(self, work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         """Call a function, which can be pickled, for each item where there is room; results in the items' order."""

@@ -9,6 +9,7 @@ from typing import Literal, TypeVar
 import pyarrow as pa
 
 from pipelines.config.job import JobConfig
+from pipelines.embed.row_embedder import RowEmbedder
 from pipelines.run.engine import MoreThanFewError
 from pipelines.run.losses import NOTHING
 from pipelines.run.placement import Pool, place_in_one_process
@@ -50,6 +51,9 @@ class LocalEngine:
     def place(self, config: JobConfig) -> list[Pool]:
         """See Engine."""
         return place_in_one_process(config)
+
+    def prepare(self, config: JobConfig, embedders: Sequence[RowEmbedder], pools: Sequence[Pool]) -> None:
+        """See Engine; the embedders have been made in this process."""
 
     def map(self, work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         """See Engine."""

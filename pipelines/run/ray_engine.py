@@ -12,11 +12,14 @@ import ray
 
 from pipelines.config.compute import ComputeConfig
 from pipelines.config.job import JobConfig
+from pipelines.embed.job_models import job_models
+from pipelines.embed.row_embedder import RowEmbedder
 from pipelines.run.cluster import configure, connect
 from pipelines.run.cluster_watch import SECONDS_UNTIL_TOLD, ClusterWatch, StallWatch, free_of_nodes
 from pipelines.run.dataset import build_dataset
 from pipelines.run.losses import Losses
 from pipelines.run.placement import READ_CPUS, Machines, Pool, place_pools
+from pipelines.run.prepare import prepare_nodes
 from pipelines.run.ray_errors import plain_errors, plain_stalls
 from pipelines.run.remote_tally import RemoteTally
 from pipelines.run.stage import Stage
@@ -60,6 +63,11 @@ class RayEngine:
     def place(self, config: JobConfig) -> list[Pool]:
         """See Engine."""
         return place_pools(config, self._machines)
+
+    def prepare(self, config: JobConfig, embedders: Sequence[RowEmbedder], pools: Sequence[Pool]) -> None:
+        """See Engine."""
+        on_gpus = {one.name for pool in pools if pool.resources.gpus for one in pool.embeddings}
+        prepare_nodes(lambda: job_models(config, embedders), on_gpus, self._compute.prepare_seconds)
 
     def map(self, work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         """See Engine."""

@@ -18,6 +18,7 @@ from rich.console import Console
 from pipelines.config.job import JobConfig
 from pipelines.embed.average_length import averages, held_lengths, measuring, numbers, with_lengths, with_stand_ins
 from pipelines.embed.checked import JobEmbedders, model_facts, notices
+from pipelines.embed.job_models import job_fingerprints
 from pipelines.errors import ConfigError, TooManyErrorsError, WorkerError
 from pipelines.run.engine import Engine, MoreThanFewError
 from pipelines.run.engine_choice import choose_engines
@@ -138,6 +139,8 @@ class Run:
 
     def _embed_with(self, engine: Engine, source: SourcePlan, *, nothing_held: bool) -> None:
         pools = engine.place(self._config)
+        planned = with_stand_ins(self._config)
+        engine.prepare(planned, self._embedders.load(planned), pools)
         self._scanned = self._scanned or scan(source.splits, self._config.source, engine.map)
         self._report.documents = self._scanned.documents
         if nothing_held and engine.most_rows is not None and self._scanned.documents > engine.most_rows:
@@ -198,7 +201,7 @@ class Run:
             raise failure
 
     def _drive(self, engine: Engine, pools: list[Pool], source: ScannedSource) -> None:
-        stages = job_stages(self._config, pools, self._sinks, self._run_id, engine.counter)
+        stages = job_stages(self._config, pools, self._sinks, self._run_id, engine.counter, self._fingerprints(engine))
         settled = 0.0
         with engine.drive(stages, source.tasks) as tables:
             view = choose_view(source.documents, self._console)
@@ -211,6 +214,12 @@ class Run:
         self._report.count_repeats()
         self._check_errors(engine.counter, at_end=True)
         self._check_documents(source.documents, settled)
+
+    def _fingerprints(self, engine: Engine) -> dict[str, str]:
+        """What each model must be wherever it runs; in this process they were just made."""
+        if engine.name == "local":
+            return {}
+        return job_fingerprints(self._config, self._embedders.load(self._config))
 
     @contextmanager
     def _watching(self, engine: Engine, view: ProgressView, settled: Any) -> Iterator[None]:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import pickle
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from embedders.token_cache import TokenCache
 from pipelines.bisection import bisect_rows
 from pipelines.config.job import JobConfig
 from pipelines.embed.documents import name_chunks, read_chunks
+from pipelines.embed.job_models import TOKENIZER, refuse_other_model
 from pipelines.embed.row_embedder import RowEmbedder
 from pipelines.errors import WorkerError
 from pipelines.rows import IDENTIFIED_SCHEMA, IMAGE_COLUMN, RowError, add_errors, is_dead
@@ -53,11 +54,24 @@ ON_READERS = Resources(cpus=READ_CPUS)
 
 
 def job_stages(
-    config: JobConfig, pools: Sequence[Pool], sinks: Sequence[Sink], run_id: str, add: Counter
+    config: JobConfig,
+    pools: Sequence[Pool],
+    sinks: Sequence[Sink],
+    run_id: str,
+    add: Counter,
+    fingerprints: Mapping[str, str] | None = None,
 ) -> list[Stage]:
-    """List the stages of a job, from splits to receipts of what the sinks acknowledged; the sinks are open."""
-    stages: list[Stage] = [ReadStage(config, add), SkipStage(sinks, add), BlockStage(config.compute.block_rows, add)]
-    stages += [EmbedStage(pool, add) for pool in pools]
+    """List the stages of a job, from splits to receipts of what the sinks acknowledged; the sinks are open.
+
+    ``fingerprints`` are what the job's models must be, wherever they run: see ``job_fingerprints``.
+    """
+    prints = fingerprints or {}
+    stages: list[Stage] = [
+        ReadStage(config, add, prints.get(TOKENIZER)),
+        SkipStage(sinks, add),
+        BlockStage(config.compute.block_rows, add),
+    ]
+    stages += [EmbedStage(pool, add, prints) for pool in pools]
     # Workers are in folders of their own, where a relative path would be another one.
     dead_letters = local_path(config.dead_letters) or config.dead_letters
     stages.append(WriteStage(sinks, dead_letters, run_id, config.vector_names, add))
@@ -69,11 +83,13 @@ def job_stages(
 class ReadStage:
     """Reads splits, each with its rows that repeat an id, as identified rows of their chunks.
 
-    Gives tables made from at most ``compute.block_rows`` documents.
+    Gives tables made from at most ``compute.block_rows`` documents. Raises ConfigError where the tokenizer that cuts
+    chunks has not the digest ``tokenizer``, if one is given.
     """
 
     config: JobConfig
     add: Counter
+    tokenizer: str | None = None
     name: str = "read"
     takes: frozenset[str] = frozenset([TASK_COLUMN])
     gives: frozenset[str] = ROW_COLUMNS
@@ -89,7 +105,7 @@ class ReadStage:
         tasks = (task for table in tables for task in table[TASK_COLUMN].to_pylist())
         splits = (split for task in tasks for split in self._begin(task))
         started = time.perf_counter()
-        for documents, chunks in read_chunks(splits, self.config):
+        for documents, chunks in read_chunks(splits, self.config, tokenizer_digest=self.tokenizer):
             rows = name_chunks(chunks, self.config)
             self.add("read", {"rows": documents, "chunks": rows.num_rows, "seconds": time.perf_counter() - started})
             yield rows
@@ -178,10 +194,14 @@ class BlockStage:
 
 @dataclass(frozen=True)
 class EmbedStage:
-    """Adds the columns of one or several embeddings; a model is loaded when the first row arrives."""
+    """Adds the columns of one or several embeddings; a model is loaded when the first row arrives.
+
+    One whose fingerprint is another than that in ``fingerprints``, by the embedding's name, raises ModelFilesError.
+    """
 
     pool: Pool
     add: Counter
+    fingerprints: Mapping[str, str] = field(default_factory=dict)
     keeps: bool = True
 
     @property
@@ -210,10 +230,13 @@ class EmbedStage:
         # Embeddings of one tokenizer, limit and prompt share a block's tokens.
         shared = {"token_cache": TokenCache()}
         embedders = [RowEmbedder(one, {**self.pool.runtime(one), **shared}) for one in self.pool.embeddings]
+        unchecked = dict(self.fingerprints)
 
         def embed(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
             for table in tables:
                 for embedder in embedders:
+                    if expected := unchecked.pop(embedder.name, None):
+                        refuse_other_model(embedder, expected)
                     table = self._embed(embedder, table)
                 yield table
 

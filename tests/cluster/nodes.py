@@ -35,9 +35,18 @@ class Nodes:
         """What a driver joins the cluster by."""
         return str(self._cluster.address)
 
-    def add(self, num_cpus: float = 2, num_gpus: float = 0, labels: Mapping[str, str] | None = None) -> Any:
-        """Start a node, and return it when the cluster knows it; GPUs are numbers alone."""
-        wanted = {"num_cpus": num_cpus, "num_gpus": num_gpus, "labels": dict(labels or {})}
+    def add(
+        self,
+        num_cpus: float = 2,
+        num_gpus: float = 0,
+        labels: Mapping[str, str] | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> Any:
+        """Start a node, and return it when the cluster knows it; GPUs are numbers alone.
+
+        ``env`` is put into the environment of its workers.
+        """
+        wanted = {"num_cpus": num_cpus, "num_gpus": num_gpus, "labels": dict(labels or {}), "env_vars": dict(env or {})}
         return self._cluster.add_node(object_store_memory=STORE_BYTES, **wanted)
 
     def kill(self, node: Any) -> None:
