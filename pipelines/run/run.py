@@ -30,6 +30,7 @@ from pipelines.run.stages import job_stages
 from pipelines.run.tally import STARTED_AT, Counter, figures_of
 from pipelines.sinks.base import JobFacts, Sink
 from pipelines.sinks.factory import make_sink
+from pipelines.sinks.lease import RunLeases
 from pipelines.sources import SourcePlan
 from pipelines.written import plan_job_source
 
@@ -53,6 +54,7 @@ class Run:
         self._report = RunReport(self._run_id, self._config.corpus, started=now.isoformat(timespec="seconds"))
         self._report.dead_letters = self._config.dead_letters
         self._sinks: list[Sink] = [make_sink(sink) for sink in self._config.sink]
+        self._leases = RunLeases(self._sinks, self._run_id, self._config.corpus)
         self._facts: JobFacts
         self._scanned: ScannedSource | None = None
 
@@ -67,7 +69,7 @@ class Run:
         if (unwritten := report.try_to_save(self._config.report)) is not None:
             raise ConfigError(f"report: cannot write {self._config.report}: {unwritten}")
         try:
-            with _sigterm_interrupts():
+            with _sigterm_interrupts(), self._leases:
                 self._embed_all()
             report.status = "complete"
         except (KeyboardInterrupt, SystemExit):
@@ -115,6 +117,7 @@ class Run:
         self._facts = self._settle(numbers(held))
         self._report.notices = [*source.notices, *notices(self._config, source.splits)]
         points = min(sink.check(self._facts)["points"] for sink in self._sinks)
+        self._leases.look()
         for engine in choose_engines(self._config, source):
             try:
                 with engine() as opened:
@@ -170,6 +173,7 @@ class Run:
         completed = untouched = False
         failure: BaseException | None = None
         try:
+            self._report.notices += self._leases.take(facts)
             for config, sink in zip(self._config.sink, self._sinks, strict=True):
                 opened.append((sink, {"type": config.type, "place": config.place}))
                 sink.open(facts)
@@ -181,6 +185,9 @@ class Run:
         finally:
             for sink, about in opened:
                 try:
+                    if (lost := self._leases.lost(sink)) is not None:
+                        sink.abandon()
+                        raise lost
                     self._report.sinks.append(about | sink.finish(completed=completed, untouched=untouched))
                 # Whatever ends one, a signal too, the others are finished.
                 except BaseException as error:
@@ -196,6 +203,7 @@ class Run:
             view = choose_view(source.documents, self._console)
             with view, self._watching(engine.counter, view, lambda: settled):
                 for receipts in tables:
+                    self._leases.refuse_lost()
                     settled += sum(receipts["documents"].to_pylist())
                     self._report.take_receipts(receipts)
                     self._check_errors(engine.counter, at_end=False)
