@@ -146,5 +146,5 @@ def _reporting(place: str) -> Iterator[None]:
         yield
     except Exception as error:
         raise SinkError(
-            f"{place} cannot be made ready: {LEASE} in it, which says who writes there, cannot be read or written: {error}"
+            f"{place} cannot be made ready: {LEASE} in it, which says who writes there, cannot be used: {error}"
         ) from None
