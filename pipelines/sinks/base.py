@@ -123,6 +123,9 @@ class LeaseStore(Protocol):
     def alone(self) -> AbstractContextManager[None]:
         """Keep others off, as far as the place can, between a look and the write that follows."""
 
+    def close(self) -> None:
+        """Give up a connection; the next call makes one anew."""
+
 
 class Sink(Protocol):
     """One place that a job writes to."""

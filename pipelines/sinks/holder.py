@@ -104,9 +104,8 @@ def process_started(pid: int) -> str | None:
         fields_behind = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         return None if fields_behind[0] in _OVER else fields_behind[19]
     except OSError:
-        if Path("/proc/self/stat").exists():
-            return None
-    return "" if _exists(pid) else None
+        # No such process, a system without /proc, or one that hides other users' processes there.
+        return "" if _exists(pid) else None
 
 
 def _exists(pid: int) -> bool:

@@ -11,6 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -41,8 +42,10 @@ class Timing:
 
 def current_holder(store: LeaseStore) -> Holder | None:
     """Tell who holds a place, as far as one look tells; None for one who is gone for sure."""
-    text = store.read()
-    holder = Holder.parse(text) if text is not None else None
+    try:
+        holder = Holder.parse(store.read() or "")
+    finally:
+        store.close()
     return None if holder is None or _is_gone(holder) else holder
 
 
@@ -76,7 +79,7 @@ class Lease:
     def __init__(self, store: LeaseStore, holder: Holder, timing: Timing) -> None:
         self._store, self._mine, self._timing = store, holder, timing
         self._watched: tuple[str, float] | None = None
-        self._asked = False
+        self._asked = self._taken = False
         self._renewer: threading.Thread | None = None
         self._over = threading.Event()
         self._writing = threading.Lock()
@@ -93,12 +96,13 @@ class Lease:
         Raises SinkError, saying who and since when, where another run holds it. Returns what is to be told where the
         place keeps no record.
         """
-        if self._renewer is not None or self.lost is not None:
+        if self._taken:
             return None
         self._store.prepare(job)
         self._asked = True
         while not self._try():
             time.sleep(self._timing.look)
+        self._taken = True
         if self._store.read() is None:
             return f"{self._store.place} keeps no record of who writes to it: a second job at once is not noticed there"
         self._renewer = threading.Thread(target=self._keep, name="lease", daemon=True)
@@ -125,12 +129,12 @@ class Lease:
         self._over.set()
         if self._renewer is not None:
             self._renewer.join(JOIN_SECONDS)
-        if not self._asked:
-            return
         try:
-            with self._store.alone():
-                if self._is_mine(self._store.read()):
-                    self._store.remove()
+            if self._asked:
+                with self._store.alone():
+                    if self._is_mine(self._store.read()):
+                        self._store.remove()
+            self._store.close()
         # Whatever a store's library raises: the run is over as it is.
         except Exception as error:
             log.warning("the lease of %s could not be given back: %s", self._store.place, error)
@@ -243,10 +247,9 @@ class RunLeases:
     def lost(self, sink: Sink) -> SinkError | None:
         """Ask a sink's place whether another run has taken it over, and return what to say of it then."""
         lease = self._of_sink[sink.name]
-        try:
+        # Whatever a store's library raises: what is not known ends no run.
+        with suppress(Exception):
             lease.renew()
-        except SinkError as error:
-            log.warning("whether another run has %s is not known: %s", sink.name, error)
         return lease.lost
 
     def __enter__(self) -> RunLeases:

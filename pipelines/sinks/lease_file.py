@@ -96,6 +96,9 @@ class DiskLease:
         finally:
             os.close(folder)
 
+    def close(self) -> None:
+        """Do nothing: no file is open."""
+
 
 class StoreLease:
     """The record in a folder of an object store, where of two that write at once the last one wins."""
@@ -137,6 +140,9 @@ class StoreLease:
     def alone(self) -> Iterator[None]:
         """Do nothing: an object store has no locks."""
         yield
+
+    def close(self) -> None:
+        """Do nothing: no file is open."""
 
 
 @contextmanager

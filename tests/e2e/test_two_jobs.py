@@ -19,7 +19,7 @@ from rich.console import Console
 
 from embedders.sparse.bm25 import Bm25
 from pipelines import EmbeddingPipeline, Searcher
-from pipelines.errors import SinkError
+from pipelines.errors import SinkError, TooManyErrorsError
 from pipelines.run.report import RunReport
 from pipelines.sinks.holder import Holder
 from pipelines.sinks.lease_file import LEASE
@@ -176,6 +176,29 @@ def test_a_job_whose_place_was_taken_over_fails_and_settles_nothing(
     assert Holder.parse((tmp_path / "out" / LEASE).read_text()) == other
     assert not (tmp_path / "out" / "_SUCCESS").exists()
     assert place.count() == COUNT
+
+
+@pytest.mark.parametrize("place", ["parquet", "folder"], indirect=True)
+@pytest.mark.parametrize(
+    ("end", "raised", "told"),
+    [(KeyboardInterrupt, KeyboardInterrupt, "^$"), (RuntimeError, TooManyErrorsError, "12 of 12 rows went to dead")],
+)
+def test_a_job_that_ends_badly_gives_its_place_back(
+    place: Place,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    end: type[BaseException],
+    raised: type[BaseException],
+    told: str,
+) -> None:
+    def ended(*_: Any) -> Any:
+        assert (tmp_path / "out" / LEASE).exists()
+        raise end
+
+    monkeypatch.setattr(Bm25, "embed_arrow", ended)
+    with pytest.raises(raised, match=told):
+        place.run("first")
+    assert not list((tmp_path / "out").rglob("*lease*"))
 
 
 def test_a_server_that_keeps_no_metadata_takes_the_job_and_the_report_says_what_it_lacks(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+
+from qdrant_client import QdrantClient
 
 from pipelines.errors import SinkError
 from pipelines.sinks.base import JobFacts
@@ -28,13 +30,15 @@ class CollectionLease:
     def __init__(self, place: str, config: QdrantSinkConfig) -> None:
         self.place = place
         self._config = config
+        self._client: QdrantClient | None = None
         self._quick = config.model_copy(
             update={"timeout": min(TIMEOUT, config.timeout), "retry_seconds": min(PATIENCE, config.retry_seconds)}
         )
 
     def prepare(self, job: JobFacts) -> None:
         """Create the collection, if there is none of that name."""
-        with _opened(self._config) as collection:
+        with closing(open_client(self._config)) as client:
+            collection = Collection(client, self._config)
             if collection.info() is not None:
                 return
             try:
@@ -46,10 +50,9 @@ class CollectionLease:
 
     def read(self) -> str | None:
         """See LeaseStore."""
-        with _opened(self._quick) as collection:
-            info = collection.info()
-            text = (info.config.metadata or {}).get(LEASE) if info is not None else None
-            return text if isinstance(text, str) else None
+        info = self._collection().info()
+        text = (info.config.metadata or {}).get(LEASE) if info is not None else None
+        return text if isinstance(text, str) else None
 
     def create(self, text: str) -> bool:
         """See LeaseStore."""
@@ -58,24 +61,23 @@ class CollectionLease:
 
     def write(self, text: str) -> None:
         """See LeaseStore."""
-        with _opened(self._quick) as collection:
-            collection.remember({LEASE: text})
+        self._collection().remember({LEASE: text})
 
     def remove(self) -> None:
         """See LeaseStore."""
-        with _opened(self._quick) as collection:
-            collection.remember({LEASE: None})
+        self._collection().remember({LEASE: None})
 
     @contextmanager
     def alone(self) -> Iterator[None]:
         """Do nothing: a server has no locks."""
         yield
 
+    def close(self) -> None:
+        """See LeaseStore."""
+        if self._client is not None:
+            self._client.close()
+            self._client = None
 
-@contextmanager
-def _opened(config: QdrantSinkConfig) -> Iterator[Collection]:
-    client = open_client(config)
-    try:
-        yield Collection(client, config)
-    finally:
-        client.close()
+    def _collection(self) -> Collection:
+        self._client = self._client or open_client(self._quick)
+        return Collection(self._client, self._quick)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -179,6 +180,21 @@ def test_of_this_machine_the_process_decides(place: Any) -> None:
                 pass
 
 
+def test_where_the_system_tells_nothing_of_a_process_its_being_there_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    parent = replace(Holder.of_this_process("run-0", "library"), pid=os.getppid())
+    with subprocess.Popen([sys.executable, "-c", ""]) as child:
+        child.wait()
+
+    def hidden(*_: Any, **__: Any) -> str:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(Path, "read_text", hidden)
+    monkeypatch.setattr(Path, "readlink", hidden)
+    assert parent.is_alive()
+    assert not replace(parent, pid=child.pid).is_alive()
+    assert Holder.of_this_process("run-1", "library").machine == socket.gethostname()
+
+
 @pytest.mark.parametrize("place", ["disk"], indirect=True)
 @pytest.mark.parametrize("text", ["", '{"run_id"', "[]", '{"pid": 3}', "\x00\x00"])
 def test_a_record_that_cannot_be_read_is_watched_like_another_machines(place: Any, text: str) -> None:
@@ -253,6 +269,8 @@ class Failing:
     def alone(self) -> Iterator[None]:
         yield
 
+    def close(self) -> None: ...
+
 
 class Anywhere:
     """As much of a sink as has a lease."""
@@ -301,6 +319,7 @@ def test_a_place_that_keeps_no_record_is_told_of_and_written_to() -> None:
     with leases(sink) as held:
         (notice,) = held.take(FACTS)
         assert notice.startswith("somewhere keeps no record of who writes to it")
+        assert held.take(FACTS) == []
         held.refuse_lost()
         assert held.lost(sink) is None
 
