@@ -237,6 +237,35 @@ def test_of_many_at_once_one_wins(place: Any, before: str) -> None:
                 assert len(winners) == 1
 
 
+def test_the_file_is_created_once_and_its_folder_locked_for_one(tmp_path: Path) -> None:
+    one, other = (DiskLease("here", str(tmp_path)) for _ in range(2))
+    assert one.create("first")
+    assert not other.create("second")
+    assert other.read() == "first"
+    entered = threading.Event()
+
+    def enter() -> None:
+        with other.alone():
+            entered.set()
+
+    with one.alone():
+        thread = threading.Thread(target=enter)
+        thread.start()
+        assert not entered.wait(0.2)
+    thread.join(60)
+    assert entered.is_set()
+    (tmp_path / f".{LEASE}.half").touch()
+    one.remove()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_is_full_leaves_no_record_that_nobody_could_read(tmp_path: Path) -> None:
+    store = DiskLease("here", str(tmp_path))
+    with pytest.raises(SinkError, match=r"here cannot be made ready: _lease\.json in it.* cannot be used"):
+        store.create("\udc80")
+    assert store.read() is None
+
+
 class Failing:
     """A record in memory whose store fails now and then."""
 
