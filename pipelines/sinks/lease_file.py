@@ -12,6 +12,7 @@ import pyarrow as pa
 from pyarrow import fs
 
 from embedders.files.atomic import whole_file
+from embedders.retrying import Patience, retry
 from pipelines.errors import SinkError
 from pipelines.filesystem import write_file
 from pipelines.sinks.base import JobFacts, LeaseStore
@@ -20,6 +21,7 @@ if sys.platform != "win32":
     import fcntl
 
 LEASE = "_lease.json"
+LOCK_PATIENCE = Patience(5, first_pause=0.01, longest_pause=0.1)
 
 
 def folder_lease(place: str, filesystem: fs.FileSystem, path: str) -> LeaseStore:
@@ -89,9 +91,13 @@ class DiskLease:
         with _reporting(self.place):
             folder = os.open(self._folder, os.O_RDONLY)
         try:
-            # Some file systems have no locks.
+            # Some file systems have no locks, and a process that was stopped in the midst shall not stop all others.
             with suppress(OSError):
-                fcntl.flock(folder, fcntl.LOCK_EX)
+                retry(
+                    lambda: fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB),
+                    LOCK_PATIENCE,
+                    passing=lambda error: isinstance(error, BlockingIOError),
+                )
             yield
         finally:
             os.close(folder)

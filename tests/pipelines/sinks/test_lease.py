@@ -259,7 +259,7 @@ def test_the_file_is_created_once_and_its_folder_locked_for_one(tmp_path: Path) 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_disk_that_is_full_leaves_no_record_that_nobody_could_read(tmp_path: Path) -> None:
+def test_a_record_that_cannot_be_written_whole_is_not_there(tmp_path: Path) -> None:
     store = DiskLease("here", str(tmp_path))
     with pytest.raises(SinkError, match=r"here cannot be made ready: _lease\.json in it.* cannot be used"):
         store.create("\udc80")
