@@ -31,6 +31,7 @@ from pipelines.rows import CHUNK_SCHEMA, IMAGE_COLUMN
 from pipelines.run.report import RunReport
 from pipelines.run.run import Run
 from pipelines.sinks.factory import make_sink
+from pipelines.sinks.lease import held_notices
 from pipelines.submitted import refuse_in_submitted
 from pipelines.written import plan_job_source
 
@@ -90,7 +91,12 @@ class EmbeddingPipeline:
             bytes=source.bytes,
             fingerprint=None if measuring(config) else facts.fingerprint,
             models=model_facts(config, facts),
-            notices=[*source.notices, *notices(config, source.splits), *length_notices(config, held)],
+            notices=[
+                *source.notices,
+                *notices(config, source.splits),
+                *length_notices(config, held),
+                *held_notices(sinks),
+            ],
             sinks=[
                 {"type": config.type, "place": config.place, **sink.check(facts)}
                 for config, sink in zip(self.config.sink, sinks, strict=True)

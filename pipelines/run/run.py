@@ -30,6 +30,7 @@ from pipelines.run.stages import job_stages
 from pipelines.run.tally import STARTED_AT, Counter, figures_of
 from pipelines.sinks.base import JobFacts, Sink
 from pipelines.sinks.factory import make_sink
+from pipelines.sinks.lease import RunLeases
 from pipelines.sources import SourcePlan
 from pipelines.stopping import stop_if_asked, stoppable
 from pipelines.submitted import refuse_in_submitted
@@ -58,6 +59,7 @@ class Run:
         self._report.dead_letters = self._config.dead_letters
         self._report.exit_code_on_dead = self._config.errors.exit_code_on_dead
         self._sinks: list[Sink] = [make_sink(sink) for sink in self._config.sink]
+        self._leases = RunLeases(self._sinks, self._run_id, self._config.corpus)
         self._facts: JobFacts
         self._scanned: ScannedSource | None = None
 
@@ -74,7 +76,8 @@ class Run:
             raise ConfigError(f"report: cannot write {self._config.report}: {unwritten}")
         with stoppable(*STOPPING, first_act=self._tell_stopped):
             try:
-                self._embed_all()
+                with self._leases:
+                    self._embed_all()
                 report.status, report.error = "complete", None
             except (KeyboardInterrupt, SystemExit):
                 # SystemExit: a SIGTERM while Ray starts meets Ray's own handler.
@@ -126,6 +129,7 @@ class Run:
         self._facts = self._settle(numbers(held))
         self._report.notices = [*source.notices, *notices(self._config, source.splits)]
         points = min(sink.check(self._facts)["points"] for sink in self._sinks)
+        self._leases.look()
         for engine in choose_engines(self._config, source):
             try:
                 with engine() as opened:
@@ -181,6 +185,7 @@ class Run:
         completed = untouched = False
         failure: BaseException | None = None
         try:
+            self._report.notices += self._leases.take(facts)
             for config, sink in zip(self._config.sink, self._sinks, strict=True):
                 opened.append((sink, {"type": config.type, "place": config.place}))
                 sink.open(facts)
@@ -192,6 +197,9 @@ class Run:
         finally:
             for sink, about in opened:
                 try:
+                    if (lost := self._leases.lost(sink)) is not None:
+                        sink.abandon()
+                        raise lost
                     self._report.sinks.append(about | sink.finish(completed=completed, untouched=untouched))
                 # Whatever ends one, a signal too, the others are finished.
                 except BaseException as error:
@@ -208,6 +216,7 @@ class Run:
             with view, self._watching(engine, view, lambda: settled):
                 for receipts in tables:
                     stop_if_asked()
+                    self._leases.refuse_lost()
                     settled += sum(receipts["documents"].to_pylist())
                     self._report.take_receipts(receipts)
                     self._check_errors(engine.counter, at_end=False)

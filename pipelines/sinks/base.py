@@ -10,6 +10,7 @@ A new kind of sink is a module with these three, and a line in ``pipelines.confi
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
@@ -96,6 +97,36 @@ class SinkWriter(Protocol):
         """Give up what the writer keeps open; nothing is asked of it afterwards. A second call does nothing."""
 
 
+class LeaseStore(Protocol):
+    """Where a place keeps the record of who holds it. Methods raise SinkError where the place does not answer."""
+
+    # For people to read.
+    place: str
+    # Whether ``create`` lets only one of several win.
+    exclusive: bool
+
+    def prepare(self, job: JobFacts) -> None:
+        """Make the place, if it is not there yet."""
+
+    def read(self) -> str | None:
+        """Read the record; None where there is none, or no place yet."""
+
+    def create(self, text: str) -> bool:
+        """Write a record where none is; False where one came first."""
+
+    def write(self, text: str) -> None:
+        """Replace the record."""
+
+    def remove(self) -> None:
+        """Delete the record."""
+
+    def alone(self) -> AbstractContextManager[None]:
+        """Keep others off, as far as the place can, between a look and the write that follows."""
+
+    def close(self) -> None:
+        """Give up a connection; the next call makes one anew."""
+
+
 class Sink(Protocol):
     """One place that a job writes to."""
 
@@ -116,8 +147,11 @@ class Sink(Protocol):
         None where no job's vectors are there, so that the next job may choose; empty where the place does not say.
         """
 
+    def lease_store(self) -> LeaseStore:
+        """Return where the place keeps the record of who holds it; nothing is asked of it yet."""
+
     def open(self, job: JobFacts) -> None:
-        """Create or recover the place for this job; raises SinkError like ``check``."""
+        """Create or recover the place for this job, which holds its lease; raises SinkError like ``check``."""
 
     def connect(self) -> SinkWriter:
         """Make a worker's connection, which the caller closes; ``open`` comes first."""
@@ -127,3 +161,6 @@ class Sink(Protocol):
 
         ``untouched``: nothing was written since ``open``, and the place says of itself what it said before.
         """
+
+    def abandon(self) -> None:
+        """Close what is open, in the stead of ``finish``, and change nothing: another run holds the place."""

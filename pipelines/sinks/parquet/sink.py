@@ -17,7 +17,8 @@ from pyarrow import fs
 from pipelines.errors import SinkError
 from pipelines.filesystem import TEMPORARY, open_filesystem, write_file
 from pipelines.identity import keys64
-from pipelines.sinks.base import JobFacts, WriteResult
+from pipelines.sinks.base import JobFacts, LeaseStore, WriteResult
+from pipelines.sinks.lease_file import folder_lease
 from pipelines.sinks.parquet.config import ParquetSinkConfig
 from pipelines.sinks.parquet.files import (
     METADATA_KEY,
@@ -78,6 +79,10 @@ class ParquetSink:
         except (OSError, pa.ArrowInvalid):
             return None
 
+    def lease_store(self) -> LeaseStore:
+        """Return the file in the folder that says who writes there; see Sink."""
+        return folder_lease(self.name, self.filesystem, self.path)
+
     def open(self, job: JobFacts) -> None:
         """Clear what a killed run left unfinished, and index the committed rows."""
         files = self._describe_files(job)
@@ -125,6 +130,9 @@ class ParquetSink:
             self._clear_temporary()
         replaced = sum(int((~kept).sum()) for kept in current.values())
         return {**figures, "points": sum(counts.values()), "files": len(counts), "replaced": replaced}
+
+    def abandon(self) -> None:
+        """Do nothing: no file is open."""
 
     @contextmanager
     def reporting(self, what: str) -> Iterator[None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import portalocker
@@ -12,6 +13,9 @@ from qdrant_client import QdrantClient
 
 from embedders.retrying import Patience, retry
 from pipelines.errors import SinkError
+from pipelines.sinks.base import LeaseStore
+from pipelines.sinks.lease import refuse_held
+from pipelines.sinks.lease_file import DiskLease
 from pipelines.sinks.qdrant.config import QdrantSinkConfig
 
 LOCK_SECONDS = 30.0  # a killed run's process may hold the folder a little longer
@@ -29,10 +33,11 @@ def open_client(config: QdrantSinkConfig, key: SecretStr | None = None) -> Qdran
     """Connect to the configured server or open the configured folder; the caller closes the client.
 
     The key is read from the environment unless given. A server is not asked anything yet; a folder that another
-    process has open raises SinkError after 30 s.
+    process has open raises SinkError: at once where a run of this machine holds it, else after 30 s.
     """
     if config.path is not None:
-        return open_folder(str(Path(config.path).absolute()))
+        path = str(Path(config.path).absolute())
+        return open_folder(path, while_locked=lambda: refuse_held(folder_store(path)))
     secret = key or api_key(config)
     try:
         return QdrantClient(
@@ -47,11 +52,28 @@ def open_client(config: QdrantSinkConfig, key: SecretStr | None = None) -> Qdran
         raise SinkError(f"sink.url {config.address} is no address of a server: {error}") from None
 
 
-def open_folder(path: str, lock_seconds: float = LOCK_SECONDS) -> QdrantClient:
-    """Open the embedded engine; waits for another process's lock, then raises SinkError."""
+def folder_store(path: str) -> LeaseStore:
+    """Return where a folder keeps the record of who holds it, for all collections in it."""
+    return DiskLease(f"qdrant:{path}", path)
+
+
+def open_folder(
+    path: str, lock_seconds: float = LOCK_SECONDS, while_locked: Callable[[], None] = lambda: None
+) -> QdrantClient:
+    """Open the embedded engine; waits for another process's lock, then raises SinkError.
+
+    ``while_locked`` is called before each pause, and may raise SinkError to end the wait.
+    """
     patience = Patience(lock_seconds, first_pause=0.2, longest_pause=2)
     try:
-        return retry(lambda: _open_free(path), patience, passing=lambda error: isinstance(error, _LOCKED))
+        return retry(
+            lambda: _open_free(path),
+            patience,
+            passing=lambda error: isinstance(error, _LOCKED),
+            on_retry=while_locked,
+        )
+    except SinkError:
+        raise
     except _LOCKED:
         advice = "end the process that has it open, or use a Qdrant server"
         raise SinkError(f"{path}: another process has this Qdrant folder open ({lock_seconds:g} s); {advice}") from None

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import sqlite3
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +21,15 @@ import pyarrow as pa
 from qdrant_client import QdrantClient
 
 from pipelines.errors import ConfigError, SinkError
-from pipelines.sinks.base import JobFacts, WriteResult
-from pipelines.sinks.qdrant.client import open_folder
+from pipelines.sinks.base import JobFacts, LeaseStore, WriteResult
+from pipelines.sinks.qdrant.client import folder_store, open_client, open_folder
 from pipelines.sinks.qdrant.config import QdrantSinkConfig
 from pipelines.sinks.qdrant.sink import QdrantSink
 from pipelines.sinks.ray_context import running_ray
 from pipelines.urls import is_url
 
 RESTARTS = 3
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class FolderHost:
@@ -40,14 +42,6 @@ class FolderHost:
         self._client: QdrantClient | None = None
         self._path = path
         self._sinks: dict[str, QdrantSink] = {}
-
-    def check(self, config: QdrantSinkConfig, job: JobFacts) -> dict[str, Any]:
-        """See ``QdrantSink.check``."""
-        return QdrantSink(config, self._opened()).check(job)
-
-    def provenance(self, config: QdrantSinkConfig) -> dict[str, Any] | None:
-        """See ``QdrantSink.provenance``."""
-        return QdrantSink(config, self._opened()).provenance()
 
     def open(self, config: QdrantSinkConfig, job: JobFacts) -> None:
         """See ``QdrantSink.open``."""
@@ -127,21 +121,19 @@ class FolderSink:
         """Compare the collection in the folder with the job; raises SinkError naming each difference."""
         if not Path(self.path, "meta.json").exists():
             return {"exists": False, "points": 0}
-        host = FolderHost(self.path)
-        try:
-            return host.check(self.config, job)
-        finally:
-            host.close()
+        with closing(open_client(self.config)) as client:
+            return QdrantSink(self.config, client).check(job)
 
     def provenance(self) -> dict[str, Any] | None:
         """Read what the job that filled the collection wrote into its metadata; see Sink."""
         if not Path(self.path, "meta.json").exists():
             return None
-        host = FolderHost(self.path)
-        try:
-            return host.provenance(self.config)
-        finally:
-            host.close()
+        with closing(open_client(self.config)) as client:
+            return QdrantSink(self.config, client).provenance()
+
+    def lease_store(self) -> LeaseStore:
+        """Return the file in the folder that says who writes there; see Sink."""
+        return folder_store(self.path)
 
     def open(self, job: JobFacts) -> None:
         """Start the folder's host and prepare the collection."""
@@ -178,6 +170,12 @@ class FolderSink:
             self._end()
         self.job = None
         return dict(figures)
+
+    def abandon(self) -> None:
+        """Close the folder, for all sinks of this job that have it open."""
+        if self._host is not None:
+            self._end()
+        self.job = None
 
     def _end(self) -> None:
         if isinstance(self._host, FolderHost):
@@ -242,14 +240,20 @@ def ask(host: Any, method: str, *arguments: Any, **options: Any) -> Any:
     try:
         return ray.get(getattr(host, method).remote(*arguments, **options))
     except RayTaskError as error:
-        # An exception that cannot be pickled comes without its cause.
-        if isinstance(error.cause, Exception):
+        # An exception that cannot be pickled comes without its cause, and of Ray's own ones nobody needs the traceback.
+        if isinstance(error.cause, Exception) and not isinstance(error.cause, RayError):
             raise error.cause from None
-        raise
+        raise SinkError(f"the process that holds the Qdrant folder failed: {_last_line(error)}") from None
     except RayActorError as error:
-        raise SinkError(f"the process that holds the Qdrant folder is gone: {error}") from None
+        raise SinkError(f"the process that holds the Qdrant folder is gone: {_last_line(error)}") from None
     except RayError as error:
-        raise SinkError(f"the process that holds the Qdrant folder does not answer: {error}") from None
+        raise SinkError(f"the process that holds the Qdrant folder does not answer: {_last_line(error)}") from None
+
+
+def _last_line(error: Exception) -> str:
+    """Take the last line of a message of Ray, which is the one that says what happened, without its colours."""
+    lines = _COLOURS.sub("", str(error)).strip().splitlines()
+    return lines[-1].strip()[:500] if lines else type(error).__name__
 
 
 def speed_up_commits(client: QdrantClient, collection: str) -> None:

@@ -18,11 +18,12 @@ from qdrant_client import QdrantClient, models
 
 from pipelines.errors import SinkError
 from pipelines.rows import RowError
-from pipelines.sinks.base import JobFacts, WriteResult
+from pipelines.sinks.base import JobFacts, LeaseStore, WriteResult
 from pipelines.sinks.qdrant.client import api_key, open_client
 from pipelines.sinks.qdrant.collection import Collection
 from pipelines.sinks.qdrant.config import QdrantSinkConfig
 from pipelines.sinks.qdrant.description import COMPLETE, STATE, is_complete
+from pipelines.sinks.qdrant.lease import CollectionLease
 from pipelines.sinks.qdrant.points import OURS, Points, batches, to_point_id
 from pipelines.sinks.qdrant.retry import NotAppliedError, OutOfPatienceError, RequestRefusedError, call
 
@@ -65,6 +66,10 @@ class QdrantSink:
         with self._collection() as collection:
             info = collection.info()
             return None if info is None else collection.provenance(info)
+
+    def lease_store(self) -> LeaseStore:
+        """Return the entry of the collection's metadata that says who writes there; see Sink."""
+        return CollectionLease(self.name, self.config)
 
     def open(self, job: JobFacts) -> None:
         """Create the collection, or check the one there and undo what a killed load left switched off."""
@@ -112,6 +117,9 @@ class QdrantSink:
             if completed:
                 raise
             return {**figures, "error": str(error)}
+
+    def abandon(self) -> None:
+        """Do nothing: no connection is open."""
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_client": None}

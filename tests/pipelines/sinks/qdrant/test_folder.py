@@ -19,7 +19,7 @@ from qdrant_client import QdrantClient
 from pipelines.errors import SinkError
 from pipelines.sinks.factory import make_sink
 from pipelines.sinks.qdrant.client import open_client, open_folder
-from pipelines.sinks.qdrant.folder import FolderSink
+from pipelines.sinks.qdrant.folder import FolderSink, ask
 from pipelines.sinks.qdrant.sink import QdrantSink
 from tests.pipelines.sinks import qdrant_help as qdrant
 from tests.pipelines.sinks import rows
@@ -160,6 +160,31 @@ def test_ray_workers_write_through_one_host(ray_sink: FolderSink) -> None:
     client = open_folder(ray_sink.path)
     assert len(qdrant.points(client)) == 50
     client.close()
+
+
+class BrokenHost:
+    """A host whose error Ray cannot carry to the driver."""
+
+    def check(self) -> None:
+        class UnsendableError(Exception):
+            def __reduce__(self) -> Any:
+                raise TypeError("it stays here")
+
+        raise UnsendableError("the disk is gone")
+
+    def end(self) -> None:
+        os._exit(1)
+
+
+@pytest.mark.ray
+def test_of_what_ray_says_of_a_hosts_failure_one_plain_line_is_left(ray_local: None) -> None:
+    import ray
+
+    for method, told in (("check", r"failed: .*UnsendableError: the disk is gone"), ("end", "is gone: The actor")):
+        host: Any = ray.remote(BrokenHost).options(num_cpus=0).remote()
+        with pytest.raises(SinkError, match=f"^the process that holds the Qdrant folder {told}") as caught:
+            ask(host, method)
+        assert "\x1b" not in str(caught.value) and "\n" not in str(caught.value)
 
 
 @pytest.mark.ray
