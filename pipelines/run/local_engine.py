@@ -35,6 +35,7 @@ class LocalEngine:
     """
 
     name: Literal["local"] = "local"
+    notices: tuple[str, ...] = ()
 
     def __init__(self, most: tuple[int, int] | None = None) -> None:
         self.counter = Tally()

@@ -11,10 +11,15 @@ import ray
 
 from pipelines.config.compute import ComputeConfig
 from pipelines.config.job import JobConfig
-from pipelines.run.cluster import configure, connect, plain_errors
+from pipelines.errors import PreflightError
+from pipelines.run.autoscaling import expected
+from pipelines.run.cluster import configure, connect, describe_nodes, plain_errors
+from pipelines.run.cluster_plan import joins_cluster
 from pipelines.run.dataset import build_dataset
-from pipelines.run.placement import READ_CPUS, Machines, Pool, place_pools
+from pipelines.run.nodes import Machines
+from pipelines.run.placement import Pool, place_pools
 from pipelines.run.stage import Stage
+from pipelines.run.storage import refuse_local_places
 from pipelines.run.tally import Figures, Tally
 
 Item = TypeVar("Item")
@@ -24,7 +29,12 @@ Result = TypeVar("Result")
 @contextmanager
 def ray_engine(compute: ComputeConfig) -> Iterator[RayEngine]:
     """Join the Ray that is there, or start one for the job; errors of its workers come as the job's own."""
-    with connect(compute) as machines, plain_errors():
+    if compute.expect is not None and not joins_cluster(compute):
+        raise PreflightError(
+            "compute.expect asks the autoscaler of a cluster, and the job names none; give compute.address or "
+            "RAY_ADDRESS, or leave compute.expect out"
+        )
+    with connect(compute) as found, plain_errors(), expected(compute, found, describe_nodes) as machines:
         configure(compute)
         yield RayEngine(compute, machines)
 
@@ -39,20 +49,26 @@ class RayEngine:
         self._compute, self._machines = compute, machines
         self.counter = RemoteTally()
 
-    def place(self, config: JobConfig) -> list[Pool]:
+    @property
+    def notices(self) -> tuple[str, ...]:
         """See Engine."""
+        return self._machines.notices
+
+    def place(self, config: JobConfig) -> list[Pool]:
+        """See Engine; raises PreflightError also for local paths that not all machines see."""
+        refuse_local_places(config, self._machines)
         return place_pools(config, self._machines)
 
     def map(self, work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         """See Engine."""
-        call: Any = ray.remote(num_cpus=READ_CPUS)(_call)
+        call: Any = ray.remote(num_cpus=self._machines.read_cpus)(_call)
         pending = [call.remote(work, item) for item in items]
         return (ray.get(result) for result in pending)
 
     @contextmanager
     def drive(self, stages: Sequence[Stage], tasks: Sequence[bytes]) -> Iterator[Iterator[pa.Table]]:
         """See Engine; it takes any number of rows."""
-        dataset = build_dataset(stages, tasks, self._compute)
+        dataset = build_dataset(stages, tasks, self._compute, self._machines.read_cpus)
         batches: Any = iter(dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0))
         # Ray goes on working until its iterator is closed, also after an error here.
         with closing(batches):

@@ -119,6 +119,7 @@ class Run:
             try:
                 with engine() as opened:
                     self._report.engine = opened.name
+                    self._report.notices += opened.notices
                     self._report.startup_seconds = round(time.monotonic() - self._started, 2)
                     # Once more: starting Ray puts its own handler of SIGTERM, which exits, in the place of ours.
                     with _sigterm_interrupts():

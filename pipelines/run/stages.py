@@ -24,8 +24,10 @@ from pipelines.config.job import JobConfig
 from pipelines.embed.documents import name_chunks, read_chunks
 from pipelines.embed.row_embedder import RowEmbedder
 from pipelines.rows import IDENTIFIED_SCHEMA, IMAGE_COLUMN, RowError, add_errors, is_dead
+from pipelines.run.nodes import READ_CPUS
 from pipelines.run.packing import regroup
-from pipelines.run.placement import READ_CPUS, SUPPORT_CPUS, Pool
+from pipelines.run.placement import Pool
+from pipelines.run.sizes import SUPPORT_CPUS
 from pipelines.run.stage import Resources, Stage, Work, check_columns
 from pipelines.run.tally import Counter, figures_of
 from pipelines.sinks.base import Sink, SinkWriter, WriteResult
