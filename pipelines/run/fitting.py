@@ -88,23 +88,23 @@ def pack(actors: Sequence[Actor], nodes: Sequence[Node]) -> tuple[list[Room], Ac
     return rooms, None
 
 
-def always_fits(actors: Sequence[Actor], nodes: Sequence[Node]) -> bool:
-    """Whether each actor finds a node with enough CPUs, in whatever order they come and wherever the others are.
+def always_fits(actors: Sequence[Actor], task: Actor, nodes: Sequence[Node]) -> bool:
+    """Whether each actor finds a node with enough CPUs, wherever the others are, and a task finds one after them.
 
     One that wants ``c`` CPUs is shut out only where on each node more than the node's CPUs less ``c`` are taken: so it
     finds room if all others together want no more than the sum of that over the nodes that let it in. One that wants
     GPUs may be left with the node that has the last free one: there, all actors without GPUs and as many as its GPUs
     take must fit at once.
     """
-    homes = {id(actor): [node for node in nodes if actor.may_run_on(node)] for actor in actors}
-    let_on = {id(actor): frozenset(node.id for node in homes[id(actor)]) for actor in actors}
-    for actor in actors:
-        near = [one for one in actors if let_on[id(one)] & let_on[id(actor)]]
-        others = sum(one.cpus * one.count for one in near) - actor.cpus
-        spare = sum(node.cpus - actor.cpus for node in homes[id(actor)])
-        if not homes[id(actor)] or others > spare + ROUNDING:
+    homes = {one.pool: [node for node in nodes if one.may_run_on(node)] for one in (*actors, task)}
+    ids = {pool: frozenset(node.id for node in found) for pool, found in homes.items()}
+    for one in (*actors, task):
+        near = [other for other in actors if ids[other.pool] & ids[one.pool]]
+        others = sum(other.cpus * other.count for other in near) - (one.cpus if one is not task else 0)
+        spare = sum(node.cpus - one.cpus for node in homes[one.pool])
+        if not homes[one.pool] or others > spare + ROUNDING:
             return False
-        if actor.gpus and not all(_takes_all_at_once(node, near) for node in homes[id(actor)]):
+        if one.gpus and not all(_takes_all_at_once(node, near) for node in homes[one.pool]):
             return False
     return True
 

@@ -8,7 +8,7 @@ from pipelines.config.placement import StageConfig
 from pipelines.errors import PreflightError
 from pipelines.run.fitting import Actor, Room, pack
 from pipelines.run.nodes import Machines, Node, describe
-from pipelines.run.sizes import ACCELERATOR, demand, support
+from pipelines.run.sizes import ACCELERATOR, SUPPORT_CPUS, beside_models, demand
 from pipelines.run.stage import Resources
 
 # Labels that Ray gives to each node, and by which nobody chooses.
@@ -17,9 +17,10 @@ MOST_NODES_NAMED = 8
 
 
 def homes_of(pool: str, wanted: StageConfig, machines: Machines) -> tuple[Node, ...]:
-    """List the nodes that a pool prefers of those it may run on; raises PreflightError where there is none.
+    """List the nodes with CPUs that a pool prefers of those it may run on.
 
-    Those that ``label_selector`` selects, or else the first of ``fallback_strategy`` that selects any.
+    Raises PreflightError where it may run on no node. Preferred are those that ``label_selector`` selects, or else the
+    first of ``fallback_strategy`` that selects any.
     """
     where = f"compute.stages.{pool}"
     kind = ACCELERATOR.format(wanted.accelerator_type)
@@ -39,8 +40,8 @@ def homes_of(pool: str, wanted: StageConfig, machines: Machines) -> tuple[Node, 
                 f"ever; nodes have {', '.join(known) or 'no resources but CPUs, GPUs and memory'}"
             )
     for selector in wanted.selectors:
-        if found := tuple(node for node in nodes if node.meets(selector)):
-            return found
+        if found := [node for node in nodes if node.meets(selector)]:
+            return tuple(node for node in found if node.cpus or wanted.cpus == 0)
     asked = " or ".join(_shown(selector) for selector in wanted.selectors)
     raise PreflightError(
         f"{where}.label_selector: no node has {asked}, so Ray would wait for ever; "
@@ -77,7 +78,7 @@ def refuse_what_hangs(sizes: Mapping[str, Resources], machines: Machines, writer
                 f"an actor of {actor.pool} wants {_wants(actor)}, and must fit one node: there {_are(len(suited))} "
                 f"{describe(suited)}. Lower cpus or gpus under compute.stages.{actor.pool}, or give Ray a larger node"
             )
-    rooms, left_out = pack([*actors, *support(writers, machines.read_cpus)], machines.nodes)
+    rooms, left_out = pack([*actors, *beside_models(writers, machines)], machines.nodes)
     if left_out is None:
         return
     whom = "a task that reads" if left_out.pool == "read" else f"one more actor of {left_out.pool}"
@@ -89,7 +90,7 @@ def refuse_what_hangs(sizes: Mapping[str, Resources], machines: Machines, writer
 
 
 def _refuse_by_sums(actors: Sequence[Actor], machines: Machines) -> None:
-    reserved = sum(one.count * one.cpus for one in [*actors, *support(2, 0)])
+    reserved = sum(one.count * one.cpus for one in actors) + 2 * SUPPORT_CPUS
     if reserved > machines.cpus - machines.read_cpus:
         raise PreflightError(
             f"the actors would hold {reserved:g} of {machines.cpus:g} CPUs ({_held(actors)}) and leave none to read "

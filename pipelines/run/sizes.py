@@ -26,7 +26,7 @@ ACCELERATOR, A_BIT = "accelerator_type:{}", 0.001
 
 @dataclass(frozen=True)
 class Wish:
-    """What a job says of a pool; ``heavy`` pools have neural networks. ``homes`` are the nodes it is let on."""
+    """What a job says of a pool; ``heavy`` pools have neural networks. ``homes`` are nodes that it is meant for."""
 
     name: str
     wanted: StageConfig
@@ -42,7 +42,7 @@ class Wish:
 
     def meets(self, other: Wish) -> bool:
         """Whether actors of both may be on one node."""
-        return not {node.id for node in self.homes}.isdisjoint(node.id for node in other.homes)
+        return self is other or not {node.id for node in self.homes}.isdisjoint(node.id for node in other.homes)
 
 
 def demand(name: str, resources: Resources, *, at_most: bool = False) -> Actor:
@@ -59,9 +59,9 @@ def demand(name: str, resources: Resources, *, at_most: bool = False) -> Actor:
     )
 
 
-def support(writers: int, read_cpus: float) -> list[Actor]:
+def beside_models(writers: int, machines: Machines) -> tuple[Actor, Actor]:
     """What a job wants beside its models: actors that write, and a task that reads."""
-    return [Actor("write", SUPPORT_CPUS, count=max(2, writers)), Actor("read", read_cpus)]
+    return Actor("write", SUPPORT_CPUS, count=max(2, writers)), Actor("read", machines.read_cpus)
 
 
 def choose_sizes(wishes: Sequence[Wish], machines: Machines, writers: int) -> dict[str, Resources]:
@@ -72,13 +72,13 @@ def choose_sizes(wishes: Sequence[Wish], machines: Machines, writers: int) -> di
     """
     chosen = {wish.name: _first_size(wish, wishes, machines, writers) for wish in wishes}
     free = [wish.name for wish in wishes if wish.wanted.cpus is None]
-    beside = support(writers, machines.read_cpus)
+    writing, reading = beside_models(writers, machines)
 
-    def fits(sizes: Mapping[str, Resources]) -> bool:
-        return always_fits([*(demand(*one) for one in sizes.items()), *beside], machines.nodes)
+    def fits(actors: Sequence[Actor]) -> bool:
+        return always_fits([*actors, writing], reading, machines.nodes)
 
-    def packs(sizes: Mapping[str, Resources]) -> bool:
-        return pack([*(demand(*one) for one in sizes.items()), *beside], machines.nodes)[1] is None
+    def packs(actors: Sequence[Actor]) -> bool:
+        return pack([*actors, writing, reading], machines.nodes)[1] is None
 
     sizes = dict(chosen)
     for enough in (fits, packs):
@@ -86,7 +86,7 @@ def choose_sizes(wishes: Sequence[Wish], machines: Machines, writers: int) -> di
             for name in free:
                 size = max(LEAST_CPUS, math.floor(chosen[name].cpus * 0.9**step * 100) / 100)
                 sizes[name] = replace(chosen[name], cpus=min(size, chosen[name].cpus))
-            if enough(sizes):
+            if enough([demand(*one) for one in sizes.items()]):
                 return sizes
     return sizes
 

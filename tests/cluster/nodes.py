@@ -1,0 +1,95 @@
+"""Ray clusters of several nodes on this machine: each node has a raylet, an object store and workers of its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from ray.cluster_utils import Cluster
+
+from tests.conftest import ALL_CORES
+
+STORE_BYTES = 100 << 20
+SECONDS_TO_END = 20
+
+
+class Nodes:
+    """The nodes of a cluster; the first one is its head, which drivers on this machine are connected to."""
+
+    def __init__(self, folder: Path, num_cpus: float, **options: Any) -> None:
+        head = {"include_dashboard": False, "temp_dir": str(folder), "object_store_memory": STORE_BYTES, **options}
+        self._cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": num_cpus, **head})
+        self._family: list[psutil.Process] = []
+        self.head: Any = self._cluster.head_node
+
+    @property
+    def address(self) -> str:
+        """What a driver joins the cluster by."""
+        return str(self._cluster.address)
+
+    def add(self, num_cpus: float = 2, num_gpus: float = 0, labels: Mapping[str, str] | None = None) -> Any:
+        """Start a node, and return it when the cluster knows it; GPUs are numbers alone."""
+        wanted = {"num_cpus": num_cpus, "num_gpus": num_gpus, "labels": dict(labels or {})}
+        return self._cluster.add_node(object_store_memory=STORE_BYTES, **wanted)
+
+    def kill(self, node: Any) -> None:
+        """SIGKILL a node's raylet and what belongs to it; its workers end when they notice."""
+        self._family += processes(node)
+        self._cluster.remove_node(node, allow_graceful=False)
+
+    def stop(self, node: Any) -> None:
+        """End a node as an orderly shutdown of its machine does, by SIGTERM."""
+        self._family += processes(node)
+        self._cluster.remove_node(node, allow_graceful=True)
+
+    def close(self) -> None:
+        """End all nodes and whatever is left of them."""
+        for node in self._cluster.list_all_nodes():
+            self._family += processes(node)
+        try:
+            self._cluster.shutdown()
+        finally:
+            for process in psutil.wait_procs(self._family, timeout=SECONDS_TO_END)[1]:
+                process.kill()
+
+
+def processes(node: Any) -> list[psutil.Process]:
+    """A node's processes, its workers among them."""
+    found = []
+    for group in node.all_processes.values():
+        for one in group:
+            if psutil.pid_exists(one.process.pid):
+                parent = psutil.Process(one.process.pid)
+                found += [parent, *parent.children(recursive=True)]
+    return found
+
+
+@contextmanager
+def cluster(num_cpus: float = 1, **options: Any) -> Iterator[Nodes]:
+    """Start a cluster that has only a head as yet, and end all its nodes afterwards.
+
+    ``options`` go to the head: ``labels``, ``resources``, ``_system_config``.
+    """
+    # Not below pytest's folder: the names of Ray's sockets have 107 bytes at most.
+    folder = Path(tempfile.mkdtemp(prefix="fe-", dir="/tmp"))
+    # Ray writes the address of its last cluster there, and does not make the folder.
+    (folder / "ray").mkdir()
+    if ALL_CORES:
+        os.sched_setaffinity(0, ALL_CORES)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_TMPDIR", str(folder))
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.delenv("RAY_ADDRESS", raising=False)
+        nodes = Nodes(folder, num_cpus, **options)
+        try:
+            yield nodes
+        finally:
+            nodes.close()
+            shutil.rmtree(folder, ignore_errors=True)
