@@ -1,0 +1,126 @@
+"""A job on a cluster, in a process of its own, and where Ray put its actors.
+
+Run with a cluster's address, what to do (``run``, ``plan``, or ``where``: put actors where the job's would be, and let
+each tell of itself) and the job as JSON; the last line printed is what came of it, as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import pyarrow as pa
+import ray
+
+from embedders.errors import FleetembedError
+from pipelines.config.file import load_config
+from pipelines.config.job import JobConfig
+from pipelines.pipeline import EmbeddingPipeline
+from pipelines.run import cluster
+from pipelines.run.dataset import build_dataset
+from pipelines.run.placement import Pool, place_pools
+from pipelines.run.stage import Resources, Work
+from tests.conftest import ROOT
+
+MINILM = "sentence-transformers/all-MiniLM-L6-v2"
+
+
+def do(address: str, action: str, config: dict[str, Any], *, seconds: float = 200) -> dict[str, Any]:
+    """Do something with a job on a cluster, and return what came of it."""
+    started = time.monotonic()
+    kept = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    command = [sys.executable, "-m", "tests.cluster.placed_job", address, action, json.dumps(config)]
+    done = subprocess.run(command, env=kept, cwd=ROOT, capture_output=True, text=True, timeout=seconds, check=False)
+    assert done.stdout, done.stderr
+    outcome: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return outcome | {"log": done.stderr, "seconds": time.monotonic() - started}
+
+
+@dataclass(frozen=True)
+class Telling:
+    """A stage on the actors of a pool, each of which tells once where it is and what it got."""
+
+    pool: Pool
+    takes: frozenset[str] = frozenset()
+    gives: frozenset[str] = frozenset()
+    keeps: bool = True
+
+    @property
+    def name(self) -> str:
+        return self.pool.name
+
+    @property
+    def resources(self) -> Resources:
+        return self.pool.resources
+
+    @contextmanager
+    def open(self) -> Iterator[Work]:
+        context = ray.get_runtime_context()
+        told = {
+            "pool": self.name,
+            "node": context.get_node_id(),
+            "gpus": context.get_accelerator_ids()["GPU"],
+            "visible": os.environ.get("CUDA_VISIBLE_DEVICES"),
+            "threads": self.pool.runtime(self.pool.embeddings[0])["threads"],
+        }
+
+        def tell(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
+            for table in tables:
+                # So long that each actor of a pool gets one.
+                time.sleep(0.5)
+                yield pa.table({"told": [*table.column(0).to_pylist(), json.dumps(told).encode()]})
+
+        yield tell
+
+
+def _where(config: JobConfig) -> list[dict[str, Any]]:
+    with cluster.connect(config.compute) as machines:
+        pools = place_pools(config, machines)
+        cluster.configure(config.compute)
+        told: list[Any] = []
+        for pool in pools:
+            tasks = [json.dumps({}).encode()] * (pool.resources.workers or 1) * 3
+            dataset = build_dataset([Telling(pool)], tasks, config.compute)
+            told += [json.loads(one) for row in dataset.take_all() for one in [row["told"]]]
+        return [dict(one) for one in {json.dumps(one): one for one in told if one}.values()]
+
+
+def _actors() -> list[dict[str, Any]]:
+    from ray._private import state
+
+    nodes = {one["NodeID"]: one["Labels"] for one in ray.nodes()}
+    return [
+        {"class": one["ActorClassName"], "labels": nodes[one["Address"]["NodeID"]]}
+        for one in state.actors().values()
+        if one["Address"]["NodeID"] in nodes
+    ]
+
+
+def main(address: str, action: str, job: str) -> None:
+    config = load_config(json.loads(job), [f"compute.address={address}"])
+    outcome: dict[str, Any] = {}
+    try:
+        if action == "where":
+            outcome["told"] = _where(config)
+        elif action == "plan":
+            outcome["placement"] = EmbeddingPipeline(config).plan().placement
+        else:
+            outcome["report"] = asdict(EmbeddingPipeline(config).run())
+    except FleetembedError as error:
+        outcome["error"] = f"{type(error).__name__}: {error}"
+    if action == "run":
+        with suppress(ConnectionError):
+            ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+            outcome["actors"] = _actors()
+    print(json.dumps(outcome, default=str))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
