@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -87,9 +88,12 @@ def cluster(num_cpus: float = 1, **options: Any) -> Iterator[Nodes]:
         patch.setenv("RAY_TMPDIR", str(folder))
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.delenv("RAY_ADDRESS", raising=False)
+        # Each node puts a handler of its own in the place of this process's.
+        before = signal.getsignal(signal.SIGTERM)
         nodes = Nodes(folder, num_cpus, **options)
         try:
             yield nodes
         finally:
             nodes.close()
+            signal.signal(signal.SIGTERM, before)
             shutil.rmtree(folder, ignore_errors=True)

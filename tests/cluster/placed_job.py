@@ -1,7 +1,7 @@
 """A job on a cluster, in a process of its own, and where Ray put its actors.
 
 Run with a cluster's address, what to do (``run``, ``plan``, or ``where``: put actors where the job's would be, and let
-each tell of itself) and the job as JSON; the last line printed is what came of it, as JSON.
+each tell of itself) and jobs as JSON; the last line printed is what came of each of them, as JSON.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -29,18 +29,23 @@ from pipelines.run.placement import Pool, place_pools
 from pipelines.run.stage import Resources, Work
 from tests.conftest import ROOT
 
+SECONDS = 200
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 
 
-def do(address: str, action: str, config: dict[str, Any], *, seconds: float = 200) -> dict[str, Any]:
+def do(address: str, action: str, config: dict[str, Any]) -> dict[str, Any]:
     """Do something with a job on a cluster, and return what came of it."""
-    started = time.monotonic()
+    return do_each(address, action, [config])[0]
+
+
+def do_each(address: str, action: str, configs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Do something with several jobs, one after the other in one process."""
     kept = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
-    command = [sys.executable, "-m", "tests.cluster.placed_job", address, action, json.dumps(config)]
-    done = subprocess.run(command, env=kept, cwd=ROOT, capture_output=True, text=True, timeout=seconds, check=False)
-    assert done.stdout, done.stderr
-    outcome: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return outcome | {"log": done.stderr, "seconds": time.monotonic() - started}
+    command = [sys.executable, "-m", "tests.cluster.placed_job", address, action, json.dumps(configs)]
+    done = subprocess.run(command, env=kept, cwd=ROOT, capture_output=True, text=True, timeout=SECONDS, check=False)
+    assert done.returncode == 0, done.stderr
+    outcomes: list[dict[str, Any]] = json.loads(done.stdout.splitlines()[-1])
+    return outcomes
 
 
 @dataclass(frozen=True)
@@ -103,23 +108,23 @@ def _actors() -> list[dict[str, Any]]:
     ]
 
 
-def main(address: str, action: str, job: str) -> None:
-    config = load_config(json.loads(job), [f"compute.address={address}"])
-    outcome: dict[str, Any] = {}
+def _outcome(action: str, config: JobConfig) -> dict[str, Any]:
     try:
         if action == "where":
-            outcome["told"] = _where(config)
-        elif action == "plan":
-            outcome["placement"] = EmbeddingPipeline(config).plan().placement
-        else:
-            outcome["report"] = asdict(EmbeddingPipeline(config).run())
+            return {"told": _where(config)}
+        if action == "plan":
+            return {"placement": EmbeddingPipeline(config).plan().placement}
+        return {"report": asdict(EmbeddingPipeline(config).run())}
     except FleetembedError as error:
-        outcome["error"] = f"{type(error).__name__}: {error}"
+        return {"error": f"{type(error).__name__}: {error}"}
+
+
+def main(address: str, action: str, jobs: str) -> None:
+    outcomes = [_outcome(action, load_config(job, [f"compute.address={address}"])) for job in json.loads(jobs)]
     if action == "run":
-        with suppress(ConnectionError):
-            ray.init(address=address, log_to_driver=False, logging_level="ERROR")
-            outcome["actors"] = _actors()
-    print(json.dumps(outcome, default=str))
+        ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+        outcomes[-1]["actors"] = _actors()
+    print(json.dumps(outcomes, default=str))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import pytest
 from ray._raylet import GcsClient
 
 from tests.cluster.nodes import STORE_BYTES, Nodes, cluster
-from tests.cluster.placed_job import MINILM, do
+from tests.cluster.placed_job import MINILM, do, do_each
 from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
@@ -74,30 +74,25 @@ def test_two_nodes_of_two_cpus_embed_with_dense_and_bm25(small: Nodes, minilm: P
     assert all(one["threads"] >= 1 for one in told)
 
 
-@pytest.mark.parametrize(
-    ("stage", "words"),
-    [
-        (
-            {"cpus": 3},
-            "PreflightError: an actor of dense wants 3 CPU, and must fit one node: there are 2 nodes of 2 CPUs",
-        ),
-        ({"workers": 2, "cpus": 1.5}, "PreflightError: the actors do not fit the nodes (dense: 2 x 1.5 CPU on 2 nodes"),
-        ({"workers": 1, "gpus": 1}, "PreflightError: compute.stages asks for 1 GPUs and Ray sees 0"),
-        ({"label_selector": {"pool": "x"}}, "PreflightError: compute.stages.dense.label_selector: no node has pool: x"),
-        ({"accelerator_type": "H100"}, "PreflightError: compute.stages.dense.accelerator_type: no node has H100"),
-    ],
-)
-def test_a_job_that_cannot_fit_is_refused_by_a_plan(
-    small: Nodes, minilm: Path, tmp_path: Path, stage: dict[str, Any], words: str
+REFUSED: list[tuple[dict[str, Any], str]] = [
+    ({"cpus": 3}, "an actor of dense wants 3 CPU, and must fit one node: there are 2 nodes of 2 CPUs"),
+    ({"workers": 2, "cpus": 1.5}, "the actors do not fit the nodes (dense: 2 x 1.5 CPU on 2 nodes of 2 CPUs): a task"),
+    ({"workers": 1, "gpus": 1}, "compute.stages asks for 1 GPUs and Ray sees 0"),
+    ({"label_selector": {"pool": "x"}}, "compute.stages.dense.label_selector: no node has pool: x, so Ray would wait"),
+    ({"accelerator_type": "H100"}, "compute.stages.dense.accelerator_type: no node has H100"),
+]
+
+
+def test_a_job_that_cannot_fit_is_refused_by_a_plan_and_at_once_by_a_run(
+    small: Nodes, minilm: Path, tmp_path: Path
 ) -> None:
-    config = job(tmp_path, {**DENSE, "path": str(minilm)}, stages={"dense": stage})
-    assert do(small.address, "plan", config)["error"].startswith(words)
-
-
-def test_a_run_is_refused_as_its_plan_is(small: Nodes, tmp_path: Path) -> None:
-    config = job(tmp_path, BM25, stages={"bm25": {"label_selector": {"pool": "x"}}})
-    outcome = do(small.address, "run", config)
-    assert "no node has pool: x, so Ray would wait for ever; labels that nodes have: " in outcome["error"]
+    jobs = [job(tmp_path, {**DENSE, "path": str(minilm)}, stages={"dense": stage}) for stage, _ in REFUSED]
+    for action, started in (("plan", jobs), ("run", jobs[1:4])):
+        told = [one.get("error", one) for one in do_each(small.address, action, started)]
+        expected = [words for _, words in REFUSED] if action == "plan" else [words for _, words in REFUSED[1:4]]
+        assert [one.startswith(f"PreflightError: {words}") for one, words in zip(told, expected, strict=True)] == [
+            True
+        ] * len(expected), told
 
 
 def test_actors_land_where_their_selectors_say(labelled: Nodes, minilm: Path, tmp_path: Path) -> None:
@@ -146,22 +141,20 @@ def test_a_job_waits_for_the_nodes_it_expects_and_gives_the_request_back(tmp_pat
         assert outcome["report"]["notices"] == []
         wait_until(lambda: asked_for(nodes) == [])
 
-        # Less comes than is expected: the job goes on with that, and says so.
-        config = job(tmp_path, BM25, expect={"cpus": 64}, wait_seconds=1)
-        outcome = do(nodes.address, "run", config)
+        # Less comes than is expected: the job goes on with that, and says so. Of no GPU at all it can make no use.
+        less, none = (job(tmp_path, BM25, expect=expect, wait_seconds=1) for expect in ({"cpus": 64}, {"gpus": 1}))
+        ran, refused = do_each(nodes.address, "run", [less, none])
         notice = "compute.expect: after 1 s there were 5 of 64 CPUs; the job goes on with 1 node of 1 CPUs, 1 node of 4"
-        assert outcome["report"]["notices"][0].startswith(notice)
-        # No GPU comes: there is nothing to run on.
-        outcome = do(nodes.address, "run", job(tmp_path, BM25, expect={"gpus": 1}, wait_seconds=1))
-        assert "PreflightError: compute.expect: after 1 s there are 0 of 1 GPUs, and nothing to run" in outcome["error"]
+        assert ran["report"]["notices"][0].startswith(notice), ran
+        assert refused["error"].startswith("PreflightError: compute.expect: after 1 s there are 0 of 1 GPUs, and noth")
         assert asked_for(nodes) == []
 
 
 def test_local_paths_are_refused_where_nodes_are_on_several_machines(tmp_path: Path) -> None:
     with cluster(num_cpus=2) as nodes:
         nodes._cluster.add_node(num_cpus=2, object_store_memory=STORE_BYTES, node_ip_address="127.0.0.2")
-        refused = "PreflightError: the cluster has 2 machines, and these paths are local to each of them: sink.0.path "
-        for action in ("plan", "run"):
-            assert do(nodes.address, action, job(tmp_path, BM25))["error"].startswith(refused)
-        outcome = do(nodes.address, "run", job(tmp_path, BM25, shared_storage=True))
-        assert outcome["report"]["rows"]["written"] == ROWS, outcome
+        (planned,) = do_each(nodes.address, "plan", [job(tmp_path, BM25)])
+        refused, ran = do_each(nodes.address, "run", [job(tmp_path, BM25), job(tmp_path, BM25, shared_storage=True)])
+        words = "PreflightError: the cluster has 2 machines, and these paths are local to each of them: sink.0.path "
+        assert planned["error"].startswith(words) and refused["error"].startswith(words), (planned, refused)
+        assert ran["report"]["rows"]["written"] == ROWS, ran
