@@ -36,11 +36,11 @@ def expected(compute: ComputeConfig, machines: Machines, look: Callable[[], Mach
         yield machines
         return
     try:
-        _request(bundles=bundles_of(expect, machines))
+        request_resources(bundles=bundles_of(expect, machines))
         yield _wait(expect, compute.wait_seconds, look)
     finally:
         # A request stays, and keeps the nodes, until there is another.
-        _request(num_cpus=0)
+        request_resources(num_cpus=0)
 
 
 def bundles_of(expect: ExpectConfig, machines: Machines) -> list[dict[str, float]]:
@@ -78,17 +78,15 @@ def _useful(machines: Machines) -> list[Any]:
 
 def _wait(expect: ExpectConfig, seconds: float, look: Callable[[], Machines]) -> Machines:
     started = told = time.monotonic()
-    machines = look()
-    if lacking := missing(expect, machines):
+    lacking = missing(expect, machines := look())
+    if lacking:
         log.info("waiting at most %g s for the nodes that compute.expect names: there are %s", seconds, lacking)
-    while (lacking := missing(expect, machines)) and time.monotonic() - started < seconds:
-        time.sleep(min(SECONDS_BETWEEN_LOOKS, max(0.0, seconds - time.monotonic() + started)))
-        machines = look()
-        now = time.monotonic()
-        if now - told >= SECONDS_BETWEEN_LINES:
-            told = now
-            left = max(0, round(seconds - now + started))
-            log.info("waiting for the nodes that compute.expect names: there are %s; %d s left", lacking, left)
+    while lacking and (left := seconds - time.monotonic() + started) > 0:
+        time.sleep(min(SECONDS_BETWEEN_LOOKS, left))
+        lacking = missing(expect, machines := look())
+        if lacking and time.monotonic() - told >= SECONDS_BETWEEN_LINES:
+            told = time.monotonic()
+            log.info("waiting for the nodes that compute.expect names: there are %s; %.0f s left", lacking, left)
     if not lacking:
         log.info("what compute.expect names is there: %s", machines.describe())
         return machines
@@ -101,7 +99,3 @@ def _wait(expect: ExpectConfig, seconds: float, look: Callable[[], Machines]) ->
     notice = f"compute.expect: after {seconds:g} s there were {lacking}; the job goes on with {machines.describe()}"
     log.warning(notice)
     return replace(machines, notices=(*machines.notices, notice))
-
-
-def _request(**asked: Any) -> None:
-    request_resources(**asked)

@@ -76,9 +76,13 @@ def describe(nodes: Sequence[Node]) -> str:
     """Name nodes by what they have, equal ones together: ``2 nodes of 4 CPUs, 1 GPU``."""
     counts: dict[str, int] = {}
     for node in nodes:
-        shape = f"{node.cpus:g} CPUs" + (f" and {node.gpus:g} GPUs" if node.gpus else "")
+        shape = _count(node.cpus, "CPU") + (f" and {_count(node.gpus, 'GPU')}" if node.gpus else "")
         counts[shape] = counts.get(shape, 0) + 1
-    return ", ".join(f"{count} {'node' if count == 1 else 'nodes'} of {shape}" for shape, count in counts.items())
+    return ", ".join(f"{_count(count, 'node')} of {shape}" for shape, count in counts.items())
+
+
+def _count(number: float, what: str) -> str:
+    return f"{number:g} {what}" if number == 1 else f"{number:g} {what}s"
 
 
 def _meets(label: str | None, wanted: str) -> bool:

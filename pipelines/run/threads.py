@@ -40,7 +40,8 @@ def _actors_on(node: str, job: str, stages: Sequence[str]) -> int:
     from ray._private import state
 
     table: dict[str, Any] = state.actors()
-    titles = [f"({stage})" for stage in stages]
+    # An actor's class is called after its stages, in ASCII alone.
+    titles = [f"({stage})".encode("ascii", "backslashreplace").decode() for stage in stages]
     return sum(
         one["JobID"] == job
         and one["State"] in RUNNING

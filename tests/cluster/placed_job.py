@@ -89,12 +89,9 @@ def _where(config: JobConfig) -> list[dict[str, Any]]:
     with cluster.connect(config.compute) as machines:
         pools = place_pools(config, machines)
         cluster.configure(config.compute)
-        told: list[Any] = []
-        for pool in pools:
-            tasks = [json.dumps({}).encode()] * (pool.resources.workers or 1) * 3
-            dataset = build_dataset([Telling(pool)], tasks, config.compute)
-            told += [json.loads(one) for row in dataset.take_all() for one in [row["told"]]]
-        return [dict(one) for one in {json.dumps(one): one for one in told if one}.values()]
+        tasks = [b"{}"] * 3 * max(pool.resources.workers or 1 for pool in pools)
+        rows = build_dataset([Telling(pool) for pool in pools], tasks, config.compute).take_all()
+        return [json.loads(told) for told in {row["told"] for row in rows} - {b"{}"}]
 
 
 def _actors() -> list[dict[str, Any]]:
