@@ -40,12 +40,25 @@ def do(address: str, action: str, config: dict[str, Any]) -> dict[str, Any]:
 
 def do_each(address: str, action: str, configs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Do something with several jobs, one after the other in one process."""
+    with begin(address, action, configs) as process:
+        output, errors = process.communicate(timeout=SECONDS)
+    assert process.returncode == 0, errors
+    outcomes: list[dict[str, Any]] = json.loads(output.splitlines()[-1])
+    return outcomes
+
+
+@contextmanager
+def begin(address: str, action: str, configs: Sequence[dict[str, Any]]) -> Iterator[subprocess.Popen[str]]:
+    """Start what does that; it is killed if it still runs in the end."""
     kept = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     command = [sys.executable, "-m", "tests.cluster.placed_job", address, action, json.dumps(configs)]
-    done = subprocess.run(command, env=kept, cwd=ROOT, capture_output=True, text=True, timeout=SECONDS, check=False)
-    assert done.returncode == 0, done.stderr
-    outcomes: list[dict[str, Any]] = json.loads(done.stdout.splitlines()[-1])
-    return outcomes
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, env=kept, cwd=ROOT, stdout=pipe, stderr=pipe, text=True) as process:
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                process.kill()
 
 
 @dataclass(frozen=True)

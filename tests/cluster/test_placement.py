@@ -13,7 +13,7 @@ import pytest
 from ray._raylet import GcsClient
 
 from tests.cluster.nodes import STORE_BYTES, Nodes, cluster
-from tests.cluster.placed_job import MINILM, do, do_each
+from tests.cluster.placed_job import MINILM, begin, do, do_each
 from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
@@ -142,6 +142,14 @@ def test_a_job_waits_for_the_nodes_it_expects_and_gives_the_request_back(tmp_pat
         assert outcome["report"]["rows"]["written"] == ROWS, outcome
         assert outcome["report"]["notices"] == []
         wait_until(lambda: asked_for(nodes) == [])
+
+        # A job that is stopped while it waits gives the request back too.
+        waiting = job(tmp_path, BM25, expect={"nodes": 9}, shared_storage=True)
+        with begin(nodes.address, "run", [waiting]) as process:
+            wait_until(lambda: len(asked_for(nodes)) == 9)
+            process.terminate()
+            process.wait(60)
+        assert asked_for(nodes) == []
 
         # Less comes than is expected: the job goes on with that, and says so. Of no GPU at all it can make no use.
         less, none = (job(tmp_path, BM25, expect=expect, wait_seconds=1) for expect in ({"cpus": 64}, {"gpus": 1}))
