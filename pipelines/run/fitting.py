@@ -14,6 +14,7 @@ from pipelines.run.nodes import Node
 
 # Ray counts in ten thousandths.
 ROUNDING = 1e-6
+FEW_NODES, UNEVEN = 16, 4
 
 
 @dataclass(frozen=True)
@@ -80,11 +81,13 @@ def pack(actors: Sequence[Actor], nodes: Sequence[Node]) -> tuple[list[Room], Ac
     for actor in sorted(actors, key=lambda one: (len(choices[id(one)]), -one.gpus, -one.cpus)):
         # Nodes with GPUs last, where none is wanted.
         fitting = sorted(choices[id(actor)], key=lambda room: bool(room.cards) and not actor.gpus)
-        for _ in range(actor.count):
-            room = next((room for room in fitting if room.has(actor)), None)
-            if room is None:
-                return rooms, actor
-            room.take(actor)
+        left = actor.count
+        for room in fitting:
+            while left and room.has(actor):
+                room.take(actor)
+                left -= 1
+        if left:
+            return rooms, actor
     return rooms, None
 
 
@@ -94,7 +97,8 @@ def always_fits(actors: Sequence[Actor], task: Actor, nodes: Sequence[Node]) -> 
     One that wants ``c`` CPUs is shut out only where on each node more than the node's CPUs less ``c`` are taken: so it
     finds room if all others together want no more than the sum of that over the nodes that let it in. One that wants
     GPUs may be left with the node that has the last free one: there, all actors without GPUs and as many as its GPUs
-    take must fit at once.
+    take must fit at once. On more than FEW_NODES nodes, Ray's spread is trusted: no node gets more than UNEVEN times its
+    share of the actors without GPUs.
     """
     homes = {one.pool: [node for node in nodes if one.may_run_on(node)] for one in (*actors, task)}
     ids = {pool: frozenset(node.id for node in found) for pool, found in homes.items()}
@@ -104,14 +108,15 @@ def always_fits(actors: Sequence[Actor], task: Actor, nodes: Sequence[Node]) -> 
         spare = sum(node.cpus - one.cpus for node in homes[one.pool])
         if not homes[one.pool] or others > spare + ROUNDING:
             return False
-        if one.gpus and not all(_takes_all_at_once(node, near) for node in homes[one.pool]):
+        if one.gpus and not all(_takes_all_at_once(node, near, len(nodes)) for node in homes[one.pool]):
             return False
     return True
 
 
-def _takes_all_at_once(node: Node, actors: Sequence[Actor]) -> bool:
+def _takes_all_at_once(node: Node, actors: Sequence[Actor], nodes: int) -> bool:
     with_gpus = [one for one in actors if one.gpus]
     at_most = min(sum(one.count for one in with_gpus), int(node.gpus / min(one.gpus for one in with_gpus) + ROUNDING))
-    held = at_most * max(one.cpus for one in with_gpus)
-    held += sum(one.cpus * one.count for one in actors if not one.gpus)
-    return held <= node.cpus + ROUNDING
+    others = sum(one.cpus * one.count for one in actors if not one.gpus)
+    if nodes > FEW_NODES:
+        others *= UNEVEN / nodes
+    return at_most * max(one.cpus for one in with_gpus) + others <= node.cpus + ROUNDING

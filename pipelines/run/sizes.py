@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,12 +12,18 @@ from pipelines.run.fitting import Actor, always_fits, pack
 from pipelines.run.nodes import Machines, Node
 from pipelines.run.stage import Resources
 
+log = logging.getLogger("fleetembed")
+
 # CPUs of an actor that mostly waits for a sink.
 SUPPORT_CPUS = 0.05
 # A session with more threads than this scales badly; a larger machine gets more workers instead.
 THREADS_A_WORKER = 8
 # Part of a node's CPUs that its models get: the rest is for readers and light stages.
 SHARE_OF_MODELS = 0.75
+UNSURE = (
+    "what compute.stages gives fits the nodes (%s) if it is packed well, and Ray may place it otherwise: should actors or "
+    "readers wait for room, leave out cpus, or lower them"
+)
 # Nodes that are smaller than this part of the largest one read, and embed only where Ray puts actors there.
 SMALL = 0.25
 LEAST_CPUS = 0.01
@@ -87,6 +94,8 @@ def choose_sizes(wishes: Sequence[Wish], machines: Machines, writers: int) -> di
                 size = max(LEAST_CPUS, math.floor(chosen[name].cpus * 0.9**step * 100) / 100)
                 sizes[name] = replace(chosen[name], cpus=min(size, chosen[name].cpus))
             if enough([demand(*one) for one in sizes.items()]):
+                if enough is packs and len(machines.nodes) > 1:
+                    log.warning(UNSURE, machines.describe())
                 return sizes
     return sizes
 

@@ -157,6 +157,17 @@ def test_the_models_of_large_equal_nodes_get_three_quarters_of_their_cpus() -> N
     assert 0.7 < pool.resources.cpus * 24 / 192 < 0.75
 
 
+def test_on_many_nodes_with_gpus_an_actor_keeps_its_cpu() -> None:
+    dense, bm25 = place_pools(job(DENSE, BM25), cluster(*[(64, 8)] * 100))
+    assert (dense.resources.workers, dense.resources.gpus, dense.resources.cpus) == (800, 1, 1)
+    assert (bm25.resources.workers, bm25.resources.cpus) == (400, 0.5)
+
+
+def test_sizes_that_are_given_and_fit_only_if_packed_well_are_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    place_pools(job(DENSE, stages={"dense": {"workers": 4, "cpus": 1}}), cluster(2, 2, 2))
+    assert "fits the nodes (3 nodes of 2 CPUs) if it is packed well" in caplog.text
+
+
 def test_a_node_that_is_small_beside_the_others_takes_no_share_of_the_actors() -> None:
     (pool,) = place_pools(job(DENSE), cluster(2, 32))
     assert pool.resources.workers == 4
