@@ -14,6 +14,7 @@ from pipelines.run.nodes import Node
 
 # Ray counts in ten thousandths.
 ROUNDING = 1e-6
+# On many nodes, room for all actors without GPUs on one of them would leave next to no CPUs for those with GPUs.
 FEW_NODES, UNEVEN = 16, 4
 
 
@@ -97,8 +98,8 @@ def always_fits(actors: Sequence[Actor], task: Actor, nodes: Sequence[Node]) -> 
     One that wants ``c`` CPUs is shut out only where on each node more than the node's CPUs less ``c`` are taken: so it
     finds room if all others together want no more than the sum of that over the nodes that let it in. One that wants
     GPUs may be left with the node that has the last free one: there, all actors without GPUs and as many as its GPUs
-    take must fit at once. On more than FEW_NODES nodes, Ray's spread is trusted: no node gets more than UNEVEN times its
-    share of the actors without GPUs.
+    take must fit at once. On more than FEW_NODES nodes, Ray's spread is trusted: no node gets more than UNEVEN times
+    its share of the actors without GPUs.
     """
     homes = {one.pool: [node for node in nodes if one.may_run_on(node)] for one in (*actors, task)}
     ids = {pool: frozenset(node.id for node in found) for pool, found in homes.items()}

@@ -21,8 +21,8 @@ THREADS_A_WORKER = 8
 # Part of a node's CPUs that its models get: the rest is for readers and light stages.
 SHARE_OF_MODELS = 0.75
 UNSURE = (
-    "what compute.stages gives fits the nodes (%s) if it is packed well, and Ray may place it otherwise: should actors or "
-    "readers wait for room, leave out cpus, or lower them"
+    "what compute.stages gives fits the nodes (%s) if it is packed well, and Ray may place it otherwise: should actors "
+    "or readers wait for room, leave out cpus, or lower them"
 )
 # Nodes that are smaller than this part of the largest one read, and embed only where Ray puts actors there.
 SMALL = 0.25
