@@ -84,6 +84,8 @@ class Telling:
         told = {
             "pool": self.name,
             "node": context.get_node_id(),
+            "label": next(one["Labels"] for one in ray.nodes() if one["NodeID"] == context.get_node_id()).get("pool"),
+            "actor": context.get_actor_id(),
             "gpus": context.get_accelerator_ids()["GPU"],
             "visible": os.environ.get("CUDA_VISIBLE_DEVICES"),
             "threads": self.pool.runtime(self.pool.embeddings[0])["threads"],
@@ -107,17 +109,6 @@ def _where(config: JobConfig) -> list[dict[str, Any]]:
         return [json.loads(told) for told in {row["told"] for row in rows} - {b"{}"}]
 
 
-def _actors() -> list[dict[str, Any]]:
-    from ray._private import state
-
-    nodes = {one["NodeID"]: one["Labels"] for one in ray.nodes()}
-    return [
-        {"class": one["ActorClassName"], "labels": nodes[one["Address"]["NodeID"]]}
-        for one in state.actors().values()
-        if one["Address"]["NodeID"] in nodes
-    ]
-
-
 def _outcome(action: str, config: JobConfig) -> dict[str, Any]:
     try:
         if action == "where":
@@ -131,9 +122,6 @@ def _outcome(action: str, config: JobConfig) -> dict[str, Any]:
 
 def main(address: str, action: str, jobs: str) -> None:
     outcomes = [_outcome(action, load_config(job, [f"compute.address={address}"])) for job in json.loads(jobs)]
-    if action == "run":
-        ray.init(address=address, log_to_driver=False, logging_level="ERROR")
-        outcomes[-1]["actors"] = _actors()
     print(json.dumps(outcomes, default=str))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +22,7 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow]
 BM25 = {"name": "bm25", "model": "Qdrant/bm25"}
 DENSE = {"name": "dense", "model": MINILM}
 ROWS = 600
+CORES = len(os.sched_getaffinity(0))
 
 
 @pytest.fixture(scope="module")
@@ -53,11 +55,6 @@ def job(folder: Path, *embeddings: dict[str, Any], **compute: Any) -> dict[str, 
     }
 
 
-def places(outcome: dict[str, Any], pool: str) -> Counter[str]:
-    """On how many nodes of each label ``pool`` a pool's actors were."""
-    return Counter(one["labels"].get("pool") for one in outcome["actors"] if f"({pool})" in one["class"])
-
-
 def asked_for(nodes: Nodes) -> list[dict[str, float]]:
     """What the cluster's autoscaler, if it had one, would find asked for."""
     held = GcsClient(address=nodes.address).internal_kv_get(b"autoscaler_resource_request", None)
@@ -71,7 +68,7 @@ def test_two_nodes_of_two_cpus_embed_with_dense_and_bm25(small: Nodes, minilm: P
     told = do(small.address, "where", job(tmp_path, DENSE, BM25))["told"]
     # An actor a node, with all of its cores.
     assert len({one["node"] for one in told}) == 2 == len(told)
-    assert all(one["threads"] >= 1 for one in told)
+    assert [one["threads"] for one in told] == [min(2, CORES)] * 2
 
 
 REFUSED: list[tuple[dict[str, Any], str]] = [
@@ -110,9 +107,10 @@ def test_actors_land_where_their_selectors_say(labelled: Nodes, minilm: Path, tm
         "  dense: 2 actors of 1.08 CPU, threads by the cores of its node, on nodes with pool: !in(gpu, head)",
         "  bm25: 2 actors of 0.15 CPU, on nodes with pool: spot",
     ]
-    outcome = do(labelled.address, "run", config)
-    assert outcome["report"]["rows"]["written"] == ROWS, outcome
-    assert (places(outcome, "dense"), places(outcome, "bm25")) == ({"cpu": 2}, {"gpu": 2})
+    told = do(labelled.address, "where", config)["told"]
+    assert Counter((one["pool"], one["label"]) for one in told) == {("dense", "cpu"): 2, ("bm25", "gpu"): 2}
+    # Both of a node's actors have half of its cores.
+    assert [one["threads"] for one in told if one["pool"] == "dense"] == [max(1, min(4, CORES) // 2)] * 2
 
 
 def test_models_share_cards_and_each_actor_sees_the_one_it_is_on(labelled: Nodes, tmp_path: Path) -> None:

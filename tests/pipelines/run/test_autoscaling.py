@@ -114,6 +114,23 @@ def test_the_request_is_given_back_whatever_ends_the_job(
     assert cloud.requests[2:] == [{"bundles": [{"CPU": 1}] * 4}, {"num_cpus": 0}]
 
 
+def test_a_cluster_that_is_gone_hides_no_error_of_the_job(
+    autoscaler: Callable[..., Autoscaler], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    cloud = autoscaler((4, 0))
+
+    def refuse(**asked: Any) -> None:
+        raise ConnectionError("no GCS")
+
+    with (
+        pytest.raises(ValueError, match="the job's own"),
+        expected(ComputeConfig(expect=ExpectConfig(cpus=4)), machines(), cloud.look),
+    ):
+        monkeypatch.setattr(autoscaling, "request_resources", refuse)
+        raise ValueError("the job's own")
+    assert "could not be given back: no GCS" in caplog.text
+
+
 def test_less_than_expected_is_used_and_told_of(autoscaler: Callable[..., Autoscaler]) -> None:
     cloud = autoscaler((4, 0))
     with expected(ComputeConfig(expect=ExpectConfig(cpus=8), wait_seconds=0), machines(), cloud.look) as came:
