@@ -15,6 +15,7 @@ from ray._raylet import GcsClient
 
 from tests.cluster.nodes import STORE_BYTES, Nodes, cluster
 from tests.cluster.placed_job import MINILM, begin, do, do_each
+from tests.conftest import ALL_CORES
 from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
@@ -22,7 +23,7 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow]
 BM25 = {"name": "bm25", "model": "Qdrant/bm25"}
 DENSE = {"name": "dense", "model": MINILM}
 ROWS = 600
-CORES = len(os.sched_getaffinity(0))
+CORES = len(ALL_CORES) or os.cpu_count() or 1
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +39,8 @@ def labelled() -> Iterator[Nodes]:
     """A head without CPUs, a worker that says it has two GPUs, and one that has none."""
     with cluster(num_cpus=0, labels={"pool": "head"}) as nodes:
         nodes.add(num_cpus=2, num_gpus=2, labels={"pool": "gpu"})
-        nodes.add(num_cpus=4, labels={"pool": "cpu", "zone": "b"})
+        kinds = {"disk": 1, "accelerator_type:H100": 1}
+        nodes._cluster.add_node(num_cpus=4, object_store_memory=STORE_BYTES, labels={"pool": "cpu"}, resources=kinds)
         yield nodes
 
 
@@ -94,7 +96,13 @@ def test_a_job_that_cannot_fit_is_refused_by_a_plan_and_at_once_by_a_run(
 
 def test_actors_land_where_their_selectors_say(labelled: Nodes, minilm: Path, tmp_path: Path) -> None:
     stages = {
-        "dense": {"label_selector": {"pool": "!in(gpu, head)"}, "gpus": 0, "workers": 2},
+        "dense": {
+            "label_selector": {"pool": "!in(gpu, head)"},
+            "accelerator_type": "H100",
+            "resources": {"disk": 0.5},
+            "gpus": 0,
+            "workers": 2,
+        },
         "bm25": {
             "label_selector": {"pool": "spot"},
             "fallback_strategy": [{"label_selector": {"pool": "gpu"}}],
@@ -150,10 +158,14 @@ def test_a_job_waits_for_the_nodes_it_expects_and_gives_the_request_back(tmp_pat
         assert asked_for(nodes) == []
 
         # Less comes than is expected: the job goes on with that, and says so. Of no GPU at all it can make no use.
-        less, none = (job(tmp_path, BM25, expect=expect, wait_seconds=1) for expect in ({"cpus": 64}, {"gpus": 1}))
+        grows = {"bm25": {"workers": {"min": 1, "max": 2}}}
+        less, none = (
+            job(tmp_path, BM25, expect=expect, wait_seconds=1, stages=grows) for expect in ({"cpus": 64}, {"gpus": 1})
+        )
         ran, refused = do_each(nodes.address, "run", [less, none])
         notice = "compute.expect: after 1 s there were 5 of 64 CPUs; the job goes on with 1 node of 1 CPU, "
         assert ran["report"]["notices"][0].startswith(notice), ran
+        assert ran["report"]["status"] == "complete", ran
         assert refused["error"].startswith("PreflightError: compute.expect: after 1 s there are 0 of 1 GPUs, and noth")
         assert asked_for(nodes) == []
 
