@@ -101,32 +101,39 @@ def choose_sizes(wishes: Sequence[Wish], machines: Machines, writers: int) -> di
 
 
 def _first_size(wish: Wish, wishes: Sequence[Wish], machines: Machines, writers: int) -> Resources:
-    wanted = wish.wanted
-    if not wish.heavy:
-        workers = wanted.most or max(1, int(machines.cpus // 16))
-        cpus = max(LEAST_CPUS, min(0.5, round(machines.cpus / workers / 20, 2)))
-        return _resources(wanted, workers, cpus=cpus, gpus=wanted.gpus or 0)
-    if wish.takes_gpus:
-        rivals = [one for one in wishes if one.heavy and one.takes_gpus and one.meets(wish)]
-        workers, gpus = _on_gpus(wish, rivals)
-        on_node = {node.id: workers * node.gpus / (sum(one.gpus for one in wish.homes) or 1) for node in wish.homes}
-        cpus = min(1.0, _share(wish, on_node, rivals, machines, writers))
-        return _resources(wanted, workers, cpus=cpus, gpus=gpus, threads=1)
     rivals = [one for one in wishes if one.heavy and one.meets(wish)]
-    cores = {node.id: node.cores for node in _large(wish.homes)}
-    fitting = {
-        node.id: max(1, round(node.cores / _count_on(node, rivals) / THREADS_A_WORKER)) for node in _large(wish.homes)
-    }
-    workers = max(1, sum(fitting.values()))
+    beside = machines.read_cpus + max(2, writers) * SUPPORT_CPUS
+    if not wish.heavy:
+        workers = wish.wanted.most or max(1, int(machines.cpus // 16))
+        cpus = max(LEAST_CPUS, min(0.5, round(machines.cpus / workers / 20, 2)))
+        return _resources(wish.wanted, workers, cpus=cpus, gpus=wish.wanted.gpus or 0)
+    if wish.takes_gpus:
+        return _size_on_gpus(wish, [one for one in rivals if one.takes_gpus], beside)
+    return _size_on_cpus(wish, rivals, beside, alone=len(machines.nodes) == 1)
+
+
+def _size_on_gpus(wish: Wish, rivals: Sequence[Wish], beside: float) -> Resources:
+    workers, gpus = _on_gpus(wish, rivals)
+    a_gpu = workers / (sum(one.gpus for one in wish.homes) or 1)
+    cpus = min(1.0, _share(wish, {node.id: a_gpu * node.gpus for node in wish.homes}, rivals, beside))
+    return _resources(wish.wanted, workers, cpus=cpus, gpus=gpus, threads=1)
+
+
+def _size_on_cpus(wish: Wish, rivals: Sequence[Wish], beside: float, *, alone: bool) -> Resources:
+    wanted = wish.wanted
+    large = _large(wish.homes)
+    cores = sum(node.cores for node in large)
+    on_node = {node.id: max(1, round(node.cores / _count_on(node, rivals) / THREADS_A_WORKER)) for node in large}
+    workers = max(1, sum(on_node.values()))
     if wanted.least is not None and wanted.most is not None:
         workers = min(wanted.most, max(wanted.least, workers))
-        fitting = {node: max(1, math.ceil(workers * count / sum(cores.values()))) for node, count in cores.items()}
-    cpus = _share(wish, fitting, rivals, machines, writers)
-    if len(machines.nodes) == 1:
-        threads = max(1, sum(cores.values()) // (workers * len(rivals)))
-        return _resources(wanted, workers, cpus=cpus, gpus=0, threads=threads)
-    beside = () if wanted.threads else tuple(one.name for one in rivals if not one.takes_gpus)
-    return replace(_resources(wanted, workers, cpus=cpus, gpus=0), beside=beside)
+        on_node = {node.id: max(1, math.ceil(workers * node.cores / cores)) for node in large}
+    sized = _resources(wanted, workers, cpus=_share(wish, on_node, rivals, beside), gpus=0)
+    if wanted.threads:
+        return sized
+    if alone:
+        return replace(sized, threads=max(1, cores // (workers * len(rivals))))
+    return replace(sized, beside=tuple(one.name for one in rivals if not one.takes_gpus))
 
 
 def _large(nodes: Sequence[Node]) -> list[Node]:
@@ -150,16 +157,19 @@ def _on_gpus(wish: Wish, rivals: Sequence[Wish]) -> tuple[int, float]:
         models_a_card = math.ceil(len(rivals) / max(1, sum(cards)))
         gpus = math.floor(1e4 / models_a_card) / 1e4
     slots = sum(card // max(1, int(gpus)) if gpus >= 1 else card * int(1 / gpus + 1e-6) for card in cards)
-    return wish.wanted.most or max(1, slots // len(rivals)), gpus
+    if wish.wanted.most is not None:
+        return wish.wanted.most, gpus
+    given = [one.wanted for one in rivals if one.wanted.most is not None]
+    slots -= sum(math.ceil((one.most or 0) * (one.gpus or gpus) / gpus) for one in given)
+    return max(1, slots // (len(rivals) - len(given))), gpus
 
 
 def _cards(nodes: Sequence[Node]) -> int:
     return sum(int(node.gpus) for node in nodes)
 
 
-def _share(wish: Wish, on_node: Mapping[str, float], rivals: Sequence[Wish], machines: Machines, writers: int) -> float:
+def _share(wish: Wish, on_node: Mapping[str, float], rivals: Sequence[Wish], beside: float) -> float:
     """CPUs for each actor of a pool, of which a node has so many, so that readers and light stages have room there."""
-    beside = machines.read_cpus + max(2, writers) * SUPPORT_CPUS
     shares = [
         SHARE_OF_MODELS * (node.cpus - beside) / (max(1.0, on_node[node.id]) * _count_on(node, rivals))
         for node in wish.homes

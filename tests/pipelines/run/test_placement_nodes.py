@@ -199,6 +199,11 @@ def test_a_part_of_a_gpu_is_on_one_card(shapes: Any, models: int, share: float) 
     land(pools, machines, "any", 3)
 
 
+def test_a_pool_gets_the_gpus_that_another_which_says_how_many_leaves() -> None:
+    pools = place_pools(job(DENSE, SECOND, stages={"dense": {"workers": 3}}), cluster((8, 2), (8, 2)))
+    assert [(pool.resources.workers, pool.resources.gpus) for pool in pools] == [(3, 1), (1, 1)]
+
+
 def test_parts_of_gpus_that_no_card_has_are_refused() -> None:
     stages = {"dense": {"workers": 3, "gpus": 0.6, "cpus": 0.1}}
     with pytest.raises(PreflightError, match=r"one more actor of dense, which wants 0\.1 CPU and 0\.6 GPU"):
