@@ -94,6 +94,12 @@ def test_a_job_that_cannot_fit_is_refused_by_a_plan_and_at_once_by_a_run(
         ] * len(expected), told
 
 
+def test_a_plan_for_a_cluster_that_does_not_answer_is_an_error(tmp_path: Path) -> None:
+    assert do("127.0.0.1:9", "plan", job(tmp_path, BM25))["error"].startswith(
+        "WorkerError: no Ray answers at 127.0.0.1:9"
+    )
+
+
 def test_actors_land_where_their_selectors_say(labelled: Nodes, minilm: Path, tmp_path: Path) -> None:
     stages = {
         "dense": {

@@ -294,6 +294,14 @@ def test_pools_that_select_nodes_of_their_own_are_sized_by_these() -> None:
     assert (placed["dense"].workers, placed["second"].workers) == (2, 1)
 
 
+def test_pools_that_meet_on_some_nodes_leave_cards_for_each_other_wherever_the_first_one_lands() -> None:
+    machines = Machines((node(16, 4, number=0, pool="a"), node(16, 4, number=1, pool="b")))
+    stages = {"second": {"label_selector": {"pool": "b"}}}
+    pools = {pool.name: pool.resources for pool in place_pools(job(DENSE, SECOND, stages=stages), machines)}
+    # All of dense may be on the node that second needs.
+    assert (pools["dense"].workers, pools["second"].workers) == (2, 2)
+
+
 def test_a_pool_that_may_grow_begins_with_its_least_and_is_told_of_in_a_plan() -> None:
     machines = cluster(4, 4)
     pools = place_pools(job(DENSE, BM25, stages={"dense": {"workers": {"min": 1, "max": 6}}}), machines)
