@@ -70,7 +70,7 @@ def _labels(nodes: Sequence[Node]) -> str:
 def refuse_what_hangs(sizes: Mapping[str, Resources], machines: Machines, writers: int) -> None:
     """Raise PreflightError where the actors of all pools, however well they are packed, leave no room for a reader."""
     actors = [demand(name, resources) for name, resources in sizes.items()]
-    _refuse_by_sums(actors, machines)
+    _refuse_too_many_gpus(actors, machines)
     for actor in actors:
         if not any(actor.may_run_on(node) for node in machines.nodes):
             suited = [node for node in machines.nodes if actor.is_let_on(node)]
@@ -78,6 +78,7 @@ def refuse_what_hangs(sizes: Mapping[str, Resources], machines: Machines, writer
                 f"an actor of {actor.pool} wants {_wants(actor)}, and must fit one node: there {_are(len(suited))} "
                 f"{describe(suited)}. Lower cpus or gpus under compute.stages.{actor.pool}, or give Ray a larger node"
             )
+    _refuse_too_many_cpus(actors, machines)
     rooms, left_out = pack([*actors, *beside_models(writers, machines)], machines.nodes)
     if left_out is None:
         return
@@ -89,7 +90,7 @@ def refuse_what_hangs(sizes: Mapping[str, Resources], machines: Machines, writer
     )
 
 
-def _refuse_by_sums(actors: Sequence[Actor], machines: Machines) -> None:
+def _refuse_too_many_cpus(actors: Sequence[Actor], machines: Machines) -> None:
     reserved = sum(one.count * one.cpus for one in actors) + 2 * SUPPORT_CPUS
     if reserved > machines.cpus - machines.read_cpus:
         raise PreflightError(
@@ -97,6 +98,9 @@ def _refuse_by_sums(actors: Sequence[Actor], machines: Machines) -> None:
             "with: the job would hang. Lower workers or cpus under compute.stages, or give Ray more CPUs, so that at "
             f"least {machines.read_cpus:g} CPU stays free; a small job runs without Ray (compute.engine: local)"
         )
+
+
+def _refuse_too_many_gpus(actors: Sequence[Actor], machines: Machines) -> None:
     gpus = sum(one.count * one.gpus for one in actors)
     if gpus > machines.gpus:
         raise PreflightError(
