@@ -75,7 +75,7 @@ def test_two_nodes_of_two_cpus_embed_with_dense_and_bm25(small: Nodes, minilm: P
 
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"cpus": 3}, "an actor of dense wants 3 CPU, and must fit one node: there are 2 nodes of 2 CPUs"),
-    ({"workers": 2, "cpus": 1.5}, "the actors do not fit the nodes (dense: 2 x 1.5 CPU on 2 nodes of 2 CPUs): a task"),
+    ({"workers": 2, "cpus": 1.2}, "the actors do not fit the nodes (dense: 2 x 1.2 CPU on 2 nodes of 2 CPUs): a task"),
     ({"workers": 1, "gpus": 1}, "compute.stages asks for 1 GPUs and Ray sees 0"),
     ({"label_selector": {"pool": "x"}}, "compute.stages.dense.label_selector: no node has pool: x, so Ray would wait"),
     ({"accelerator_type": "H100"}, "compute.stages.dense.accelerator_type: no node has H100"),
