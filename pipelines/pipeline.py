@@ -28,6 +28,7 @@ from pipelines.embed.checked import JobEmbedders, model_facts, notices
 from pipelines.embed.documents import name_chunks, read_chunks
 from pipelines.errors import SinkError
 from pipelines.rows import CHUNK_SCHEMA, IMAGE_COLUMN
+from pipelines.run.cluster_plan import plan_placement
 from pipelines.run.report import RunReport
 from pipelines.run.run import Run
 from pipelines.sinks.factory import make_sink
@@ -43,7 +44,8 @@ class JobPlan:
     """What a run would do: files it would read, vectors it would make, places it would write to.
 
     ``skipped_files`` counts files of a kind that no reader knows. ``fingerprint`` is None where the run would first
-    measure an average length, which is part of it.
+    measure an average length, which is part of it. ``placement`` tells in lines how the pools would be placed on the
+    cluster that the job joins; empty where it joins none.
     """
 
     files: int
@@ -53,6 +55,7 @@ class JobPlan:
     models: dict[str, dict[str, Any]]
     sinks: list[dict[str, Any]]
     notices: list[str] = field(default_factory=list)
+    placement: list[str] = field(default_factory=list)
 
 
 class EmbeddingPipeline:
@@ -73,9 +76,9 @@ class EmbeddingPipeline:
         return cls(load_config(job, overrides))
 
     def plan(self) -> JobPlan:
-        """Look at source, models and sinks, and change nothing.
+        """Look at source, models, sinks and the cluster that the job would join, and change nothing.
 
-        Raises ConfigError, SourceError, ModelNotFoundError or SinkError where ``run`` would.
+        Raises the FleetembedError that ``run`` would raise before it embeds anything.
         """
         refuse_in_submitted(self.config)
         source = plan_job_source(self.config)
@@ -101,6 +104,7 @@ class EmbeddingPipeline:
                 {"type": config.type, "place": config.place, **sink.check(facts)}
                 for config, sink in zip(self.config.sink, sinks, strict=True)
             ],
+            placement=plan_placement(config),
         )
 
     def preview(self, n: int = 5) -> pd.DataFrame:

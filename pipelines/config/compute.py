@@ -7,23 +7,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from pipelines.config.placement import ExpectConfig, StageConfig
 from pipelines.config.section import NonEmpty, Place, Section
 from pipelines.urls import is_absolute
 
-
-class StageConfig(Section):
-    """Placement of one embedding or pool; what is left out is chosen from the cluster."""
-
-    workers: int | None = Field(None, ge=1, description="Actors")
-    cpus: float | None = Field(None, ge=0, description="CPUs Ray sets aside for an actor")
-    gpus: float | None = Field(None, ge=0, description="GPUs an actor")
-    threads: int | None = Field(None, ge=1, description="ONNX Runtime threads an actor")
-    token_budget: int | None = Field(None, ge=1, description="Padded tokens a model batch has at most")
-
-    @property
-    def places(self) -> bool:
-        """Whether it says anything of processes, and not of the batches in them alone."""
-        return bool(self.model_fields_set - {"token_budget"})
+# Keys of a stage that choose among the nodes of a cluster.
+ON_NODES = ("label_selector", "fallback_strategy", "accelerator_type", "resources")
 
 
 class ComputeConfig(Section):
@@ -32,7 +21,8 @@ class ComputeConfig(Section):
     engine: Literal["auto", "ray", "local"] = Field(
         "auto",
         description="What drives the job: Ray, or this process alone (local); auto takes this process where Ray is "
-        "neither running nor asked for (address, cpus, stages with workers or gpus) and little is left to embed",
+        "neither running nor asked for (address, cpus, expect, stages with workers, gpus or labels) and little is left "
+        "to embed",
     )
     address: str | None = Field(None, description="Ray address; left out: the cluster around, else a local one")
     cpus: int | None = Field(None, ge=1, description="CPUs of a local Ray")
@@ -47,6 +37,13 @@ class ComputeConfig(Section):
     )
     stages: dict[str, StageConfig] = Field(
         default_factory=dict, description="Embedding's or pool's name -> its placement"
+    )
+    expect: ExpectConfig | None = Field(
+        None, description="What to ask an autoscaler for, and to wait for, before the job is placed: cpus, gpus, nodes"
+    )
+    wait_seconds: int = Field(600, ge=0, description="How long to wait for what is expected; then what came is used")
+    shared_storage: bool = Field(
+        False, description="Every node of the cluster sees the job's local paths, as on a network file system"
     )
     max_retries: int = Field(
         3,
@@ -70,22 +67,31 @@ class ComputeConfig(Section):
 
     @property
     def asks_for_ray(self) -> bool:
-        """Whether it names a Ray, the CPUs of one, workers or GPUs."""
-        placed = any(stage.workers is not None or stage.gpus for stage in self.stages.values())
-        return self.address is not None or self.cpus is not None or placed
+        """Whether it names a Ray, the CPUs of one, nodes, workers or GPUs."""
+        placed = any(
+            stage.workers is not None or stage.gpus or stage.model_fields_set.intersection(ON_NODES)
+            for stage in self.stages.values()
+        )
+        return self.address is not None or self.cpus is not None or self.expect is not None or placed
 
     @property
     def only_for_ray(self) -> list[str]:
         """Keys that are given and change nothing where this process drives the job."""
-        keys = [
-            key
-            for key in ("cpus", "object_store_mb", "max_retries", "prepare_seconds", "stall_seconds")
-            if key in self.model_fields_set
-        ]
+        known = (
+            "cpus",
+            "object_store_mb",
+            "expect",
+            "wait_seconds",
+            "shared_storage",
+            "max_retries",
+            "prepare_seconds",
+            "stall_seconds",
+        )
+        keys = [key for key in known if key in self.model_fields_set]
         placed = (
             f"stages.{name}.{key}"
             for name, stage in self.stages.items()
-            for key in ("workers", "cpus")
+            for key in ("workers", "cpus", *ON_NODES)
             if key in stage.model_fields_set
         )
         return [f"compute.{key}" for key in (*keys, *placed)]

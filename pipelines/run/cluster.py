@@ -16,7 +16,7 @@ from typing import Any
 
 import ray
 from ray._private import worker as ray_worker
-from ray._private.node import Node
+from ray._private.node import Node as RayNode
 from ray.data import DataContext
 
 from embedders.errors import FleetembedError
@@ -24,11 +24,13 @@ from embedders.retrying import Patience, retry
 from pipelines.config.compute import ComputeConfig
 from pipelines.errors import WorkerError
 from pipelines.run.leftovers import ray_folder
-from pipelines.run.placement import Machines
+from pipelines.run.nodes import Machines, Node
 
 log = logging.getLogger("fleetembed")
 
 SECONDS_TO_ANSWER = 10.0
+# Resources of Ray that placement has names of its own for, or does not look at.
+_COUNTED = frozenset(("CPU", "GPU", "memory", "object_store_memory"))
 # The folder that holds this package, and `embedders` beside it.
 OUR_PACKAGES = str(Path(__file__).resolve().parents[2])
 # Logical CPUs of a local Ray: below that, actors and readers have no room beside each other.
@@ -56,7 +58,7 @@ class _PathsOfWorkers(list[str]):
 def connect(compute: ComputeConfig) -> Iterator[Machines]:
     """Use the Ray that is there (this process's own, ``address``, RAY_ADDRESS), else start a local one for the job."""
     if ray.is_initialized():
-        yield _describe()
+        yield describe_nodes()
         return
     address = compute.address or os.environ.get("RAY_ADDRESS")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -76,10 +78,10 @@ def connect(compute: ComputeConfig) -> Iterator[Machines]:
     if join["address"] == "local":
         _give_token()
         with _own_folder() as folder, _connected({**join, **quiet, **folder}):
-            yield _describe()
+            yield describe_nodes()
     else:
         with _connected({**join, **quiet}):
-            yield _describe()
+            yield describe_nodes()
 
 
 @contextmanager
@@ -147,7 +149,7 @@ def _half_started(error: Exception) -> Any:
     trace = error.__traceback__
     while trace is not None:
         found = trace.tb_frame.f_locals.get("self")
-        if isinstance(found, Node) and found.head:
+        if isinstance(found, RayNode) and found.head:
             return found
         trace = trace.tb_next
     return None
@@ -239,13 +241,26 @@ def _kept_sigterm() -> Iterator[None]:
             signal.signal(signal.SIGTERM, before)
 
 
-def _describe() -> Machines:
-    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    nodes = [node for node in _nodes() if node["Alive"] and node["Resources"].get("CPU")]
-    a_node = int(max((node["Resources"]["CPU"] for node in nodes), default=1))
+def describe_nodes() -> Machines:
+    """Look at the nodes that are alive in the Ray that this process is connected to."""
+    here: str = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
+    return Machines(tuple(_node(found, here) for found in _nodes() if found["Alive"]))
+
+
+def _node(found: dict[str, Any], here: str) -> Node:
+    resources = found["Resources"]
+    cpus, address = resources.get("CPU", 0.0), found["NodeManagerAddress"]
     # A local Ray may be told of more CPUs than there are cores; threads must go by the cores.
-    cores = min(a_node, os.cpu_count() or a_node) if len(nodes) == 1 else a_node
-    return Machines(resources.get("CPU", 0), resources.get("GPU", 0), max(1, len(nodes)), cores)
+    cores = min(int(cpus), os.cpu_count() or 1) if address == here else int(cpus)
+    return Node(
+        id=found["NodeID"],
+        cpus=cpus,
+        gpus=resources.get("GPU", 0.0),
+        cores=max(1, cores) if cpus else 0,
+        labels=found.get("Labels") or {},
+        resources={name: amount for name, amount in resources.items() if name not in _COUNTED},
+        address=address,
+    )
 
 
 def _nodes() -> list[dict[str, Any]]:

@@ -12,23 +12,31 @@ import ray
 from ray.data import ActorPoolStrategy, Dataset, TaskPoolStrategy
 
 from pipelines.config.compute import ComputeConfig
+from pipelines.run.nodes import READ_CPUS
 from pipelines.run.packing import pack, unpack
 from pipelines.run.stage import Resources, Stage, Work, fuse, open_stages
 from pipelines.run.stages import TASK_COLUMN
 
 
-def build_dataset(stages: Sequence[Stage], tasks: Sequence[bytes], compute: ComputeConfig) -> Dataset:
-    """Chain the stages lazily, from tasks to the tables of the last one; neighbours on tasks share a worker."""
+def build_dataset(
+    stages: Sequence[Stage], tasks: Sequence[bytes], compute: ComputeConfig, task_cpus: float = READ_CPUS
+) -> Dataset:
+    """Chain the stages lazily, from tasks to the tables of the last one; neighbours on tasks share a worker.
+
+    A worker on tasks gets ``task_cpus`` CPUs at most, so that the nodes that there are have room for one.
+    """
     dataset: Dataset = ray.data.from_arrow([pack(pa.table({TASK_COLUMN: [task]})) for task in tasks])
     groups = fuse(stages)
     for number, group in enumerate(groups):
         last = number == len(groups) - 1
-        run = on_actors if group[0].resources.actors else on_tasks
-        dataset = run(dataset, group, compute, packed=not last)
+        if group[0].resources.actors:
+            dataset = on_actors(dataset, group, compute, packed=not last)
+        else:
+            dataset = on_tasks(dataset, group, task_cpus, packed=not last)
     return dataset
 
 
-def on_tasks(dataset: Dataset, stages: Sequence[Stage], compute: ComputeConfig, *, packed: bool) -> Dataset:
+def on_tasks(dataset: Dataset, stages: Sequence[Stage], task_cpus: float, *, packed: bool) -> Dataset:
     """Run stages in Ray tasks, each of which opens them and closes them; a block for each table that they give.
 
     Ray runs a task whose worker died again for ever: ReadStage counts. Another number here would keep the two steps
@@ -38,7 +46,7 @@ def on_tasks(dataset: Dataset, stages: Sequence[Stage], compute: ComputeConfig, 
         _named_function(stages, packed=packed),
         batch_size=1,
         batch_format="pyarrow",
-        num_cpus=stages[0].resources.cpus,
+        num_cpus=min(stages[0].resources.cpus, task_cpus),
         compute=TaskPoolStrategy(size=stages[0].resources.workers),
     )
     # Else Ray would gather the tables of a task, up to 128 MB, before the next stage gets the first.
@@ -53,7 +61,7 @@ def on_actors(dataset: Dataset, stages: Sequence[Stage], compute: ComputeConfig,
     number of them, while the cluster does not know yet that it is gone.
     """
     wanted = stages[0].resources
-    placed: dict[str, Any] = {"num_gpus": wanted.gpus} if wanted.gpus else {}
+    placed = _placed(wanted)
     with warnings.catch_warnings():
         # Only ray_remote_args carries restarts and retries so far; Ray warns that it leaves in 2.64.
         warnings.filterwarnings("ignore", message=".*ray_remote_args.*")
@@ -86,6 +94,18 @@ class StageActor:
         # Ray Data deletes it when the last block is through; so connections are closed.
         if opened := getattr(self, "_opened", None):
             opened.close()
+
+
+def _placed(wanted: Resources) -> dict[str, Any]:
+    """Where Ray may put an actor; what is not asked for is not named, as Ray wants it."""
+    named: dict[str, Any] = {
+        "num_gpus": wanted.gpus,
+        "label_selector": dict(wanted.label_selector),
+        "fallback_strategy": [{"label_selector": dict(selector)} for selector in wanted.fallback_selectors],
+        "accelerator_type": wanted.accelerator_type,
+        "resources": dict(wanted.resources),
+    }
+    return {name: value for name, value in named.items() if value}
 
 
 def _strategy(wanted: Resources) -> ActorPoolStrategy:

@@ -38,6 +38,10 @@ class Engine(Protocol):
     def most_rows(self) -> int | None:
         """How many rows it takes at most; None for any number."""
 
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What is to be told of the machines that it has."""
+
     def place(self, config: JobConfig) -> list[Pool]:
         """Place the embeddings on what there is; raises PreflightError for a job that does not fit."""
 

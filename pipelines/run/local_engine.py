@@ -38,6 +38,7 @@ class LocalEngine:
 
     name: Literal["local"] = "local"
     losses = NOTHING
+    notices: tuple[str, ...] = ()
 
     def __init__(self, most: tuple[int, int] | None = None) -> None:
         self.counter = Tally()

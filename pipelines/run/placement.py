@@ -1,7 +1,9 @@
-"""Groups a job's embeddings into pools of processes, places them on the machines, and refuses a job that would hang.
+"""Groups a job's embeddings into pools of processes, places them on the nodes, and refuses a job that would hang.
 
 Ray Data starts a pool's actors before the tasks that feed them: actors that hold every CPU wait for ever for
-readers that never run. So at least READ_CPUS of the cluster stay free of actors.
+readers that never run. So some node must keep the CPUs of a reader, besides the actors. Ray places actors by its own
+rules, and moves none: the sizes that are chosen here leave room wherever they land (see `fitting.py`), those that a job
+gives must fit if they are packed well.
 """
 
 from __future__ import annotations
@@ -11,28 +13,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from embedders.factory import is_heavy
-from pipelines.config.compute import ComputeConfig, StageConfig
+from pipelines.config.compute import ComputeConfig
 from pipelines.config.embeddings import EmbeddingConfig
 from pipelines.config.job import JobConfig
-from pipelines.errors import PreflightError
+from pipelines.config.placement import StageConfig
+from pipelines.run.nodes import Machines
+from pipelines.run.preflight import homes_of, refuse_what_hangs
+from pipelines.run.sizes import Wish, choose_sizes
 from pipelines.run.stage import Resources
-
-# CPUs of a task that reads, and of an actor that mostly waits for a sink. Whole CPUs for readers, since each task that
-# runs beside others costs a process and seconds of imports.
-READ_CPUS = 1.0
-SUPPORT_CPUS = 0.05
-# A session with more threads than this scales badly; a larger machine gets more workers instead.
-THREADS_A_WORKER = 8
-
-
-@dataclass(frozen=True)
-class Machines:
-    """What the job may use: logical CPUs and GPUs over all nodes, and the cores of one node."""
-
-    cpus: float
-    gpus: float
-    nodes: int
-    cores_a_node: int
+from pipelines.run.threads import threads_beside
 
 
 @dataclass(frozen=True)
@@ -51,7 +40,7 @@ class Pool:
         """Arguments of `embedders.model_options.Runtime` for one of its embeddings."""
         resources = self.resources
         return {
-            "threads": resources.threads,
+            "threads": resources.threads or threads_beside(resources.beside),
             "cuda": "auto" if resources.gpus is None else resources.gpus > 0,
             "token_budget": self.token_budgets.get(embedding.name),
         }
@@ -60,18 +49,22 @@ class Pool:
 def place_pools(config: JobConfig, machines: Machines) -> list[Pool]:
     """Group the embeddings and place each group; what ``compute.pools`` and ``compute.stages`` say is kept.
 
-    Raises PreflightError when the pools would leave no CPU for readers, or ask for GPUs that are not there.
+    Raises PreflightError when an actor fits no node, when the pools would leave no node with the CPUs of a reader, or
+    when a pool asks for GPUs, labels or resources that are not there.
     """
     compute = config.compute
     groups = _groups(config, machines)
-    heavy = [name for name, members in groups.items() if any(is_heavy(one.card) for one in members)]
-    pools = []
+    wishes = []
     for name, members in groups.items():
         wanted = compute.stages.get(name, StageConfig())
-        resources = _heavy(wanted, machines, len(heavy)) if name in heavy else _light(wanted, machines)
-        pools.append(Pool(name, members, resources, _token_budgets(name, members, compute)))
-    _check(pools, machines)
-    return pools
+        heavy = any(is_heavy(one.card) for one in members)
+        wishes.append(Wish(name, wanted, heavy, homes_of(name, wanted, machines)))
+    writers = max(section.writers for section in config.sink)
+    sizes = choose_sizes(wishes, machines, writers)
+    refuse_what_hangs(sizes, machines, writers)
+    return [
+        Pool(name, members, sizes[name], _token_budgets(name, members, compute)) for name, members in groups.items()
+    ]
 
 
 def _groups(config: JobConfig, machines: Machines) -> dict[str, tuple[EmbeddingConfig, ...]]:
@@ -106,61 +99,10 @@ def _token_budgets(pool: str, members: Sequence[EmbeddingConfig], compute: Compu
     return found
 
 
-def _heavy(wanted: StageConfig, machines: Machines, pools: int) -> Resources:
-    # Several models share a GPU where there are not enough; Ray counts in ten thousandths of one.
-    gpus = wanted.gpus if wanted.gpus is not None else min(1.0, int(1e4 * machines.gpus / pools) / 1e4)
-    if gpus:
-        workers = wanted.workers or max(1, int(machines.gpus / gpus) // pools)
-        return _resources(wanted, workers, cpus=min(1.0, _share(machines, workers * pools, 0.01)), gpus=gpus, threads=1)
-    a_node = max(1, round(machines.cores_a_node / pools / THREADS_A_WORKER))
-    workers = wanted.workers or a_node * machines.nodes
-    threads = max(1, machines.cores_a_node * machines.nodes // (workers * pools))
-    return _resources(wanted, workers, cpus=_share(machines, workers * pools, 0.05), gpus=0, threads=threads)
-
-
-def _share(machines: Machines, actors: int, least: float) -> float:
-    """CPUs for each of some actors, so that readers and the light stages have room beside them."""
-    free = machines.cpus - READ_CPUS - 2 * SUPPORT_CPUS
-    return max(least, int(75 * free / actors) / 100)
-
-
-def _light(wanted: StageConfig, machines: Machines) -> Resources:
-    workers = wanted.workers or max(1, int(machines.cpus // 16))
-    return _resources(wanted, workers, cpus=min(0.5, round(machines.cpus / workers / 20, 2)), gpus=0, threads=None)
-
-
-def _resources(wanted: StageConfig, workers: int, *, cpus: float, gpus: float, threads: int | None) -> Resources:
-    return Resources(
-        workers=workers,
-        cpus=cpus if wanted.cpus is None else wanted.cpus,
-        gpus=gpus if wanted.gpus is None else wanted.gpus,
-        threads=wanted.threads or threads,
-        actors=True,
-    )
-
-
-def _check(pools: Sequence[Pool], machines: Machines) -> None:
-    held = [(pool.name, pool.resources.workers or 0, pool.resources) for pool in pools]
-    shown = ", ".join(f"{name}: {workers} x {one.cpus:g} CPU" for name, workers, one in held)
-    reserved = sum(workers * one.cpus for _, workers, one in held) + SUPPORT_CPUS * 2
-    if reserved > machines.cpus - READ_CPUS:
-        raise PreflightError(
-            f"the actors would hold {reserved:g} of {machines.cpus:g} CPUs ({shown}) and leave none to read with: the "
-            "job would hang. Lower workers or cpus under compute.stages, or give Ray more CPUs, so that at least "
-            f"{READ_CPUS:g} CPU stays free; a small job runs without Ray (compute.engine: local)"
-        )
-    gpus = sum(workers * (one.gpus or 0) for _, workers, one in held)
-    if gpus > machines.gpus:
-        raise PreflightError(
-            f"compute.stages asks for {gpus:g} GPUs and Ray sees {machines.gpus:g}; lower workers or gpus, "
-            "or start Ray on a machine whose GPUs it can see"
-        )
-
-
 def place_in_one_process(config: JobConfig) -> list[Pool]:
     """Place all embeddings in this process, one after the other, each with its threads and the GPU that is there."""
     compute = config.compute
-    nothing = Machines(cpus=0, gpus=0, nodes=1, cores_a_node=0)
+    nothing = Machines(())
     pools = []
     for name, members in _groups(config, nothing).items():
         wanted = compute.stages.get(name, StageConfig())

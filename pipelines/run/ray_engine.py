@@ -14,15 +14,20 @@ from pipelines.config.compute import ComputeConfig
 from pipelines.config.job import JobConfig
 from pipelines.embed.job_models import job_models
 from pipelines.embed.row_embedder import RowEmbedder
-from pipelines.run.cluster import configure, connect
+from pipelines.errors import PreflightError
+from pipelines.run.autoscaling import expected
+from pipelines.run.cluster import configure, connect, describe_nodes
+from pipelines.run.cluster_plan import joins_cluster
 from pipelines.run.cluster_watch import SECONDS_UNTIL_TOLD, ClusterWatch, StallWatch, free_of_nodes
 from pipelines.run.dataset import build_dataset
 from pipelines.run.losses import Losses
-from pipelines.run.placement import READ_CPUS, Machines, Pool, place_pools
+from pipelines.run.nodes import Machines
+from pipelines.run.placement import Pool, place_pools
 from pipelines.run.prepare import prepare_nodes
 from pipelines.run.ray_errors import plain_errors, plain_stalls
 from pipelines.run.remote_tally import RemoteTally
 from pipelines.run.stage import Stage
+from pipelines.run.storage import refuse_local_places
 from pipelines.run.waiting import RunningDataset, say_free
 
 log = logging.getLogger("fleetembed")
@@ -34,7 +39,12 @@ Result = TypeVar("Result")
 @contextmanager
 def ray_engine(compute: ComputeConfig) -> Iterator[RayEngine]:
     """Join the Ray that is there, or start one for the job; errors of its workers come as the job's own."""
-    with connect(compute) as machines:
+    if compute.expect is not None and not joins_cluster(compute):
+        raise PreflightError(
+            "compute.expect asks the autoscaler of a cluster, and the job names none; give compute.address or "
+            "RAY_ADDRESS, or leave compute.expect out"
+        )
+    with connect(compute) as found, plain_errors(), expected(compute, found, describe_nodes) as machines:
         configure(compute)
         engine = RayEngine(compute, machines)
         with plain_errors(lambda: engine.losses.nodes_lost):
@@ -60,8 +70,14 @@ class RayEngine:
         """See Engine."""
         return self._watch.losses(lost_figures=self.counter.lost)
 
-    def place(self, config: JobConfig) -> list[Pool]:
+    @property
+    def notices(self) -> tuple[str, ...]:
         """See Engine."""
+        return self._machines.notices
+
+    def place(self, config: JobConfig) -> list[Pool]:
+        """See Engine; raises PreflightError also for local paths that not all machines see."""
+        refuse_local_places(config, self._machines)
         return place_pools(config, self._machines)
 
     def prepare(self, config: JobConfig, embedders: Sequence[RowEmbedder], pools: Sequence[Pool]) -> None:
@@ -71,14 +87,15 @@ class RayEngine:
 
     def map(self, work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         """See Engine."""
-        call: Any = ray.remote(num_cpus=READ_CPUS, max_retries=self._compute.max_retries)(_call)
+        cpus = self._machines.read_cpus
+        call: Any = ray.remote(num_cpus=cpus, max_retries=self._compute.max_retries)(_call)
         pending = [call.remote(work, item) for item in items]
-        return (_wait_for(result, len(pending) - number) for number, result in enumerate(pending))
+        return (_wait_for(result, len(pending) - number, cpus) for number, result in enumerate(pending))
 
     @contextmanager
     def drive(self, stages: Sequence[Stage], tasks: Sequence[bytes]) -> Iterator[Iterator[pa.Table]]:
         """See Engine; it takes any number of rows."""
-        dataset = build_dataset(stages, tasks, self._compute)
+        dataset = build_dataset(stages, tasks, self._compute, self._machines.read_cpus)
         dataset.context.custom_execution_callback_classes.append(RunningDataset)
         batches: Any = iter(dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0))
         stalls = StallWatch()
@@ -87,7 +104,7 @@ class RayEngine:
             yield plain_stalls(batches, lambda: stalls.waits_for)
 
 
-def _wait_for(result: Any, left: int) -> Any:
+def _wait_for(result: Any, left: int, cpus: float) -> Any:
     """Get a task's result; a line now and then says what it waits for."""
     patience = SECONDS_UNTIL_TOLD
     while not ray.wait([result], timeout=patience)[0]:
@@ -95,7 +112,7 @@ def _wait_for(result: Any, left: int) -> Any:
         log.warning(
             "the source is looked at first: %s tasks are left, each of which wants %g CPU on one node; %s",
             f"{left:,}",
-            READ_CPUS,
+            cpus,
             say_free(free_of_nodes()),
         )
     return ray.get(result)

@@ -134,6 +134,7 @@ class Run:
             try:
                 with engine() as opened:
                     self._report.engine = opened.name
+                    self._report.notices += opened.notices
                     self._report.startup_seconds = round(time.monotonic() - self._started, 2)
                     self._embed_with(opened, source, nothing_held=not points)
                 return

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import reduce
 from itertools import pairwise
 from typing import Protocol, TypeAlias
@@ -21,8 +21,11 @@ class Resources:
 
     ``workers`` processes at once, at most (None: as many as there is room for), for each of which ``cpus`` CPUs and
     ``gpus`` GPUs are set aside; ``gpus`` None takes a GPU that the process sees. ``least`` workers are there from the
-    start (None: all). ``threads`` is how many a model may use (None: all cores). ``actors`` tells that a worker is made
+    start (None: all). ``threads`` is how many a model may use (None: all cores, or a part of its node's cores where
+    ``beside`` names the stages whose workers share them, its own among them). ``actors`` tells that a worker is made
     once and kept, because it is costly to make or holds connections; else a worker lasts for one task of the engine.
+    A node must have labels that meet ``label_selector``, or else one of ``fallback_selectors``, an accelerator of
+    ``accelerator_type``, and so much of the cluster's other ``resources``.
     """
 
     workers: int | None = None
@@ -31,6 +34,11 @@ class Resources:
     gpus: float | None = 0.0
     threads: int | None = None
     actors: bool = False
+    beside: tuple[str, ...] = ()
+    label_selector: Mapping[str, str] = field(default_factory=dict)
+    fallback_selectors: tuple[Mapping[str, str], ...] = ()
+    accelerator_type: str | None = None
+    resources: Mapping[str, float] = field(default_factory=dict)
 
 
 class Stage(Protocol):

@@ -26,9 +26,11 @@ from pipelines.embed.job_models import TOKENIZER, refuse_other_model
 from pipelines.embed.row_embedder import RowEmbedder
 from pipelines.errors import WorkerError
 from pipelines.rows import IDENTIFIED_SCHEMA, IMAGE_COLUMN, RowError, add_errors, is_dead
+from pipelines.run.nodes import READ_CPUS
 from pipelines.run.packing import cut_as_decided, regroup
-from pipelines.run.placement import READ_CPUS, SUPPORT_CPUS, Pool
+from pipelines.run.placement import Pool
 from pipelines.run.scan import MarkedSplit
+from pipelines.run.sizes import SUPPORT_CPUS
 from pipelines.run.stage import Resources, Stage, Work, check_columns
 from pipelines.run.tally import BLOCKS, REREAD_DOCUMENTS, REREAD_ROWS, Counter, figures_of
 from pipelines.sinks.base import Sink, SinkWriter, WriteResult

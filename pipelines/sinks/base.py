@@ -61,6 +61,10 @@ class SinkSection(Protocol):
     secrets: ClassVar[frozenset[str]]
 
     @property
+    def writers(self) -> int:
+        """How many writers there may be at once."""
+
+    @property
     def type(self) -> str:
         """The word for this kind of sink."""
 

@@ -9,10 +9,11 @@ import pytest
 from embedders.catalog import find_card
 from pipelines.config.file import load_config
 from pipelines.errors import ConfigError
-from pipelines.run.placement import Machines, place_pools
+from pipelines.run.placement import place_pools
 from tests.conftest import ROOT
+from tests.pipelines.run.even_nodes import even_nodes
 
-MACHINE = Machines(cpus=16, gpus=4, nodes=1, cores_a_node=16)
+MACHINE = even_nodes(cpus=16, gpus=4, nodes=1, cores_a_node=16)
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda path: path.stem)

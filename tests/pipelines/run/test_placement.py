@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 from pipelines.config.file import load_config
 from pipelines.config.job import JobConfig
 from pipelines.errors import ConfigError, PreflightError
-from pipelines.run.placement import READ_CPUS, Machines, Pool, place_in_one_process, place_pools
+from pipelines.run.nodes import READ_CPUS, Machines
+from pipelines.run.placement import Pool, place_in_one_process, place_pools
 from pipelines.run.stage import Resources
+from tests.pipelines.run.even_nodes import even_nodes
 
 DENSE = {"name": "dense", "model": "sentence-transformers/all-MiniLM-L6-v2"}
 BM25 = {"name": "bm25", "model": "Qdrant/bm25"}
@@ -39,7 +41,7 @@ def place(machines: Machines, *embeddings: dict[str, Any], **stages: Any) -> dic
 
 @given(st.integers(1, 200), st.integers(1, 20), st.integers(0, 8))
 def test_the_chosen_placement_always_leaves_room_for_readers(cores: int, nodes: int, gpus: int) -> None:
-    machines = Machines(cpus=max(4, cores * nodes), gpus=gpus, nodes=nodes, cores_a_node=cores)
+    machines = even_nodes(cpus=max(4, cores * nodes), gpus=gpus, nodes=nodes, cores_a_node=cores)
     placed = pools(machines, DENSE, SECOND, BM25)
     resources = [pool.resources for pool in placed]
     assert sum((one.workers or 0) * one.cpus for one in resources) <= machines.cpus - READ_CPUS
@@ -47,39 +49,39 @@ def test_the_chosen_placement_always_leaves_room_for_readers(cores: int, nodes: 
 
 
 def test_a_laptop_gives_one_dense_worker_all_cores_as_threads() -> None:
-    placements = place(Machines(cpus=4, gpus=0, nodes=1, cores_a_node=2), DENSE, BM25)
+    placements = place(even_nodes(cpus=4, gpus=0, nodes=1, cores_a_node=2), DENSE, BM25)
     assert (placements["dense"].workers, placements["dense"].threads) == (1, 2)
     assert placements["bm25"].workers == 1
 
 
 def test_a_large_machine_gets_several_workers_of_at_most_eight_threads() -> None:
-    placement = place(Machines(cpus=64, gpus=0, nodes=1, cores_a_node=64), DENSE)["dense"]
+    placement = place(even_nodes(cpus=64, gpus=0, nodes=1, cores_a_node=64), DENSE)["dense"]
     assert (placement.workers or 0) * (placement.threads or 0) == 64 and (placement.threads or 0) <= 8
 
 
 def test_gpus_get_a_worker_each() -> None:
-    placement = place(Machines(cpus=32, gpus=4, nodes=1, cores_a_node=32), DENSE)["dense"]
+    placement = place(even_nodes(cpus=32, gpus=4, nodes=1, cores_a_node=32), DENSE)["dense"]
     assert (placement.workers, placement.gpus) == (4, 1)
 
 
 def test_what_the_job_says_is_kept() -> None:
     placements = place(
-        Machines(cpus=8, gpus=0, nodes=1, cores_a_node=8), DENSE, dense={"workers": 3, "cpus": 1, "threads": 2}
+        even_nodes(cpus=8, gpus=0, nodes=1, cores_a_node=8), DENSE, dense={"workers": 3, "cpus": 1, "threads": 2}
     )
     assert placements["dense"] == Resources(workers=3, cpus=1, gpus=0, threads=2, actors=True)
 
 
 def test_a_job_that_would_hang_is_refused() -> None:
     with pytest.raises(PreflightError, match=r"hang.*compute\.stages"):
-        place(Machines(cpus=2, gpus=0, nodes=1, cores_a_node=2), DENSE, dense={"workers": 2, "cpus": 1})
+        place(even_nodes(cpus=2, gpus=0, nodes=1, cores_a_node=2), DENSE, dense={"workers": 2, "cpus": 1})
 
 
 def test_gpus_that_are_not_there_are_refused() -> None:
     with pytest.raises(PreflightError, match="asks for 1 GPUs and Ray sees 0"):
-        place(Machines(cpus=8, gpus=0, nodes=1, cores_a_node=8), DENSE, dense={"gpus": 1})
+        place(even_nodes(cpus=8, gpus=0, nodes=1, cores_a_node=8), DENSE, dense={"gpus": 1})
 
 
-LAPTOP = Machines(cpus=8, gpus=0, nodes=1, cores_a_node=8)
+LAPTOP = even_nodes(cpus=8, gpus=0, nodes=1, cores_a_node=8)
 
 
 def members(placed: list[Pool]) -> dict[str, list[str]]:
@@ -93,7 +95,7 @@ def test_embeddings_on_cpus_share_one_pool_with_all_cores() -> None:
 
 
 def test_each_model_on_gpus_has_a_pool_of_its_own_and_the_others_share_one() -> None:
-    placed = pools(Machines(cpus=32, gpus=4, nodes=1, cores_a_node=32), DENSE, BM25, SECOND)
+    placed = pools(even_nodes(cpus=32, gpus=4, nodes=1, cores_a_node=32), DENSE, BM25, SECOND)
     assert members(placed) == {"dense": ["dense"], "bm25": ["bm25"], "second": ["second"]}
     assert [pool.resources.gpus for pool in placed] == [1, 0, 1]
     assert [pool.runtime(pool.embeddings[0])["cuda"] for pool in placed] == [True, False, True]
@@ -101,7 +103,7 @@ def test_each_model_on_gpus_has_a_pool_of_its_own_and_the_others_share_one() -> 
 
 def test_models_share_gpus_of_which_there_are_not_enough() -> None:
     third = {**DENSE, "name": "third"}
-    placed = pools(Machines(cpus=32, gpus=1, nodes=1, cores_a_node=32), DENSE, SECOND, third)
+    placed = pools(even_nodes(cpus=32, gpus=1, nodes=1, cores_a_node=32), DENSE, SECOND, third)
     assert [pool.resources.gpus for pool in placed] == [0.3333, 0.3333, 0.3333]
     assert [pool.resources.workers for pool in placed] == [1, 1, 1]
 

@@ -1,0 +1,129 @@
+"""A job on a cluster, in a process of its own, and where Ray put its actors.
+
+Run with a cluster's address, what to do (``run``, ``plan``, or ``where``: put actors where the job's would be, and let
+each tell of itself) and jobs as JSON; the last line printed is what came of each of them, as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import pyarrow as pa
+import ray
+
+from embedders.errors import FleetembedError
+from pipelines.config.file import load_config
+from pipelines.config.job import JobConfig
+from pipelines.pipeline import EmbeddingPipeline
+from pipelines.run import cluster
+from pipelines.run.dataset import build_dataset
+from pipelines.run.placement import Pool, place_pools
+from pipelines.run.stage import Resources, Work
+from tests.conftest import ROOT
+
+SECONDS = 200
+MINILM = "sentence-transformers/all-MiniLM-L6-v2"
+
+
+def do(address: str, action: str, config: dict[str, Any]) -> dict[str, Any]:
+    """Do something with a job on a cluster, and return what came of it."""
+    return do_each(address, action, [config])[0]
+
+
+def do_each(address: str, action: str, configs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Do something with several jobs, one after the other in one process."""
+    with begin(address, action, configs) as process:
+        output, errors = process.communicate(timeout=SECONDS)
+    assert process.returncode == 0, errors
+    outcomes: list[dict[str, Any]] = json.loads(output.splitlines()[-1])
+    return outcomes
+
+
+@contextmanager
+def begin(address: str, action: str, configs: Sequence[dict[str, Any]]) -> Iterator[subprocess.Popen[str]]:
+    """Start what does that; it is killed if it still runs in the end."""
+    kept = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    command = [sys.executable, "-m", "tests.cluster.placed_job", address, action, json.dumps(configs)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, env=kept, cwd=ROOT, stdout=pipe, stderr=pipe, text=True) as process:
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                process.kill()
+
+
+@dataclass(frozen=True)
+class Telling:
+    """A stage on the actors of a pool, each of which tells once where it is and what it got."""
+
+    pool: Pool
+    takes: frozenset[str] = frozenset()
+    gives: frozenset[str] = frozenset()
+    keeps: bool = True
+
+    @property
+    def name(self) -> str:
+        return self.pool.name
+
+    @property
+    def resources(self) -> Resources:
+        return self.pool.resources
+
+    @contextmanager
+    def open(self) -> Iterator[Work]:
+        context = ray.get_runtime_context()
+        told = {
+            "pool": self.name,
+            "node": context.get_node_id(),
+            "label": next(one["Labels"] for one in ray.nodes() if one["NodeID"] == context.get_node_id()).get("pool"),
+            "actor": context.get_actor_id(),
+            "gpus": context.get_accelerator_ids()["GPU"],
+            "visible": os.environ.get("CUDA_VISIBLE_DEVICES"),
+            "threads": self.pool.runtime(self.pool.embeddings[0])["threads"],
+        }
+
+        def tell(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
+            for table in tables:
+                # So long that each actor of a pool gets one.
+                time.sleep(0.5)
+                yield pa.table({"told": [*table.column(0).to_pylist(), json.dumps(told).encode()]})
+
+        yield tell
+
+
+def _where(config: JobConfig) -> list[dict[str, Any]]:
+    with cluster.connect(config.compute) as machines:
+        pools = place_pools(config, machines)
+        cluster.configure(config.compute)
+        tasks = [b"{}"] * 3 * max(pool.resources.workers or 1 for pool in pools)
+        rows = build_dataset([Telling(pool) for pool in pools], tasks, config.compute).take_all()
+        return [json.loads(told) for told in {row["told"] for row in rows} - {b"{}"}]
+
+
+def _outcome(action: str, config: JobConfig) -> dict[str, Any]:
+    try:
+        if action == "where":
+            return {"told": _where(config)}
+        if action == "plan":
+            return {"placement": EmbeddingPipeline(config).plan().placement}
+        return {"report": asdict(EmbeddingPipeline(config).run())}
+    except FleetembedError as error:
+        return {"error": f"{type(error).__name__}: {error}"}
+
+
+def main(address: str, action: str, jobs: str) -> None:
+    outcomes = [_outcome(action, load_config(job, [f"compute.address={address}"])) for job in json.loads(jobs)]
+    print(json.dumps(outcomes, default=str))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
