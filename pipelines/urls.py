@@ -115,6 +115,16 @@ def place_of(path: str, inside: str) -> Place:
     return store_of(path), inside.rstrip("/")
 
 
+def named_place(path: str) -> Place:
+    """Name the place of a path or URL without opening its store: equal for spellings of it that differ little."""
+    local = local_path(path)
+    if local is not None:
+        return "", local
+    body = path.partition("?")[0].partition("://")[2]
+    host, _, inside = body.partition("/")
+    return store_of(path), f"{host.rpartition('@')[2]}/{decode(inside) if decodes(path) else inside}".rstrip("/")
+
+
 def store_of(url: str) -> str:
     """Name the store of a URL that is not of this machine: equal for all spellings of one store."""
     url = _CACHED.sub("", url)
