@@ -1,4 +1,4 @@
-"""A server of the S3 protocol on loopback: moto's, behind a door that counts requests and breaks those it is told to."""
+"""A server of the S3 protocol on loopback: moto's, behind a door that counts requests and breaks some of them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import struct
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs
@@ -28,8 +28,8 @@ Environ = dict[str, Any]
 class Fault:
     """What becomes of requests: ``pattern`` is looked for in "Operation bucket/key".
 
-    ``status`` 0 resets the connection before the server has seen the request; with ``late`` the server sees it first,
-    and only its answer is lost. Of the requests that match, the first ``after`` are left alone.
+    ``status`` 0 breaks the connection, ``status`` 1 breaks it in the middle of the answer. With ``late`` the server has
+    done what it was asked for before that. Of the requests that match, the first ``after`` are left alone.
     """
 
     pattern: str
@@ -114,6 +114,8 @@ class S3TestServer:
             return self._moto(environ, start)  # type: ignore[no-any-return]
         if fault.late:
             list(self._moto(environ, lambda *_, **__: None))
+        if fault.status == 1:
+            _cut(environ, list(self._moto(environ, start)))
         if fault.status == 0:
             _reset(environ)
             return []
@@ -127,10 +129,9 @@ class _Handler(WSGIRequestHandler):
         pass
 
     def handle(self) -> None:
-        try:
+        # Of connections that a test broke.
+        with suppress(ConnectionError, ValueError):
             super().handle()
-        except (ConnectionError, ValueError):
-            pass
 
 
 def _describe(environ: Environ) -> str:
@@ -171,8 +172,16 @@ def _error(environ: Environ, start: Start, status: int, code: str) -> Iterable[b
     return [body]
 
 
+def _cut(environ: Environ, body: list[bytes]) -> None:
+    connection: socket.socket = environ["werkzeug.socket"]
+    whole = b"".join(body)
+    head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(whole)}\r\n\r\n".encode()
+    connection.sendall(head + whole[: len(whole) // 2])
+    _reset(environ)
+
+
 def _reset(environ: Environ) -> None:
     connection: socket.socket = environ["werkzeug.socket"]
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    connection.close()
+    connection.shutdown(socket.SHUT_RDWR)
     raise ConnectionResetError
