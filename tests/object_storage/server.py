@@ -18,7 +18,6 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_ba
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 KEY, SECRET = "test-key-id", "t0p-s3cret-of-the-tests"
-BUCKET = "bucket"
 
 Start = Callable[..., Any]
 Environ = dict[str, Any]
@@ -51,6 +50,7 @@ class S3TestServer:
     """The server, in threads of this process; ``requests`` are "Operation bucket/key" in the order they came."""
 
     def __init__(self) -> None:
+        self.bucket = ""
         self.requests: list[str] = []
         self.faults: list[Fault] = []
         self._lock = threading.Lock()
@@ -72,20 +72,30 @@ class S3TestServer:
             "s3", endpoint_url=self.url, aws_access_key_id=KEY, aws_secret_access_key=SECRET, region_name="us-east-1"
         )
 
+    def start_anew(self, bucket: str) -> None:
+        """Make a bucket that all is in from now on, and forget requests and faults."""
+        self.bucket = bucket
+        self.faults.clear()
+        self.client.create_bucket(Bucket=bucket)
+        self.requests.clear()
+
+    def place(self, key: str) -> str:
+        return f"s3://{self.bucket}/{key}"
+
     def put(self, key: str, data: bytes | str) -> None:
-        self.client.put_object(Bucket=BUCKET, Key=key, Body=data)
+        self.client.put_object(Bucket=self.bucket, Key=key, Body=data)
 
     def get(self, key: str) -> bytes:
-        found: bytes = self.client.get_object(Bucket=BUCKET, Key=key)["Body"].read()
+        found: bytes = self.client.get_object(Bucket=self.bucket, Key=key)["Body"].read()
         return found
 
     def keys(self, prefix: str = "") -> list[str]:
-        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=prefix)
+        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
         return [entry["Key"] for page in pages for entry in page.get("Contents", ())]
 
     def uploads(self) -> list[str]:
         """Keys of multipart uploads that were begun, and neither completed nor aborted."""
-        return [upload["Key"] for upload in self.client.list_multipart_uploads(Bucket=BUCKET).get("Uploads", ())]
+        return [upload["Key"] for upload in self.client.list_multipart_uploads(Bucket=self.bucket).get("Uploads", ())]
 
     @contextmanager
     def broken(self, *faults: Fault) -> Iterator[None]:
