@@ -145,6 +145,9 @@ class Store(fs.FileSystemHandler):  # type: ignore[misc]
     def get_file_info(self, paths: list[str]) -> list[fs.FileInfo]:
         """See FileSystemHandler."""
         found: list[fs.FileInfo] = self.ask(paths[0] if paths else "", lambda inner: inner.get_file_info(paths))
+        for info in found:
+            if info.type == fs.FileType.NotFound:
+                self._find_bucket(info.path)
         return found
 
     def get_file_info_selector(self, selector: fs.FileSelector) -> list[fs.FileInfo]:
