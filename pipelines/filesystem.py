@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import uuid
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -68,13 +68,13 @@ def _environment() -> frozenset[tuple[str, str]]:
 def _s3(address: S3Address, environment: frozenset[tuple[str, str]]) -> fs.FileSystem:
     """Open a store once: its connections are shared, and its credentials looked up once."""
     seconds = retry_seconds(dict(address.options))
-    return fs.PyFileSystem(Store(partial(open_s3, address), "s3", RETRY_SECONDS if seconds is None else seconds))
+    return fs.PyFileSystem(Store(open_s3, address, "s3", RETRY_SECONDS if seconds is None else seconds))
 
 
 def _with_patience(url: str, filesystem: fs.FileSystem) -> fs.FileSystem:
     if filesystem.type_name not in ("gcs", "abfs"):
         return filesystem
-    return fs.PyFileSystem(Store(partial(_from_uri, encode(url)), scheme_of(url), RETRY_SECONDS))
+    return fs.PyFileSystem(Store(_from_uri, encode(url), scheme_of(url)))
 
 
 def _from_uri(url: str) -> fs.FileSystem:

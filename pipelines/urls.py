@@ -30,6 +30,12 @@ def is_url(path: str) -> bool:
     return _URL.match(path) is not None
 
 
+def refuse_url(path: Path, option: str) -> None:
+    """Raise ConfigError where what was given for a path of this machine is a URL, whose slashes Path has joined."""
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", str(path)):
+        raise ConfigError(f"{option} {path}: takes a path of this machine, no URL; copy what is written there")
+
+
 def scheme_of(url: str) -> str:
     """Give the scheme of a URL in small letters; of a path, the empty string."""
     found = _URL.match(url)

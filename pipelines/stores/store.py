@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any, TypeVar
 
 import pyarrow as pa
@@ -30,29 +30,37 @@ SECONDS_BETWEEN_WARNINGS = 30.0
 
 
 class Store(fs.FileSystemHandler):  # type: ignore[misc]
-    """Puts patience between pyarrow and one of its file systems.
+    """Puts patience between pyarrow and one of its file systems, which ``make`` opens by its ``address``.
 
-    ``make`` opens that file system, and pickles: another process opens it anew, with the credentials it has itself.
-    ``name`` is the place for people to read, to which a path in the store is added. Threads may share it.
+    The two are what is pickled: another process opens the store anew, with the credentials that it has itself. A
+    request is tried again for ``seconds``. Threads may share it.
     """
 
-    def __init__(self, make: Callable[[], fs.FileSystem], scheme: str, seconds: float, answered: bool = False) -> None:
-        self._make, self._scheme, self._seconds, self._answered = make, scheme, seconds, answered
+    def __init__(
+        self,
+        make: Callable[[Any], fs.FileSystem],
+        address: Hashable,
+        scheme: str,
+        seconds: float = RETRY_SECONDS,
+        answered: bool = False,
+    ) -> None:
+        self._make, self._address, self._scheme = make, address, scheme
+        self._seconds, self._answered = seconds, answered
         self._buckets: set[str] = set()
         self._warned = 0.0
         self._opened: fs.FileSystem | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Store, (self._make, self._scheme, self._seconds, self._answered)
+        return Store, (self._make, self._address, self._scheme, self._seconds, self._answered)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Store) and (self._make, self._scheme) == (other._make, other._scheme)
+        return isinstance(other, Store) and (self._make, self._address) == (other._make, other._address)
 
     def __ne__(self, other: object) -> bool:
         return not self == other
 
     def __hash__(self) -> int:
-        return hash(self._scheme)
+        return hash(self._address)
 
     def get_type_name(self) -> str:
         """See FileSystemHandler."""
@@ -116,7 +124,7 @@ class Store(fs.FileSystemHandler):  # type: ignore[misc]
 
     def _inner(self) -> fs.FileSystem:
         if self._opened is None:
-            self._opened = self._make()
+            self._opened = self._make(self._address)
         return self._opened
 
     def _warn(self, path: str, failure: Failure) -> None:

@@ -5,6 +5,7 @@ from itertools import count
 
 import pytest
 
+from pipelines.stores import s3 as s3_module
 from tests.object_storage.server import KEY, SECRET, S3TestServer
 
 _BUCKETS = count()
@@ -29,3 +30,9 @@ def s3(s3_server: S3TestServer) -> S3TestServer:
     """The server, with an empty bucket of the test's own."""
     s3_server.start_anew(f"bucket-{next(_BUCKETS)}")
     return s3_server
+
+
+@pytest.fixture
+def one_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leaves all trying again to the project, whose first pauses are shorter than those of AWS's client."""
+    monkeypatch.setattr(s3_module, "ATTEMPTS", 1)

@@ -1,4 +1,4 @@
-"""A store that is busy, breaks connections, is away, or refuses: what is tried again, what is lost, and what is said."""
+"""A store that is busy, breaks connections, is away, or refuses: what is tried again, what is lost, what is said."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from pipelines.errors import StoreError
 from pipelines.filesystem import open_filesystem, write_file
 from pipelines.run import report_file
 from pipelines.run import run as run_module
-from pipelines.stores import s3 as s3_module
 from pipelines.stores import store as store_module
 from tests.object_storage.jobs import BucketJob, documents, ids, lines
 from tests.object_storage.server import SECRET, Fault, S3TestServer
@@ -22,12 +21,6 @@ from tests.pipelines.sources.reading import read
 
 # Its parts are of ten megabytes.
 LARGE = pa.py_buffer(bytes(range(256)) * (100 << 10))
-
-
-@pytest.fixture
-def one_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leaves all trying again to the project, whose first pauses are shorter than those of AWS's client."""
-    monkeypatch.setattr(s3_module, "ATTEMPTS", 1)
 
 
 @pytest.fixture
