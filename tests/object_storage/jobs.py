@@ -58,11 +58,18 @@ class BucketJob:
         code = run_job(self.config_file(), overrides, Console(file=text, width=300))
         return code, text.getvalue()
 
-    def start(self, *overrides: str) -> subprocess.Popen[str]:
+    def start(self, *overrides: str, environment: dict[str, str] | None = None) -> subprocess.Popen[str]:
         """Run in a process of its own."""
         sets = [argument for override in overrides for argument in ("--set", override)]
         command = [*COMMAND, "--config", str(self.config_file()), *sets]
-        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=self.folder)
+        return subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            cwd=self.folder,
+            env=environment,
+        )
 
     @property
     def report(self) -> dict[str, Any]:

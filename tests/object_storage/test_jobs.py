@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 
 from pipelines import EmbeddingPipeline
 from tests.object_storage.jobs import BucketJob, documents, ids, lines
-from tests.object_storage.server import SECRET, S3TestServer
+from tests.object_storage.server import KEY, SECRET, Fault, S3TestServer
 from tests.waiting import wait_until
 
 
@@ -46,8 +47,10 @@ def test_a_job_has_all_its_places_in_a_bucket(
     if engine == "local":
         code, output = job.run()
     else:
-        child = job.start("compute.engine=ray")
-        output, _ = child.communicate(timeout=240)
+        # Workers are as patient as the driver.
+        with s3.broken(Fault("Put.*/out/part-", times=4), Fault("Get.*/docs/", times=4)):
+            child = job.start("compute.engine=ray")
+            output, _ = child.communicate(timeout=240)
         code = child.returncode
     assert code == 3, output
     assert job.documents() == expected
@@ -135,3 +138,13 @@ def test_a_job_does_not_read_what_it_writes_beside_its_source(s3: S3TestServer, 
     with s3.counted() as counts:
         plan = EmbeddingPipeline.from_config(job.config()).plan()
     assert plan.sinks[0]["points"] == 5 and not counts["PutObject"] + counts["DeleteObject"]
+
+
+def test_credentials_are_taken_from_a_profile(s3: S3TestServer, tmp_path: Path) -> None:
+    s3.put("docs/a.jsonl", lines(documents(5)))
+    (tmp_path / "credentials").write_text(f"[nightly]\naws_access_key_id={KEY}\naws_secret_access_key={SECRET}\n")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    environment |= {"AWS_PROFILE": "nightly", "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "credentials")}
+    child = BucketJob(s3, tmp_path).start(environment={**environment, "AWS_ENDPOINT_URL": s3.url})
+    output, _ = child.communicate(timeout=120)
+    assert child.returncode == 0, output

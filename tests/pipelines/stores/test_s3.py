@@ -106,3 +106,16 @@ def test_dead_letters_in_a_sinks_folder_are_refused_however_it_is_spelled(spelli
     assert "hunter2" not in str(caught.value)
     # Another store's bucket of that name is another place.
     load_config({**job, "errors": {"path": f"s3://b/out?{ELSEWHERE}"}})
+
+
+def test_one_place_for_two_sinks_is_refused_however_it_is_spelled() -> None:
+    sinks = [{"type": "parquet", "path": path} for path in ("s3://b/out", "s3://b/out/?region=x")]
+    with pytest.raises(ConfigError, match="the same place is named twice"):
+        load_config({**BM25, "sink": sinks})
+
+
+@pytest.mark.parametrize("url", ["s3://key:hunter2@b/q", "file:///tmp/q"])
+def test_a_qdrant_folder_is_on_a_disk(url: str) -> None:
+    with pytest.raises(ConfigError, match=r"is a URL, and a collection's folder is on a disk") as caught:
+        load_config({**BM25, "sink": {"type": "qdrant", "collection": "c", "path": url}})
+    assert "hunter2" not in str(caught.value)
