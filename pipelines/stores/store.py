@@ -23,7 +23,8 @@ from pipelines.stores.failures import Failure, judge
 log = logging.getLogger("fleetembed")
 T = TypeVar("T")
 
-RETRY_SECONDS = 300.0
+# Less than the time after which a cluster on which nothing moves is given up: what is wrong is better known here.
+RETRY_SECONDS = 240.0
 # A store that has not answered yet is more likely to be named wrongly than to be away.
 FIRST_SECONDS = 10.0
 SECONDS_BETWEEN_WARNINGS = 30.0

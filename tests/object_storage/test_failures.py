@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ from pipelines.stores import store as store_module
 from tests.object_storage.jobs import BucketJob, documents, ids, lines
 from tests.object_storage.server import SECRET, Fault, S3TestServer
 from tests.pipelines.sources.reading import read
+from tests.waiting import wait_until
 
 # Its parts are of ten megabytes.
 LARGE = pa.py_buffer(bytes(range(256)) * (100 << 10))
@@ -73,9 +75,11 @@ def test_a_source_that_throttles_for_too_long_makes_no_row_dead(job: BucketJob, 
     assert job.dead() == {}
 
 
-def test_an_upload_in_parts_that_breaks_is_made_again_and_no_half_file_is_seen(s3: S3TestServer) -> None:
+def test_an_upload_in_parts_that_breaks_is_made_again_and_no_half_file_is_seen(
+    s3: S3TestServer, one_attempt: None
+) -> None:
     filesystem, path = open_filesystem(s3.place("large"))
-    breaks = [Fault("UploadPart", 0, times=1), Fault("CompleteMultipartUpload", 500, "InternalError", times=4)]
+    breaks = [Fault("UploadPart", 0, times=1), Fault("CompleteMultipartUpload", 500, "InternalError", times=1)]
     with s3.broken(*breaks):
         write_file(filesystem, path, LARGE)
     assert s3.keys() == ["large"] and s3.get("large") == LARGE.to_pybytes()
@@ -229,3 +233,16 @@ def test_an_image_is_not_blamed_for_a_store_that_is_away(s3: S3TestServer, one_a
     with s3.broken(Fault("(Get|Head).*photos", 403, "AccessDenied")):
         (row,) = read(place, id="id", image="image")
     assert "the store denies access" in row["error"]["message"]
+
+
+@pytest.mark.parametrize("busy", ["List.*docs", "Put.*/out/part-"])
+def test_a_job_that_waits_for_a_busy_store_is_stopped_by_ctrl_c(job: BucketJob, busy: str) -> None:
+    fault = Fault(busy)
+    with job.s3.broken(fault):
+        child = job.start()
+        # The client's attempts are over, and the pauses are the project's.
+        wait_until(lambda: fault.met >= 4)
+        child.send_signal(signal.SIGINT)
+        output, _ = child.communicate(timeout=60)
+    assert child.returncode == 1 and "stopped; what was written stays" in output and "Traceback" not in output
+    assert job.report["status"] == "interrupted"

@@ -32,15 +32,15 @@ def test_a_glob_matches_as_it_does_on_a_disk(s3: S3TestServer, tmp_path: Path) -
         assert names(s3.place(f"docs/{pattern}")) == names(f"{tmp_path}/docs/{local_pattern}"), pattern
 
 
-def test_ten_thousand_files_are_listed_a_thousand_at_a_time(s3: S3TestServer) -> None:
+def test_many_files_are_listed_a_thousand_at_a_time(s3: S3TestServer) -> None:
     (backend,) = (backends["aws"] for backends in s3_backends.values() if s3.bucket in backends["aws"].buckets)
-    for number in range(10_000):
+    for number in range(3_000):
         backend.put_object(s3.bucket, f"docs/{number % 100:02d}/{number:05d}.txt", b"text")
     with s3.counted() as counts:
         plan = plan_source(SourceConfig(path=s3.place("docs/**/*.txt"), format="text"))
-    assert plan.files == 10_000
-    # Ten pages, and what the path is.
-    assert counts["List"] <= 14 and sum(counts.values()) <= 18
+    assert plan.files == 3_000
+    # Three pages, and what the path is.
+    assert counts["List"] <= 6 and sum(counts.values()) <= 8
 
 
 def test_a_column_chunk_is_read_again_from_where_it_broke(s3: S3TestServer, one_attempt: None) -> None:
