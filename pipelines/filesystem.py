@@ -107,6 +107,12 @@ def write_file(filesystem: fs.FileSystem, path: str, data: pa.Buffer, patience: 
     _sync_folder(parent)
 
 
+def retries_of(filesystem: fs.FileSystem) -> int:
+    """Count what was asked for again of a store so far; a disk is asked once."""
+    handler = filesystem.handler if isinstance(filesystem, fs.PyFileSystem) else None
+    return handler.retries if isinstance(handler, Store) else 0
+
+
 def without_credentials(url: str) -> str:
     """Strip user, password and query from a URL, so that it can be shown."""
     if not is_url(url):

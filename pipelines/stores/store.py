@@ -47,6 +47,8 @@ class Store(fs.FileSystemHandler):  # type: ignore[misc]
     ) -> None:
         self._make, self._address, self._scheme = make, address, scheme
         self._seconds, self._answered = seconds, answered
+        # How many times something was asked for again.
+        self.retries = 0
         self._buckets: set[str] = set()
         self._warned = 0.0
         self._opened: fs.FileSystem | None = None
@@ -103,7 +105,7 @@ class Store(fs.FileSystemHandler):  # type: ignore[misc]
         started = time.monotonic()
         patience = patience or Patience(self._seconds if self._answered or _in_worker() else self._first_seconds)
         try:
-            return retry(attempt, patience, passing=passing)
+            return retry(attempt, patience, passing=passing, on_retry=self._count_retry)
         except OSError as error:
             if not _is_of_the_store(error):
                 raise
@@ -127,6 +129,9 @@ class Store(fs.FileSystemHandler):  # type: ignore[misc]
         if self._opened is None:
             self._opened = self._make(self._address)
         return self._opened
+
+    def _count_retry(self) -> None:
+        self.retries += 1
 
     def _warn(self, path: str, failure: Failure) -> None:
         now = time.monotonic()

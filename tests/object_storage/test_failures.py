@@ -48,6 +48,8 @@ def test_what_passes_costs_no_row(job: BucketJob, faults: list[Fault]) -> None:
     assert code == 0, output
     assert all(fault.met > fault.times for fault in faults)
     assert job.documents() == ids(documents(100)) and "out/_SUCCESS" in job.s3.keys("out/")
+    again = any("Put.*/part-" in fault.pattern for fault in faults)
+    assert job.report["stages"]["write parquet"]["retries"] == (2 if again else 0)
 
 
 def test_a_store_that_throttles_for_too_long_ends_the_job_and_the_next_goes_on(job: BucketJob) -> None:

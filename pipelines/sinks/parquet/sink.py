@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from pipelines.errors import SinkError
-from pipelines.filesystem import TEMPORARY, open_filesystem, write_file
+from pipelines.filesystem import TEMPORARY, open_filesystem, retries_of, write_file
 from pipelines.identity import keys64
 from pipelines.sinks.base import JobFacts, WriteResult
 from pipelines.sinks.parquet.config import ParquetSinkConfig
@@ -243,9 +243,10 @@ class ParquetWriter:
         """
         keys = keys64(table["id"].to_pylist(), table["content_hash"].to_pylist())
         missing = ~self._in_index(keys)
+        before = retries_of(self._sink.filesystem)
         if missing.any():
             self._commit(table.filter(pa.array(missing)), keys[missing])
-        return WriteResult(written=table.num_rows)
+        return WriteResult(written=table.num_rows, retries=retries_of(self._sink.filesystem) - before)
 
     def close(self) -> None:
         """Do nothing: each file is closed when it is written."""
