@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 _AWS = re.compile(
-    r"AWS Error (?P<name>\w+)(?: \(HTTP status (?P<status>\d+)\))? during (?P<operation>\w+) operation: (?P<said>.*)",
+    r"AWS Error (?P<name>\w+|\[code \d+\])(?: \(HTTP status (?P<status>\d+)\))? during (?P<operation>\w+) operation:"
+    r"(?P<said>.*)",
     re.DOTALL,
 )
 _NAMED = re.compile(r"Unable to parse ExceptionName: (\w+) Message: ", re.DOTALL)
 _CURL = re.compile(r"curlCode: (\d+), ([^;]*)(?:; Details: (.*))?", re.DOTALL)
+# Where fewer bytes are read than the answer's error has: its code is lost.
+_UNTOLD = "Failed to flush response stream"
 # Of curl: no TLS, or a certificate that is not trusted.
 _TLS_CODES = frozenset((35, 51, 58, 60, 77, 83, 90))
 
@@ -44,8 +47,11 @@ _OF_THE_PLACE = {
     "AuthorizationHeaderMalformed": ("has this bucket in another region", "name it with ?region=NAME in the URL"),
     "RequestTimeTooSkewed": ("says that this machine's clock is wrong", "set the clock"),
 }
-_PASSING_WORDS = ("UNAVAILABLE", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED", "ABORTED", "INTERNAL", "timed out")
-_PASSING_STATUS = re.compile(r"\b(?:408|429|500|502|503|504)\b")
+# Of Google Cloud Storage and Azure.
+_OTHERS_PASSING = re.compile(
+    r"Status\((?:UNAVAILABLE|RESOURCE_EXHAUSTED|DEADLINE_EXCEEDED|ABORTED|INTERNAL)\b"
+    r"|Azure Error: \[(?:ServerBusy|InternalError|OperationTimedOut)\]"
+)
 
 
 @dataclass(frozen=True)
@@ -71,23 +77,27 @@ class Failure:
 def judge(error: OSError) -> Failure:
     """Say what an error of pyarrow's file system of a store means.
 
-    The words of S3's are known; those of other stores pass where they have the code of a failure that does.
+    The words of S3's are known; those of other stores are known only where they have the code of a failure that passes.
     """
     text = " ".join(str(error).split())
     found = _AWS.search(text)
     if found is None:
-        passing = any(word in text for word in _PASSING_WORDS) or _PASSING_STATUS.search(text) is not None
+        # What is not understood is better waited for in vain than a row blamed for it.
+        passing = "AWS Error" in text or _OTHERS_PASSING.search(text) is not None
         return Failure("passing" if passing else "file", f"failed: {text[:500]}")
-    name, operation, said = found["name"], found["operation"], found["said"]
+    name, operation, said = found["name"], found["operation"], found["said"].strip()
     if name == "NETWORK_CONNECTION":
         return _unreachable(operation, said)
+    if _UNTOLD in said:
+        advice = "it may be busy, or deny this file (archived, or encrypted with a key that must not be used)"
+        return Failure("passing", f"answered {operation} with an error that the client does not tell", advice)
     if (named := _NAMED.search(said)) is not None:
         name = named[1]
     if name in _OF_THE_PLACE:
         what, advice = _OF_THE_PLACE[name]
         return Failure("place", f"{what} ({operation})", advice)
     status = int(found["status"] or 0) or _STATUS.get(name, 0)
-    if status in (408, 429) or status >= 500:
+    if status in (408, 429) or status >= 500 or (name == "UNKNOWN" and not status):
         advice = "run the job again when it is less busy: it goes on from there"
         return Failure("passing", f"answered {_shown(status, name)} to {operation}", advice)
     if status == 403:
@@ -112,5 +122,7 @@ def _unreachable(operation: str, said: str) -> Failure:
 
 
 def _shown(status: int, name: str) -> str:
+    if not status:
+        return "an error without a code"
     words = {"SLOW_DOWN": "SlowDown", "THROTTLING": "Throttling", "INTERNAL_FAILURE": "InternalError"}.get(name)
     return f"{status} {words}" if words else str(status)

@@ -103,7 +103,8 @@ class Store(fs.FileSystemHandler):  # type: ignore[misc]
             return found
 
         started = time.monotonic()
-        patience = patience or Patience(self._seconds if self._answered or _in_worker() else self._first_seconds)
+        patient = self._answered or _in_worker()
+        patience = patience or Patience(self._seconds if patient else min(self._seconds, FIRST_SECONDS))
         try:
             return retry(attempt, patience, passing=passing, on_retry=self._count_retry)
         except OSError as error:
@@ -120,10 +121,6 @@ class Store(fs.FileSystemHandler):  # type: ignore[misc]
     def shown(self, path: str) -> str:
         """Give a path in the store as a URL, for people to read."""
         return f"{self._scheme}://{path}"
-
-    @property
-    def _first_seconds(self) -> float:
-        return min(self._seconds, FIRST_SECONDS)
 
     def _inner(self) -> fs.FileSystem:
         if self._opened is None:
@@ -191,7 +188,13 @@ class Store(fs.FileSystemHandler):  # type: ignore[misc]
 
     def delete_file(self, path: str) -> None:
         """See FileSystemHandler."""
-        self.ask(path, lambda inner: inner.delete_file(path))
+        before = self.retries
+        try:
+            self.ask(path, lambda inner: inner.delete_file(path))
+        except FileNotFoundError:
+            # A request whose answer was lost has deleted it.
+            if self.retries == before:
+                raise
 
     def move(self, src: str, dest: str) -> None:
         """See FileSystemHandler."""

@@ -52,6 +52,14 @@ def test_what_passes_costs_no_row(job: BucketJob, faults: list[Fault]) -> None:
     assert job.report["stages"]["write parquet"]["retries"] == (2 if again else 0)
 
 
+def test_a_deletion_whose_answer_is_lost_is_done(job: BucketJob) -> None:
+    assert job.run()[0] == 0
+    deletion = Fault("DeleteObject .*/_SUCCESS", 0, times=1, late=True)
+    with job.s3.broken(deletion):
+        code, output = job.run()
+    assert code == 0 and deletion.met, output
+
+
 def test_a_store_that_throttles_for_too_long_ends_the_job_and_the_next_goes_on(job: BucketJob) -> None:
     job.options = "?retry_seconds=1"
     with job.s3.broken(Fault("Put.*/part-", after=2)):
@@ -73,8 +81,8 @@ def test_a_source_that_throttles_for_too_long_makes_no_row_dead(job: BucketJob, 
     job.s3.put("docs/b.jsonl", lines(documents(5, "b")))
     with job.s3.broken(fault):
         code, output = job.run()
-    assert code == 1 and f"{job.s3.place('docs/b.jsonl')}: the store" in output
     assert job.dead() == {}
+    assert code == 1 and f"{job.s3.place('docs/b.jsonl')}: the store" in output
 
 
 def test_an_upload_in_parts_that_breaks_is_made_again_and_no_half_file_is_seen(
