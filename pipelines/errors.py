@@ -17,6 +17,10 @@ class SinkError(FleetembedError):
     """The sink refuses the job or cannot be reached; what it acknowledged before stays."""
 
 
+class StoreError(FleetembedError):
+    """An object store as a whole cannot be used: it is away or busy for too long, or knows no such key or bucket."""
+
+
 class PreflightError(FleetembedError):
     """The cluster cannot run the job as configured; it would hang rather than fail."""
 

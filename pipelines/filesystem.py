@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import uuid
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -14,7 +15,10 @@ import pyarrow as pa
 from pyarrow import fs
 
 from embedders.files.atomic import whole_file
+from embedders.retrying import Patience
 from pipelines.errors import ConfigError
+from pipelines.stores.s3 import S3Address, open_s3, parse_url, retry_seconds
+from pipelines.stores.store import RETRY_SECONDS, Store
 from pipelines.urls import STORES, encode, is_url, local_path, scheme_of
 
 TEMPORARY = "_tmp"
@@ -23,36 +27,70 @@ TEMPORARY = "_tmp"
 def open_filesystem(path: str) -> tuple[fs.FileSystem, str]:
     """Resolve a path or URL to its file system and the path inside it; a local path becomes absolute, ``~`` expanded.
 
-    What a URL names is told in ``urls.py``. Raises ConfigError for a URL of an unknown kind, or one whose fsspec
-    package is not installed.
+    What a URL names is told in ``urls.py``. A store's file system tries again what may pass, see ``Store``; it pickles
+    as its URL, and finds its credentials anew where it is used. Raises ConfigError for a URL of an unknown kind, or one
+    whose fsspec package is not installed.
     """
     local = local_path(path)
     if local is not None:
         return fs.LocalFileSystem(), local
     try:
+        if scheme_of(path) == "s3":
+            address, inside = parse_url(path)
+            return _s3(address, _environment()), inside
         filesystem, inside = fs.FileSystem.from_uri(encode(path))
-        return filesystem, inside
-    except pa.ArrowInvalid as error:
+        return _with_patience(path, filesystem), inside
+    except (pa.ArrowInvalid, ConfigError) as error:
         refusal = error
+    if scheme_of(path) == "s3":
+        raise _refused(path, refusal)
     try:
         opened, inside = fsspec.core.url_to_fs(path)
     except (ImportError, ValueError) as error:
-        shown = without_credentials(path)
         if scheme_of(path) not in STORES:
-            raise ConfigError(f"{shown}: {error}") from None
-        reason = str(refusal).replace(path, shown).replace(encode(path), shown)
-        hint = " (in a URL a '?' begins the options of its store; write %3F for one in a name)" if "?" in path else ""
-        raise ConfigError(f"{shown}: {reason}{hint}") from None
+            raise ConfigError(f"{without_credentials(path)}: {error}") from None
+        raise _refused(path, refusal) from None
     return fs.PyFileSystem(fs.FSSpecHandler(opened)), inside
 
 
-def write_file(filesystem: fs.FileSystem, path: str, data: pa.Buffer) -> None:
+def _refused(path: str, refusal: Exception) -> ConfigError:
+    shown = without_credentials(path)
+    reason = str(refusal).replace(path, shown).replace(encode(path), shown)
+    hint = " (in a URL a '?' begins the options of its store; write %3F for one in a name)" if "?" in path else ""
+    return ConfigError(f"{shown}: {reason}{hint}")
+
+
+def _environment() -> frozenset[tuple[str, str]]:
+    return frozenset((name, value) for name, value in os.environ.items() if name.startswith("AWS_"))
+
+
+@lru_cache(maxsize=32)
+def _s3(address: S3Address, environment: frozenset[tuple[str, str]]) -> fs.FileSystem:
+    """Open a store once: its connections are shared, and its credentials looked up once."""
+    seconds = retry_seconds(dict(address.options))
+    return fs.PyFileSystem(Store(open_s3, address, "s3", RETRY_SECONDS if seconds is None else seconds))
+
+
+def _with_patience(url: str, filesystem: fs.FileSystem) -> fs.FileSystem:
+    if filesystem.type_name not in ("gcs", "abfs"):
+        return filesystem
+    return fs.PyFileSystem(Store(_from_uri, encode(url), scheme_of(url)))
+
+
+def _from_uri(url: str) -> fs.FileSystem:
+    return fs.FileSystem.from_uri(url)[0]
+
+
+def write_file(filesystem: fs.FileSystem, path: str, data: pa.Buffer, patience: Patience | None = None) -> None:
     """Write a whole file so that a reader sees all of it or nothing; one of that name is replaced.
 
     On a local disk it is written into the folder ``_tmp`` beside it, synced and renamed. Object stores show a key
-    only when its upload is complete.
+    only when its upload is complete; they are asked again with ``patience``, or their own.
     """
     parent, _, name = path.rpartition("/")
+    if isinstance(filesystem, fs.PyFileSystem) and isinstance(filesystem.handler, Store):
+        filesystem.handler.write_file(path, data, patience)
+        return
     if not isinstance(filesystem, fs.LocalFileSystem):
         filesystem.create_dir(parent, recursive=True)
         with filesystem.open_output_stream(path) as stream:
@@ -67,6 +105,12 @@ def write_file(filesystem: fs.FileSystem, path: str, data: pa.Buffer) -> None:
         os.fsync(file.fileno())
     staged.replace(path)
     _sync_folder(parent)
+
+
+def retries_of(filesystem: fs.FileSystem) -> int:
+    """Count what was asked for again of a store so far; a disk is asked once."""
+    handler = filesystem.handler if isinstance(filesystem, fs.PyFileSystem) else None
+    return handler.retries if isinstance(handler, Store) else 0
 
 
 def without_credentials(url: str) -> str:
@@ -90,9 +134,14 @@ def _sync_folder(path: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a local JSON file; readers see the old one or the new one, never half of one.
+    """Write a local JSON file, as ``as_json`` has it; readers see the old one or the new one, never half of one."""
+    with whole_file(path) as file:
+        file.write(as_json(value))
+
+
+def as_json(value: Any) -> bytes:
+    """Make the text of a JSON file.
 
     Half a surrogate pair, as names of files may have that are not UTF-8, is written as its escape.
     """
-    with whole_file(path) as file:
-        file.write(json.dumps(value, indent=2, ensure_ascii=False).encode(errors="backslashreplace") + b"\n")
+    return json.dumps(value, indent=2, ensure_ascii=False).encode(errors="backslashreplace") + b"\n"

@@ -31,6 +31,12 @@ def is_url(path: str) -> bool:
     return _URL.match(path) is not None
 
 
+def refuse_url(path: Path, option: str) -> None:
+    """Raise ConfigError where what was given for a path of this machine is a URL, whose slashes Path has joined."""
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", str(path)):
+        raise ConfigError(f"{option} {path}: takes a path of this machine, no URL; copy what is written there")
+
+
 def scheme_of(url: str) -> str:
     """Give the scheme of a URL in small letters; of a path, the empty string."""
     found = _URL.match(url)
@@ -137,6 +143,16 @@ def place_of(path: str, inside: str) -> Place:
         except UnicodeEncodeError:
             return "", os.path.abspath(inside)  # noqa: PTH100
     return store_of(path), inside.rstrip("/")
+
+
+def named_place(path: str) -> Place:
+    """Name the place of a path or URL without opening its store: equal for spellings of it that differ little."""
+    local = local_path(path)
+    if local is not None:
+        return "", local
+    body = path.partition("?")[0].partition("://")[2]
+    host, _, inside = body.partition("/")
+    return store_of(path), f"{host.rpartition('@')[2]}/{decode(inside) if decodes(path) else inside}".rstrip("/")
 
 
 def store_of(url: str) -> str:

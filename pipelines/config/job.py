@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -16,7 +15,8 @@ from pipelines.config.search import SearchConfig
 from pipelines.config.section import MaybePlace, NonEmpty, Place, Section
 from pipelines.config.sinks import SinkConfig
 from pipelines.config.source import SourceConfig
-from pipelines.urls import is_absolute, join
+from pipelines.filesystem import without_credentials
+from pipelines.urls import is_absolute, is_url, join, named_place
 
 
 class ErrorsConfig(Section):
@@ -92,8 +92,9 @@ class JobConfig(Section):
         if len({(sink.type, sink.identity) for sink in self.sink}) < len(self.sink):
             raise ValueError("sink: the same place is named twice")
         for number, sink in enumerate(self.sink):
-            if sink.folder is not None and Path(sink.folder).absolute() == Path(self.dead_letters).absolute():
-                raise ValueError(f"errors.path: {self.dead_letters} is the folder of sink.{number}; choose another one")
+            if sink.folder is not None and named_place(sink.folder) == named_place(self.dead_letters):
+                shown = without_credentials(self.dead_letters)
+                raise ValueError(f"errors.path: {shown} is the folder of sink.{number}; choose another one")
         return self
 
     @property
@@ -115,5 +116,6 @@ class JobConfig(Section):
         """Folder that dead letters are written to."""
         if self.errors.path:
             return self.errors.path
-        parent, slash, _ = self.report.rpartition("/")
-        return f"{parent}{slash}dead_letters"
+        body, mark, options = self.report.partition("?") if is_url(self.report) else (self.report, "", "")
+        parent, slash, _ = body.rpartition("/")
+        return f"{parent}{slash}dead_letters{mark}{options}"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from textwrap import wrap
@@ -16,16 +14,13 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from pipelines.errors import ConfigError
-from pipelines.filesystem import write_json
+from pipelines.run import report_file
 from pipelines.run.losses import Losses
 from pipelines.run.tally import BLOCKS, REREAD_DOCUMENTS, REREAD_ROWS, STARTED_AT, Figures, figures_of
 
 Status = Literal["running", "complete", "failed", "interrupted"]
 COUNTS = ("read", "chunked", "skipped", "embedded", "written", "dead")
 MAX_SAMPLES = 10
-# No report is larger.
-MAX_BYTES = 64 << 20
 
 
 @dataclass
@@ -154,29 +149,17 @@ class RunReport:
         return self.rows["dead"] > rate * self.settled
 
     def save(self, path: str | Path) -> None:
-        """Write the report as JSON; readers see the old file or the new one, never half of one."""
-        target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        write_json(target, asdict(self))
+        """Write the report as JSON to a path or URL; see ``report_file.save``."""
+        report_file.save(str(path), asdict(self))
 
     @staticmethod
     def refuse_foreign_file(path: str | Path) -> None:
         """Raise ConfigError where a file is there that is no run's report, and would be lost."""
-        target = Path(path)
-        if not os.path.lexists(target) or target.is_dir():
-            return
-        if not target.is_file() or (target.stat().st_size and not _is_report(target)):
-            raise ConfigError(
-                f"report: {path} is there and is no run's report, and would be replaced by one; choose another path"
-            )
+        report_file.refuse_foreign_file(str(path))
 
     def try_to_save(self, path: str | Path) -> str | None:
         """Write the report, and return why it cannot be written, where that is so."""
-        try:
-            self.save(path)
-        except (OSError, ValueError) as error:
-            return (error.strerror if isinstance(error, OSError) else None) or str(error)
-        return None
+        return report_file.try_to_save(str(path), asdict(self))
 
     def show(self, console: Console) -> None:
         """Print the summary table, and the first dead letters."""
@@ -254,16 +237,6 @@ def _dead_lines(sample: str, width: int) -> list[str]:
     places = [where] if cell_len(where) + 2 <= width or not bracket else [document, f"({origin}"]
     words = wrap(reason, max(width - 6, 20), break_long_words=False, break_on_hyphens=False)
     return [*(f"  {place}" for place in places), *(f"      {line}" for line in words)]
-
-
-def _is_report(path: Path) -> bool:
-    if path.stat().st_size > MAX_BYTES:
-        return False
-    try:
-        found = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return False
-    return isinstance(found, dict) and {"run_id", "status", "rows"} <= found.keys()
 
 
 def _length_line(name: str, found: dict[str, Any]) -> str:

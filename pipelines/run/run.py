@@ -8,9 +8,9 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -20,11 +20,13 @@ from pipelines.embed.average_length import averages, held_lengths, measuring, nu
 from pipelines.embed.checked import JobEmbedders, model_facts, notices
 from pipelines.embed.job_models import job_fingerprints
 from pipelines.errors import ConfigError, TooManyErrorsError, WorkerError
+from pipelines.filesystem import without_credentials
 from pipelines.run.engine import Engine, MoreThanFewError
 from pipelines.run.engine_choice import choose_engines
 from pipelines.run.placement import Pool
 from pipelines.run.progress import ProgressView, choose_view
 from pipelines.run.report import RunReport, Status
+from pipelines.run.report_file import RunningReport, make_room
 from pipelines.run.scan import ScannedSource, measure, scan
 from pipelines.run.stages import job_stages
 from pipelines.run.tally import STARTED_AT, Counter, figures_of
@@ -34,6 +36,7 @@ from pipelines.sinks.lease import RunLeases
 from pipelines.sources import SourcePlan
 from pipelines.stopping import stop_if_asked, stoppable
 from pipelines.submitted import refuse_in_submitted
+from pipelines.urls import is_url
 from pipelines.written import plan_job_source
 
 log = logging.getLogger("fleetembed")
@@ -56,7 +59,7 @@ class Run:
         now = datetime.now(timezone.utc)
         self._run_id = f"{now:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
         self._report = RunReport(self._run_id, self._config.corpus, started=now.isoformat(timespec="seconds"))
-        self._report.dead_letters = self._config.dead_letters
+        self._report.dead_letters = without_credentials(self._config.dead_letters)
         self._report.exit_code_on_dead = self._config.errors.exit_code_on_dead
         self._sinks: list[Sink] = [make_sink(sink) for sink in self._config.sink]
         self._leases = RunLeases(self._sinks, self._run_id, self._config.corpus)
@@ -73,7 +76,7 @@ class Run:
             self._embedders.facts(with_stand_ins(self._config))
         report.refuse_foreign_file(self._config.report)
         if (unwritten := report.try_to_save(self._config.report)) is not None:
-            raise ConfigError(f"report: cannot write {self._config.report}: {unwritten}")
+            raise ConfigError(f"report: cannot write {without_credentials(self._config.report)}: {unwritten}")
         with stoppable(*STOPPING, first_act=self._tell_stopped):
             try:
                 with self._leases:
@@ -103,12 +106,11 @@ class Run:
         """
         report, path = self._report, self._config.report
         unwritten = report.try_to_save(path)
-        if unwritten is not None:
-            with suppress(OSError):
-                Path(path).unlink()
+        if unwritten is not None and not is_url(path):
+            make_room(path)
             unwritten = report.try_to_save(path)
         if unwritten is not None:
-            report.notices.append(f"the report could not be written to {path}: {unwritten}")
+            report.notices.append(f"the report could not be written to {without_credentials(path)}: {unwritten}")
         if report.documents is None:
             # There is no summary then, which would show it.
             if unwritten is not None:
@@ -236,22 +238,25 @@ class Run:
         """Refresh the view and the report's file while receipts come in."""
         over = threading.Event()
 
-        def look() -> None:
+        def look(file: RunningReport) -> None:
             told = False
             while not over.wait(SECONDS_BETWEEN_LOOKS):
                 stages = engine.counter.read()
                 self._report.take_stages(stages)
                 self._report.take_losses(engine.losses)
                 self._report.seconds = round(time.monotonic() - self._started, 2)
-                unwritten = self._report.try_to_save(self._config.report)
+                unwritten = file.save(asdict(self._report))
                 if unwritten is not None and not told:
                     told = True
-                    log.warning(
-                        "the report cannot be written to %s: %s; the run goes on", self._config.report, unwritten
-                    )
+                    shown = without_credentials(self._config.report)
+                    log.warning("the report cannot be written to %s: %s; the run goes on", shown, unwritten)
                 view.update(settled() + stages.get("skip", {}).get("documents", 0), self._report.tokens)
 
-        watcher = threading.Thread(target=look, name="progress", daemon=True)
+        def watch() -> None:
+            with RunningReport(self._config.report) as file:
+                look(file)
+
+        watcher = threading.Thread(target=watch, name="progress", daemon=True)
         watcher.start()
         try:
             yield
@@ -293,7 +298,7 @@ class Run:
         if report.exceeds(errors.max_rate) and (at_end or seen >= errors.min_rows):
             first = f" The first: {self._report.dead_samples[0].rstrip('.')}." if self._report.dead_samples else ""
             raise TooManyErrorsError(
-                f"{dead:,} of {seen:,} rows went to dead letters ({self._config.dead_letters}), more than "
+                f"{dead:,} of {seen:,} rows went to dead letters ({report.dead_letters}), more than "
                 f"errors.max_rate {errors.max_rate:g} allows.{first} What was written stays; mend the rows, or raise "
                 "errors.max_rate, and run the job again"
             )

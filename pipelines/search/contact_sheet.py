@@ -18,6 +18,7 @@ from pipelines.errors import ConfigError
 from pipelines.filesystem import open_filesystem
 from pipelines.search import Hit
 from pipelines.search.hits import shown_scores
+from pipelines.urls import refuse_url
 
 THUMBNAIL = 224
 MARGIN = 16
@@ -49,8 +50,10 @@ def write_sheet(target: Path, query: str | Path, hits: Sequence[Hit], source: So
     """Write the query and its hits, nearest first, to ``target``, which ends with .html or .png.
 
     An image is read again from where the job read it: the hit's payload ``path``, below the source's paths. A hit whose
-    image cannot be read stands with its name alone. Raises ConfigError for another ending or an unwritable file.
+    image cannot be read stands with its name alone. Raises ConfigError for a URL, another ending or an
+    unwritable file.
     """
+    refuse_url(target, "--image-sheet")
     thumbnails = [_thumbnail(hit, source) for hit in hits]
     asked = _opened(query.read_bytes()) if isinstance(query, Path) else None
     title = f"image {query}" if isinstance(query, Path) else query

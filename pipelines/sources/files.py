@@ -32,7 +32,7 @@ def opened(root: str) -> tuple[fs.FileSystem, str]:
     may keep one position in one file for all that read it (``tar://``), or one connection (``ftp://``).
     """
     found, inside = _opened(root)
-    if isinstance(found, fs.PyFileSystem) and not found.handler.fs.async_impl:
+    if _is_of_fsspec(found) and not found.handler.fs.async_impl:
         return _opened(root, threading.get_ident())
     return found, inside
 
@@ -40,9 +40,13 @@ def opened(root: str) -> tuple[fs.FileSystem, str]:
 @lru_cache(maxsize=256)
 def _opened(root: str, thread: int = 0) -> tuple[fs.FileSystem, str]:
     found, inside = open_filesystem(root)
-    if isinstance(found, fs.PyFileSystem):
+    if _is_of_fsspec(found):
         return fs.PyFileSystem(_FsspecFiles(found.handler.fs)), inside
     return found, inside
+
+
+def _is_of_fsspec(filesystem: fs.FileSystem) -> bool:
+    return isinstance(filesystem, fs.PyFileSystem) and isinstance(filesystem.handler, fs.FSSpecHandler)
 
 
 class _FsspecFiles(fs.FSSpecHandler):  # type: ignore[misc]

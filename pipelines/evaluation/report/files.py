@@ -16,6 +16,7 @@ from pipelines.evaluation.report.chart import build_chart
 from pipelines.evaluation.report.page import build_page
 from pipelines.evaluation.report.results import Results
 from pipelines.sources.walk import OUTPUT_MARK
+from pipelines.urls import refuse_url
 
 RUNS, RESULTS, PICTURE, PAGE = "runs", "results.json", "chart.png", "chart.html"
 PIXELS_A_POINT = 2
@@ -28,6 +29,7 @@ def make_folder(out: Path) -> None:
 
     Raises ConfigError where it cannot take the results, as far as that can be seen before.
     """
+    refuse_url(out, "--out")
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

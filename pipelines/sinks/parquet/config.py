@@ -10,6 +10,7 @@ from pydantic import Field
 from embedders.base import VectorSpec
 from pipelines.config.section import Place, Section
 from pipelines.filesystem import without_credentials
+from pipelines.urls import named_place
 
 
 class ParquetSinkConfig(Section):
@@ -36,7 +37,7 @@ class ParquetSinkConfig(Section):
     @property
     def identity(self) -> Hashable:
         """What sections of one folder have in common."""
-        return self.path
+        return named_place(self.path)
 
     def refuse_vectors(self, vectors: Mapping[str, VectorSpec]) -> None:
         """Refuse none: a column takes vectors of any size."""

@@ -119,7 +119,9 @@ def read_rows(filesystem: fs.FileSystem, path: str, description: FileDescription
     names = ["id", "content_hash"]
     if provenance["chunked"]:
         names += ["document_id", "chunk_no", "chunk_count"]
-    table = pq.read_table(path, filesystem=filesystem, columns=names, partitioning=None)
+    # Opened once, and its columns fetched together: each request to a store takes a while.
+    with filesystem.open_input_file(path) as source:
+        table = pq.ParquetFile(source, pre_buffer=True).read(names)
     ids, hashes = table["id"].to_pylist(), table["content_hash"].to_pylist()
     empty: list[Any] = []
     documents = table["document_id"].to_pylist() if provenance["chunked"] else empty

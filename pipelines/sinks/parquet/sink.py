@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from pipelines.errors import SinkError
-from pipelines.filesystem import TEMPORARY, open_filesystem, write_file
+from pipelines.filesystem import TEMPORARY, open_filesystem, retries_of, write_file
 from pipelines.identity import keys64
 from pipelines.sinks.base import JobFacts, LeaseStore, WriteResult
 from pipelines.sinks.lease_file import folder_lease
@@ -39,6 +39,8 @@ from pipelines.sinks.ray_context import running_ray
 SUCCESS = "_SUCCESS"
 MANIFEST = "_manifest.json"
 READERS = 8
+# Name, size and time of writing: a file that has the same is the same.
+FileStamp = tuple[str, int, int | None]
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -60,11 +62,12 @@ class ParquetSink:
         self.job: JobFacts | None = None
         self.generation = 1
         self._files: dict[str, FileRows] = {}
+        self._described: dict[FileStamp, FileDescription] = {}
         self._index: Any = np.empty(0, np.uint64)
         self._was_complete = False
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_files": {}}
+        return {**self.__dict__, "_files": {}, "_described": {}}
 
     def check(self, job: JobFacts) -> dict[str, Any]:
         """Read every file's metadata; raises SinkError where the folder holds what this job cannot add to."""
@@ -73,7 +76,7 @@ class ParquetSink:
 
     def provenance(self) -> dict[str, Any] | None:
         """Read the metadata of the newest file; None for one that ``check`` refuses. See Sink."""
-        names = [name for name in self._list() if is_part_name(name)]
+        names = [info.base_name for info in self._list() if is_part_name(info.base_name)]
         try:
             return describe_file(self.filesystem, f"{self.path}/{names[-1]}").provenance if names else None
         except (OSError, pa.ArrowInvalid):
@@ -149,28 +152,33 @@ class ParquetSink:
     def _exists(self) -> bool:
         return bool(self.filesystem.get_file_info(self.path).type == fs.FileType.Directory)
 
-    def _list(self) -> list[str]:
+    def _list(self) -> list[fs.FileInfo]:
         with self.reporting("cannot be listed"):
             found = self.filesystem.get_file_info(fs.FileSelector(self.path, allow_not_found=True))
-        return sorted(info.base_name for info in found if info.is_file and info.base_name.endswith(".parquet"))
+        files = (info for info in found if info.is_file and info.base_name.endswith(".parquet"))
+        return sorted(files, key=lambda info: info.base_name)
 
     def _describe_files(self, job: JobFacts) -> dict[str, FileDescription]:
-        """Read the metadata of all files; raises SinkError at the first that does not fit the job."""
+        """Read the metadata of all files that are not known yet; raises SinkError at the first that does not fit."""
         schema = file_schema(job, store_text=self.config.store_text)
 
-        def describe(name: str) -> FileDescription:
+        def describe(info: fs.FileInfo) -> FileDescription:
+            name, stamp = info.base_name, (info.base_name, info.size, info.mtime_ns)
             try:
-                file = describe_file(self.filesystem, f"{self.path}/{name}")
+                file = self._described.get(stamp) or describe_file(self.filesystem, f"{self.path}/{name}")
+            except PermissionError as error:
+                raise SinkError(f"{self.place}/{name} cannot be read: {error}") from None
             except (OSError, pa.ArrowInvalid) as error:
                 advice = "choose another path for this job"
                 if is_part_name(name):
                     advice = "delete it, and its rows will be embedded again"
                 raise SinkError(f"{self.place}/{name} is damaged ({error}); {advice}") from None
+            self._described[stamp] = file
             self._refuse_unless_fit(name, file, job, schema)
             return file
 
-        names = self._list()
-        return dict(zip(names, _side_by_side(describe, names), strict=True))
+        found = self._list()
+        return {info.base_name: file for info, file in zip(found, _side_by_side(describe, found), strict=True)}
 
     def _refuse_unless_fit(self, name: str, file: FileDescription, job: JobFacts, schema: pa.Schema) -> None:
         advice = "choose another path for this job, or delete that folder"
@@ -243,9 +251,10 @@ class ParquetWriter:
         """
         keys = keys64(table["id"].to_pylist(), table["content_hash"].to_pylist())
         missing = ~self._in_index(keys)
+        before = retries_of(self._sink.filesystem)
         if missing.any():
             self._commit(table.filter(pa.array(missing)), keys[missing])
-        return WriteResult(written=table.num_rows)
+        return WriteResult(written=table.num_rows, retries=retries_of(self._sink.filesystem) - before)
 
     def close(self) -> None:
         """Do nothing: each file is closed when it is written."""

@@ -13,6 +13,7 @@ from pipelines.config.secrets import is_reference, read_secret
 from pipelines.config.section import NonEmpty, Place, Section
 from pipelines.errors import ConfigError
 from pipelines.filesystem import without_credentials
+from pipelines.urls import is_url
 
 # Qdrant's own limit (its validation of VectorParams.size).
 MOST_NUMBERS = 65_536
@@ -81,6 +82,11 @@ class QdrantSinkConfig(Section):
     def _one_place(self) -> QdrantSinkConfig:
         if (self.url is None) == (self.path is None):
             raise ValueError("give exactly one of url (a server) and path (a folder)")
+        if self.path is not None and is_url(self.path):
+            raise ValueError(
+                f"path: {without_credentials(self.path)} is a URL, and a collection's folder is on a disk; give its "
+                "path, or a server with url, or write Parquet there with type: parquet"
+            )
         if self.api_key is not None and not is_reference(self.api_key):
             raise ValueError("a key must not stand in a configuration: write ${QDRANT_API_KEY} and set that variable")
         return self

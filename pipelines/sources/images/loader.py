@@ -13,6 +13,7 @@ from urllib.parse import quote, unquote
 from pyarrow import fs
 
 from pipelines.config.source import SourceConfig
+from pipelines.errors import StoreError
 from pipelines.sources.files import FoundFile, filesystem_of, opened
 from pipelines.sources.image_values import Reference, check_size, shown, too_large
 from pipelines.sources.images.web import WebError, WebImages
@@ -53,11 +54,11 @@ class ImageLoader:
         self._web.close()
 
     def load(self, reference: Reference) -> bytes:
-        """Read one image; raises ImageUnreadableError, and nothing else."""
+        """Read one image; raises ImageUnreadableError, or StoreError where a store as a whole fails."""
         what = f"image {_shown(reference)}"
         try:
             data = self._read(reference, what)
-        except ImageUnreadableError:
+        except (ImageUnreadableError, StoreError):
             raise
         except FileNotFoundError:
             raise ImageUnreadableError(f"{what}: there is no such file{self._looked_for(reference)}") from None

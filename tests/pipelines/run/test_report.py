@@ -3,8 +3,10 @@ from __future__ import annotations
 import io
 import json
 import logging
+import uuid
 from pathlib import Path
 
+import fsspec
 import pyarrow as pa
 import pytest
 from rich.console import Console
@@ -111,6 +113,19 @@ def test_only_an_earlier_report_is_replaced(tmp_path: Path) -> None:
             RunReport.refuse_foreign_file(path)
     with pytest.raises(ConfigError, match="/dev/null is there and is no run's report"):
         RunReport.refuse_foreign_file("/dev/null")
+
+
+def test_a_report_may_be_at_any_url_of_fsspec() -> None:
+    url = f"memory://reports-{uuid.uuid4().hex}/run.json"
+    RunReport.refuse_foreign_file(url)
+    filled().save(url)
+    RunReport.refuse_foreign_file(url)
+    with fsspec.open(url) as file:
+        assert json.load(file)["status"] == "complete"
+    with fsspec.open(url, "wb") as file:
+        file.write(b"notes")
+    with pytest.raises(ConfigError, match=r"run\.json is there and is no run's report"):
+        RunReport.refuse_foreign_file(url)
 
 
 def test_the_summary_shows_counts_stages_sinks_and_dead_rows() -> None:

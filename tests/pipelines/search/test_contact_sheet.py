@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.config.source import SourceConfig
+from pipelines.errors import ConfigError
 from pipelines.search.contact_sheet import write_sheet
 from pipelines.search.hits import Hit
 from tests.pipelines.sources.images.images import picture
@@ -24,3 +25,10 @@ def test_a_sheet_shows_the_image_of_exactly_that_name_wherever_the_source_is(tmp
         pages.append(target.read_text())
     assert "data:image" in pages[0]
     assert pages[0] == pages[1] == pages[2]
+
+
+def test_a_sheet_at_a_url_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=r"--image-sheet .*takes a path of this machine, no URL"):
+        write_sheet(Path("s3://bucket/sheet.html"), "asked", [], SourceConfig(path=str(tmp_path)))
+    assert list(tmp_path.iterdir()) == []

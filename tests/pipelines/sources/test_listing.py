@@ -319,7 +319,7 @@ def test_a_url_of_a_bucket_names_exactly_that_key(scheme: str, name: str, key: s
         filesystem, inside = open_filesystem(f"gs://anonymous@bucket/{name}")
     else:
         filesystem, inside = open_filesystem(f"s3://bucket/{name}?region=us-east-1&endpoint_override=localhost:1")
-    assert (filesystem.type_name, inside) == ("gcs" if scheme == "gs" else "s3", f"bucket/{key}")
+    assert (filesystem.type_name, inside) == (f"py::{scheme}", f"bucket/{key}")
 
 
 @pytest.mark.parametrize("scheme", ["s3", "gs"])

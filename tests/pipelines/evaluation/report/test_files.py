@@ -26,6 +26,13 @@ def run(name: str) -> tuple[str, dict[str, list[str]]]:
     return name, {"q1": ["d1"]}
 
 
+def test_a_folder_at_a_url_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=r"--out .*takes a path of this machine, no URL"):
+        make_folder(Path("s3://bucket/results"))
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_folder_that_has_results_already_is_taken_and_they_stay(tmp_path: Path) -> None:
     make_folder(tmp_path / "new" / "out")
     assert (tmp_path / "new" / "out").is_dir()

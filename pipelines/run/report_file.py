@@ -1,0 +1,146 @@
+"""The file of a run's report, on a disk or in a store: how often it is written, and how long that is tried."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import pyarrow as pa
+from pyarrow import fs
+
+from embedders.errors import FleetembedError
+from embedders.retrying import Patience
+from pipelines.errors import ConfigError
+from pipelines.filesystem import as_json, open_filesystem, without_credentials, write_file, write_json
+from pipelines.urls import local_path
+
+# No report is larger.
+MAX_BYTES = 64 << 20
+SECONDS_BETWEEN_SAVES_IN_STORES = 15.0
+# The next save writes the same, and more.
+WHILE_RUNNING = Patience(attempts=1)
+AT_THE_END = Patience(seconds=60)
+
+
+def save(path: str, value: Any, patience: Patience = AT_THE_END) -> None:
+    """Write a report as JSON to a path or URL; readers see the old file or the new one, never half of one."""
+    local = local_path(path)
+    if local is not None:
+        Path(local).parent.mkdir(parents=True, exist_ok=True)
+        write_json(Path(local), value)
+        return
+    filesystem, inside = open_filesystem(path)
+    write_file(filesystem, inside, pa.py_buffer(as_json(value)), patience)
+
+
+def try_to_save(path: str, value: Any, patience: Patience = AT_THE_END) -> str | None:
+    """Write a report, and return why it cannot be written, where that is so."""
+    try:
+        save(path, value, patience)
+    except OSError as error:
+        return error.strerror or str(error)
+    except (FleetembedError, ValueError) as error:
+        return str(error)
+    # Libraries of object stores raise errors of their own.
+    except Exception as error:
+        if local_path(path) is not None:
+            raise
+        return f"{type(error).__name__}: {error}"
+    return None
+
+
+def make_room(path: str) -> None:
+    """Delete an earlier report from a disk that may be full; a store has no need of that."""
+    local = local_path(path)
+    if local is not None:
+        with suppress(OSError):
+            Path(local).unlink()
+
+
+def refuse_foreign_file(path: str) -> None:
+    """Raise ConfigError where a file is there that is no run's report, and would be lost; or where none can be had."""
+    if _is_foreign(path):
+        shown = without_credentials(path)
+        raise ConfigError(
+            f"report: {shown} is there and is no run's report, and would be replaced by one; choose another path"
+        )
+
+
+def _is_foreign(path: str) -> bool:
+    local = local_path(path)
+    if local is not None:
+        if not os.path.lexists(local) or Path(local).is_dir():
+            return False
+        return not Path(local).is_file() or bool(Path(local).stat().st_size and not _is_local_report(Path(local)))
+    try:
+        filesystem, inside = open_filesystem(path)
+        info = filesystem.get_file_info(inside)
+        if info.type != fs.FileType.File or not info.size:
+            return False
+        if info.size > MAX_BYTES:
+            return True
+        with filesystem.open_input_file(inside) as file:
+            return not _is_report(file.read())
+    except ConfigError:
+        raise
+    # Each store has errors of its own kind.
+    except Exception as error:
+        raise ConfigError(f"report: cannot read {without_credentials(path)}: {error}") from None
+
+
+def _is_local_report(path: Path) -> bool:
+    try:
+        return path.stat().st_size <= MAX_BYTES and _is_report(path.read_bytes())
+    except OSError:
+        return False
+
+
+def _is_report(data: bytes) -> bool:
+    try:
+        found = json.loads(data)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(found, dict) and {"run_id", "status", "rows"} <= found.keys()
+
+
+class RunningReport:
+    """Writes the report while a run goes on: to a disk whenever it is asked to, to a store now and then.
+
+    A store's answer is waited for by a thread, so that a slow one holds nothing up. A context manager.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._in_store = local_path(path) is None
+        self._next = time.monotonic() + SECONDS_BETWEEN_SAVES_IN_STORES
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="report")
+        self._pending: Future[str | None] | None = None
+
+    def __enter__(self) -> RunningReport:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # What is being written must not come after the last report.
+        self._pool.shutdown()
+
+    def save(self, value: Any) -> str | None:
+        """Write the report if it is time, and return why it, or the one before it, could not be written."""
+        if not self._in_store:
+            return try_to_save(self._path, value)
+        if self._pending is not None:
+            if not self._pending.done():
+                return None
+            unwritten, self._pending = self._pending.result(), None
+            return unwritten
+        if time.monotonic() >= self._next:
+            self._next = time.monotonic() + SECONDS_BETWEEN_SAVES_IN_STORES
+            self._pending = self._pool.submit(try_to_save, self._path, value, WHILE_RUNNING)
+        return None
