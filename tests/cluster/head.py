@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,14 +80,18 @@ def free_ports(count: int) -> list[int]:
 
 
 def end_processes_of(folder: Path) -> None:
-    """Kill every process that has the folder in its command line, until none is left."""
+    """Kill every process that has the folder in its command line or works in it, until none is left."""
     deadline = time.monotonic() + 30
-    while left := [process for process in psutil.process_iter(["cmdline"]) if mentions(process, str(folder))]:
+    while left := [process for process in psutil.process_iter() if belongs_to(process, str(folder))]:
         assert time.monotonic() < deadline, f"processes of {folder} do not end: {left}"
         for process in left:
-            process.kill()
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
         psutil.wait_procs(left, timeout=5)
 
 
-def mentions(process: psutil.Process, text: str) -> bool:
-    return any(text in argument for argument in process.info["cmdline"] or ())
+def belongs_to(process: psutil.Process, folder: str) -> bool:
+    try:
+        return any(folder in text for text in [*process.cmdline(), process.cwd()])
+    except psutil.Error:
+        return False
