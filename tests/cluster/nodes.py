@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,11 @@ class Nodes:
         self._family += processes(node)
         self._cluster.remove_node(node, allow_graceful=True)
 
+    def stop_added(self) -> None:
+        """End all nodes but the head."""
+        for node in list(self._cluster.worker_nodes):
+            self.stop(node)
+
     def close(self) -> None:
         """End all nodes and whatever is left of them."""
         for node in self._cluster.list_all_nodes():
@@ -65,7 +71,7 @@ def processes(node: Any) -> list[psutil.Process]:
     found = []
     for group in node.all_processes.values():
         for one in group:
-            if psutil.pid_exists(one.process.pid):
+            with suppress(psutil.Error):
                 parent = psutil.Process(one.process.pid)
                 found += [parent, *parent.children(recursive=True)]
     return found
@@ -87,9 +93,12 @@ def cluster(num_cpus: float = 1, **options: Any) -> Iterator[Nodes]:
         patch.setenv("RAY_TMPDIR", str(folder))
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.delenv("RAY_ADDRESS", raising=False)
+        # Each node puts a handler of its own in the place of this process's.
+        before = signal.getsignal(signal.SIGTERM)
         nodes = Nodes(folder, num_cpus, **options)
         try:
             yield nodes
         finally:
             nodes.close()
+            signal.signal(signal.SIGTERM, before)
             shutil.rmtree(folder, ignore_errors=True)
