@@ -15,7 +15,7 @@ TITLES = {
     "embed": r"ray::MapWorker\(.*\bdense\b",
     "write": r"ray::MapWorker\(.*\bwrite\b",
     "read": r"ray::MapBatches\(.*\bread\b",
-    "tally": r"ray::Tally\b",
+    "tally": r"ray::\w*[Tt]ally\b",
     "host": r"ray::FolderHost\b",
 }
 # A read task is over soon: it is waited for rather than looked for.
