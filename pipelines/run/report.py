@@ -114,12 +114,12 @@ class RunReport:
             self._blocks += 1
             self.dead_samples = (self.dead_samples + receipt["samples"])[:MAX_SAMPLES]
 
-    def take_losses(self, losses: Losses) -> None:
-        """Take over what was lost so far; figures that are lost are told of in a notice."""
+    def take_losses(self, losses: Losses, *, at_end: bool = False) -> None:
+        """Take over what was lost so far; a notice tells of figures that are lost for good."""
         self.nodes_lost, self.nodes_joined = losses.nodes_lost, losses.nodes_joined
         self.actors_restarted = losses.actors_restarted
-        if losses.figures and not self.lost_figures:
-            self.lost_figures = True
+        self.lost_figures = losses.figures
+        if losses.figures and at_end:
             self.notices.append(
                 "the process that counts was lost in the run: figures of the stages, tokens, and rows read, chunked "
                 "and skipped may be too low; rows written and dead are right"
@@ -134,10 +134,13 @@ class RunReport:
             self.rows_embedded_again = max(0, int(figures[-1].get("rows", 0)) - self._received)
 
     @property
-    def something_lost(self) -> bool:
-        """Whether a node, a worker or a task was lost, as far as is known."""
-        again = self.stages.get("skip", {}).get(REREAD_ROWS, 0)
-        return bool(self.nodes_lost or self.actors_restarted or self.blocks_embedded_again or again)
+    def lost_work(self) -> bool:
+        """Whether a node or a worker was lost, and all that was counted is known.
+
+        A task that reads may have died between what it decided to skip and what it told of that.
+        """
+        counted = not self.stages.get("skip", {}).get(REREAD_ROWS)
+        return counted and bool(self.nodes_lost or self.actors_restarted or self.blocks_embedded_again)
 
     @property
     def settled(self) -> int:

@@ -44,6 +44,7 @@ log = logging.getLogger("fleetembed")
 SECONDS_BETWEEN_LOOKS = 1.0
 STOPPING = (signal.SIGINT, signal.SIGTERM)
 STOPPED: tuple[Status, str] = ("interrupted", "stopped by a signal")
+SECONDS_FOR_LAST_FIGURES = 3.0
 
 
 class Run:
@@ -225,7 +226,7 @@ class Run:
                     self._check_errors(engine.counter, at_end=False)
         self._report.count_repeats()
         self._check_errors(engine.counter, at_end=True)
-        self._check_documents(source.documents, settled)
+        self._check_documents(engine.counter, source.documents, settled)
 
     def _fingerprints(self, engine: Engine) -> dict[str, str]:
         """What each model must be wherever it runs; in this process they were just made."""
@@ -265,28 +266,37 @@ class Run:
             watcher.join()
             stages = engine.counter.read()
             self._report.take_stages(stages)
-            self._report.take_losses(engine.losses)
+            self._report.take_losses(engine.losses, at_end=True)
             names = map(figures_of, self._report.embeddings)
             first = min((stages[name][STARTED_AT] for name in names if name in stages), default=None)
             if first is not None:
                 self._report.startup_seconds = round(first - self._started_at, 2)
             view.update(settled() + stages.get("skip", {}).get("documents", 0), self._report.tokens)
 
-    def _check_documents(self, documents: int, settled: float) -> None:
+    def _check_documents(self, counter: Counter, documents: int, settled: float) -> None:
         """Compare the documents that were found with those whose fate is known; raises WorkerError where some are lost.
 
         Fractions of documents, which chunks are, add up with a small error.
         """
         report = self._report
-        missing = round(documents - settled - report.stages.get("skip", {}).get("documents", 0.0))
-        if missing <= 0 or report.lost_figures:
-            return
-        told = f"{missing:,} of {documents:,} documents reached neither the sinks nor the dead letters"
-        if report.something_lost:
-            raise WorkerError(
-                f"{told}: they were lost with a node or a worker; what was written stays, run the job again to go on"
+
+        def missing() -> int:
+            # The last figures may still be on their way.
+            report.take_stages(counter.read())
+            return round(documents - settled - report.stages.get("skip", {}).get("documents", 0.0))
+
+        deadline = time.monotonic() + SECONDS_FOR_LAST_FIGURES
+        while (lost := missing()) > 0 and not report.lost_figures:
+            if time.monotonic() < deadline:
+                time.sleep(0.1)
+                continue
+            told = f"{lost:,} of {documents:,} documents reached neither the sinks nor the dead letters"
+            if report.lost_work:
+                raise WorkerError(f"{told}: they were lost with a node or a worker; run the job again for them")
+            report.notices.append(
+                f"{told}, as far as is known; the source may have changed: run the job again for them"
             )
-        report.notices.append(f"{told}: the source may have changed while it was read; run the job again for them")
+            return
 
     def _check_errors(self, counter: Counter, *, at_end: bool) -> None:
         errors, report = self._config.errors, self._report

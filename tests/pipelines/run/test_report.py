@@ -220,8 +220,8 @@ def test_rows_that_were_read_again_count_once() -> None:
 def test_lost_figures_are_said_to_be_lost_once_and_receipts_stand_in_for_them() -> None:
     report = filled()
     report.take_receipts(receipts(20, 0))
-    for _ in range(2):
-        report.take_losses(Losses(figures=True))
+    report.take_losses(Losses(figures=True))
+    report.take_losses(Losses(figures=True), at_end=True)
     report.take_stages(report.stages)
     report.count_repeats()
     assert report.rows["embedded"] == report.rows["written"] == 20
