@@ -13,6 +13,7 @@ from pipelines.config.compute import ComputeConfig
 from pipelines.config.job import JobConfig
 from pipelines.run.cluster import configure, connect, plain_errors
 from pipelines.run.dataset import build_dataset
+from pipelines.run.metrics import JobMetrics
 from pipelines.run.placement import READ_CPUS, Machines, Pool, place_pools
 from pipelines.run.stage import Stage
 from pipelines.run.tally import Figures, Tally
@@ -22,11 +23,11 @@ Result = TypeVar("Result")
 
 
 @contextmanager
-def ray_engine(compute: ComputeConfig) -> Iterator[RayEngine]:
+def ray_engine(compute: ComputeConfig, corpus: str) -> Iterator[RayEngine]:
     """Join the Ray that is there, or start one for the job; errors of its workers come as the job's own."""
     with connect(compute) as machines, plain_errors():
         configure(compute)
-        yield RayEngine(compute, machines)
+        yield RayEngine(compute, machines, corpus)
 
 
 class RayEngine:
@@ -35,9 +36,9 @@ class RayEngine:
     name: Literal["ray"] = "ray"
     most_rows = None
 
-    def __init__(self, compute: ComputeConfig, machines: Machines) -> None:
+    def __init__(self, compute: ComputeConfig, machines: Machines, corpus: str) -> None:
         self._compute, self._machines = compute, machines
-        self.counter = RemoteTally()
+        self.counter = RemoteTally(JobMetrics(corpus))
 
     def place(self, config: JobConfig) -> list[Pool]:
         """See Engine."""
@@ -62,9 +63,9 @@ class RayEngine:
 class RemoteTally:
     """Adds figures to a Tally that runs as an actor, without waiting for it."""
 
-    def __init__(self) -> None:
+    def __init__(self, also: Callable[[str, Figures], None] | None = None) -> None:
         self._last: dict[str, Figures] = {}
-        self._actor: Any = ray.remote(num_cpus=0)(Tally).remote()
+        self._actor: Any = ray.remote(num_cpus=0)(Tally).remote(also)
 
     def __call__(self, stage: str, figures: Figures) -> None:
         """Send figures on their way."""

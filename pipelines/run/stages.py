@@ -27,7 +27,7 @@ from pipelines.rows import IDENTIFIED_SCHEMA, IMAGE_COLUMN, RowError, add_errors
 from pipelines.run.packing import regroup
 from pipelines.run.placement import READ_CPUS, SUPPORT_CPUS, Pool
 from pipelines.run.stage import Resources, Stage, Work, check_columns
-from pipelines.run.tally import Counter, figures_of
+from pipelines.run.tally import DEAD_LETTERS, Counter, figures_of
 from pipelines.sinks.base import Sink, SinkWriter, WriteResult
 from pipelines.sinks.dead_letters import write_dead
 
@@ -240,16 +240,19 @@ class WriteStage:
 
     def _write(self, table: pa.Table, writers: Sequence[SinkWriter]) -> pa.Table:
         table = table.drop_columns([IMAGE_COLUMN])
+        self.add(_figures_of_sink(self.sinks[0]), {"offered": int((~is_dead(table)).sum())})
         for sink, writer in zip(self.sinks, writers, strict=True):
             started = time.perf_counter()
             live = np.flatnonzero(~is_dead(table))
             result = write_rows(writer, table.take(live))
             table = add_errors(table, {int(live[row]): error for row, error in result.rejected.items()})
             figures = {"rows": result.written, "retries": result.retries, "seconds": time.perf_counter() - started}
-            self.add(f"write {sink.name.partition(':')[0]}", figures)
+            self.add(_figures_of_sink(sink), figures)
         dead = table.filter(pa.array(is_dead(table)))
         if dead.num_rows:
+            started = time.perf_counter()
             write_dead(self.dead_letters, self.run_id, dead)
+            self.add(DEAD_LETTERS, {"rows": dead.num_rows, "seconds": time.perf_counter() - started})
         receipt = {
             "documents": float(document_shares(table).sum()),
             "written": table.num_rows - dead.num_rows,
@@ -294,6 +297,10 @@ def document_shares(table: pa.Table) -> npt.NDArray[np.float64]:
     """Part of a document that each row is: one chunk of four is a quarter. Progress counts documents with it."""
     counts: npt.NDArray[np.int32] = pc.fill_null(table["chunk_count"], 1).to_numpy()
     return np.reciprocal(np.maximum(counts, 1).astype(np.float64))
+
+
+def _figures_of_sink(sink: Sink) -> str:
+    return f"write {sink.name.partition(':')[0]}"
 
 
 def _describe(row: dict[str, Any]) -> str:
