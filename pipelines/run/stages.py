@@ -24,7 +24,7 @@ from pipelines.config.job import JobConfig
 from pipelines.embed.documents import name_chunks, read_chunks
 from pipelines.embed.row_embedder import RowEmbedder
 from pipelines.rows import IDENTIFIED_SCHEMA, IMAGE_COLUMN, RowError, add_errors, is_dead
-from pipelines.run.packing import regroup
+from pipelines.run.packing import BLOCK_BYTES, cut, regroup
 from pipelines.run.placement import READ_CPUS, SUPPORT_CPUS, Pool
 from pipelines.run.stage import Resources, Stage, Work, check_columns
 from pipelines.run.tally import DEAD_LETTERS, Counter, figures_of
@@ -138,10 +138,14 @@ class BlockStage:
 
 @dataclass(frozen=True)
 class EmbedStage:
-    """Adds the columns of one or several embeddings; a model is loaded when the first row arrives."""
+    """Adds the columns of one or several embeddings; a model is loaded when the first row arrives.
+
+    A block whose multivectors are estimated to have more than ``block_bytes`` is embedded and given in pieces.
+    """
 
     pool: Pool
     add: Counter
+    block_bytes: int = BLOCK_BYTES
     keeps: bool = True
 
     @property
@@ -173,11 +177,17 @@ class EmbedStage:
 
         def embed(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
             for table in tables:
-                for embedder in embedders:
-                    table = self._embed(embedder, table)
-                yield table
+                sizes = sum((one.estimate_bytes(table) for one in embedders), np.zeros(table.num_rows, np.int64))
+                pieces = (self._embed_all(embedders, piece) for piece in cut(table, sizes, self.block_bytes))
+                # MUVERA makes them small again.
+                yield from regroup(pieces, table.num_rows, self.block_bytes)
 
         yield embed
+
+    def _embed_all(self, embedders: Sequence[RowEmbedder], table: pa.Table) -> pa.Table:
+        for embedder in embedders:
+            table = self._embed(embedder, table)
+        return table
 
     def _embed(self, embedder: RowEmbedder, table: pa.Table) -> pa.Table:
         started = time.perf_counter()

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import numpy as np
 import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.rows import IDENTIFIED_SCHEMA, IMAGE_COLUMN
-from pipelines.run.packing import pack, regroup, unpack
+from pipelines.run.packing import cut, pack, regroup, unpack
 
 Values = list[tuple[str | None, bytes | None]]
 ROWS = st.lists(st.tuples(st.text(max_size=3) | st.none(), st.binary(max_size=9) | st.none()), max_size=5)
@@ -44,3 +45,17 @@ def test_groups_hold_all_rows_in_order_within_the_limits(
 def test_many_small_tables_become_few() -> None:
     groups = list(regroup([rows([("a", b"1")])] * 2500, 1000))
     assert [group.num_rows for group in groups] == [1000, 1000, 500]
+
+
+@given(st.lists(st.integers(0, 90), max_size=20), st.integers(1, 100))
+def test_pieces_hold_all_rows_in_order_and_no_more_bytes_than_allowed_or_one_row(
+    sizes: list[int], block_bytes: int
+) -> None:
+    table = pa.table({"row": pa.array(range(len(sizes)), pa.int64())})
+    pieces = [piece["row"].to_pylist() for piece in cut(table, np.array(sizes, np.int64), block_bytes)]
+    assert [row for piece in pieces for row in piece] == list(range(len(sizes)))
+    for piece, after in zip(pieces, [*pieces[1:], [None]], strict=True):
+        held = sum(sizes[row] for row in piece)
+        assert piece and (held <= block_bytes or len(piece) == 1)
+        # No piece is smaller than it must be.
+        assert after[0] is None or held + sizes[after[0]] > block_bytes
