@@ -12,7 +12,7 @@ from airflow.providers.standard.operators.bash import BashOperator
 from airflow.sdk import DAG
 
 SUBMIT = """
-ray job submit --submission-id "docs-{{ ts_nodash }}-{{ ti.try_number }}" --entrypoint-num-cpus 1 \
+ray job submit --submission-id "docs-{{ ts_nodash }}-{{ ti.try_number }}" \
   -- fleetembed embed --config /home/ray/job.yaml
 """
 

@@ -28,8 +28,7 @@ from pipelines.config.embeddings import EmbeddingConfig
 from pipelines.rows import IMAGE_COLUMN, RowError, add_errors, is_dead, set_column
 
 NO_ARGUMENTS: Mapping[str, Any] = {}
-# A token of English text has 4 to 5 bytes, one of code or of Chinese text about 3: of those that are estimated so, few
-# rows have more.
+# A token of English text has 4 to 5 bytes, one of code or of Chinese text about 3.
 BYTES_A_TOKEN = 3
 # What models of pages make of an image at most.
 VECTORS_AN_IMAGE = 1030
@@ -112,9 +111,10 @@ class RowEmbedder:
         a_vector = sum((spec.dim or 0) * number_type(spec.arrow_type).bit_width // 8 for spec in kinds)
         if not a_vector or self.images:
             return np.full(table.num_rows, a_vector * VECTORS_AN_IMAGE, np.int64)
-        lengths = pc.fill_null(pc.binary_length(table["text"]), 0).to_numpy().astype(np.int64)
+        lengths: npt.NDArray[np.int64] = pc.fill_null(pc.binary_length(table["text"]), 0).to_numpy().astype(np.int64)
         limit = self.config.max_length or self.config.card.max_tokens or np.iinfo(np.int32).max
-        return np.minimum(lengths // BYTES_A_TOKEN + 2, limit) * a_vector
+        tokens: npt.NDArray[np.int64] = np.minimum(lengths // BYTES_A_TOKEN + 2, limit)
+        return tokens * a_vector
 
     def query_vectors(self, vector: str, kind: str, column: pa.Array) -> pa.Array:
         """Take what a stored vector of this name and kind is searched with out of the model's column of queries.
