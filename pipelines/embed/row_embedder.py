@@ -28,6 +28,10 @@ from pipelines.config.embeddings import EmbeddingConfig
 from pipelines.rows import IMAGE_COLUMN, RowError, add_errors, is_dead, set_column
 
 NO_ARGUMENTS: Mapping[str, Any] = {}
+# A token of English text has 4 to 5 bytes, one of code or of Chinese text about 3.
+BYTES_A_TOKEN = 3
+# What models of pages make of an image at most.
+VECTORS_AN_IMAGE = 1030
 
 
 class RowEmbedder:
@@ -100,6 +104,17 @@ class RowEmbedder:
         multivectors = self.config.multivector_name
         table = fold_table(self.muvera, table, multivectors, self.name, self.vectors[self.name])
         return table if self.config.keeps_multivector else table.drop_columns([multivectors])
+
+    def estimate_bytes(self, table: pa.Table) -> npt.NDArray[np.int64]:
+        """Estimate the bytes of each row's multivectors, (rows,) int64; 0 where one vector a row is all it makes."""
+        kinds = [spec for spec in self._specs.values() if spec.kind == "multivector"]
+        a_vector = sum((spec.dim or 0) * number_type(spec.arrow_type).bit_width // 8 for spec in kinds)
+        if not a_vector or self.images:
+            return np.full(table.num_rows, a_vector * VECTORS_AN_IMAGE, np.int64)
+        lengths: npt.NDArray[np.int64] = pc.fill_null(pc.binary_length(table["text"]), 0).to_numpy().astype(np.int64)
+        limit = self.config.max_length or self.config.card.max_tokens or np.iinfo(np.int32).max
+        tokens: npt.NDArray[np.int64] = np.minimum(lengths // BYTES_A_TOKEN + 2, limit)
+        return tokens * a_vector
 
     def query_vectors(self, vector: str, kind: str, column: pa.Array) -> pa.Array:
         """Take what a stored vector of this name and kind is searched with out of the model's column of queries.

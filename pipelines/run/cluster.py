@@ -25,6 +25,7 @@ from pipelines.config.compute import ComputeConfig
 from pipelines.errors import WorkerError
 from pipelines.run.leftovers import ray_folder
 from pipelines.run.nodes import Machines, Node
+from pipelines.run.packing import BLOCK_BYTES
 
 log = logging.getLogger("fleetembed")
 
@@ -280,6 +281,8 @@ def configure(compute: ComputeConfig) -> None:
     context = DataContext.get_current()
     context.execution_no_progress_timeout_s = stall_seconds(compute)
     context.max_errored_blocks = 0
+    # Ray gathers the tables that a worker gives for one block up to this; the default is twice as much.
+    context.target_max_block_size = BLOCK_BYTES
     # Else a stage's own error is wrapped, and its type and message are lost on the way to the driver.
     context.raise_original_map_exception = True
     context.actor_init_retry_on_errors = False

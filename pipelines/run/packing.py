@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 BLOCK_BYTES = 64 << 20
@@ -64,3 +66,13 @@ def cut_as_decided(blocks: Iterable[pa.Table], decide: Callable[[int, int], int]
             number += 1
     if left is not None:
         yield left.combine_chunks()
+
+
+def cut(table: pa.Table, sizes: npt.NDArray[np.int64], block_bytes: int = BLOCK_BYTES) -> Iterator[pa.Table]:
+    """Cut a table of rows of these sizes in bytes, (rows,), to pieces of at most ``block_bytes``, or one larger row."""
+    ends = np.cumsum(sizes)
+    start, before = 0, 0
+    while start < table.num_rows:
+        end = max(start + 1, int(np.searchsorted(ends, before + block_bytes, side="right")))
+        yield table.slice(start, end - start)
+        start, before = end, int(ends[end - 1])

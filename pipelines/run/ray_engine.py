@@ -21,6 +21,7 @@ from pipelines.run.cluster_plan import joins_cluster
 from pipelines.run.cluster_watch import SECONDS_UNTIL_TOLD, ClusterWatch, StallWatch, free_of_nodes
 from pipelines.run.dataset import build_dataset
 from pipelines.run.losses import Losses
+from pipelines.run.metrics import JobMetrics
 from pipelines.run.nodes import Machines
 from pipelines.run.placement import Pool, place_pools
 from pipelines.run.prepare import prepare_nodes
@@ -37,7 +38,7 @@ Result = TypeVar("Result")
 
 
 @contextmanager
-def ray_engine(compute: ComputeConfig) -> Iterator[RayEngine]:
+def ray_engine(compute: ComputeConfig, corpus: str) -> Iterator[RayEngine]:
     """Join the Ray that is there, or start one for the job; errors of its workers come as the job's own."""
     if compute.expect is not None and not joins_cluster(compute):
         raise PreflightError(
@@ -46,7 +47,7 @@ def ray_engine(compute: ComputeConfig) -> Iterator[RayEngine]:
         )
     with connect(compute) as found, plain_errors(), expected(compute, found, describe_nodes) as machines:
         configure(compute)
-        engine = RayEngine(compute, machines)
+        engine = RayEngine(compute, machines, corpus)
         with plain_errors(lambda: engine.losses.nodes_lost):
             try:
                 yield engine
@@ -60,9 +61,9 @@ class RayEngine:
     name: Literal["ray"] = "ray"
     most_rows = None
 
-    def __init__(self, compute: ComputeConfig, machines: Machines) -> None:
+    def __init__(self, compute: ComputeConfig, machines: Machines, corpus: str) -> None:
         self._compute, self._machines = compute, machines
-        self.counter = RemoteTally()
+        self.counter = RemoteTally(JobMetrics(corpus))
         self._watch = ClusterWatch()
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -25,14 +26,14 @@ class RemoteTally:
     then is lost, and ``lost`` says so. Decisions are kept by the cluster itself (GCS), and outlive it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, also: Callable[[str, Figures], None] | None = None) -> None:
         self._restarted = self._silent = False
         self._name = secrets.token_hex(8)
         self._before: dict[str, Figures] = {}
         self._last: tuple[str, dict[str, Figures]] | None = None
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         options = {"num_cpus": 0, "max_restarts": -1, "scheduling_strategy": here}
-        self._actor: Any = ray.remote(_NamedTally).options(**options).remote()
+        self._actor: Any = ray.remote(_NamedTally).options(**options).remote(also)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"_name": self._name, "_actor": self._actor}
@@ -91,8 +92,8 @@ class RemoteTally:
 class _NamedTally(Tally):
     """A tally that tells by another name that it was started anew."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, also: Callable[[str, Figures], None] | None = None) -> None:
+        super().__init__(also)
         self._name = secrets.token_hex(8)
 
     def read_named(self) -> tuple[str, dict[str, Figures]]:

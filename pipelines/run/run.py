@@ -214,6 +214,7 @@ class Run:
 
     def _drive(self, engine: Engine, pools: list[Pool], source: ScannedSource) -> None:
         stages = job_stages(self._config, pools, self._sinks, self._run_id, engine.counter, self._fingerprints(engine))
+        engine.counter("read", {"documents": source.documents})
         settled = 0.0
         with engine.drive(stages, source.tasks) as tables:
             view = choose_view(source.documents, self._console)

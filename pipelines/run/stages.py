@@ -27,12 +27,12 @@ from pipelines.embed.row_embedder import RowEmbedder
 from pipelines.errors import WorkerError
 from pipelines.rows import IDENTIFIED_SCHEMA, IMAGE_COLUMN, RowError, add_errors, is_dead
 from pipelines.run.nodes import READ_CPUS
-from pipelines.run.packing import cut_as_decided, regroup
+from pipelines.run.packing import BLOCK_BYTES, cut, cut_as_decided, regroup
 from pipelines.run.placement import Pool
 from pipelines.run.scan import MarkedSplit
 from pipelines.run.sizes import SUPPORT_CPUS
 from pipelines.run.stage import Resources, Stage, Work, check_columns
-from pipelines.run.tally import BLOCKS, REREAD_DOCUMENTS, REREAD_ROWS, Counter, figures_of
+from pipelines.run.tally import BLOCKS, DEAD_LETTERS, REREAD_DOCUMENTS, REREAD_ROWS, Counter, figures_of
 from pipelines.sinks.base import Sink, SinkWriter, WriteResult
 from pipelines.sinks.dead_letters import write_dead
 from pipelines.urls import local_path
@@ -199,11 +199,13 @@ class EmbedStage:
     """Adds the columns of one or several embeddings; a model is loaded when the first row arrives.
 
     One whose fingerprint is another than that in ``fingerprints``, by the embedding's name, raises ModelFilesError.
+    A block whose multivectors are estimated to have more than ``block_bytes`` is embedded and given in pieces.
     """
 
     pool: Pool
     add: Counter
     fingerprints: Mapping[str, str] = field(default_factory=dict)
+    block_bytes: int = BLOCK_BYTES
     keeps: bool = True
 
     @property
@@ -239,25 +241,44 @@ class EmbedStage:
                 for embedder in embedders:
                     if expected := unchecked.pop(embedder.name, None):
                         refuse_other_model(embedder, expected)
-                    table = self._embed(embedder, table)
-                yield table
+                for number, piece in enumerate(self._pieces(embedders, table)):
+                    # The first was counted when its block was begun.
+                    if number:
+                        self._count_block()
+                    yield piece
 
         yield embed
+
+    def _pieces(self, embedders: Sequence[RowEmbedder], table: pa.Table) -> Iterator[pa.Table]:
+        """Embed a block, in pieces where its multivectors would take too much; those that turn out small are joined."""
+        # A block whose worker dies of it is counted too. One that no model gets does not begin a stage.
+        reached = not is_dead(table).all()
+        if reached:
+            self._count_block()
+        sizes = sum((one.estimate_bytes(table) for one in embedders), np.zeros(table.num_rows, np.int64))
+        pieces = (self._embed_all(embedders, piece) for piece in cut(table, sizes, self.block_bytes))
+        yield from regroup(pieces, table.num_rows, self.block_bytes)
+        if not reached:
+            self._count_block()
+
+    def _count_block(self) -> None:
+        self.add(figures_of(self.pool.embeddings[0].name), {BLOCKS: 1})
+
+    def _embed_all(self, embedders: Sequence[RowEmbedder], table: pa.Table) -> pa.Table:
+        for embedder in embedders:
+            table = self._embed(embedder, table)
+        return table
 
     def _embed(self, embedder: RowEmbedder, table: pa.Table) -> pa.Table:
         started = time.perf_counter()
         before = asdict(embedder.model.stats)
-        # A block whose worker dies of it is counted too.
-        reached = not is_dead(table).all()
-        if reached:
-            self.add(figures_of(embedder.name), {BLOCKS: 1})
+        if not is_dead(table).all():
+            self.add(figures_of(embedder.name), {})
         if embedder.images:
             table = self._without_crashes(embedder.name, table)
         table = embedder.embed(table)
         after = asdict(embedder.model.stats)
         counted = {name: value - before[name] for name, value in after.items() if name != "rows"}
-        if not reached:
-            counted[BLOCKS] = 1
         rows = int((~is_dead(table)).sum())
         self.add(figures_of(embedder.name), {**counted, "rows": rows, "seconds": time.perf_counter() - started})
         return table
@@ -310,16 +331,19 @@ class WriteStage:
     def _write(self, table: pa.Table, writers: Sequence[SinkWriter]) -> pa.Table:
         table = table.drop_columns([IMAGE_COLUMN])
         embedded = int((~is_dead(table)).sum())
+        self.add(_figures_of_sink(self.sinks[0]), {"offered": embedded})
         for sink, writer in zip(self.sinks, writers, strict=True):
             started = time.perf_counter()
             live = np.flatnonzero(~is_dead(table))
             result = write_rows(writer, table.take(live))
             table = add_errors(table, {int(live[row]): error for row, error in result.rejected.items()})
             figures = {"rows": result.written, "retries": result.retries, "seconds": time.perf_counter() - started}
-            self.add(f"write {sink.name.partition(':')[0]}", figures)
+            self.add(_figures_of_sink(sink), figures)
         dead = table.filter(pa.array(is_dead(table)))
         if dead.num_rows:
+            started = time.perf_counter()
             write_dead(self.dead_letters, self.run_id, dead)
+            self.add(DEAD_LETTERS, {"rows": dead.num_rows, "seconds": time.perf_counter() - started})
         receipt = {
             "documents": float(document_shares(table).sum()),
             "embedded": embedded,
@@ -370,6 +394,10 @@ def document_shares(table: pa.Table) -> npt.NDArray[np.float64]:
     """Part of a document that each row is: one chunk of four is a quarter. Progress counts documents with it."""
     counts: npt.NDArray[np.int32] = pc.fill_null(table["chunk_count"], 1).to_numpy()
     return np.reciprocal(np.maximum(counts, 1).astype(np.float64))
+
+
+def _figures_of_sink(sink: Sink) -> str:
+    return f"write {sink.name.partition(':')[0]}"
 
 
 def _describe(row: dict[str, Any]) -> str:

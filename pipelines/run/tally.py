@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
+from collections.abc import Callable
 from threading import Lock
 from typing import Any, Protocol
 
@@ -14,6 +15,8 @@ STARTED_AT = "started_at"
 BLOCKS = "blocks"
 # What read tasks read that were run again, which the figures of reading hold twice.
 REREAD_DOCUMENTS, REREAD_ROWS = "reread_documents", "reread_rows"
+# The figures of what writes dead rows; those of a sink begin in the same way.
+DEAD_LETTERS = "write dead letters"
 
 
 def figures_of(embedding: str) -> str:
@@ -45,10 +48,12 @@ class Counter(Protocol):
 class Tally:
     """Sums of figures by stage, in this process.
 
-    ``started_at`` is no sum: the time (seconds since 1970) at which a stage first reported.
+    ``started_at`` is no sum: the time (seconds since 1970) at which a stage first reported. ``also`` is told each
+    stage's figures as they come.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, also: Callable[[str, Figures], None] | None = None) -> None:
+        self._also = also
         self._stages: dict[str, Figures] = defaultdict(lambda: defaultdict(float))
         self._begun: dict[str, int] = defaultdict(int)
         # Stages add while the progress is shown from another thread.
@@ -60,6 +65,8 @@ class Tally:
             self._stages[stage].setdefault(STARTED_AT, time.time())
             for name, value in figures.items():
                 self._stages[stage][name] += value
+            if self._also is not None:
+                self._also(stage, figures)
 
     def begin(self, work: str) -> int:
         """See Counter."""

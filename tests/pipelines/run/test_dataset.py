@@ -145,6 +145,26 @@ def test_blocks_of_large_images_are_bounded_by_bytes_all_the_way_to_the_models(t
     assert max(block["bytes"] for block in measured) <= 64 << 20
 
 
+@dataclass(frozen=True)
+class Pieces(Step):
+    """Gives three tables of 40 MB for one."""
+
+    @contextmanager
+    def open(self) -> Iterator[Work]:
+        yield lambda tables: (pa.table({"x": [bytes(40 << 20)]}) for _ in tables for _ in range(3))
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_local")
+def test_ray_gathers_the_pieces_of_a_block_no_further_than_blocks_are_bounded() -> None:
+    compute = ComputeConfig()
+    cluster.configure(compute)
+    done = build_dataset([Pieces(lambda table: table)], [b"task"], compute).materialize()
+    sizes = [entry.metadata.size_bytes for bundle in done.iter_internal_ref_bundles() for entry in bundle.blocks]
+    # Ray joins two that are together no more than half above the limit.
+    assert sum(sizes) >= 120 << 20 and max(sizes) < 1.5 * (64 << 20)
+
+
 def test_an_address_without_a_ray_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     # Another test's Ray may be running in this process; the job would join that one.
     monkeypatch.setattr(ray, "is_initialized", lambda: False)

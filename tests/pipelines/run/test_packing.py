@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import numpy as np
 import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.rows import IDENTIFIED_SCHEMA, IMAGE_COLUMN
-from pipelines.run.packing import cut_as_decided, pack, regroup, unpack
+from pipelines.run.packing import cut, cut_as_decided, pack, regroup, unpack
 
 Values = list[tuple[str | None, bytes | None]]
 ROWS = st.lists(st.tuples(st.text(max_size=3) | st.none(), st.binary(max_size=9) | st.none()), max_size=5)
@@ -59,3 +60,17 @@ def test_rows_are_cut_again_where_they_were_cut_before_a_worker_died(
     again = list(cut_as_decided(regroup(tables, block_rows_again), known.setdefault))
     assert [block.to_pylist() for block in again[:done]] == [block.to_pylist() for block in first[:done]]
     assert pa.concat_tables([rows([]), *again]).to_pylist() == pa.concat_tables([rows([]), *first]).to_pylist()
+
+
+@given(st.lists(st.integers(0, 90), max_size=20), st.integers(1, 100))
+def test_pieces_hold_all_rows_in_order_and_no_more_bytes_than_allowed_or_one_row(
+    sizes: list[int], block_bytes: int
+) -> None:
+    table = pa.table({"row": pa.array(range(len(sizes)), pa.int64())})
+    pieces = [piece["row"].to_pylist() for piece in cut(table, np.array(sizes, np.int64), block_bytes)]
+    assert [row for piece in pieces for row in piece] == list(range(len(sizes)))
+    for piece, after in zip(pieces, [*pieces[1:], [None]], strict=False):
+        held = sum(sizes[row] for row in piece)
+        assert piece and (held <= block_bytes or len(piece) == 1)
+        # No piece is smaller than it must be.
+        assert after[0] is None or held + sizes[after[0]] > block_bytes

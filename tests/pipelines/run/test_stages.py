@@ -62,6 +62,37 @@ def test_real_minilm_leaves_dead_rows_null_and_counts_the_live(minilm: Path) -> 
     assert figures["tokens"] == 6
 
 
+LONG = "a harbour and its boats, seen from the hill above the town " * 5
+
+
+def pieces_of(embedding: dict[str, Any], table: pa.Table, block_bytes: int) -> list[pa.Table]:
+    """What the stage of one embedding gives for a table."""
+    stage = EmbedStage(Pool("p", (EmbeddingConfig(**embedding),), Resources(threads=2)), Tally(), block_bytes=block_bytes)
+    with stage.open() as work:
+        return list(work(iter([table])))
+
+
+def test_a_block_of_real_minilms_token_vectors_is_given_in_pieces_of_bounded_bytes(minilm: Path) -> None:
+    embedding = {"name": "tokens", "model": {"path": str(minilm), "family": "late_interaction"}}
+    texts = [LONG[: 20 * number] for number in range(1, 15)]
+    table = add_errors(rows([*texts, "dead"]), {14: RowError("read", "Test", "dead before")})
+    (whole,) = pieces_of(embedding, table, 1 << 30)
+    pieces = pieces_of(embedding, table, 200_000)
+    assert len(pieces) > 2 and max(piece["tokens"].nbytes for piece in pieces) <= 200_000
+    joined = pa.concat_tables(pieces)
+    assert joined.drop_columns(["tokens"]).equals(whole.drop_columns(["tokens"]))
+    for given, expected in zip(joined["tokens"].to_pylist()[:-1], whole["tokens"].to_pylist(), strict=False):
+        np.testing.assert_allclose(given, expected, atol=1e-5)
+    assert joined["tokens"].null_count == 1
+
+
+def test_pieces_that_muvera_has_made_small_are_one_block_again(minilm: Path) -> None:
+    model = {"path": str(minilm), "family": "late_interaction"}
+    embedding = {"name": "tokens", "model": model, "muvera": {"k_sim": 2, "dim_proj": 4, "r_reps": 2}}
+    (block,) = pieces_of(embedding, rows([LONG] * 8), 150_000)
+    assert block.num_rows == 8 and block["tokens"].type.list_size == 32
+
+
 def test_a_chunk_counts_as_its_share_of_a_document() -> None:
     table = pa.concat_tables([rows(["a"], chunk_count=4), rows(["b"])])
     assert document_shares(table).tolist() == [0.25, 1.0]

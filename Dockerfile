@@ -1,0 +1,46 @@
+# syntax=docker/dockerfile:1
+# An image for the nodes of a Ray cluster, head and workers alike: Ray, the packages and the command `fleetembed`.
+#   docker build -t fleetembed .
+#   docker build -t fleetembed:gpu --build-arg EXTRAS=gpu .
+# CUDA and cuDNN come as NVIDIA's wheels: a node needs its driver and the container toolkit, and no other base image.
+# There is no model in it: they are looked for, and kept, in /models.
+ARG PYTHON=3.11
+
+FROM python:${PYTHON}-slim AS build
+ARG EXTRAS=""
+ARG UV=0.13.9
+ENV UV_LINK_MODE=copy UV_PYTHON_DOWNLOADS=never
+WORKDIR /src
+RUN pip install --no-cache-dir "uv==${UV}"
+# Each file that is installed has a hash in one of the locks, else uv refuses it.
+COPY pyproject.toml requirements.lock ./
+COPY deploy/gpu.lock deploy/
+RUN uv venv --python python3 /opt/fleetembed \
+    && uv pip install --python /opt/fleetembed/bin/python --no-cache --compile-bytecode --require-hashes \
+    --constraint requirements.lock --constraint deploy/gpu.lock -r pyproject.toml ${EXTRAS:+--extra "${EXTRAS}"}
+COPY README.md LICENSE ./
+COPY embedders embedders
+COPY pipelines pipelines
+RUN uv build --quiet --wheel --out-dir /dist \
+    && uv pip install --python /opt/fleetembed/bin/python --no-cache --compile-bytecode --no-deps /dist/*.whl
+COPY jobs /jobs
+RUN /opt/fleetembed/bin/python -m compileall -q /jobs
+
+FROM python:${PYTHON}-slim
+# KubeRay's probes call wget. Its containers start by a login shell, which sets PATH anew.
+# hadolint ignore=DL3008,SC2016
+RUN apt-get update && apt-get install --yes --no-install-recommends wget && rm -rf /var/lib/apt/lists/* \
+    && useradd --uid 1000 --gid users --create-home --shell /bin/bash ray \
+    && install --directory --owner=ray --group=users /models \
+    && echo 'PATH=/opt/fleetembed/bin:$PATH' > /etc/profile.d/fleetembed.sh
+COPY --from=build /opt/fleetembed /opt/fleetembed
+COPY --from=build /jobs /home/ray/jobs
+ENV PATH=/opt/fleetembed/bin:${PATH} \
+    FLEETEMBED_CACHE_DIR=/models \
+    RAY_USAGE_STATS_ENABLED=0 \
+    NVIDIA_VISIBLE_DEVICES=all \
+    NVIDIA_DRIVER_CAPABILITIES=compute,utility
+USER 1000:100
+WORKDIR /home/ray
+# No entry point: KubeRay and `docker run` give the whole command.
+CMD ["fleetembed", "--help"]

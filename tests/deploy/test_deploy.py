@@ -1,0 +1,226 @@
+"""What is in deploy/ and the Dockerfile, as far as it can be checked without a cluster and without Docker."""
+
+from __future__ import annotations
+
+import ast
+import fnmatch
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ray.autoscaler._private.util import prepare_config, validate_config
+
+from pipelines.config.compute import ComputeConfig, StageConfig
+from pipelines.config.file import load_config
+from pipelines.config.job import ErrorsConfig
+from pipelines.run.metrics import COUNTERS, GAUGES
+from tests.conftest import ROOT
+from tests.deploy.dockerfile import instructions
+
+DEPLOY = ROOT / "deploy"
+KUBERAY = DEPLOY / "kuberay"
+# The fields of KubeRay's API reference, ray.io/v1.
+JOB_FIELDS = {
+    *("entrypoint", "entrypointNumCpus", "entrypointNumGpus", "entrypointResources", "runtimeEnvYAML", "jobId"),
+    *("submissionMode", "submitterPodTemplate", "submitterConfig", "metadata", "managedBy", "suspend", "backoffLimit"),
+    *("activeDeadlineSeconds", "preRunningDeadlineSeconds", "ttlSecondsAfterFinished", "shutdownAfterJobFinishes"),
+    *("deletionStrategy", "clusterSelector", "rayClusterSpec"),
+}
+CLUSTER_FIELDS = {
+    *("rayVersion", "authOptions", "enableInTreeAutoscaling", "autoscalerOptions", "headGroupSpec"),
+    *("workerGroupSpecs", "gcsFaultToleranceOptions", "headServiceAnnotations", "managedBy", "suspend"),
+}
+GROUP_FIELDS = {"rayStartParams", "labels", "resources", "template"}
+WORKER_FIELDS = GROUP_FIELDS | {
+    "groupName",
+    "replicas",
+    "minReplicas",
+    "maxReplicas",
+    "idleTimeoutSeconds",
+    "numOfHosts",
+}
+
+
+def job_spec(name: str) -> dict[str, Any]:
+    """The RayJob's specification in a file of deploy/kuberay."""
+    found: dict[str, Any] = yaml.safe_load((KUBERAY / name).read_text())
+    assert found["apiVersion"] == "ray.io/v1"
+    return found["spec"] if found["kind"] == "RayJob" else found["spec"]["jobTemplate"]
+
+
+def groups(spec: dict[str, Any]) -> list[dict[str, Any]]:
+    """The head's group and the workers'."""
+    return [spec["rayClusterSpec"]["headGroupSpec"], *spec["rayClusterSpec"]["workerGroupSpecs"]]
+
+
+def configs() -> Iterator[tuple[str, str]]:
+    """Jobs' configurations in ConfigMaps: the map's name and the YAML."""
+    for path in sorted(KUBERAY.glob("*.yaml")):
+        for found in yaml.safe_load_all(path.read_text()):
+            if found and found["kind"] == "ConfigMap":
+                yield from ((found["metadata"]["name"], text) for text in found["data"].values())
+
+
+@pytest.mark.parametrize("name", ["rayjob.yaml", "raycronjob.yaml"])
+def test_ray_jobs_have_only_fields_that_kuberay_knows(name: str) -> None:
+    spec = job_spec(name)
+    assert spec.keys() <= JOB_FIELDS and spec["rayClusterSpec"].keys() <= CLUSTER_FIELDS
+    head, *workers = groups(spec)
+    assert head.keys() <= GROUP_FIELDS
+    for worker in workers:
+        assert worker.keys() <= WORKER_FIELDS
+        assert worker["minReplicas"] <= worker["replicas"] <= worker["maxReplicas"]
+    # The start command is made of strings.
+    assert all(isinstance(value, str) for group in groups(spec) for value in group["rayStartParams"].values())
+
+
+@pytest.mark.parametrize("name", ["rayjob.yaml", "raycronjob.yaml"])
+def test_pods_are_what_kubernetes_takes(name: str) -> None:
+    validator = pytest.importorskip("kubernetes_validate", reason="needs: pip install kubernetes-validate")
+    for group in groups(job_spec(name)):
+        pod = {"apiVersion": "v1", "kind": "PodTemplate", "metadata": {"name": "x"}, "template": group["template"]}
+        validator.validate(pod, "1.34", strict=True)
+
+
+def test_the_nightly_job_is_the_single_one() -> None:
+    assert job_spec("raycronjob.yaml") == job_spec("rayjob.yaml")
+
+
+def test_pods_hold_their_object_store_in_memory_and_their_secrets_outside_of_the_files() -> None:
+    for group in groups(job_spec("rayjob.yaml")):
+        pod = group["template"]["spec"]
+        shared = next(volume["emptyDir"] for volume in pod["volumes"] if volume["name"] == "shm")
+        store = int(group["rayStartParams"]["object-store-memory"])
+        size = int(shared["sizeLimit"].removesuffix("Mi")) << 20
+        assert shared["medium"] == "Memory" and store < size
+        memory = int(pod["containers"][0]["resources"]["limits"]["memory"].removesuffix("Gi")) << 30
+        assert size < memory / 3
+        assert pod["containers"][0]["envFrom"] == [{"secretRef": {"name": "fleetembed"}}]
+        assert pod["terminationGracePeriodSeconds"] == 60
+
+
+def test_the_head_holds_no_cpu_and_gives_a_stopped_job_its_minute() -> None:
+    head = job_spec("rayjob.yaml")["rayClusterSpec"]["headGroupSpec"]
+    assert head["rayStartParams"]["num-cpus"] == "0"
+    (container,) = head["template"]["spec"]["containers"]
+    assert {"name": "RAY_JOB_STOP_WAIT_TIME_S", "value": "60"} in container["env"]
+
+
+def test_the_jobs_entry_point_reads_the_mounted_configuration() -> None:
+    spec = job_spec("rayjob.yaml")
+    pod = spec["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]
+    folder = next(m["mountPath"] for m in pod["containers"][0]["volumeMounts"] if m["name"] == "config")
+    named = next(volume["configMap"]["name"] for volume in pod["volumes"] if volume["name"] == "config")
+    files = [file for document in yaml.safe_load_all((KUBERAY / "job-config.yaml").read_text()) if document
+             for file in document["data"] if document["metadata"]["name"] == named]  # fmt: skip
+    assert spec["entrypoint"].endswith(f"--config {folder}/{files[0]}")
+
+
+def known(section: dict[str, Any], kind: Any) -> dict[str, Any]:
+    """Leave out what a section's class has no field for yet."""
+    return {key: value for key, value in section.items() if key in kind.model_fields}
+
+
+@pytest.mark.parametrize(("name", "text"), list(configs()))
+def test_jobs_in_config_maps_are_valid_and_write_nothing_to_a_pods_disk(
+    name: str, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QDRANT_API_KEY", "secret")
+    raw = yaml.safe_load(text)
+    raw["compute"] = known(raw["compute"], ComputeConfig)
+    raw["compute"]["stages"] = {key: known(one, StageConfig) for key, one in raw["compute"]["stages"].items()}
+    raw["errors"] = known(raw["errors"], ErrorsConfig)
+    job = load_config(raw)
+    places = [job.source.path, job.dead_letters, job.report, *(sink.place for sink in job.sink)]
+    assert all("://" in str(place) for place in places), places
+    assert "secret" not in text
+
+
+def test_the_launchers_cluster_is_what_ray_takes() -> None:
+    cluster = yaml.safe_load((DEPLOY / "ray-up" / "cluster.yaml").read_text())
+    prepared = prepare_config(cluster)
+    validate_config(prepared)
+    assert prepared["head_node_type"] in prepared["available_node_types"]
+    assert prepared["available_node_types"]["gpu"]["labels"] == {"ray.io/market-type": "spot"}
+
+
+def test_the_airflow_file_is_python_and_the_cron_line_keeps_one_run_at_a_time() -> None:
+    ast.parse((DEPLOY / "airflow" / "fleetembed_dag.py").read_text())
+    lines = (DEPLOY / "cron" / "fleetembed.cron").read_text().splitlines()
+    jobs = [line for line in lines if re.match(r"[\d*]", line)]
+    assert len(jobs) == 1 and "flock --nonblock" in jobs[0] and "fleetembed embed --config /" in jobs[0]
+
+
+DASHBOARD = json.loads((DEPLOY / "grafana" / "fleetembed.json").read_text())
+
+
+def expressions() -> list[str]:
+    """All queries of the dashboard."""
+    return [target["expr"] for panel in DASHBOARD["panels"] for target in panel.get("targets", [])]
+
+
+def test_the_dashboard_asks_for_all_metrics_and_for_no_others() -> None:
+    asked = set(re.findall(r"ray_fleetembed_\w+", json.dumps(DASHBOARD)))
+    assert asked == {f"ray_{name}" for name in (*COUNTERS, *GAUGES)}
+
+
+def test_the_dashboards_queries_are_balanced_and_counters_are_only_seen_as_rates_or_shares() -> None:
+    for query in expressions():
+        for opening, closing in ("()", "{}", "[]"):
+            assert query.count(opening) == query.count(closing), query
+        assert query.count('"') % 2 == 0, query
+        # A counter by itself starts anew with each run.
+        if "_total" in query and "documents_total" not in query:
+            assert re.search(r"(rate|increase)\(ray_fleetembed", query), query
+
+
+def test_the_dashboards_queries_are_promql() -> None:
+    parser = pytest.importorskip("promql_parser", reason="needs: pip install promql-parser")
+    for query in expressions():
+        parser.parse(query.replace("$__rate_interval", "5m").replace("$__range", "1d").replace("$corpus", ".*"))
+
+
+def test_the_dashboards_panels_stand_beside_one_another_and_use_the_chosen_datasource() -> None:
+    variables = {variable["name"]: variable for variable in DASHBOARD["templating"]["list"]}
+    assert variables["datasource"]["type"] == "datasource" and variables["datasource"]["query"] == "prometheus"
+    cells: set[tuple[int, int]] = set()
+    for panel in DASHBOARD["panels"]:
+        place = panel["gridPos"]
+        taken = {(x, y) for x in range(place["x"], place["x"] + place["w"])
+                 for y in range(place["y"], place["y"] + place["h"])}  # fmt: skip
+        assert not cells & taken and max(x for x, _ in taken) < 24, panel["title"]
+        cells |= taken
+        assert panel["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
+    assert len({panel["id"] for panel in DASHBOARD["panels"]}) == len(DASHBOARD["panels"])
+
+
+DOCKERFILE = instructions((ROOT / "Dockerfile").read_text())
+
+
+def test_the_image_runs_as_a_user_without_an_entry_point_and_takes_all_from_the_checkout() -> None:
+    last = [one for one in DOCKERFILE if one.stage == 1]
+    assert [one.rest for one in last if one.name == "USER"] == ["1000:100"]
+    assert not [one for one in DOCKERFILE if one.name == "ENTRYPOINT"]
+    assert all(one.rest.startswith("--from=build ") for one in last if one.name == "COPY")
+    copied = [source for one in DOCKERFILE if one.name == "COPY" and one.stage == 0 for source in one.rest.split()[:-1]]
+    assert all((ROOT / source).exists() for source in copied)
+    ignored = (ROOT / ".dockerignore").read_text().splitlines()
+    assert all(f"!{source}" in ignored for source in copied)
+
+
+def test_the_image_installs_nothing_whose_hash_is_in_no_lock() -> None:
+    (install,) = (one.rest for one in DOCKERFILE if one.name == "RUN" and "-r pyproject.toml" in one.rest)
+    locks = re.findall(r"--constraint (\S+)", install)
+    assert "--require-hashes" in install and locks == ["requirements.lock", "deploy/gpu.lock"]
+    pinned = [re.findall(r"^([\w.-]+)==", (ROOT / lock).read_text(), re.MULTILINE) for lock in locks]
+    assert not set(pinned[0]) & set(pinned[1])
+    assert all(fnmatch.fnmatch(name, "nvidia-*") for name in pinned[1])
+
+
+def test_no_file_of_a_model_is_in_the_packages_that_the_image_takes() -> None:
+    for folder in ("embedders", "pipelines", "jobs"):
+        assert not [path for path in Path(ROOT / folder).rglob("*") if path.suffix in (".onnx", ".safetensors")]
