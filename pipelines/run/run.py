@@ -33,7 +33,6 @@ from pipelines.run.tally import STARTED_AT, Counter, figures_of
 from pipelines.sinks.base import JobFacts, Sink
 from pipelines.sinks.factory import make_sink
 from pipelines.sources import SourcePlan
-from pipelines.urls import is_url
 from pipelines.written import plan_job_source
 
 log = logging.getLogger("fleetembed")
@@ -92,8 +91,7 @@ class Run:
         """
         report, path = self._report, self._config.report
         unwritten = report.try_to_save(path)
-        if unwritten is not None and not is_url(path):
-            make_room(path)
+        if unwritten is not None and make_room(path):
             unwritten = report.try_to_save(path)
         if unwritten is not None:
             report.notices.append(f"the report could not be written to {without_credentials(path)}: {unwritten}")
