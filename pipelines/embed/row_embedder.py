@@ -114,7 +114,8 @@ class RowEmbedder:
         lengths: npt.NDArray[np.int64] = pc.fill_null(pc.binary_length(table["text"]), 0).to_numpy().astype(np.int64)
         limit = self.config.max_length or self.config.card.max_tokens or np.iinfo(np.int32).max
         tokens: npt.NDArray[np.int64] = np.minimum(lengths // BYTES_A_TOKEN + 2, limit)
-        return tokens * a_vector
+        sizes: npt.NDArray[np.int64] = tokens * a_vector
+        return sizes
 
     def query_vectors(self, vector: str, kind: str, column: pa.Array) -> pa.Array:
         """Take what a stored vector of this name and kind is searched with out of the model's column of queries.

@@ -55,12 +55,14 @@ def try_to_save(path: str, value: Any, patience: Patience = AT_THE_END) -> str |
     return None
 
 
-def make_room(path: str) -> None:
-    """Delete an earlier report from a disk that may be full; a store has no need of that."""
+def make_room(path: str) -> bool:
+    """Delete an earlier report from a disk, which may be full; returns whether it is on one."""
     local = local_path(path)
-    if local is not None:
-        with suppress(OSError):
-            Path(local).unlink()
+    if local is None:
+        return False
+    with suppress(OSError):
+        Path(local).unlink()
+    return True
 
 
 def refuse_foreign_file(path: str) -> None:

@@ -36,7 +36,6 @@ from pipelines.sinks.lease import RunLeases
 from pipelines.sources import SourcePlan
 from pipelines.stopping import stop_if_asked, stoppable
 from pipelines.submitted import refuse_in_submitted
-from pipelines.urls import is_url
 from pipelines.written import plan_job_source
 
 log = logging.getLogger("fleetembed")
@@ -107,8 +106,7 @@ class Run:
         """
         report, path = self._report, self._config.report
         unwritten = report.try_to_save(path)
-        if unwritten is not None and not is_url(path):
-            make_room(path)
+        if unwritten is not None and make_room(path):
             unwritten = report.try_to_save(path)
         if unwritten is not None:
             report.notices.append(f"the report could not be written to {without_credentials(path)}: {unwritten}")
