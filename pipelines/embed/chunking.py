@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +32,8 @@ from pipelines.errors import ConfigError
 from pipelines.rows import CHUNK_SCHEMA, IMAGE_COLUMN, SOURCE_SCHEMA, is_dead
 
 Span = tuple[int, int]
+
+FILE = "tokenizer.json"
 
 # How good a place is for a cut. Within a token there is none.
 NO_PLACE, TOKEN, WORD, SENTENCE, PARAGRAPH = range(5)
@@ -56,9 +59,9 @@ def load_tokenizer(name: str, digest: str | None = None) -> Tokenizer:
     where the job was started. Raises ConfigError where there is no such tokenizer, none that can be read, or another.
     """
     path = _tokenizer_place(name)
-    file = path / "tokenizer.json" if path.is_dir() else path
+    file = path / FILE if path.is_dir() else path
     if not file.is_file():
-        raise ConfigError(f"chunking.tokenizer: {path} has no tokenizer.json; choose another model's tokenizer")
+        raise ConfigError(f"chunking.tokenizer: {path} has no {FILE}; choose another model's tokenizer")
     try:
         tokenizer = Tokenizer.from_file(str(file))
     # The library raises nothing more special.
@@ -83,7 +86,9 @@ def tokenizer_digest(tokenizer: Tokenizer) -> str:
 def _tokenizer_place(name: str) -> Path:
     """The folder or file of a tokenizer; one at a URL is copied into the cache."""
     if is_remote(name):
-        folder, _, file = name.rpartition("/") if name.endswith(".json") else (name, "", "tokenizer.json")
+        parts = urlsplit(name)
+        above, _, file = parts.path.rpartition("/") if parts.path.endswith(".json") else (parts.path, "", FILE)
+        folder = parts._replace(path=above).geturl()
         from embedders.files.mirror import mirrored_file
 
         try:

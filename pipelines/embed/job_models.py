@@ -23,11 +23,12 @@ TOKENIZER = "chunking.tokenizer"
 class JobModels:
     """What a machine needs to know to look for a job's models, and to compare them: no files, a few kilobytes.
 
-    By the embedding's name, ``fingerprints`` are those of the models, and ``files`` the sha256 of their files, of those
-    that have files. Under TOKENIZER, ``fingerprints`` has the digest of the tokenizer that cuts chunks, if one does.
+    ``embeddings`` are by their key in the configuration. By the embedding's name, ``fingerprints`` are those of the
+    models, and ``files`` the sha256 of their files, of those that have files. Under TOKENIZER, ``fingerprints`` has the
+    digest of the tokenizer that cuts chunks, if one does.
     """
 
-    embeddings: tuple[EmbeddingConfig, ...]
+    embeddings: Mapping[str, EmbeddingConfig]
     fingerprints: Mapping[str, str]
     files: Mapping[str, Mapping[str, str]]
     tokenizer: str | None = None
@@ -39,7 +40,8 @@ class JobModels:
 
     def without(self, embeddings: Collection[str]) -> JobModels:
         """The same without the models of some embeddings."""
-        return replace(self, embeddings=tuple(one for one in self.embeddings if one.name not in embeddings))
+        kept = {key: one for key, one in self.embeddings.items() if one.name not in embeddings}
+        return replace(self, embeddings=kept)
 
 
 def job_models(config: JobConfig, embedders: Sequence[RowEmbedder]) -> JobModels:
@@ -47,7 +49,7 @@ def job_models(config: JobConfig, embedders: Sequence[RowEmbedder]) -> JobModels
     tokenizer = config.chunking.tokenizer if config.chunking else None
     found = {embedder.name: _model_files(embedder) for embedder in embedders}
     return JobModels(
-        embeddings=tuple(embedder.config for embedder in embedders),
+        embeddings={f"embeddings.{number}": embedder.config for number, embedder in enumerate(embedders)},
         fingerprints=job_fingerprints(config, embedders),
         files={name: digests for name, (_, digests) in found.items()},
         tokenizer=tokenizer,
@@ -68,10 +70,10 @@ def look_for_models(models: JobModels) -> Iterator[tuple[str, str | None]]:
 
     Yields each one's name with None before it is looked for, and once more with what is wrong if something is.
     """
-    for number, embedding in enumerate(models.embeddings):
+    for key, embedding in models.embeddings.items():
         shown = f"{embedding.name} ({embedding.model if isinstance(embedding.model, str) else 'own model'})"
         yield shown, None
-        if trouble := _embedding_trouble(f"embeddings.{number}", embedding, models):
+        if trouble := _embedding_trouble(key, embedding, models):
             yield shown, trouble
     if models.tokenizer is not None:
         yield TOKENIZER, None

@@ -56,6 +56,8 @@ def test_the_models_of_a_job_are_small_to_send_and_compared_by_their_files(folde
     models = described(own, {"name": "bm25", "model": "Qdrant/bm25"}, chunking={"tokenizer": str(folder)})
     assert models.count == 3
     assert len(pickle.dumps(models)) < 8192
+    without = [model for model, _ in look_for_models(models.without({"dense"}))]
+    assert without == ["bm25 (Qdrant/bm25)", "chunking.tokenizer"]
     looked = list(look_for_models(models))
     assert looked == [("dense (own model)", None), ("bm25 (Qdrant/bm25)", None), ("chunking.tokenizer", None)]
     graph = bytearray((folder / "model.onnx").read_bytes())
@@ -91,7 +93,7 @@ def test_nodes_that_say_the_same_are_named_together() -> None:
 def test_a_stage_refuses_a_model_whose_fingerprint_is_another(folder: Path) -> None:
     own = {"name": "dense", "model": {"path": str(folder), "pooling": "mean"}}
     models = described(own)
-    pool = Pool("dense", models.embeddings, Resources(threads=1))
+    pool = Pool("dense", tuple(models.embeddings.values()), Resources(threads=1))
     rows = pa.table({"id": ["a"], "text": ["hello"], "error": pa.nulls(1)})
     with EmbedStage(pool, Tally(), models.fingerprints).open() as work:
         assert next(work(iter([rows])))["dense"].null_count == 0
@@ -108,12 +110,15 @@ def test_a_custom_model_and_a_tokenizer_may_be_at_a_url(folder: Path, bucket: An
     # Where the files come from is no part of a fingerprint.
     assert remote.fingerprints == local.fingerprints
     assert troubles(remote) == []
-    embedding = remote.embeddings[0]
+    embedding = remote.embeddings["embeddings.0"]
     assert embedding.model_name == "mine"
     # A search finds the model by the same URL.
     assert EmbeddingConfig(**remembered(embedding)) == embedding
     whole, file = load_tokenizer(url), load_tokenizer(f"{url}/tokenizer.json")
     assert whole.to_str() == file.to_str() == load_tokenizer(str(folder)).to_str()
+    # Options belong to the store, which this one has none of: it takes them for a part of the folder's name.
+    with pytest.raises(ConfigError, match=r"chunking\.tokenizer 'memory://bucket/mine' is no folder"):
+        load_tokenizer(f"{url}/tokenizer.json?region=here")
     with pytest.raises(ConfigError, match=r"chunking\.tokenizer 'memory://bucket/nowhere' is no folder, or an empty"):
         load_tokenizer("memory://bucket/nowhere")
     with pytest.raises(ConfigError, match=r"embeddings\.0\.model: the folder memory://bucket/none is not there, or is"):
