@@ -19,7 +19,6 @@ from ray._private import worker as ray_worker
 from ray._private.node import Node as RayNode
 from ray.data import DataContext
 
-from embedders.errors import FleetembedError
 from embedders.retrying import Patience, retry
 from pipelines.config.compute import ComputeConfig
 from pipelines.errors import WorkerError
@@ -78,32 +77,11 @@ def connect(compute: ComputeConfig) -> Iterator[Machines]:
     join = {"address": address} if address and address != "local" else {"address": "local", **local}
     if join["address"] == "local":
         _give_token()
-        with _own_folder() as folder, _connected({**join, **quiet, **folder}):
+        with ray_folder() as folder, _connected({**join, **quiet, "_temp_dir": folder and str(folder)}):
             yield describe_nodes()
     else:
         with _connected({**join, **quiet}):
             yield describe_nodes()
-
-
-@contextmanager
-def _own_folder() -> Iterator[dict[str, Any]]:
-    """Give a local Ray a folder that goes with it; what a worker's end says goes on to name the logs, which stay."""
-    with ray_folder() as folder:
-        try:
-            yield {"_temp_dir": str(folder.for_ray)} if folder else {}
-        except WorkerError as error:
-            if folder is None:
-                raise
-            folder.keeps_logs = True
-            raise WorkerError(f"{error} (Ray's logs are kept for a day, in {folder.path})") from error.__cause__
-        except FleetembedError:
-            raise
-        # What nobody foresaw.
-        except Exception:
-            if folder is not None:
-                folder.keeps_logs = True
-                log.error("Ray's logs are kept for a day, in %s", folder.path)
-            raise
 
 
 @contextmanager

@@ -22,6 +22,9 @@ import psutil
 from filelock import FileLock, Timeout
 from ray._common.utils import get_default_system_temp_dir
 
+from embedders.errors import FleetembedError
+from pipelines.errors import WorkerError
+
 log = logging.getLogger("fleetembed")
 
 PREFIX = "fe-ray-"
@@ -66,11 +69,11 @@ class RayFolder:
 
 
 @contextmanager
-def ray_folder() -> Iterator[RayFolder | None]:
+def ray_folder() -> Iterator[Path | None]:
     """Make a folder for a local Ray, after those that dead drivers left were cleared, and clear it at the end.
 
-    None where the folder's path would be too long for Ray's sockets, or cannot be made: Ray then takes its usual one,
-    and that stays.
+    Where a worker's end is the job's, or what nobody foresaw, the logs stay, and it is said where. None where the path
+    would be too long for Ray's sockets, or cannot be made: Ray then takes its usual folder, and that stays.
     """
     base = Path(get_default_system_temp_dir()).absolute()  # type: ignore[no-untyped-call]
     folder = None
@@ -79,11 +82,22 @@ def ray_folder() -> Iterator[RayFolder | None]:
             clear(base)
             base.mkdir(parents=True, exist_ok=True)
             folder = RayFolder(Path(tempfile.mkdtemp(prefix=PREFIX, dir=base)))
+    if folder is None:
+        yield None
+        return
     try:
-        yield folder
+        yield folder.for_ray
+    except WorkerError as error:
+        folder.keeps_logs = True
+        raise WorkerError(f"{error} (Ray's logs are kept for a day, in {folder.path})") from error.__cause__
+    except FleetembedError:
+        raise
+    except Exception:
+        folder.keeps_logs = True
+        log.error("Ray's logs are kept for a day, in %s", folder.path)
+        raise
     finally:
-        if folder is not None:
-            folder.close()
+        folder.close()
 
 
 def clear(base: Path) -> None:

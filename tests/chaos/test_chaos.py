@@ -11,6 +11,7 @@ from random import Random
 
 import pytest
 
+from tests.chaos.job import SinkKind
 from tests.chaos.rounds import Harness, Plan
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
@@ -24,8 +25,12 @@ def folder() -> Iterator[Path]:
     shutil.rmtree(made)
 
 
-def carry_out(folder: Path, kind: str, *plans: Plan) -> None:
-    with Harness(folder, kind, rows=500) as harness:  # type: ignore[arg-type]
+def plan(victim: str, after: float, *, on_nodes: bool = False, chunked: bool = False) -> Plan:
+    return Plan(victim, on_nodes=on_nodes, chunked=chunked, kills=1, after=after, pause=0.1)
+
+
+def carry_out(folder: Path, kind: SinkKind, *plans: Plan) -> None:
+    with Harness(folder, kind, rows=600) as harness:
         for number, plan in enumerate(plans):
             outcome = harness.carry_out(number, plan, Random(number))
             assert outcome["ok"], json.dumps(outcome, indent=2)
@@ -33,15 +38,13 @@ def carry_out(folder: Path, kind: str, *plans: Plan) -> None:
 
 
 def test_parquet_after_a_killed_driver_and_a_killed_node(folder: Path) -> None:
-    driver = Plan("driver", on_nodes=False, chunked=True, kills=1, after=0.4, pause=0.1)
-    raylet = Plan("raylet", on_nodes=True, chunked=False, kills=1, after=0.2, pause=0)
-    carry_out(folder, "parquet", driver, raylet)
+    carry_out(folder, "parquet", plan("driver", 0.4, chunked=True), plan("raylet", 0.1, on_nodes=True))
 
 
-def test_a_qdrant_folder_after_its_host_was_killed(folder: Path) -> None:
-    carry_out(folder, "folder", Plan("host", on_nodes=False, chunked=False, kills=1, after=0.3, pause=0.1))
+def test_a_qdrant_folder_after_its_host_and_a_reader_were_killed(folder: Path) -> None:
+    carry_out(folder, "folder", plan("host", 0.3), plan("read", 0))
 
 
 @pytest.mark.server
 def test_a_server_after_a_killed_embed_actor(folder: Path) -> None:
-    carry_out(folder, "server", Plan("embed", on_nodes=False, chunked=False, kills=1, after=0.3, pause=0.1))
+    carry_out(folder, "server", plan("embed", 0.3))

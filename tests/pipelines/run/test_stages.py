@@ -67,7 +67,9 @@ LONG = "a harbour and its boats, seen from the hill above the town " * 5
 
 def pieces_of(embedding: dict[str, Any], table: pa.Table, block_bytes: int) -> list[pa.Table]:
     """What the stage of one embedding gives for a table."""
-    stage = EmbedStage(Pool("p", (EmbeddingConfig(**embedding),), Resources(threads=2)), Tally(), block_bytes=block_bytes)
+    stage = EmbedStage(
+        Pool("p", (EmbeddingConfig(**embedding),), Resources(threads=2)), Tally(), block_bytes=block_bytes
+    )
     with stage.open() as work:
         return list(work(iter([table])))
 
