@@ -158,7 +158,8 @@ def test_a_ray_of_the_jobs_own_has_no_autoscaler(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("pipelines.run.cluster_plan.running_ray", lambda: None)
     compute = ComputeConfig(expect=ExpectConfig(cpus=8))
     assert not joins_cluster(compute)
-    with pytest.raises(PreflightError, match=r"the job names none; give compute\.address"), ray_engine(compute):
+    refused = pytest.raises(PreflightError, match=r"the job names none; give compute\.address")
+    with refused, ray_engine(compute, "corpus"):
         pytest.fail("there is none")
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:6379")
     assert joins_cluster(compute)
