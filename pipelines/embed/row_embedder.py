@@ -108,7 +108,7 @@ class RowEmbedder:
     def estimate_bytes(self, table: pa.Table) -> npt.NDArray[np.int64]:
         """Estimate the bytes of each row's multivectors, (rows,) int64; 0 where one vector a row is all it makes."""
         kinds = [spec for spec in self._specs.values() if spec.kind == "multivector"]
-        a_vector = sum((spec.dim or 0) * number_type(spec.arrow_type).bit_width // 8 for spec in kinds)
+        a_vector = sum((spec.dim or 0) * int(number_type(spec.arrow_type).bit_width) // 8 for spec in kinds)
         if not a_vector or self.images:
             return np.full(table.num_rows, a_vector * VECTORS_AN_IMAGE, np.int64)
         lengths: npt.NDArray[np.int64] = pc.fill_null(pc.binary_length(table["text"]), 0).to_numpy().astype(np.int64)
