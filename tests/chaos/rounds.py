@@ -51,8 +51,8 @@ class Plan:
             on_nodes=chosen == "raylet" or random.random() < 0.25,
             chunked=random.random() < 0.3,
             kills=random.choice((1, 1, 2)),
-            after=-random.uniform(0.5, 12) if early else 0 if chosen == "read" else random.uniform(0, 0.9),
-            pause=random.uniform(0, 1),
+            after=-random.uniform(0.5, 12) if early else 0 if chosen == "read" else random.uniform(0, 0.7),
+            pause=random.uniform(0, 0.6),
         )
 
 
