@@ -133,7 +133,9 @@ def test_a_drained_node_and_a_killed_counter_and_a_killed_host_of_the_folder_los
         job.wait_for_rows(ROWS // 2)
         head.kill(lost)
         report = assert_little_was_embedded_twice(job)
-    assert report["nodes_lost"] == 1
+    # Nobody waits for a drained node: the job may be over before the cluster knows that it is gone.
+    assert report["nodes_lost"] <= 1
+    assert report["actors_restarted"] >= 2
     assert any("the process that counts was lost" in notice for notice in report["notices"])
     client = QdrantClient(path=str(tmp_path / "qdrant"))
     try:
