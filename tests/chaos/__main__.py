@@ -25,12 +25,15 @@ def main() -> int:
     parser.add_argument("--rows", type=int, default=800)
     parser.add_argument("--victim", choices=(*VICTIMS, "host"), help="kill this one alone")
     chosen = parser.parse_args()
+    victims = [chosen.victim] if chosen.victim else [*VICTIMS, *(["host"] if chosen.sink == "folder" else [])]
+    # Each comes up as often as the others.
+    Random(chosen.seed).shuffle(victims)
     folder = Path(tempfile.mkdtemp(prefix="fe-", dir="/tmp"))
     all_ok = True
     with Harness(folder, chosen.sink, chosen.rows) as harness:
         for number in range(chosen.first, chosen.first + chosen.rounds):
             random = Random(f"{chosen.seed} {chosen.sink} {number}")
-            plan = Plan.draw(random, chosen.sink, chosen.victim)
+            plan = Plan.draw(random, victims[number % len(victims)])
             outcome = harness.carry_out(number, plan, random)
             print(json.dumps({"seed": chosen.seed, **outcome}, ensure_ascii=False), flush=True)
             all_ok = all_ok and outcome["ok"]

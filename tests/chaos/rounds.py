@@ -41,17 +41,15 @@ class Plan:
     pause: float
 
     @classmethod
-    def draw(cls, random: Random, kind: SinkKind, victim: str | None = None) -> Plan:
-        """Choose at random."""
-        victims = (*VICTIMS, "host") if kind == "folder" else VICTIMS
-        chosen = victim or random.choice(victims)
-        early = chosen == "driver" and random.random() < 0.2
+    def draw(cls, random: Random, victim: str) -> Plan:
+        """Choose at random when and where a victim is killed."""
+        early = victim == "driver" and random.random() < 0.2
         return cls(
-            victim=chosen,
-            on_nodes=chosen == "raylet" or random.random() < 0.25,
+            victim=victim,
+            on_nodes=victim == "raylet" or random.random() < 0.25,
             chunked=random.random() < 0.3,
             kills=random.choice((1, 1, 2)),
-            after=-random.uniform(0.5, 12) if early else 0 if chosen == "read" else random.uniform(0, 0.7),
+            after=-random.uniform(0.5, 12) if early else 0 if victim == "read" else random.uniform(0, 0.7),
             pause=random.uniform(0, 0.6),
         )
 
