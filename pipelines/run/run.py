@@ -23,16 +23,16 @@ from pipelines.errors import ConfigError, TooManyErrorsError, WorkerError
 from pipelines.filesystem import without_credentials
 from pipelines.run.engine import Engine, MoreThanFewError
 from pipelines.run.engine_choice import choose_engines
-from pipelines.run.placement import Pool
+from pipelines.run.placement.pools import Pool
 from pipelines.run.progress import ProgressView, choose_view
-from pipelines.run.report import RunReport, Status
-from pipelines.run.report_file import RunningReport, make_room
+from pipelines.run.report.file import RunningReport, make_room
+from pipelines.run.report.report import RunReport, Status
 from pipelines.run.scan import ScannedSource, measure, scan
-from pipelines.run.stages import job_stages
+from pipelines.run.stages.job_stages import job_stages
 from pipelines.run.tally import STARTED_AT, Counter, figures_of
 from pipelines.sinks.base import JobFacts, Sink
 from pipelines.sinks.factory import make_sink
-from pipelines.sinks.lease import RunLeases
+from pipelines.sinks.lease.lease import RunLeases
 from pipelines.sources import SourcePlan
 from pipelines.stopping import stop_if_asked, stoppable
 from pipelines.submitted import refuse_in_submitted

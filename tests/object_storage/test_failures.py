@@ -13,8 +13,8 @@ import pytest
 
 from pipelines.errors import StoreError
 from pipelines.filesystem import open_filesystem, write_file
-from pipelines.run import report_file
 from pipelines.run import run as run_module
+from pipelines.run.report import file as report_file
 from pipelines.stores import store as store_module
 from tests.object_storage.jobs import BucketJob, documents, ids, lines
 from tests.object_storage.server import SECRET, Fault, S3TestServer
