@@ -14,7 +14,7 @@ from ray.data import ActorPoolStrategy, Dataset, TaskPoolStrategy
 from pipelines.config.compute import ComputeConfig
 from pipelines.run.packing import pack, unpack
 from pipelines.run.placement.nodes import READ_CPUS
-from pipelines.run.stages.job_stages import TASK_COLUMN
+from pipelines.run.stages.read import TASK_COLUMN
 from pipelines.run.stages.stage import Resources, Stage, Work, fuse, open_stages
 
 

@@ -1,20 +1,16 @@
-"""What a run did, as a JSON file and as a table on the terminal."""
+"""What a run did: its figures, as stages, receipts and engines tell them."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from textwrap import wrap
 from typing import Any, Literal
 
 import pyarrow as pa
-from rich import box
-from rich.cells import cell_len
-from rich.console import Console, Group
-from rich.table import Table
-from rich.text import Text
+from rich.console import Console
 
 from pipelines.run.report import file as report_file
+from pipelines.run.report import summary
 from pipelines.run.report.losses import Losses
 from pipelines.run.tally import BLOCKS, REREAD_DOCUMENTS, REREAD_ROWS, STARTED_AT, Figures, figures_of
 
@@ -166,100 +162,9 @@ class RunReport:
 
     def show(self, console: Console) -> None:
         """Print the summary table, and the first dead letters."""
-        console.print(Group(*self._parts()))
-        if self.rows["dead"]:
-            title = f"{self.rows['dead']:,} dead letters in {self.dead_letters}:"
-            console.print(Text(title, style="yellow"), soft_wrap=True)
-            for sample in self.dead_samples:
-                console.print(Text("\n".join(_dead_lines(sample, console.width))), soft_wrap=True)
-
-    def _losses(self) -> str:
-        """One line that says what was lost and done again; empty where nothing was."""
-        again = f"{_counted(self.blocks_embedded_again, 'block')} embedded again"
-        if self.rows_embedded_again:
-            again += f" ({_counted(self.rows_embedded_again, 'row')})"
-        told = {
-            f"{_counted(self.nodes_lost, 'node')} lost": self.nodes_lost,
-            f"{_counted(self.nodes_joined, 'node')} joined": self.nodes_joined,
-            f"{_counted(self.actors_restarted, 'worker')} started anew": self.actors_restarted,
-            again: self.blocks_embedded_again or self.rows_embedded_again,
-        }
-        return ", ".join(line for line, number in told.items() if number)
-
-    def _parts(self) -> list[Any]:
-        color = {"complete": "green", "interrupted": "yellow"}.get(self.status, "red")
-        counts = self.rows
-        figures = Table(box=box.SIMPLE, show_header=False)
-        for name in COUNTS:
-            if name != "chunked" or counts["chunked"] != counts["read"]:
-                figures.add_row(name, f"{counts[name]:,}")
-        stages = Table("stage", "rows", "tokens", "padding", "seconds", "rows/s", box=box.SIMPLE)
-        for column in stages.columns[1:]:
-            column.justify = "right"
-        for name, values in self.stages.items():
-            stages.add_row(name, *_stage_cells(values))
-        title = f"[bold {color}]{self.status}[/] in {self.seconds:.1f} s, {self.startup_seconds:.1f} s of it start-up"
-        if self.engine is not None:
-            title += ", by Ray" if self.engine == "ray" else ", in one process"
-        parts: list[Any] = [title, figures, stages]
-        parts += [Text(_length_line(name, found)) for name, found in self.statistics.items()]
-        held = (sink for sink in self.sinks if "points" in sink)
-        parts += [Text(f"{sink['type']}: {sink['points']:,} points in {sink['place']}") for sink in held]
-        parts += [
-            f"{figures['truncated']:,} texts were longer than {name} takes and were cut"
-            for name, figures in self.stages.items()
-            if figures.get("truncated")
-        ]
-        parts += [
-            f"{figures['unknown']:,} texts are mostly unknown to the tokenizer of {name}; see whether it suits them"
-            for name, figures in self.stages.items()
-            if figures.get("unknown")
-        ]
-        if lost := self._losses():
-            parts.append(Text(lost, style="yellow"))
-        parts += [Text(notice, style="yellow") for notice in self.notices]
-        return parts
-
-
-def _counted(number: int, thing: str) -> str:
-    return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"
-
-
-def _dead_lines(sample: str, width: int) -> list[str]:
-    """Lay a dead letter out in lines of ``width`` cells: broken between its document, its origin and its reason.
-
-    The reason is prose, and is broken between words. A name that is longer than a line is left whole.
-    """
-    if cell_len(sample) + 2 <= width:
-        return [f"  {sample}"]
-    named, found, reason = sample.partition("): ")
-    if not found:
-        return [f"  {sample}"]
-    where = f"{named}):"
-    document, bracket, origin = where.rpartition(" (")
-    places = [where] if cell_len(where) + 2 <= width or not bracket else [document, f"({origin}"]
-    words = wrap(reason, max(width - 6, 20), break_long_words=False, break_on_hyphens=False)
-    return [*(f"  {place}" for place in places), *(f"      {line}" for line in words)]
-
-
-def _length_line(name: str, found: dict[str, Any]) -> str:
-    line = f"{name}: average length {found['avg_len']:,} words"
-    if "held_by" in found:
-        return f"{line}, which {found['held_by']} was filled with"
-    return f"{line}, measured over {found['texts']:,} texts in {found['seconds']:.1f} s"
+        summary.show(self, console)
 
 
 def _rounded(figures: Figures) -> Figures:
     figures = {name: value for name, value in figures.items() if name != STARTED_AT}
     return {name: int(value) if float(value).is_integer() else round(value, 3) for name, value in figures.items()}
-
-
-def _stage_cells(values: Figures) -> list[str]:
-    seconds, rows = values.get("seconds", 0), values.get("rows", 0)
-    return [
-        f"{rows:,.0f}",
-        f"{values['tokens']:,.0f}" if values.get("tokens") else "",
-        f"{values['padding_waste']:.1%}" if "padding_waste" in values else "",
-        f"{seconds:.1f}",
-        f"{rows / seconds:,.0f}" if seconds else "",
-    ]

@@ -21,7 +21,8 @@ from pipelines.run.cluster.dataset import build_dataset
 from pipelines.run.cluster.errors import plain_errors
 from pipelines.run.cluster.remote_tally import RemoteTally
 from pipelines.run.scan import scan
-from pipelines.run.stages.job_stages import BlockStage, ReadStage
+from pipelines.run.stages.block import BlockStage
+from pipelines.run.stages.read import ReadStage
 from pipelines.run.stages.stage import Resources, Stage, Work
 from pipelines.sources import plan_source
 

@@ -20,7 +20,7 @@ from pipelines.embed.job_models import JobModels, job_models, look_for_models
 from pipelines.errors import ConfigError
 from pipelines.run.cluster.prepare import NodeWork, _describe_troubles
 from pipelines.run.placement.pools import Pool
-from pipelines.run.stages.job_stages import EmbedStage
+from pipelines.run.stages.embed import EmbedStage
 from pipelines.run.stages.stage import Resources
 from pipelines.run.tally import Tally
 from tests.model_fixtures import write_synthetic_model
