@@ -18,7 +18,7 @@ if TYPE_CHECKING:
         WorkerError,
     )
     from pipelines.pipeline import EmbeddingPipeline, JobPlan
-    from pipelines.run.report import RunReport
+    from pipelines.run.report.report import RunReport
     from pipelines.search import Hit, Searcher
 
 __all__ = [
@@ -52,7 +52,7 @@ _MODULES = {
         "WorkerError",
     ),
     "pipelines.pipeline": ("EmbeddingPipeline", "JobPlan"),
-    "pipelines.run.report": ("RunReport",),
+    "pipelines.run.report.report": ("RunReport",),
     "pipelines.search": ("Hit", "Searcher"),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}

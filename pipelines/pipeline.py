@@ -28,11 +28,11 @@ from pipelines.embed.checked import JobEmbedders, model_facts, notices
 from pipelines.embed.documents import name_chunks, read_chunks
 from pipelines.errors import SinkError
 from pipelines.rows import CHUNK_SCHEMA, IMAGE_COLUMN
-from pipelines.run.cluster_plan import plan_placement
-from pipelines.run.report import RunReport
+from pipelines.run.placement.plan import plan_placement
+from pipelines.run.report.report import RunReport
 from pipelines.run.run import Run
 from pipelines.sinks.factory import make_sink
-from pipelines.sinks.lease import held_notices
+from pipelines.sinks.lease.lease import held_notices
 from pipelines.submitted import refuse_in_submitted
 from pipelines.written import plan_job_source
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 # Of an exception's message.
 MOST_CHARACTERS = 500
@@ -84,6 +85,12 @@ def is_dead(table: pa.Table) -> npt.NDArray[np.bool_]:
     """Mark the rows that have an error."""
     dead: npt.NDArray[np.bool_] = table["error"].is_valid().to_numpy(zero_copy_only=False)
     return dead
+
+
+def document_shares(table: pa.Table) -> npt.NDArray[np.float64]:
+    """Part of a document that each row is: one chunk of four is a quarter. Progress counts documents with it."""
+    counts: npt.NDArray[np.int32] = pc.fill_null(table["chunk_count"], 1).to_numpy()
+    return np.reciprocal(np.maximum(counts, 1).astype(np.float64))
 
 
 def set_column(table: pa.Table, name: str, column: pa.Array | pa.ChunkedArray) -> pa.Table:

@@ -29,7 +29,7 @@ from pipelines.evaluation.report.files import RESULTS, make_folder, write_result
 from pipelines.evaluation.report.results import Embedded, Measurement, Results, load_results
 from pipelines.evaluation.ways import Way, choose_ways
 from pipelines.filesystem import without_credentials
-from pipelines.run.report import RunReport
+from pipelines.run.report.report import RunReport
 from pipelines.search import Searcher
 from pipelines.submitted import is_submitted
 from pipelines.written import EVALUATIONS

@@ -10,9 +10,9 @@ import pyarrow as pa
 
 from pipelines.config.job import JobConfig
 from pipelines.embed.row_embedder import RowEmbedder
-from pipelines.run.losses import Losses
-from pipelines.run.placement import Pool
-from pipelines.run.stage import Stage
+from pipelines.run.placement.pools import Pool
+from pipelines.run.report.losses import Losses
+from pipelines.run.stages.stage import Stage
 from pipelines.run.tally import Counter
 
 Item = TypeVar("Item")

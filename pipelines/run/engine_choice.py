@@ -53,6 +53,6 @@ def _asks_for_ray(config: JobConfig) -> bool:
 
 def _ray(config: JobConfig) -> AbstractContextManager[Engine]:
     # Imported late: planning and previews do without it, and so do errors of the configuration and small jobs.
-    from pipelines.run.ray_engine import ray_engine
+    from pipelines.run.cluster.engine import ray_engine
 
     return ray_engine(config.compute, config.corpus)

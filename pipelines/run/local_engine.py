@@ -11,10 +11,10 @@ import pyarrow as pa
 from pipelines.config.job import JobConfig
 from pipelines.embed.row_embedder import RowEmbedder
 from pipelines.run.engine import MoreThanFewError
-from pipelines.run.losses import NOTHING
-from pipelines.run.placement import Pool, place_in_one_process
-from pipelines.run.stage import Stage, open_stages
-from pipelines.run.stages import TASK_COLUMN
+from pipelines.run.placement.pools import Pool, place_in_one_process
+from pipelines.run.report.losses import NOTHING
+from pipelines.run.stages.read import TASK_COLUMN
+from pipelines.run.stages.stage import Stage, open_stages
 from pipelines.run.tally import Tally
 from pipelines.sinks.ray_context import without_ray
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 import logging
 import secrets
 import signal
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from datetime import datetime, timezone
 from typing import Any
 
@@ -19,20 +17,21 @@ from pipelines.config.job import JobConfig
 from pipelines.embed.average_length import averages, held_lengths, measuring, numbers, with_lengths, with_stand_ins
 from pipelines.embed.checked import JobEmbedders, model_facts, notices
 from pipelines.embed.job_models import job_fingerprints
-from pipelines.errors import ConfigError, TooManyErrorsError, WorkerError
+from pipelines.errors import ConfigError
 from pipelines.filesystem import without_credentials
+from pipelines.run.checks import check_documents, check_errors
 from pipelines.run.engine import Engine, MoreThanFewError
 from pipelines.run.engine_choice import choose_engines
-from pipelines.run.placement import Pool
-from pipelines.run.progress import ProgressView, choose_view
-from pipelines.run.report import RunReport, Status
-from pipelines.run.report_file import RunningReport, make_room
+from pipelines.run.placement.pools import Pool
+from pipelines.run.progress import choose_view
+from pipelines.run.report.file import make_room
+from pipelines.run.report.report import RunReport, Status
 from pipelines.run.scan import ScannedSource, measure, scan
-from pipelines.run.stages import job_stages
-from pipelines.run.tally import STARTED_AT, Counter, figures_of
+from pipelines.run.stages.job_stages import job_stages
+from pipelines.run.watching import RunClock, watching
 from pipelines.sinks.base import JobFacts, Sink
 from pipelines.sinks.factory import make_sink
-from pipelines.sinks.lease import RunLeases
+from pipelines.sinks.lease.lease import RunLeases
 from pipelines.sources import SourcePlan
 from pipelines.stopping import stop_if_asked, stoppable
 from pipelines.submitted import refuse_in_submitted
@@ -40,10 +39,8 @@ from pipelines.written import plan_job_source
 
 log = logging.getLogger("fleetembed")
 
-SECONDS_BETWEEN_LOOKS = 1.0
 STOPPING = (signal.SIGINT, signal.SIGTERM)
 STOPPED: tuple[Status, str] = ("interrupted", "stopped by a signal")
-SECONDS_FOR_LAST_FIGURES = 3.0
 
 
 class Run:
@@ -54,8 +51,7 @@ class Run:
 
     def __init__(self, config: JobConfig, embedders: JobEmbedders, console: Console) -> None:
         self._config, self._embedders, self._console = config, embedders, console
-        self._started = time.monotonic()
-        self._started_at = time.time()
+        self._clock = RunClock()
         now = datetime.now(timezone.utc)
         self._run_id = f"{now:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
         self._report = RunReport(self._run_id, self._config.corpus, started=now.isoformat(timespec="seconds"))
@@ -90,7 +86,7 @@ class Run:
                 report.status, report.error = "failed", str(error)
                 raise
             finally:
-                report.seconds = round(time.monotonic() - self._started, 2)
+                report.seconds = self._clock.seconds()
                 self._settle_report()
         return report
 
@@ -136,7 +132,7 @@ class Run:
                 with engine() as opened:
                     self._report.engine = opened.name
                     self._report.notices += opened.notices
-                    self._report.startup_seconds = round(time.monotonic() - self._started, 2)
+                    self._report.startup_seconds = self._clock.seconds()
                     self._embed_with(opened, source, nothing_held=not points)
                 return
             except MoreThanFewError:
@@ -216,98 +212,19 @@ class Run:
         settled = 0.0
         with engine.drive(stages, source.tasks) as tables:
             view = choose_view(source.documents, self._console)
-            with view, self._watching(engine, view, lambda: settled):
+            with view, watching(self._report, self._config.report, engine, view, self._clock, lambda: settled):
                 for receipts in tables:
                     stop_if_asked()
                     self._leases.refuse_lost()
                     settled += sum(receipts["documents"].to_pylist())
                     self._report.take_receipts(receipts)
-                    self._check_errors(engine.counter, at_end=False)
+                    check_errors(self._report, self._config.errors, engine.counter, at_end=False)
         self._report.count_repeats()
-        self._check_errors(engine.counter, at_end=True)
-        self._check_documents(engine.counter, source.documents, settled)
+        check_errors(self._report, self._config.errors, engine.counter, at_end=True)
+        check_documents(self._report, engine.counter, source.documents, settled)
 
     def _fingerprints(self, engine: Engine) -> dict[str, str]:
         """What each model must be wherever it runs; in this process they were just made."""
         if engine.name == "local":
             return {}
         return job_fingerprints(self._config, self._embedders.load(self._config))
-
-    @contextmanager
-    def _watching(self, engine: Engine, view: ProgressView, settled: Any) -> Iterator[None]:
-        """Refresh the view and the report's file while receipts come in."""
-        over = threading.Event()
-
-        def look(file: RunningReport) -> None:
-            told = False
-            while not over.wait(SECONDS_BETWEEN_LOOKS):
-                stages = engine.counter.read()
-                self._report.take_stages(stages)
-                self._report.take_losses(engine.losses)
-                self._report.seconds = round(time.monotonic() - self._started, 2)
-                unwritten = file.save(asdict(self._report))
-                if unwritten is not None and not told:
-                    told = True
-                    shown = without_credentials(self._config.report)
-                    log.warning("the report cannot be written to %s: %s; the run goes on", shown, unwritten)
-                view.update(settled() + stages.get("skip", {}).get("documents", 0), self._report.tokens)
-
-        def watch() -> None:
-            with RunningReport(self._config.report) as file:
-                look(file)
-
-        watcher = threading.Thread(target=watch, name="progress", daemon=True)
-        watcher.start()
-        try:
-            yield
-        finally:
-            over.set()
-            watcher.join()
-            stages = engine.counter.read()
-            self._report.take_stages(stages)
-            self._report.take_losses(engine.losses, at_end=True)
-            names = map(figures_of, self._report.embeddings)
-            first = min((stages[name][STARTED_AT] for name in names if name in stages), default=None)
-            if first is not None:
-                self._report.startup_seconds = round(first - self._started_at, 2)
-            view.update(settled() + stages.get("skip", {}).get("documents", 0), self._report.tokens)
-
-    def _check_documents(self, counter: Counter, documents: int, settled: float) -> None:
-        """Compare the documents that were found with those whose fate is known; raises WorkerError where some are lost.
-
-        Fractions of documents, which chunks are, add up with a small error.
-        """
-        report = self._report
-
-        def missing() -> int:
-            # The last figures may still be on their way.
-            report.take_stages(counter.read())
-            return round(documents - settled - report.stages.get("skip", {}).get("documents", 0.0))
-
-        deadline = time.monotonic() + SECONDS_FOR_LAST_FIGURES
-        while (lost := missing()) > 0 and not report.lost_figures:
-            if time.monotonic() < deadline:
-                time.sleep(0.1)
-                continue
-            told = f"{lost:,} of {documents:,} documents reached neither the sinks nor the dead letters"
-            if report.lost_work:
-                raise WorkerError(f"{told}: they were lost with a node or a worker; run the job again for them")
-            report.notices.append(
-                f"{told}, as far as is known; the source may have changed: run the job again for them"
-            )
-            return
-
-    def _check_errors(self, counter: Counter, *, at_end: bool) -> None:
-        errors, report = self._config.errors, self._report
-        if not report.exceeds(errors.max_rate):
-            return
-        # Skipped rows are else looked at once a second, and dead ones come with each block.
-        report.take_stages(counter.read())
-        dead, seen = report.rows["dead"], report.settled
-        if report.exceeds(errors.max_rate) and (at_end or seen >= errors.min_rows):
-            first = f" The first: {self._report.dead_samples[0].rstrip('.')}." if self._report.dead_samples else ""
-            raise TooManyErrorsError(
-                f"{dead:,} of {seen:,} rows went to dead letters ({report.dead_letters}), more than "
-                f"errors.max_rate {errors.max_rate:g} allows.{first} What was written stays; mend the rows, or raise "
-                "errors.max_rate, and run the job again"
-            )

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from threading import Lock
 from typing import Any, Protocol
 
+import xxhash
+
 Figures = dict[str, float]
 
 STARTED_AT = "started_at"
@@ -23,6 +25,11 @@ def figures_of(embedding: str) -> str:
     """The name of an embedding's figures: its own, unless figures of another stage may have it."""
     taken = embedding in ("read", "skip") or embedding.startswith("write ")
     return f"embed {embedding}" if taken else embedding
+
+
+def short_name(data: bytes) -> str:
+    """A short name for a piece of work."""
+    return str(xxhash.xxh3_64_hexdigest(data))
 
 
 class Counter(Protocol):

@@ -9,8 +9,8 @@ A new kind of sink is a module with these three, and a line in ``pipelines.confi
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
@@ -168,3 +168,10 @@ class Sink(Protocol):
 
     def abandon(self) -> None:
         """Close what is open, in the stead of ``finish``, and change nothing: another run holds the place."""
+
+
+@contextmanager
+def connected(sinks: Sequence[Sink]) -> Iterator[list[SinkWriter]]:
+    """Connect to every sink, for as long as a worker works."""
+    with ExitStack() as opened:
+        yield [opened.enter_context(closing(sink.connect())) for sink in sinks]

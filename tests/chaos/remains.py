@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 
-from pipelines.run.leftovers import PREFIX
+from pipelines.run.cluster.leftovers import PREFIX
 from tests.chaos.job import ChaosJob
 
 # Qdrant's embedded engine keeps the file that it locks, and it is free when its process is gone.

@@ -23,10 +23,10 @@ from embedders.errors import FleetembedError
 from pipelines.config.file import load_config
 from pipelines.config.job import JobConfig
 from pipelines.pipeline import EmbeddingPipeline
-from pipelines.run import cluster
-from pipelines.run.dataset import build_dataset
-from pipelines.run.placement import Pool, place_pools
-from pipelines.run.stage import Resources, Work
+from pipelines.run.cluster import connection
+from pipelines.run.cluster.dataset import build_dataset
+from pipelines.run.placement.pools import Pool, place_pools
+from pipelines.run.stages.stage import Resources, Work
 from tests.conftest import ROOT
 
 SECONDS = 200
@@ -101,9 +101,9 @@ class Telling:
 
 
 def _where(config: JobConfig) -> list[dict[str, Any]]:
-    with cluster.connect(config.compute) as machines:
+    with connection.connect(config.compute) as machines:
         pools = place_pools(config, machines)
-        cluster.configure(config.compute)
+        connection.configure(config.compute)
         tasks = [b"{}"] * 3 * max(pool.resources.workers or 1 for pool in pools)
         rows = build_dataset([Telling(pool) for pool in pools], tasks, config.compute).take_all()
         return [json.loads(told) for told in {row["told"] for row in rows} - {b"{}"}]

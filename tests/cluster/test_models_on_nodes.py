@@ -23,7 +23,7 @@ from pipelines.config.file import load_config
 from pipelines.embed.checked import JobEmbedders
 from pipelines.embed.job_models import JobModels, job_models
 from pipelines.errors import PreflightError
-from pipelines.run import prepare
+from pipelines.run.cluster import prepare
 from tests.cluster.nodes import Nodes, cluster
 from tests.hub_server import Fault, HubServer
 from tests.model_fixtures import write_synthetic_model
@@ -202,7 +202,7 @@ def test_an_actor_refuses_a_model_that_changed_after_its_node_was_prepared(
         graph[-200:-196] = b"\0\0\0\0"
         (folder / MODEL_FILE).write_bytes(graph)
 
-    monkeypatch.setattr("pipelines.run.ray_engine.prepare_nodes", then_changed)
+    monkeypatch.setattr("pipelines.run.cluster.engine.prepare_nodes", then_changed)
     config = site.config(tmp_path, path=str(folder))
     config["compute"]["stages"]["dense"]["workers"] = 1
     pipeline = EmbeddingPipeline.from_config(config)

@@ -17,7 +17,7 @@ from ray.autoscaler._private.util import prepare_config, validate_config
 from pipelines.config.compute import ComputeConfig, StageConfig
 from pipelines.config.file import load_config
 from pipelines.config.job import ErrorsConfig
-from pipelines.run.metrics import COUNTERS, GAUGES
+from pipelines.run.cluster.metrics import COUNTERS, GAUGES
 from tests.conftest import ROOT
 from tests.deploy.dockerfile import instructions
 

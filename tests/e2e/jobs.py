@@ -15,7 +15,7 @@ from qdrant_client import QdrantClient
 from rich.console import Console
 
 from pipelines import EmbeddingPipeline
-from pipelines.run.report import RunReport
+from pipelines.run.report.report import RunReport
 
 # Tests run their jobs in this process, unless only Ray can show something.
 RAY = pytest.param("ray", marks=pytest.mark.ray)

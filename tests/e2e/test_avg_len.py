@@ -15,7 +15,7 @@ from rich.console import Console
 from embedders import SparseTextEmbedding
 from pipelines import EmbeddingPipeline
 from pipelines.errors import ConfigError
-from pipelines.run.report import RunReport
+from pipelines.run.report.report import RunReport
 from pipelines.search import Searcher
 from tests.e2e.jobs import ON_BOTH
 

@@ -21,7 +21,7 @@ from embedders.sparse.bm25 import Bm25
 from pipelines import EmbeddingPipeline
 from pipelines.embed import chunking, documents
 from pipelines.identity import point_id
-from pipelines.run.report import RunReport
+from pipelines.run.report.report import RunReport
 from pipelines.sinks.parquet.sink import ParquetWriter
 from tests.qdrant_server.process import QdrantTestServer
 

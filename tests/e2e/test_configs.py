@@ -9,9 +9,9 @@ import pytest
 from embedders.catalog import find_card
 from pipelines.config.file import load_config
 from pipelines.errors import ConfigError
-from pipelines.run.placement import place_pools
+from pipelines.run.placement.pools import place_pools
 from tests.conftest import ROOT
-from tests.pipelines.run.even_nodes import even_nodes
+from tests.pipelines.run.placement.even_nodes import even_nodes
 
 MACHINE = even_nodes(cpus=16, gpus=4, nodes=1, cores_a_node=16)
 

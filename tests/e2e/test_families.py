@@ -15,7 +15,7 @@ from embedders.arrow import dense_array
 from embedders.export.bert import export_bert
 from pipelines.config.file import load_config
 from pipelines.embed.row_embedder import RowEmbedder
-from pipelines.run.report import RunReport
+from pipelines.run.report.report import RunReport
 from pipelines.search import Searcher
 from tests.e2e.jobs import MINILM, Job, Row
 

@@ -23,7 +23,7 @@ from embedders.errors import ModelNotFoundError
 from pipelines import EmbeddingPipeline
 from pipelines.config.file import load_config
 from pipelines.errors import ConfigError
-from pipelines.run.report import RunReport
+from pipelines.run.report.report import RunReport
 from pipelines.search import Searcher
 from pipelines.search.contact_sheet import write_sheet
 from tests.synthetic_graphs import pooled

@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipelines.run.leftovers import clear
+from pipelines.run.cluster.leftovers import clear
 from tests.conftest import ROOT
 from tests.e2e.jobs import Job, Row, parquet_points
 

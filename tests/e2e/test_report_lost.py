@@ -15,7 +15,7 @@ from rich.console import Console
 
 from embedders.sparse.bm25 import Bm25
 from pipelines.cli.job import run_job
-from pipelines.run import run as run_module
+from pipelines.run import watching
 
 Start = Callable[..., tuple[int, str]]
 
@@ -76,7 +76,7 @@ def test_the_error_that_ended_a_run_is_told(start: Start, tmp_path: Path) -> Non
 def test_a_run_that_lost_its_report_while_it_went_on_says_so_once_and_goes_on(
     start: Start, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(run_module, "SECONDS_BETWEEN_LOOKS", 0.001)
+    monkeypatch.setattr(watching, "SECONDS_BETWEEN_LOOKS", 0.001)
     with caplog.at_level(logging.WARNING, "fleetembed"):
         code, _ = start(*map(str, range(3000)), compute={"engine": "local", "block_rows": 8})
     assert code == 0

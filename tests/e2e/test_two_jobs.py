@@ -20,9 +20,9 @@ from rich.console import Console
 from embedders.sparse.bm25 import Bm25
 from pipelines import EmbeddingPipeline, Searcher
 from pipelines.errors import SinkError, TooManyErrorsError
-from pipelines.run.report import RunReport
-from pipelines.sinks.holder import Holder
-from pipelines.sinks.lease_file import LEASE
+from pipelines.run.report.report import RunReport
+from pipelines.sinks.lease.file import LEASE
+from pipelines.sinks.lease.holder import Holder
 from pipelines.sinks.qdrant.collection import Collection
 from tests.conftest import ROOT
 from tests.qdrant_server import QdrantTestServer

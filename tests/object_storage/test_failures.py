@@ -13,8 +13,8 @@ import pytest
 
 from pipelines.errors import StoreError
 from pipelines.filesystem import open_filesystem, write_file
-from pipelines.run import report_file
-from pipelines.run import run as run_module
+from pipelines.run import watching
+from pipelines.run.report import file as report_file
 from pipelines.stores import store as store_module
 from tests.object_storage.jobs import BucketJob, documents, ids, lines
 from tests.object_storage.server import SECRET, Fault, S3TestServer
@@ -206,7 +206,7 @@ def test_a_store_that_cannot_be_used_is_told_of_with_place_reason_and_advice(
 def test_a_report_that_a_store_does_not_take_any_more_holds_nothing_up(
     job: BucketJob, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(run_module, "SECONDS_BETWEEN_LOOKS", 0.01)
+    monkeypatch.setattr(watching, "SECONDS_BETWEEN_LOOKS", 0.01)
     monkeypatch.setattr(report_file, "SECONDS_BETWEEN_SAVES_IN_STORES", 0.02)
     monkeypatch.setattr(report_file, "AT_THE_END", report_file.Patience(seconds=1))
     job.s3.put("docs/a.jsonl", lines(documents(400)))
@@ -222,7 +222,7 @@ def test_a_report_that_a_store_does_not_take_any_more_holds_nothing_up(
 def test_a_report_in_a_store_is_written_now_and_then_and_at_the_end(
     job: BucketJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run_module, "SECONDS_BETWEEN_LOOKS", 0.01)
+    monkeypatch.setattr(watching, "SECONDS_BETWEEN_LOOKS", 0.01)
     job.s3.put("docs/a.jsonl", lines(documents(200)))
     assert job.run()[0] == 0
     assert sum("run.json" in request for request in job.s3.requests if request.startswith("Put")) == 2

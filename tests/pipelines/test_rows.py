@@ -9,7 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.identity import NAMESPACE, content_hash, identify, keys64, point_id
-from pipelines.rows import CHUNK_SCHEMA, IDENTIFIED_SCHEMA, IMAGE_COLUMN, RowError, add_errors, is_dead, set_column
+from pipelines.rows import (
+    CHUNK_SCHEMA,
+    IDENTIFIED_SCHEMA,
+    IMAGE_COLUMN,
+    RowError,
+    add_errors,
+    document_shares,
+    is_dead,
+    set_column,
+)
 
 
 def chunks(*rows: dict[str, object]) -> pa.Table:
@@ -118,3 +127,8 @@ def test_set_column_replaces_or_appends() -> None:
 def test_keys_differ_when_id_or_content_differ() -> None:
     keys = keys64(["a", "a", "b"], ["1", "2", "1"])
     assert keys.dtype == np.uint64 and len(set(keys.tolist())) == 3
+
+
+def test_a_chunk_counts_as_its_share_of_a_document() -> None:
+    table = chunks({"document_id": "a", "chunk_count": 4}, {"document_id": "b", "chunk_count": 1})
+    assert document_shares(table).tolist() == [0.25, 1.0]

@@ -16,7 +16,7 @@ from pipelines.config.file import load_config
 from pipelines.config.source import SourceConfig
 from pipelines.errors import ConfigError, SourceError
 from pipelines.evaluation.report.files import make_folder
-from pipelines.run.report import RunReport
+from pipelines.run.report.report import RunReport
 from pipelines.sources import plan_source
 from pipelines.sources.written import Written
 from pipelines.written import written_places

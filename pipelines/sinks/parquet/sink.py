@@ -18,7 +18,7 @@ from pipelines.errors import SinkError
 from pipelines.filesystem import TEMPORARY, open_filesystem, retries_of, write_file
 from pipelines.identity import keys64
 from pipelines.sinks.base import JobFacts, LeaseStore, WriteResult
-from pipelines.sinks.lease_file import folder_lease
+from pipelines.sinks.lease.file import folder_lease
 from pipelines.sinks.parquet.config import ParquetSinkConfig
 from pipelines.sinks.parquet.files import (
     METADATA_KEY,

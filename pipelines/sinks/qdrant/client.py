@@ -14,8 +14,8 @@ from qdrant_client import QdrantClient
 from embedders.retrying import Patience, retry
 from pipelines.errors import SinkError
 from pipelines.sinks.base import LeaseStore
-from pipelines.sinks.lease import refuse_held
-from pipelines.sinks.lease_file import DiskLease
+from pipelines.sinks.lease.file import DiskLease
+from pipelines.sinks.lease.lease import refuse_held
 from pipelines.sinks.qdrant.config import QdrantSinkConfig
 
 LOCK_SECONDS = 30.0  # a killed run's process may hold the folder a little longer

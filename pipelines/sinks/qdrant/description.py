@@ -16,7 +16,7 @@ from pipelines.sinks.qdrant.vectors import rescoring_vectors, stored_vectors
 PROVENANCE, DEFERRED = "fleetembed", "fleetembed_deferred_indexing_threshold"
 # Whether what a job set out to write is all there.
 STATE, FILLING, COMPLETE = "fleetembed_state", "filling", "complete"
-# Who writes to the collection just now (see `pipelines.sinks.lease`), as JSON in a text.
+# Who writes to the collection just now (see `pipelines.sinks.lease.lease`), as JSON in a text.
 LEASE = "fleetembed_lease"
 
 

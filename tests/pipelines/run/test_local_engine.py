@@ -14,8 +14,8 @@ from pipelines.config.file import load_config
 from pipelines.run.engine import MoreThanFewError
 from pipelines.run.local_engine import LocalEngine, local_engine
 from pipelines.run.scan import scan
-from pipelines.run.stage import Resources, Stage, Work
-from pipelines.run.stages import job_stages
+from pipelines.run.stages.job_stages import job_stages
+from pipelines.run.stages.stage import Resources, Stage, Work
 from pipelines.sinks.factory import make_sink
 from pipelines.sources import plan_source
 

@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from pipelines import EmbeddingPipeline, Searcher
-from pipelines.run.report import RunReport
+from pipelines.run.report.report import RunReport
 
 DOCUMENTS: list[dict[str, Any]] = [
     {"id": "python", "text": "Pythons are large snakes that squeeze their prey.", "year": 2001, "lang": "en"},

@@ -12,7 +12,7 @@ from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
 from pipelines.errors import SinkError
-from pipelines.run.stages import write_rows
+from pipelines.run.stages.write import write_rows
 from pipelines.sinks.base import JobFacts
 from pipelines.sinks.qdrant.client import open_client
 from pipelines.sinks.qdrant.retry import classify

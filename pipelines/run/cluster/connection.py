@@ -1,0 +1,272 @@
+"""The Ray that a job runs on: joins one or starts a local one, and holds what is particular to Ray's version."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import signal
+import socket
+import threading
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray._private import worker as ray_worker
+from ray._private.node import Node as RayNode
+from ray.data import DataContext
+
+from embedders.retrying import Patience, retry
+from pipelines.config.compute import ComputeConfig
+from pipelines.errors import WorkerError
+from pipelines.run.cluster.leftovers import ray_folder
+from pipelines.run.packing import BLOCK_BYTES
+from pipelines.run.placement.nodes import Machines, Node
+
+log = logging.getLogger("fleetembed")
+
+SECONDS_TO_ANSWER = 10.0
+# Resources of Ray that placement has names of its own for, or does not look at.
+_COUNTED = frozenset(("CPU", "GPU", "memory", "object_store_memory"))
+# The folder that holds this package, and `embedders` beside it.
+OUR_PACKAGES = str(Path(__file__).resolve().parents[3])
+# Logical CPUs of a local Ray: below that, actors and readers have no room beside each other.
+MIN_LOCAL_CPUS = 4
+# How often a local Ray is started that its own limit, which no setting moves, ends before it is ready.
+STARTS = 2
+# On several nodes a worker may wait for a place that none of them has; on one node blocks may just be slow.
+STALL_SECONDS, STALL_SECONDS_ON_ONE = 300, 1800
+SLOW_START = "Ray was waited for, and its node was not ready within the 30 s that Ray allows it"
+
+
+class _PathsOfWorkers(list[str]):
+    """Folders that workers put before their own sys.path, the last one first.
+
+    Ray adds the folder that the driver was started in, which may have a package that is called as one of ours: what it
+    adds goes before, so that it counts less.
+    """
+
+    def extend(self, paths: Iterable[str]) -> None:
+        """Take folders that count less than those there are."""
+        self[:0] = paths
+
+
+@contextmanager
+def connect(compute: ComputeConfig) -> Iterator[Machines]:
+    """Use the Ray that is there (this process's own, ``address``, RAY_ADDRESS), else start a local one for the job."""
+    if ray.is_initialized():
+        yield describe_nodes()
+        return
+    address = compute.address or os.environ.get("RAY_ADDRESS")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # Ray's core warns of every actor pool on the terminal, as if it were an error (ray-project/ray, 53727).
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    # Workers' own log lines would tear the progress bar; they stay in Ray's log folder.
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    quiet["job_config"] = ray.job_config.JobConfig(_py_driver_sys_path=_PathsOfWorkers([OUR_PACKAGES]))
+    local: dict[str, Any] = {
+        "num_cpus": compute.cpus or max(MIN_LOCAL_CPUS, os.cpu_count() or 1),
+        "include_dashboard": False,
+        "object_store_memory": compute.object_store_mb << 20,
+    }
+    if address and address not in ("local", "auto"):
+        _knock(address)
+    join = {"address": address} if address and address != "local" else {"address": "local", **local}
+    if join["address"] == "local":
+        _give_token()
+        with ray_folder() as folder, _connected({**join, **quiet, "_temp_dir": folder and str(folder)}):
+            yield describe_nodes()
+    else:
+        with _connected({**join, **quiet}):
+            yield describe_nodes()
+
+
+@contextmanager
+def _connected(arguments: dict[str, Any]) -> Iterator[None]:
+    """Start or join a Ray, if need be twice, and leave it again."""
+    try:
+        retry(
+            lambda: _start(arguments),
+            Patience(attempts=STARTS),
+            passing=_is_slow_start,
+            on_retry=lambda: log.warning("%s; starting it once more", SLOW_START),
+        )
+    # Ray raises bare Exceptions here, of a node that did not start in time for instance.
+    except Exception as error:
+        raise WorkerError(_why_not_started(error, arguments["address"])) from error
+    # What Ray publishes of a dead node is pages of its log, on standard output.
+    printed, ray_worker.print_to_stdstream = ray_worker.print_to_stdstream, _log_published
+    try:
+        yield
+    finally:
+        ray.shutdown()
+        ray_worker.print_to_stdstream = printed
+
+
+def _log_published(data: dict[str, Any], ignore_prefix: bool) -> None:
+    for line in data["lines"]:
+        log.debug("Ray: %s", line)
+
+
+def _start(arguments: dict[str, Any]) -> None:
+    """Start or join a Ray; what of a node was started before a failure is ended."""
+    try:
+        with _muted_core(), _kept_sigterm():
+            ray.init(**arguments)
+    except Exception as error:
+        node = _half_started(error)
+        if node is not None:
+            node.kill_all_processes(check_alive=False, allow_graceful=False, wait=True)
+        raise
+
+
+def _half_started(error: Exception) -> Any:
+    """Find the node whose constructor raised: Ray keeps no other reference to it, and its processes run on."""
+    trace = error.__traceback__
+    while trace is not None:
+        found = trace.tb_frame.f_locals.get("self")
+        if isinstance(found, RayNode) and found.head:
+            return found
+        trace = trace.tb_next
+    return None
+
+
+def _is_slow_start(error: BaseException) -> bool:
+    return "timed out during startup" in str(error)
+
+
+def _is_token_refused(error: BaseException | None) -> bool:
+    """Whether a Ray asks for a token that this process lacks, or has another of; the cause alone may say so."""
+    while error is not None:
+        if "InvalidAuthToken" in str(error):
+            return True
+        error = error.__cause__
+    return False
+
+
+def _why_not_started(error: Exception, address: str) -> str:
+    if _is_slow_start(error):
+        return (
+            f"{SLOW_START}, {STARTS} times in a row: this machine is busy or short of memory. Try again when it is "
+            "quieter, give the address of a running Ray as compute.address, or do without Ray (compute.engine: local)"
+        )
+    if _is_token_refused(error):
+        return (
+            f"the Ray at {address} is protected by a token, and this process has none, or another one: set "
+            "RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN_PATH to a file with the cluster's token (or RAY_AUTH_TOKEN to the "
+            "token itself)"
+        )
+    if isinstance(error, ray.exceptions.AuthenticationError):
+        return f"Ray could not be started or joined: {error.message}"
+    first = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return (
+        f"Ray could not be started or joined: {first}; this machine may be busy or short of memory: try again, or "
+        "give the address of a running Ray as compute.address"
+    )
+
+
+def _knock(address: str) -> None:
+    """Find out in seconds that nothing listens at an address; Ray itself would try for many minutes."""
+    if address.startswith(("http://", "https://")):
+        raise WorkerError(
+            f"{address} is the address that jobs are submitted to (RAY_API_SERVER_ADDRESS), not that of a Ray to join: "
+            "write HOST:6379 as compute.address or RAY_ADDRESS, or leave them out, as in a job that is submitted"
+        )
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=SECONDS_TO_ANSWER).close()
+    except (OSError, ValueError) as error:
+        raise WorkerError(
+            f"no Ray answers at {address} ({error}); start one there, or leave out compute.address and RAY_ADDRESS to "
+            "run on this machine"
+        ) from None
+
+
+def _give_token() -> None:
+    """Make the token of a local Ray, where there is no home folder in which Ray could keep one of its own."""
+    if any(os.environ.get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_AUTH_MODE")):
+        return
+    with suppress(RuntimeError, OSError):
+        home = Path.home()
+        if (home / ".ray" / "auth_token").exists() or os.access(home, os.W_OK):
+            return
+    os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+
+
+@contextmanager
+def _muted_core() -> Iterator[None]:
+    """Keep Ray's C++ core from announcing on standard error that its log level is set; exceptions go on as ever."""
+    kept = os.dup(2)
+    with Path(os.devnull).open("wb") as nothing:
+        os.dup2(nothing.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+@contextmanager
+def _kept_sigterm() -> Iterator[None]:
+    """Put back what is done at SIGTERM: Ray's own way leaves it to the interpreter's end to write anything."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if before is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
+
+
+def describe_nodes() -> Machines:
+    """Look at the nodes that are alive in the Ray that this process is connected to."""
+    here: str = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
+    return Machines(tuple(_node(found, here) for found in _nodes() if found["Alive"]))
+
+
+def _node(found: dict[str, Any], here: str) -> Node:
+    resources = found["Resources"]
+    cpus, address = resources.get("CPU", 0.0), found["NodeManagerAddress"]
+    # A local Ray may be told of more CPUs than there are cores; threads must go by the cores.
+    cores = min(int(cpus), os.cpu_count() or 1) if address == here else int(cpus)
+    return Node(
+        id=found["NodeID"],
+        cpus=cpus,
+        gpus=resources.get("GPU", 0.0),
+        cores=max(1, cores) if cpus else 0,
+        labels=found.get("Labels") or {},
+        resources={name: amount for name, amount in resources.items() if name not in _COUNTED},
+        address=address,
+    )
+
+
+def _nodes() -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    return found
+
+
+def stall_seconds(compute: ComputeConfig) -> int:
+    """Seconds without a block that moves, after which a job is given up."""
+    if compute.stall_seconds is not None:
+        return compute.stall_seconds
+    return STALL_SECONDS if sum(node["Alive"] for node in _nodes()) > 1 else STALL_SECONDS_ON_ONE
+
+
+def configure(compute: ComputeConfig) -> None:
+    """Set Ray Data's options for the job's datasets; call before the first one is made."""
+    context = DataContext.get_current()
+    context.execution_no_progress_timeout_s = stall_seconds(compute)
+    context.max_errored_blocks = 0
+    # Ray gathers the tables that a worker gives for one block up to this; the default is twice as much.
+    context.target_max_block_size = BLOCK_BYTES
+    # Else a stage's own error is wrapped, and its type and message are lost on the way to the driver.
+    context.raise_original_map_exception = True
+    context.actor_init_retry_on_errors = False
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    # Ray advises a setting that jobs do not have, for a pool that a short job does not fill.
+    warnings.filterwarnings("ignore", message="The minimum number of concurrent actors")
+    # Ray prints a stage's failure with its traceback; the job tells it in a sentence.
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)

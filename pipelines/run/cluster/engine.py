@@ -1,0 +1,123 @@
+"""Drives a job with Ray: read tasks, actor pools, and a counter that all of them report to."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from typing import Any, Literal, TypeVar
+
+import pyarrow as pa
+import ray
+
+from pipelines.config.compute import ComputeConfig
+from pipelines.config.job import JobConfig
+from pipelines.embed.job_models import job_models
+from pipelines.embed.row_embedder import RowEmbedder
+from pipelines.errors import PreflightError
+from pipelines.run.cluster.connection import configure, connect, describe_nodes
+from pipelines.run.cluster.dataset import build_dataset
+from pipelines.run.cluster.errors import plain_errors, plain_stalls
+from pipelines.run.cluster.metrics import JobMetrics
+from pipelines.run.cluster.prepare import prepare_nodes
+from pipelines.run.cluster.remote_tally import RemoteTally
+from pipelines.run.cluster.waiting import RunningDataset, say_free
+from pipelines.run.cluster.watch import SECONDS_UNTIL_TOLD, ClusterWatch, StallWatch, free_of_nodes
+from pipelines.run.placement.autoscaling import expected
+from pipelines.run.placement.nodes import Machines
+from pipelines.run.placement.plan import joins_cluster
+from pipelines.run.placement.pools import Pool, place_pools
+from pipelines.run.placement.shared_storage import refuse_local_places
+from pipelines.run.report.losses import Losses
+from pipelines.run.stages.stage import Stage
+
+log = logging.getLogger("fleetembed")
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@contextmanager
+def ray_engine(compute: ComputeConfig, corpus: str) -> Iterator[RayEngine]:
+    """Join the Ray that is there, or start one for the job; errors of its workers come as the job's own."""
+    if compute.expect is not None and not joins_cluster(compute):
+        raise PreflightError(
+            "compute.expect asks the autoscaler of a cluster, and the job names none; give compute.address or "
+            "RAY_ADDRESS, or leave compute.expect out"
+        )
+    with connect(compute) as found, plain_errors(), expected(compute, found, describe_nodes) as machines:
+        configure(compute)
+        engine = RayEngine(compute, machines, corpus)
+        with plain_errors(lambda: engine.losses.nodes_lost):
+            try:
+                yield engine
+            finally:
+                engine.counter.close()
+
+
+class RayEngine:
+    """Runs the stages as one Ray dataset."""
+
+    name: Literal["ray"] = "ray"
+    most_rows = None
+
+    def __init__(self, compute: ComputeConfig, machines: Machines, corpus: str) -> None:
+        self._compute, self._machines = compute, machines
+        self.counter = RemoteTally(JobMetrics(corpus))
+        self._watch = ClusterWatch()
+
+    @property
+    def losses(self) -> Losses:
+        """See Engine."""
+        return self._watch.losses(lost_figures=self.counter.lost)
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """See Engine."""
+        return self._machines.notices
+
+    def place(self, config: JobConfig) -> list[Pool]:
+        """See Engine; raises PreflightError also for local paths that not all machines see."""
+        refuse_local_places(config, self._machines)
+        return place_pools(config, self._machines)
+
+    def prepare(self, config: JobConfig, embedders: Sequence[RowEmbedder], pools: Sequence[Pool]) -> None:
+        """See Engine."""
+        on_gpus = {one.name for pool in pools if pool.resources.gpus for one in pool.embeddings}
+        prepare_nodes(lambda: job_models(config, embedders), on_gpus, self._compute.prepare_seconds)
+
+    def map(self, work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+        """See Engine."""
+        cpus = self._machines.read_cpus
+        call: Any = ray.remote(num_cpus=cpus, max_retries=self._compute.max_retries)(_call)
+        pending = [call.remote(work, item) for item in items]
+        return (_wait_for(result, len(pending) - number, cpus) for number, result in enumerate(pending))
+
+    @contextmanager
+    def drive(self, stages: Sequence[Stage], tasks: Sequence[bytes]) -> Iterator[Iterator[pa.Table]]:
+        """See Engine; it takes any number of rows."""
+        dataset = build_dataset(stages, tasks, self._compute, self._machines.read_cpus)
+        dataset.context.custom_execution_callback_classes.append(RunningDataset)
+        batches: Any = iter(dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0))
+        stalls = StallWatch()
+        # Ray goes on working until its iterator is closed, also after an error here.
+        with closing(batches), stalls.watching():
+            yield plain_stalls(batches, lambda: stalls.waits_for)
+
+
+def _wait_for(result: Any, left: int, cpus: float) -> Any:
+    """Get a task's result; a line now and then says what it waits for."""
+    patience = SECONDS_UNTIL_TOLD
+    while not ray.wait([result], timeout=patience)[0]:
+        patience *= 2
+        log.warning(
+            "the source is looked at first: %s tasks are left, each of which wants %g CPU on one node; %s",
+            f"{left:,}",
+            cpus,
+            say_free(free_of_nodes()),
+        )
+    return ray.get(result)
+
+
+def _call(work: Callable[[Item], Result], item: Item) -> Result:
+    return work(item)

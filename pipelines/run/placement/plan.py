@@ -1,0 +1,63 @@
+"""What a plan says of a cluster: whether the job fits it, and where its pools would be."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from pipelines.config.compute import ComputeConfig
+from pipelines.config.job import JobConfig
+from pipelines.run.placement.nodes import Machines
+from pipelines.run.placement.pools import Pool, place_pools
+from pipelines.run.placement.shared_storage import refuse_local_places
+from pipelines.sinks.ray_context import running_ray
+
+
+def joins_cluster(compute: ComputeConfig) -> bool:
+    """Whether a Ray drives the job that the job did not start: one in this process, or one that an address names."""
+    if compute.engine == "local":
+        return False
+    address = compute.address or os.environ.get("RAY_ADDRESS")
+    return running_ray() is not None or (bool(address) and address != "local")
+
+
+def plan_placement(config: JobConfig) -> list[str]:
+    """Look at the cluster that the job would join, and tell in lines where its pools would be; none without a cluster.
+
+    Nothing is asked of an autoscaler. Raises PreflightError as a run does, and WorkerError where no Ray answers.
+    """
+    if not joins_cluster(config.compute):
+        return []
+    # Imported late: planning does without Ray where the job does.
+    from pipelines.run.cluster.connection import connect
+    from pipelines.run.placement.autoscaling import missing
+
+    with connect(config.compute) as machines:
+        refuse_local_places(config, machines)
+        expect = config.compute.expect
+        if expect is not None and (lacking := missing(expect, machines)):
+            return [
+                f"would ask for the nodes that compute.expect names, of which there are {lacking}, and wait "
+                f"{config.compute.wait_seconds} s at most for them; the placement goes by what comes"
+            ]
+        return describe_placement(place_pools(config, machines), machines)
+
+
+def describe_placement(pools: Sequence[Pool], machines: Machines) -> list[str]:
+    """Tell in a line a pool how many actors it has, and what each of them gets."""
+    return [f"would run on {machines.describe()}:", *(f"  {_describe(pool)}" for pool in pools)]
+
+
+def _describe(pool: Pool) -> str:
+    wanted = pool.resources
+    count = f"{wanted.workers}" if wanted.least is None else f"{wanted.least} to {wanted.workers}"
+    parts = [f"{pool.name}: {count} {'actor' if count == '1' else 'actors'} of {wanted.cpus:g} CPU"]
+    if wanted.gpus:
+        parts.append(f"{wanted.gpus:g} GPU")
+    if wanted.threads:
+        parts.append("1 thread" if wanted.threads == 1 else f"{wanted.threads} threads")
+    elif wanted.beside:
+        parts.append("threads by the cores of its node")
+    if wanted.label_selector:
+        parts.append("on nodes with " + ", ".join(f"{key}: {value}" for key, value in wanted.label_selector.items()))
+    return ", ".join(parts)

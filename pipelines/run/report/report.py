@@ -1,0 +1,170 @@
+"""What a run did: its figures, as stages, receipts and engines tell them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+from rich.console import Console
+
+from pipelines.run.report import file as report_file
+from pipelines.run.report import summary
+from pipelines.run.report.losses import Losses
+from pipelines.run.tally import BLOCKS, REREAD_DOCUMENTS, REREAD_ROWS, STARTED_AT, Figures, figures_of
+
+Status = Literal["running", "complete", "failed", "interrupted"]
+COUNTS = ("read", "chunked", "skipped", "embedded", "written", "dead")
+MAX_SAMPLES = 10
+
+
+@dataclass
+class RunReport:
+    """One run's figures.
+
+    ``rows`` counts: ``read`` documents, ``chunked`` rows made of them, ``skipped`` rows the sinks held unchanged,
+    ``embedded`` rows that went through the models, ``written`` rows every sink acknowledged, ``dead`` rows in the
+    dead letters; after an interruption ``written`` may lag behind what the sinks hold. ``stages`` holds each stage's
+    sums: seconds are summed over its workers. ``startup_seconds`` pass until the first row reaches a model: start of
+    the engine (Ray and its workers' imports), average lengths, first reads; without a row to embed, until an engine
+    is there. ``engine`` is what drove the job: Ray, or this process alone. ``statistics`` holds by embedding the
+    average length ``avg_len`` where the job is to measure it: over how many ``texts``, and in how many ``seconds``; or
+    ``held_by`` which place, from an earlier run. ``nodes_lost`` and ``nodes_joined`` count nodes of the cluster that
+    went and came while rows were embedded, ``actors_restarted`` worker processes that were started anew.
+    ``blocks_embedded_again`` were given to a model more than once, because what it made of them, or the worker, was
+    lost; ``rows_embedded_again`` rows went through the last model more than once.
+    """
+
+    run_id: str
+    corpus: str
+    status: Status = "running"
+    error: str | None = None
+    started: str = ""
+    seconds: float = 0.0
+    startup_seconds: float = 0.0
+    engine: Literal["ray", "local"] | None = None
+    fingerprint: str = ""
+    documents: int | None = None
+    rows: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTS, 0))
+    tokens: int = 0
+    padding_waste: float = 0.0
+    models: dict[str, dict[str, Any]] = field(default_factory=dict)
+    notices: list[str] = field(default_factory=list)
+    statistics: dict[str, dict[str, Any]] = field(default_factory=dict)
+    stages: dict[str, Figures] = field(default_factory=dict)
+    sinks: list[dict[str, Any]] = field(default_factory=list)
+    nodes_lost: int = 0
+    nodes_joined: int = 0
+    actors_restarted: int = 0
+    blocks_embedded_again: int = 0
+    rows_embedded_again: int = 0
+    dead_letters: str | None = None
+    dead_samples: list[str] = field(default_factory=list)
+    exit_code_on_dead: int = 3
+
+    def __post_init__(self) -> None:
+        # By the receipts: rows that reached the sinks, and blocks.
+        self._received = self._blocks = 0
+        # Whether the process that counts was lost: `stages` may show less than was done.
+        self.lost_figures = False
+
+    @property
+    def exit_code(self) -> int:
+        """0 all well, 1 failed or interrupted, ``exit_code_on_dead`` (3, or 0) done but with dead letters."""
+        if self.status != "complete":
+            return 1
+        return self.exit_code_on_dead if self.rows["dead"] else 0
+
+    @property
+    def embeddings(self) -> list[str]:
+        """Names of the embeddings, which ``stages`` knows too; one may give several vectors of ``models``."""
+        return list(dict.fromkeys(facts.get("embedding", name) for name, facts in self.models.items()))
+
+    def take_stages(self, stages: dict[str, Figures]) -> None:
+        """Take over the stages' sums, and derive the row counts and padding waste from them."""
+        self.stages = {name: _rounded(figures) for name, figures in stages.items()}
+        embedders = {name: stages[name] for name in map(figures_of, self.embeddings) if name in stages}
+        for name, figures in embedders.items():
+            if figures.get("padded_tokens"):
+                self.stages[name]["padding_waste"] = round(1 - figures["tokens"] / figures["padded_tokens"], 4)
+        read, skip = stages.get("read", {}), stages.get("skip", {})
+        self.rows |= {
+            "read": int(read.get("rows", 0)) - round(skip.get(REREAD_DOCUMENTS, 0)),
+            "chunked": int(read.get("chunks", 0) - skip.get(REREAD_ROWS, 0)),
+            "skipped": int(skip.get("rows", 0)),
+            "embedded": int(max((figures.get("rows", 0) for figures in embedders.values()), default=0)),
+        }
+        # Figures may be lost with the process that counts, receipts never.
+        self.rows["embedded"] = max(self.rows["embedded"], self._received)
+        self.tokens = int(sum(figures.get("tokens", 0) for figures in embedders.values()))
+        padded = sum(figures.get("padded_tokens", 0) for figures in embedders.values())
+        self.padding_waste = round(1 - self.tokens / padded, 4) if padded else 0.0
+
+    def take_receipts(self, receipts: pa.Table) -> None:
+        """Add what a block's sinks acknowledged."""
+        for receipt in receipts.to_pylist():
+            self.rows["written"] += receipt["written"]
+            self.rows["dead"] += receipt["dead"]
+            self._received += receipt["embedded"]
+            self._blocks += 1
+            self.dead_samples = (self.dead_samples + receipt["samples"])[:MAX_SAMPLES]
+
+    def take_losses(self, losses: Losses, *, at_end: bool = False) -> None:
+        """Take over what was lost so far; a notice tells of figures that are lost for good."""
+        self.nodes_lost, self.nodes_joined = losses.nodes_lost, losses.nodes_joined
+        self.actors_restarted = losses.actors_restarted
+        self.lost_figures = losses.figures
+        if losses.figures and at_end:
+            self.notices.append(
+                "the process that counts was lost in the run: figures of the stages, tokens, and rows read, chunked "
+                "and skipped may be too low; rows written and dead are right"
+            )
+
+    def count_repeats(self) -> None:
+        """Compare what models were given with the receipts of all blocks, once they are all there."""
+        figures = [self.stages[name] for name in map(figures_of, self.embeddings) if name in self.stages]
+        if figures and not self.lost_figures:
+            given = max(int(one.get(BLOCKS, 0)) for one in figures)
+            self.blocks_embedded_again = max(0, given - self._blocks)
+            self.rows_embedded_again = max(0, int(figures[-1].get("rows", 0)) - self._received)
+
+    @property
+    def lost_work(self) -> bool:
+        """Whether a node or a worker was lost, and all that was counted is known.
+
+        A task that reads may have died between what it decided to skip and what it told of that.
+        """
+        counted = not self.stages.get("skip", {}).get(REREAD_ROWS)
+        return counted and bool(self.nodes_lost or self.actors_restarted or self.blocks_embedded_again)
+
+    @property
+    def settled(self) -> int:
+        """Rows whose fate is known: written, skipped or dead."""
+        return sum(self.rows[name] for name in ("written", "skipped", "dead"))
+
+    def exceeds(self, rate: float) -> bool:
+        """Whether more than this part of the settled rows is dead."""
+        return self.rows["dead"] > rate * self.settled
+
+    def save(self, path: str | Path) -> None:
+        """Write the report as JSON to a path or URL; see ``report.file.save``."""
+        report_file.save(str(path), asdict(self))
+
+    @staticmethod
+    def refuse_foreign_file(path: str | Path) -> None:
+        """Raise ConfigError where a file is there that is no run's report, and would be lost."""
+        report_file.refuse_foreign_file(str(path))
+
+    def try_to_save(self, path: str | Path) -> str | None:
+        """Write the report, and return why it cannot be written, where that is so."""
+        return report_file.try_to_save(str(path), asdict(self))
+
+    def show(self, console: Console) -> None:
+        """Print the summary table, and the first dead letters."""
+        summary.show(self, console)
+
+
+def _rounded(figures: Figures) -> Figures:
+    figures = {name: value for name, value in figures.items() if name != STARTED_AT}
+    return {name: int(value) if float(value).is_integer() else round(value, 3) for name, value in figures.items()}

@@ -1,0 +1,115 @@
+"""The summary of a run on the terminal: its figures in tables, what was lost, and the first dead letters."""
+
+from __future__ import annotations
+
+from textwrap import wrap
+from typing import TYPE_CHECKING, Any
+
+from rich import box
+from rich.cells import cell_len
+from rich.console import Console, Group
+from rich.table import Table
+from rich.text import Text
+
+from pipelines.run.tally import Figures
+
+if TYPE_CHECKING:
+    from pipelines.run.report.report import RunReport
+
+
+def show(report: RunReport, console: Console) -> None:
+    """Print a run's summary, and the first dead letters."""
+    console.print(Group(*_parts(report)))
+    if report.rows["dead"]:
+        title = f"{report.rows['dead']:,} dead letters in {report.dead_letters}:"
+        console.print(Text(title, style="yellow"), soft_wrap=True)
+        for sample in report.dead_samples:
+            console.print(Text("\n".join(_dead_lines(sample, console.width))), soft_wrap=True)
+
+
+def _parts(report: RunReport) -> list[Any]:
+    color = {"complete": "green", "interrupted": "yellow"}.get(report.status, "red")
+    counts = report.rows
+    figures = Table(box=box.SIMPLE, show_header=False)
+    for name in counts:
+        if name != "chunked" or counts["chunked"] != counts["read"]:
+            figures.add_row(name, f"{counts[name]:,}")
+    stages = Table("stage", "rows", "tokens", "padding", "seconds", "rows/s", box=box.SIMPLE)
+    for column in stages.columns[1:]:
+        column.justify = "right"
+    for name, values in report.stages.items():
+        stages.add_row(name, *_stage_cells(values))
+    title = f"[bold {color}]{report.status}[/] in {report.seconds:.1f} s, {report.startup_seconds:.1f} s of it start-up"
+    if report.engine is not None:
+        title += ", by Ray" if report.engine == "ray" else ", in one process"
+    parts: list[Any] = [title, figures, stages]
+    parts += [Text(_length_line(name, found)) for name, found in report.statistics.items()]
+    held = (sink for sink in report.sinks if "points" in sink)
+    parts += [Text(f"{sink['type']}: {sink['points']:,} points in {sink['place']}") for sink in held]
+    parts += [
+        f"{figures['truncated']:,} texts were longer than {name} takes and were cut"
+        for name, figures in report.stages.items()
+        if figures.get("truncated")
+    ]
+    parts += [
+        f"{figures['unknown']:,} texts are mostly unknown to the tokenizer of {name}; see whether it suits them"
+        for name, figures in report.stages.items()
+        if figures.get("unknown")
+    ]
+    if lost := _losses(report):
+        parts.append(Text(lost, style="yellow"))
+    parts += [Text(notice, style="yellow") for notice in report.notices]
+    return parts
+
+
+def _losses(report: RunReport) -> str:
+    """One line that says what was lost and done again; empty where nothing was."""
+    again = f"{_counted(report.blocks_embedded_again, 'block')} embedded again"
+    if report.rows_embedded_again:
+        again += f" ({_counted(report.rows_embedded_again, 'row')})"
+    told = {
+        f"{_counted(report.nodes_lost, 'node')} lost": report.nodes_lost,
+        f"{_counted(report.nodes_joined, 'node')} joined": report.nodes_joined,
+        f"{_counted(report.actors_restarted, 'worker')} started anew": report.actors_restarted,
+        again: report.blocks_embedded_again or report.rows_embedded_again,
+    }
+    return ", ".join(line for line, number in told.items() if number)
+
+
+def _counted(number: int, thing: str) -> str:
+    return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"
+
+
+def _dead_lines(sample: str, width: int) -> list[str]:
+    """Lay a dead letter out in lines of ``width`` cells: broken between its document, its origin and its reason.
+
+    The reason is prose, and is broken between words. A name that is longer than a line is left whole.
+    """
+    if cell_len(sample) + 2 <= width:
+        return [f"  {sample}"]
+    named, found, reason = sample.partition("): ")
+    if not found:
+        return [f"  {sample}"]
+    where = f"{named}):"
+    document, bracket, origin = where.rpartition(" (")
+    places = [where] if cell_len(where) + 2 <= width or not bracket else [document, f"({origin}"]
+    words = wrap(reason, max(width - 6, 20), break_long_words=False, break_on_hyphens=False)
+    return [*(f"  {place}" for place in places), *(f"      {line}" for line in words)]
+
+
+def _length_line(name: str, found: dict[str, Any]) -> str:
+    line = f"{name}: average length {found['avg_len']:,} words"
+    if "held_by" in found:
+        return f"{line}, which {found['held_by']} was filled with"
+    return f"{line}, measured over {found['texts']:,} texts in {found['seconds']:.1f} s"
+
+
+def _stage_cells(values: Figures) -> list[str]:
+    seconds, rows = values.get("seconds", 0), values.get("rows", 0)
+    return [
+        f"{rows:,.0f}",
+        f"{values['tokens']:,.0f}" if values.get("tokens") else "",
+        f"{values['padding_waste']:.1%}" if "padding_waste" in values else "",
+        f"{seconds:.1f}",
+        f"{rows / seconds:,.0f}" if seconds else "",
+    ]

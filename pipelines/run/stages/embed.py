@@ -1,0 +1,121 @@
+"""Adds a column a vector: one stage for all embeddings of a pool."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+
+import numpy as np
+import pyarrow as pa
+
+from embedders.token_cache import TokenCache
+from pipelines.embed.job_models import refuse_other_model
+from pipelines.embed.row_embedder import RowEmbedder
+from pipelines.rows import IMAGE_COLUMN, RowError, add_errors, is_dead
+from pipelines.run.packing import BLOCK_BYTES, cut, regroup
+from pipelines.run.placement.pools import Pool
+from pipelines.run.stages.stage import Resources, Work
+from pipelines.run.tally import BLOCKS, Counter, figures_of, short_name
+
+
+@dataclass(frozen=True)
+class EmbedStage:
+    """Adds the columns of one or several embeddings; a model is loaded when the first row arrives.
+
+    One whose fingerprint is another than that in ``fingerprints``, by the embedding's name, raises ModelFilesError.
+    A block whose multivectors are estimated to have more than ``block_bytes`` is embedded and given in pieces.
+    """
+
+    pool: Pool
+    add: Counter
+    fingerprints: Mapping[str, str] = field(default_factory=dict)
+    block_bytes: int = BLOCK_BYTES
+    keeps: bool = True
+
+    @property
+    def takes(self) -> frozenset[str]:
+        """Texts or images, and what errors and crashes are told by."""
+        return frozenset(["id", "error", *(IMAGE_COLUMN if one.images else "text" for one in self.pool.embeddings)])
+
+    @property
+    def gives(self) -> frozenset[str]:
+        """A column a vector."""
+        return frozenset(name for one in self.pool.embeddings for name in one.vector_names)
+
+    @property
+    def name(self) -> str:
+        """The pool's name."""
+        return self.pool.name
+
+    @property
+    def resources(self) -> Resources:
+        """The pool's resources."""
+        return self.pool.resources
+
+    @contextmanager
+    def open(self) -> Iterator[Work]:
+        """See Stage."""
+        # Embeddings of one tokenizer, limit and prompt share a block's tokens.
+        shared = {"token_cache": TokenCache()}
+        embedders = [RowEmbedder(one, {**self.pool.runtime(one), **shared}) for one in self.pool.embeddings]
+        unchecked = dict(self.fingerprints)
+
+        def embed(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
+            for table in tables:
+                for embedder in embedders:
+                    if expected := unchecked.pop(embedder.name, None):
+                        refuse_other_model(embedder, expected)
+                for number, piece in enumerate(self._pieces(embedders, table)):
+                    # The first was counted when its block was begun.
+                    if number:
+                        self._count_block()
+                    yield piece
+
+        yield embed
+
+    def _pieces(self, embedders: Sequence[RowEmbedder], table: pa.Table) -> Iterator[pa.Table]:
+        """Embed a block, in pieces where its multivectors would take too much; those that turn out small are joined."""
+        # A block whose worker dies of it is counted too. One that no model gets does not begin a stage.
+        reached = not is_dead(table).all()
+        if reached:
+            self._count_block()
+        sizes = sum((one.estimate_bytes(table) for one in embedders), np.zeros(table.num_rows, np.int64))
+        pieces = (self._embed_all(embedders, piece) for piece in cut(table, sizes, self.block_bytes))
+        yield from regroup(pieces, table.num_rows, self.block_bytes)
+        if not reached:
+            self._count_block()
+
+    def _count_block(self) -> None:
+        self.add(figures_of(self.pool.embeddings[0].name), {BLOCKS: 1})
+
+    def _embed_all(self, embedders: Sequence[RowEmbedder], table: pa.Table) -> pa.Table:
+        for embedder in embedders:
+            table = self._embed(embedder, table)
+        return table
+
+    def _embed(self, embedder: RowEmbedder, table: pa.Table) -> pa.Table:
+        started = time.perf_counter()
+        before = asdict(embedder.model.stats)
+        if not is_dead(table).all():
+            self.add(figures_of(embedder.name), {})
+        if embedder.images:
+            table = self._without_crashes(embedder.name, table)
+        table = embedder.embed(table)
+        after = asdict(embedder.model.stats)
+        counted = {name: value - before[name] for name, value in after.items() if name != "rows"}
+        rows = int((~is_dead(table)).sum())
+        self.add(figures_of(embedder.name), {**counted, "rows": rows, "seconds": time.perf_counter() - started})
+        return table
+
+    def _without_crashes(self, name: str, table: pa.Table) -> pa.Table:
+        """Find images that crash the decoder, in a block that a worker has died of before."""
+        block = short_name("\n".join(map(str, table["id"].to_pylist())).encode())
+        if not self.add.begin(f"{name} {block}"):
+            return table
+        # Imported by need: text workers have nothing to do with images.
+        from embedders.images.isolation import crashing_images
+
+        crashes = crashing_images(table[IMAGE_COLUMN].to_pylist())
+        return add_errors(table, {row: RowError(name, "DecoderCrash", why) for row, why in crashes.items()})

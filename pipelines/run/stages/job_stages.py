@@ -1,0 +1,47 @@
+"""The stages of a job: read, skip what is held, gather into blocks, embed, write.
+
+No stage raises for a bad row: the row gets an error and goes on to the dead letters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from pipelines.config.job import JobConfig
+from pipelines.embed.job_models import TOKENIZER
+from pipelines.run.placement.pools import Pool
+from pipelines.run.stages.block import BlockStage
+from pipelines.run.stages.embed import EmbedStage
+from pipelines.run.stages.read import TASK_COLUMN, ReadStage
+from pipelines.run.stages.skip import SkipStage
+from pipelines.run.stages.stage import Stage, check_columns
+from pipelines.run.stages.write import WriteStage
+from pipelines.run.tally import Counter
+from pipelines.sinks.base import Sink
+from pipelines.urls import local_path
+
+
+def job_stages(
+    config: JobConfig,
+    pools: Sequence[Pool],
+    sinks: Sequence[Sink],
+    run_id: str,
+    add: Counter,
+    fingerprints: Mapping[str, str] | None = None,
+) -> list[Stage]:
+    """List the stages of a job, from splits to receipts of what the sinks acknowledged; the sinks are open.
+
+    ``fingerprints`` are what the job's models must be, wherever they run: see ``job_fingerprints``.
+    """
+    prints = fingerprints or {}
+    stages: list[Stage] = [
+        ReadStage(config, add, prints.get(TOKENIZER)),
+        SkipStage(sinks, add),
+        BlockStage(config.compute.block_rows, add),
+    ]
+    stages += [EmbedStage(pool, add, prints) for pool in pools]
+    # Workers are in folders of their own, where a relative path would be another one.
+    dead_letters = local_path(config.dead_letters) or config.dead_letters
+    stages.append(WriteStage(sinks, dead_letters, run_id, config.vector_names, add))
+    check_columns(stages, frozenset([TASK_COLUMN]))
+    return stages

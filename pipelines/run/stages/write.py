@@ -1,0 +1,114 @@
+"""Writes live rows to the sinks and dead ones to the dead letters, and gives receipts of that."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from pipelines.bisection import bisect_rows
+from pipelines.rows import IDENTIFIED_SCHEMA, IMAGE_COLUMN, RowError, add_errors, document_shares, is_dead
+from pipelines.run.placement.sizes import SUPPORT_CPUS
+from pipelines.run.stages.stage import Resources, Work
+from pipelines.run.tally import DEAD_LETTERS, Counter
+from pipelines.sinks.base import Sink, SinkWriter, WriteResult, connected
+from pipelines.sinks.dead_letters import write_dead
+
+RECEIPT_SCHEMA = pa.schema(
+    [
+        ("documents", pa.float64()),
+        ("embedded", pa.int64()),
+        ("written", pa.int64()),
+        ("dead", pa.int64()),
+        ("samples", pa.list_(pa.string())),
+    ]
+)
+SAMPLES_A_BLOCK = 3
+SAMPLE_COLUMNS = ["document_id", "origin", "error"]
+
+
+@dataclass(frozen=True)
+class WriteStage:
+    """Writes live rows to every sink and dead ones to the dead letters; gives receipts of what was acknowledged.
+
+    A row that one sink rejects is dead, and not offered to the sinks after it. Images are kept nowhere.
+    """
+
+    sinks: Sequence[Sink]
+    dead_letters: str
+    run_id: str
+    vectors: Sequence[str]
+    add: Counter
+    name: str = "write"
+    gives: frozenset[str] = frozenset(RECEIPT_SCHEMA.names)
+    keeps: bool = False
+
+    @property
+    def takes(self) -> frozenset[str]:
+        """All of a row, with its vectors."""
+        return frozenset(IDENTIFIED_SCHEMA.names) | frozenset(self.vectors)
+
+    @property
+    def resources(self) -> Resources:
+        """As many writers as the sink that takes most of them, where one does not keep up."""
+        most = max(sink.workers for sink in self.sinks)
+        return Resources(workers=most, least=1, cpus=SUPPORT_CPUS, actors=True)
+
+    @contextmanager
+    def open(self) -> Iterator[Work]:
+        """See Stage."""
+        with connected(self.sinks) as writers:
+            yield lambda tables: (self._write(table, writers) for table in tables)
+
+    def _write(self, table: pa.Table, writers: Sequence[SinkWriter]) -> pa.Table:
+        table = table.drop_columns([IMAGE_COLUMN])
+        embedded = int((~is_dead(table)).sum())
+        self.add(_figures_of_sink(self.sinks[0]), {"offered": embedded})
+        for sink, writer in zip(self.sinks, writers, strict=True):
+            started = time.perf_counter()
+            live = np.flatnonzero(~is_dead(table))
+            result = write_rows(writer, table.take(live))
+            table = add_errors(table, {int(live[row]): error for row, error in result.rejected.items()})
+            figures = {"rows": result.written, "retries": result.retries, "seconds": time.perf_counter() - started}
+            self.add(_figures_of_sink(sink), figures)
+        dead = table.filter(pa.array(is_dead(table)))
+        if dead.num_rows:
+            started = time.perf_counter()
+            write_dead(self.dead_letters, self.run_id, dead)
+            self.add(DEAD_LETTERS, {"rows": dead.num_rows, "seconds": time.perf_counter() - started})
+        receipt = {
+            "documents": float(document_shares(table).sum()),
+            "embedded": embedded,
+            "written": table.num_rows - dead.num_rows,
+            "dead": dead.num_rows,
+            "samples": [_describe(row) for row in dead.slice(0, SAMPLES_A_BLOCK).select(SAMPLE_COLUMNS).to_pylist()],
+        }
+        return pa.Table.from_pylist([receipt], schema=RECEIPT_SCHEMA)
+
+
+def write_rows(writer: SinkWriter, table: pa.Table) -> WriteResult:
+    """Write rows to a sink; those that it fails at alone are rejected, as those that it refuses."""
+    done, failed = bisect_rows(lambda rows: writer.write(table.slice(rows.start, len(rows))), range(table.num_rows))
+    return WriteResult(
+        written=sum(result.written for _, result in done),
+        rejected={
+            **{rows.start + row: error for rows, result in done for row, error in result.rejected.items()},
+            **{row: RowError.of("sink", error) for row, error in failed.items()},
+        },
+        retries=sum(result.retries for _, result in done),
+    )
+
+
+def _figures_of_sink(sink: Sink) -> str:
+    return f"write {sink.name.partition(':')[0]}"
+
+
+def _describe(row: dict[str, Any]) -> str:
+    error = row["error"]
+    name = f"document {row['document_id']!r} " if row["document_id"] else ""
+    return f"{name}({row['origin']}): {error['stage']}: {error['type']}: {error['message']}"

@@ -1,0 +1,79 @@
+"""Watches a run while receipts come in: refreshes the view and the report, and takes the last figures at the end."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+
+from pipelines.filesystem import without_credentials
+from pipelines.run.engine import Engine
+from pipelines.run.progress import ProgressView
+from pipelines.run.report.file import RunningReport
+from pipelines.run.report.report import RunReport
+from pipelines.run.tally import STARTED_AT, figures_of
+
+log = logging.getLogger("fleetembed")
+
+SECONDS_BETWEEN_LOOKS = 1.0
+
+
+@dataclass(frozen=True)
+class RunClock:
+    """When a run began: by a clock that is never set, and by the wall clock, which workers go by too."""
+
+    monotonic: float = field(default_factory=time.monotonic)
+    wall: float = field(default_factory=time.time)
+
+    def seconds(self) -> float:
+        """Seconds since the run began."""
+        return round(time.monotonic() - self.monotonic, 2)
+
+    def seconds_until(self, moment: float) -> float:
+        """Seconds from the run's begin to a moment of the wall clock (seconds since 1970)."""
+        return round(moment - self.wall, 2)
+
+
+@contextmanager
+def watching(
+    report: RunReport, path: str, engine: Engine, view: ProgressView, clock: RunClock, settled: Callable[[], float]
+) -> Iterator[None]:
+    """Refresh the view and the report's file at ``path``, once a second; ``settled`` are documents by receipts."""
+    over = threading.Event()
+
+    def look(file: RunningReport) -> None:
+        told = False
+        while not over.wait(SECONDS_BETWEEN_LOOKS):
+            stages = engine.counter.read()
+            report.take_stages(stages)
+            report.take_losses(engine.losses)
+            report.seconds = clock.seconds()
+            unwritten = file.save(asdict(report))
+            if unwritten is not None and not told:
+                told = True
+                shown = without_credentials(path)
+                log.warning("the report cannot be written to %s: %s; the run goes on", shown, unwritten)
+            view.update(settled() + stages.get("skip", {}).get("documents", 0), report.tokens)
+
+    def watch() -> None:
+        with RunningReport(path) as file:
+            look(file)
+
+    watcher = threading.Thread(target=watch, name="progress", daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watcher.join()
+        stages = engine.counter.read()
+        report.take_stages(stages)
+        report.take_losses(engine.losses, at_end=True)
+        names = map(figures_of, report.embeddings)
+        first = min((stages[name][STARTED_AT] for name in names if name in stages), default=None)
+        if first is not None:
+            report.startup_seconds = clock.seconds_until(first)
+        view.update(settled() + stages.get("skip", {}).get("documents", 0), report.tokens)

@@ -1,0 +1,21 @@
+from __future__ import annotations
+
+import io
+import logging
+
+import pytest
+from rich.console import Console
+
+from pipelines.run.progress import LineProgress, choose_view
+
+
+def test_a_terminal_gets_a_bar_and_a_log_gets_lines(caplog: pytest.LogCaptureFixture) -> None:
+    text = io.StringIO()
+    with choose_view(200, Console(file=text, force_terminal=True, width=120)) as bar:
+        bar.update(50, 1000)
+    assert "50/200 documents" in text.getvalue() and "25%" in text.getvalue()
+    view = choose_view(200, Console(file=io.StringIO()))
+    assert isinstance(view, LineProgress)
+    with caplog.at_level(logging.INFO, "fleetembed"), view:
+        view.update(50, 1000)
+    assert caplog.messages == ["embedding 200 documents"]
