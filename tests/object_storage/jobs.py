@@ -15,8 +15,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 from rich.console import Console
-from terminal.command import run_job
 
+from pipelines.cli.job import run_job
 from tests.conftest import ROOT
 from tests.object_storage.server import S3TestServer
 
