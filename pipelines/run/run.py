@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,7 +25,7 @@ from pipelines.run.engine import Engine, MoreThanFewError
 from pipelines.run.engine_choice import choose_engines
 from pipelines.run.placement.pools import Pool
 from pipelines.run.progress import choose_view
-from pipelines.run.report.file import make_room
+from pipelines.run.report.file import WHILE_RUNNING, make_room
 from pipelines.run.report.report import RunReport, Status
 from pipelines.run.scan import ScannedSource, measure, scan
 from pipelines.run.stages.job_stages import job_stages
@@ -40,6 +41,8 @@ from pipelines.written import plan_job_source
 log = logging.getLogger("fleetembed")
 
 STOPPING = (signal.SIGINT, signal.SIGTERM)
+# How long a signal waits for the report that tells of it.
+SECONDS_TO_TELL = 1.0
 STOPPED: tuple[Status, str] = ("interrupted", "stopped by a signal")
 
 
@@ -91,9 +94,16 @@ class Run:
         return report
 
     def _tell_stopped(self) -> None:
-        """Write at once what the report will say: closing takes seconds, and whoever sent a SIGTERM may not wait."""
+        """Write at once what the report will say: closing takes seconds, and whoever sent a SIGTERM may not wait.
+
+        From another thread, since the signal may have come while this one was in the middle of a store's library.
+        """
         self._report.status, self._report.error = STOPPED
-        self._report.try_to_save(self._config.report)
+        saving = threading.Thread(
+            target=self._report.try_to_save, args=(self._config.report, WHILE_RUNNING), name="stopped", daemon=True
+        )
+        saving.start()
+        saving.join(SECONDS_TO_TELL)
 
     def _settle_report(self) -> None:
         """Write the report and show the summary; neither can change how the run ends, nor hide the error that ended it.

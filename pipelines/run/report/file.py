@@ -28,18 +28,21 @@ WHILE_RUNNING = Patience(attempts=1)
 AT_THE_END = Patience(seconds=60)
 
 
-def save(path: str, value: Any, patience: Patience = AT_THE_END) -> None:
-    """Write a report as JSON to a path or URL; readers see the old file or the new one, never half of one."""
+def save(path: str, value: Any, patience: Patience | None = None) -> None:
+    """Write a report as JSON to a path or URL; readers see the old file or the new one, never half of one.
+
+    A store is tried for as long as ``patience`` says, AT_THE_END where it is left out.
+    """
     local = local_path(path)
     if local is not None:
         Path(local).parent.mkdir(parents=True, exist_ok=True)
         write_json(Path(local), value)
         return
     filesystem, inside = open_filesystem(path)
-    write_file(filesystem, inside, pa.py_buffer(as_json(value)), patience)
+    write_file(filesystem, inside, pa.py_buffer(as_json(value)), patience or AT_THE_END)
 
 
-def try_to_save(path: str, value: Any, patience: Patience = AT_THE_END) -> str | None:
+def try_to_save(path: str, value: Any, patience: Patience | None = None) -> str | None:
     """Write a report, and return why it cannot be written, where that is so."""
     try:
         save(path, value, patience)

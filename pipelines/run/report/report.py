@@ -9,6 +9,7 @@ from typing import Any, Literal
 import pyarrow as pa
 from rich.console import Console
 
+from embedders.retrying import Patience
 from pipelines.run.report import file as report_file
 from pipelines.run.report import summary
 from pipelines.run.report.losses import Losses
@@ -156,9 +157,9 @@ class RunReport:
         """Raise ConfigError where a file is there that is no run's report, and would be lost."""
         report_file.refuse_foreign_file(str(path))
 
-    def try_to_save(self, path: str | Path) -> str | None:
-        """Write the report, and return why it cannot be written, where that is so."""
-        return report_file.try_to_save(str(path), asdict(self))
+    def try_to_save(self, path: str | Path, patience: Patience | None = None) -> str | None:
+        """Write the report, and return why it cannot be written, where that is so; see ``report.file.try_to_save``."""
+        return report_file.try_to_save(str(path), asdict(self), patience)
 
     def show(self, console: Console) -> None:
         """Print the summary table, and the first dead letters."""
