@@ -40,6 +40,7 @@ format: $(INSTALLED) ## Put the code into shape
 lock: $(INSTALLED) ## Choose and pin all dependencies anew
 	$(UV) pip compile --quiet --universal --upgrade --generate-hashes --python-version 3.10 --extra dev --extra evaluate \
 	    --no-annotate --no-header --no-emit-index-url pyproject.toml -o requirements.lock
+	@echo "now remake deploy/gpu.lock, as its head says"
 
 benchmark: $(INSTALLED) ## Measure against fastembed (several minutes)
 	env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE $(PY) jobs/benchmark.py all
