@@ -2,6 +2,7 @@
 # An image for the nodes of a Ray cluster, head and workers alike: Ray, the packages and the command `fleetembed`.
 #   docker build -t fleetembed .
 #   docker build -t fleetembed:gpu --build-arg EXTRAS=gpu .
+#   docker build -t fleetembed:aws --build-arg EXTRAS=aws .     (the head of deploy/ray-up)
 # CUDA and cuDNN come as NVIDIA's wheels: a node needs its driver and the container toolkit, and no other base image.
 # There is no model in it: they are looked for, and kept, in /models.
 ARG PYTHON=3.11
@@ -27,9 +28,11 @@ COPY jobs /jobs
 RUN /opt/fleetembed/bin/python -m compileall -q /jobs
 
 FROM python:${PYTHON}-slim
-# KubeRay's probes call wget. Its containers start by a login shell, which sets PATH anew.
+# KubeRay's probes call wget; its containers start by a login shell, which sets PATH anew. `ray up` copies files into each
+# container by rsync, and its head starts the other machines by ssh.
 # hadolint ignore=DL3008,SC2016
-RUN apt-get update && apt-get install --yes --no-install-recommends wget && rm -rf /var/lib/apt/lists/* \
+RUN apt-get update && apt-get install --yes --no-install-recommends openssh-client rsync wget \
+    && rm -rf /var/lib/apt/lists/* \
     && useradd --uid 1000 --gid users --create-home --shell /bin/bash ray \
     && install --directory --owner=ray --group=users /models \
     && echo 'PATH=/opt/fleetembed/bin:$PATH' > /etc/profile.d/fleetembed.sh

@@ -38,7 +38,7 @@ format: $(INSTALLED) ## Put the code into shape
 	$(PY) -m ruff check --fix .
 
 lock: $(INSTALLED) ## Choose and pin all dependencies anew
-	$(UV) pip compile --quiet --universal --upgrade --generate-hashes --python-version 3.10 --extra dev --extra evaluate \
+	$(UV) pip compile --quiet --universal --upgrade --generate-hashes --python-version 3.10 --extra dev --extra evaluate --extra aws \
 	    --no-annotate --no-header --no-emit-index-url pyproject.toml -o requirements.lock
 	@echo "now remake deploy/gpu.lock, as its head says"
 

@@ -7,11 +7,13 @@ import fnmatch
 import json
 import re
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
 from ray.autoscaler._private.util import prepare_config, validate_config
 
 from pipelines.config.file import load_config
@@ -135,6 +137,24 @@ def test_the_launchers_cluster_is_what_ray_takes() -> None:
     validate_config(prepared)
     assert prepared["head_node_type"] in prepared["available_node_types"]
     assert prepared["available_node_types"]["gpu"]["labels"] == {"ray.io/market-type": "spot"}
+
+
+def test_the_launchers_head_can_start_the_workers_from_its_container() -> None:
+    docker = yaml.safe_load((DEPLOY / "ray-up" / "cluster.yaml").read_text())["docker"]
+    assert docker["head_image"] == docker["worker_image"] + "-aws"
+    installed = next(one.rest for one in DOCKERFILE if "apt-get install" in one.rest)
+    assert {"openssh-client", "rsync"} <= set(installed.split())
+
+
+def test_the_images_that_deploy_names_are_builds_with_extras_that_the_locks_hold() -> None:
+    files = [path.read_text() for path in DEPLOY.rglob("*.yaml")]
+    extras = set(re.findall(r"fleetembed:[\d.]+-(\w+)", "".join(files)))
+    requirements = [Requirement(text) for text in metadata.requires("fleetembed") or ()]
+    locked = set(re.findall(r"^([\w.-]+)==", (ROOT / "requirements.lock").read_text(), re.MULTILINE))
+    assert extras == {"gpu", "aws"}
+    for extra in extras:
+        added = [one for one in requirements if one.marker and f'extra == "{extra}"' in str(one.marker)]
+        assert added and {one.name for one in added} <= locked
 
 
 def test_the_airflow_file_is_python_and_the_cron_line_keeps_one_run_at_a_time() -> None:
