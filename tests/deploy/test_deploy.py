@@ -34,6 +34,8 @@ CLUSTER_FIELDS = {
     *("rayVersion", "authOptions", "enableInTreeAutoscaling", "autoscalerOptions", "headGroupSpec"),
     *("workerGroupSpecs", "gcsFaultToleranceOptions", "headServiceAnnotations", "managedBy", "suspend"),
 }
+# KubeRay 1.6, the first that has it.
+CRON_JOB_FIELDS = {"schedule", "jobTemplate", "suspend"}
 GROUP_FIELDS = {"rayStartParams", "labels", "resources", "template"}
 WORKER_FIELDS = GROUP_FIELDS | {
     "groupName",
@@ -49,7 +51,8 @@ def job_spec(name: str) -> dict[str, Any]:
     """The RayJob's specification in a file of deploy/kuberay."""
     found: dict[str, Any] = yaml.safe_load((KUBERAY / name).read_text())
     assert found["apiVersion"] == "ray.io/v1"
-    return found["spec"] if found["kind"] == "RayJob" else found["spec"]["jobTemplate"]
+    spec: dict[str, Any] = found["spec"] if found["kind"] == "RayJob" else found["spec"]["jobTemplate"]
+    return spec
 
 
 def groups(spec: dict[str, Any]) -> list[dict[str, Any]]:
@@ -86,7 +89,11 @@ def test_pods_are_what_kubernetes_takes(name: str) -> None:
         validator.validate(pod, "1.34", strict=True)
 
 
-def test_the_nightly_job_is_the_single_one() -> None:
+def test_the_nightly_job_is_the_single_one_and_each_run_has_a_name_of_its_own() -> None:
+    single, nightly = (yaml.safe_load((KUBERAY / name).read_text()) for name in ("rayjob.yaml", "raycronjob.yaml"))
+    assert (single["kind"], nightly["kind"]) == ("RayJob", "RayCronJob")
+    assert single["metadata"] == {"generateName": f"{nightly['metadata']['name']}-"}
+    assert nightly["spec"].keys() <= CRON_JOB_FIELDS
     assert job_spec("raycronjob.yaml") == job_spec("rayjob.yaml")
 
 
