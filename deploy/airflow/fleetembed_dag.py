@@ -2,6 +2,10 @@
 
 ``ray job submit`` ends with 1 where the job did not end with 0; ``errors.exit_code_on_dead: 0`` in the job keeps dead
 letters from failing the task. A task that is retried goes on where the last try ended.
+
+A job outlives the command that submitted it, and holds the lease of its sinks. So a task that is ended, by a person or by
+``execution_timeout``, stops its job; where the worker itself was lost, the job runs on until the next try stops it. After
+the last try nobody does: it ends by itself, or by ``ray job stop``, and the next night's run is refused until then.
 """
 
 from __future__ import annotations
@@ -12,8 +16,16 @@ from airflow.providers.standard.operators.bash import BashOperator
 from airflow.sdk import DAG
 
 SUBMIT = """
-ray job submit --submission-id "docs-{{ ts_nodash }}-{{ ti.try_number }}" \
-  -- fleetembed embed --config /home/ray/job.yaml
+run='docs-{{ run_id }}'
+run="${run//[^A-Za-z0-9-]/-}"
+job="$run-{{ ti.try_number }}"
+for before in $(seq 1 {{ ti.try_number - 1 }}); do
+  ray job stop "$run-$before" || true
+done
+# In the background, and waited for: bash would else look at the signal only when the command has ended.
+trap 'kill "$!" 2>/dev/null; ray job stop "$job"; exit 143' TERM
+ray job submit --submission-id "$job" -- fleetembed embed --config /home/ray/job.yaml &
+wait "$!"
 """
 
 with DAG(
