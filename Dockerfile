@@ -13,16 +13,17 @@ ARG UV=0.13.9
 ENV UV_LINK_MODE=copy UV_PYTHON_DOWNLOADS=never
 WORKDIR /src
 RUN pip install --no-cache-dir "uv==${UV}"
-# Each file that is installed has a hash in one of the locks, else uv refuses it.
+# Each file that is installed, or that the wheel is built by, has a hash in one of the locks, else uv refuses it. uv itself,
+# which stays in this stage, is pinned by its version.
 COPY pyproject.toml requirements.lock ./
 COPY deploy/gpu.lock deploy/
-RUN uv venv --python python3 /opt/fleetembed \
-    && uv pip install --python /opt/fleetembed/bin/python --no-cache --compile-bytecode --require-hashes \
+RUN uv venv --python python3 /opt/fleetembed
+RUN uv pip install --python /opt/fleetembed/bin/python --no-cache --compile-bytecode --require-hashes \
     --constraint requirements.lock --constraint deploy/gpu.lock -r pyproject.toml ${EXTRAS:+--extra "${EXTRAS}"}
 COPY README.md LICENSE ./
 COPY embedders embedders
 COPY pipelines pipelines
-RUN uv build --quiet --wheel --out-dir /dist \
+RUN uv build --quiet --wheel --out-dir /dist --build-constraints requirements.lock --require-hashes \
     && uv pip install --python /opt/fleetembed/bin/python --no-cache --compile-bytecode --no-deps /dist/*.whl
 COPY jobs /jobs
 RUN /opt/fleetembed/bin/python -m compileall -q /jobs

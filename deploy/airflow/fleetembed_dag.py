@@ -3,9 +3,9 @@
 ``ray job submit`` ends with 1 where the job did not end with 0; ``errors.exit_code_on_dead: 0`` in the job keeps dead
 letters from failing the task. A task that is retried goes on where the last try ended.
 
-A job outlives the command that submitted it, and holds the lease of its sinks. So a task that is ended, by a person or by
-``execution_timeout``, stops its job; where the worker itself was lost, the job runs on until the next try stops it. After
-the last try nobody does: it ends by itself, or by ``ray job stop``, and the next night's run is refused until then.
+A job outlives the command that submitted it, and holds the lease of its sinks. So a task that is ended, by a person or
+by ``execution_timeout``, stops its job; where the worker itself was lost, the job runs on until the next try stops it.
+After the last try nobody does: it ends by itself, or by ``ray job stop``, and the next run is refused until then.
 """
 
 from __future__ import annotations

@@ -6,6 +6,8 @@ import ast
 import fnmatch
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
@@ -19,7 +21,7 @@ from ray.autoscaler._private.util import prepare_config, validate_config
 from pipelines.config.file import load_config
 from pipelines.run.cluster.metrics import COUNTERS, GAUGES
 from tests.conftest import ROOT
-from tests.deploy.dockerfile import instructions
+from tests.deploy.dockerfile import build, instructions
 
 DEPLOY = ROOT / "deploy"
 KUBERAY = DEPLOY / "kuberay"
@@ -240,6 +242,26 @@ def test_the_image_installs_nothing_whose_hash_is_in_no_lock() -> None:
     pinned = [re.findall(r"^([\w.-]+)==", (ROOT / lock).read_text(), re.MULTILINE) for lock in locks]
     assert not set(pinned[0]) & set(pinned[1])
     assert all(fnmatch.fnmatch(name, "nvidia-*") for name in pinned[1])
+
+
+@pytest.mark.slow
+def test_the_images_wheel_is_built_and_installed_by_what_has_a_hash(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "probe")], check=True, timeout=120)
+    probe = [str(tmp_path / "probe" / "bin" / "pip"), "download", "--quiet", "--no-deps", "iniconfig"]
+    if subprocess.run(probe, cwd=tmp_path, capture_output=True, timeout=120).returncode:
+        pytest.skip("needs a package index")
+    (dependencies,) = (one.rest for one in DOCKERFILE if one.name == "RUN" and "-r pyproject.toml" in one.rest)
+    build(tmp_path / "image", {}, left_out=[dependencies])
+    environment = tmp_path / "image" / "opt" / "fleetembed"
+    asked = [
+        str(environment / "bin" / "python"),
+        "-c",
+        "from importlib import metadata as m; print(m.version('fleetembed'))",
+    ]
+    told = subprocess.run(asked, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == metadata.version("fleetembed")
+    assert (environment / "bin" / "fleetembed").exists()
+    assert list((tmp_path / "image" / "jobs" / "__pycache__").glob("embed_corpus.*.pyc"))
 
 
 def test_no_file_of_a_model_is_in_the_packages_that_the_image_takes() -> None:
