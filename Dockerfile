@@ -18,6 +18,8 @@ RUN pip install --no-cache-dir "uv==${UV}"
 COPY pyproject.toml requirements.lock ./
 COPY deploy/gpu.lock deploy/
 RUN uv venv --python python3 /opt/fleetembed
+# A step of its own, since all others are cheap to try.
+# hadolint ignore=DL3059
 RUN uv pip install --python /opt/fleetembed/bin/python --no-cache --compile-bytecode --require-hashes \
     --constraint requirements.lock --constraint deploy/gpu.lock -r pyproject.toml ${EXTRAS:+--extra "${EXTRAS}"}
 COPY README.md LICENSE ./
