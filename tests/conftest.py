@@ -74,12 +74,21 @@ def shared_data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def ray_local() -> Iterator[None]:
-    """A Ray of the tests' own, started once."""
+def _left_ray() -> Iterator[None]:
+    """Leaves the tests' own Ray in the end."""
     import ray
 
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def ray_local(_left_ray: None) -> None:
+    """A Ray of the tests' own: the one that is there, unless a file with a cluster of its own has left it since."""
+    import ray
+
+    if ray.is_initialized():
+        return
     if ALL_CORES:
         os.sched_setaffinity(0, ALL_CORES)
     ray.init(address="local", num_cpus=4, include_dashboard=False, object_store_memory=200 << 20, log_to_driver=False)
-    yield
-    ray.shutdown()

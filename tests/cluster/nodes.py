@@ -13,6 +13,7 @@ from typing import Any
 
 import psutil
 import pytest
+import ray
 from ray.cluster_utils import Cluster
 
 from tests.conftest import ALL_CORES
@@ -90,8 +91,11 @@ def processes(node: Any) -> list[psutil.Process]:
 def cluster(num_cpus: float = 1, **options: Any) -> Iterator[Nodes]:
     """Start a cluster that has only a head as yet, and end all its nodes afterwards.
 
-    ``options`` go to the head: ``labels``, ``resources``, ``_system_config``.
+    ``options`` go to the head: ``labels``, ``resources``, ``_system_config``. A Ray that this process is connected to
+    is left: a process has one at a time, and the end of a cluster takes away parts of another one's client. The fixture
+    ``ray_local`` starts it anew for who needs it next.
     """
+    ray.shutdown()
     # Not below pytest's folder: the names of Ray's sockets have 107 bytes at most.
     folder = Path(tempfile.mkdtemp(prefix="fe-", dir="/tmp"))
     # Ray writes the address of its last cluster there, and does not make the folder.

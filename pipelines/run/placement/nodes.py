@@ -68,14 +68,15 @@ class Machines:
         return READ_CPUS if largest >= 2 * READ_CPUS else largest / 2
 
     def describe(self) -> str:
-        """The nodes for messages: equal ones together."""
+        """The nodes for messages: the largest first, equal ones together."""
         return describe(self.nodes)
 
 
 def describe(nodes: Sequence[Node]) -> str:
-    """Name nodes by what they have, equal ones together: ``2 nodes of 4 CPUs, 1 GPU``."""
+    """Name nodes by what they have, the largest first, equal ones together: ``2 nodes of 4 CPUs, 1 node of 1 CPU``."""
     counts: dict[str, int] = {}
-    for node in nodes:
+    # Ray lists its nodes in any order.
+    for node in sorted(nodes, key=lambda node: (node.cpus, node.gpus), reverse=True):
         shape = _count(node.cpus, "CPU") + (f" and {_count(node.gpus, 'GPU')}" if node.gpus else "")
         counts[shape] = counts.get(shape, 0) + 1
     return ", ".join(f"{_count(count, 'node')} of {shape}" for shape, count in counts.items())

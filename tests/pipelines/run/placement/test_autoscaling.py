@@ -93,7 +93,7 @@ def test_a_job_begins_when_all_has_come_and_gives_the_request_back_at_its_end(
     lines = [record.getMessage() for record in caplog.records]
     assert lines[0] == "waiting at most 60 s for the nodes that compute.expect names: there are 0 of 8 CPUs"
     assert lines[1].startswith("waiting for the nodes that compute.expect names: there are 4 of 8 CPUs; ")
-    assert lines[-1] == "what compute.expect names is there: 1 node of 0 CPUs, 2 nodes of 4 CPUs"
+    assert lines[-1] == "what compute.expect names is there: 2 nodes of 4 CPUs, 1 node of 0 CPUs"
 
 
 @pytest.mark.parametrize("end", [KeyboardInterrupt, SystemExit, ValueError])
