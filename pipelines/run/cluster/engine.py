@@ -29,6 +29,7 @@ from pipelines.run.placement.plan import joins_cluster
 from pipelines.run.placement.pools import Pool, place_pools
 from pipelines.run.placement.shared_storage import refuse_local_places
 from pipelines.run.report.losses import Losses
+from pipelines.run.placement.sizes import demand
 from pipelines.run.stages.stage import Stage
 
 log = logging.getLogger("fleetembed")
@@ -83,8 +84,8 @@ class RayEngine:
 
     def prepare(self, config: JobConfig, embedders: Sequence[RowEmbedder], pools: Sequence[Pool]) -> None:
         """See Engine."""
-        on_gpus = {one.name for pool in pools if pool.resources.gpus for one in pool.embeddings}
-        prepare_nodes(lambda: job_models(config, embedders), on_gpus, self._compute.prepare_seconds)
+        actors = {one.name: demand(pool.name, pool.resources) for pool in pools for one in pool.embeddings}
+        prepare_nodes(lambda: job_models(config, embedders), actors, self._compute.prepare_seconds)
 
     def map(self, work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         """See Engine."""
