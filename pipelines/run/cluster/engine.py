@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeVar
 
 import pyarrow as pa
 import ray
+from ray.data import DataContext
 
 from pipelines.config.compute import ComputeConfig
 from pipelines.config.job import JobConfig
@@ -108,9 +109,9 @@ class RayEngine:
 
 def _wait_for(result: Any, left: int, cpus: float) -> Any:
     """Get a task's result; a line now and then says what it waits for."""
-    patience = SECONDS_UNTIL_TOLD
+    patience, longest = SECONDS_UNTIL_TOLD, DataContext.get_current().execution_no_progress_timeout_s
     while not ray.wait([result], timeout=patience)[0]:
-        patience *= 2
+        patience = min(2 * patience, longest)
         log.warning(
             "the source is looked at first: %s tasks are left, each of which wants %g CPU on one node; %s",
             f"{left:,}",
