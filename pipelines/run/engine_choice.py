@@ -55,4 +55,4 @@ def _ray(config: JobConfig) -> AbstractContextManager[Engine]:
     # Imported late: planning and previews do without it, and so do errors of the configuration and small jobs.
     from pipelines.run.cluster.engine import ray_engine
 
-    return ray_engine(config.compute, config.corpus)
+    return ray_engine(config)

@@ -22,6 +22,7 @@ from pipelines.run.cluster.errors import plain_errors, plain_stalls
 from pipelines.run.cluster.metrics import JobMetrics
 from pipelines.run.cluster.prepare import prepare_nodes
 from pipelines.run.cluster.remote_tally import RemoteTally
+from pipelines.run.cluster.request_watcher import watched_request
 from pipelines.run.cluster.waiting import RunningDataset, say_free
 from pipelines.run.cluster.watch import SECONDS_UNTIL_TOLD, ClusterWatch, StallWatch, free_of_nodes
 from pipelines.run.placement.autoscaling import expected
@@ -29,8 +30,8 @@ from pipelines.run.placement.nodes import Machines
 from pipelines.run.placement.plan import joins_cluster
 from pipelines.run.placement.pools import Pool, place_pools
 from pipelines.run.placement.shared_storage import refuse_local_places
-from pipelines.run.report.losses import Losses
 from pipelines.run.placement.sizes import demand
+from pipelines.run.report.losses import Losses
 from pipelines.run.stages.stage import Stage
 
 log = logging.getLogger("fleetembed")
@@ -40,21 +41,33 @@ Result = TypeVar("Result")
 
 
 @contextmanager
-def ray_engine(compute: ComputeConfig, corpus: str) -> Iterator[RayEngine]:
+def ray_engine(config: JobConfig) -> Iterator[RayEngine]:
     """Join the Ray that is there, or start one for the job; errors of its workers come as the job's own."""
+    compute = config.compute
     if compute.expect is not None and not joins_cluster(compute):
         raise PreflightError(
             "compute.expect asks the autoscaler of a cluster, and the job names none; give compute.address or "
             "RAY_ADDRESS, or leave compute.expect out"
         )
-    with connect(compute) as found, plain_errors(), expected(compute, found, describe_nodes) as machines:
+    with connect(compute) as found, plain_errors(), _expected(config, found) as machines:
         configure(compute)
-        engine = RayEngine(compute, machines, corpus)
+        engine = RayEngine(compute, machines, config.corpus)
         with plain_errors(lambda: engine.losses.nodes_lost):
             try:
                 yield engine
             finally:
                 engine.counter.close()
+
+
+@contextmanager
+def _expected(config: JobConfig, found: Machines) -> Iterator[Machines]:
+    """Have the nodes that the job expects, unless it is sure to be refused: nodes are paid for."""
+    if config.compute.expect is None:
+        yield found
+        return
+    refuse_local_places(config, found)
+    with watched_request(), expected(config.compute, found, describe_nodes) as machines:
+        yield machines
 
 
 class RayEngine:
