@@ -40,6 +40,8 @@ STARTS = 2
 # On several nodes a worker may wait for a place that none of them has; on one node blocks may just be slow.
 STALL_SECONDS, STALL_SECONDS_ON_ONE = 300, 1800
 SLOW_START = "Ray was waited for, and its node was not ready within the 30 s that Ray allows it"
+# How much longer than a sink tries a block again, so that its error comes first.
+SECONDS_TO_FAIL = 60
 
 
 class _PathsOfWorkers(list[str]):
@@ -247,17 +249,24 @@ def _nodes() -> list[dict[str, Any]]:
     return found
 
 
-def stall_seconds(compute: ComputeConfig) -> int:
-    """Seconds without a block that moves, after which a job is given up."""
+def stall_seconds(compute: ComputeConfig, retry_seconds: float) -> float:
+    """Seconds without a block that moves, after which a job is given up.
+
+    A sink that is away has ``retry_seconds``, after which it fails the job, and says what is wrong.
+    """
     if compute.stall_seconds is not None:
         return compute.stall_seconds
-    return STALL_SECONDS if sum(node["Alive"] for node in _nodes()) > 1 else STALL_SECONDS_ON_ONE
+    seconds = STALL_SECONDS if sum(node["Alive"] for node in _nodes()) > 1 else STALL_SECONDS_ON_ONE
+    return max(seconds, retry_seconds + SECONDS_TO_FAIL)
 
 
-def configure(compute: ComputeConfig) -> None:
-    """Set Ray Data's options for the job's datasets; call before the first one is made."""
+def configure(compute: ComputeConfig, retry_seconds: float = 0.0) -> None:
+    """Set Ray Data's options for the job's datasets; call before the first one is made.
+
+    ``retry_seconds`` is how long the most patient of the job's sinks tries one block again.
+    """
     context = DataContext.get_current()
-    context.execution_no_progress_timeout_s = stall_seconds(compute)
+    context.execution_no_progress_timeout_s = stall_seconds(compute, retry_seconds)
     context.max_errored_blocks = 0
     # Ray gathers the tables that a worker gives for one block up to this; the default is twice as much.
     context.target_max_block_size = BLOCK_BYTES

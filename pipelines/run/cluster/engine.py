@@ -50,7 +50,7 @@ def ray_engine(config: JobConfig) -> Iterator[RayEngine]:
             "RAY_ADDRESS, or leave compute.expect out"
         )
     with connect(compute) as found, plain_errors(), _expected(config, found) as machines:
-        configure(compute)
+        configure(compute, max(sink.retry_seconds for sink in config.sink))
         engine = RayEngine(compute, machines, config.corpus)
         with plain_errors(lambda: engine.losses.nodes_lost):
             try:
