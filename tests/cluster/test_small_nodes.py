@@ -9,6 +9,8 @@ from typing import Any
 import pyarrow.dataset as pads
 import pytest
 
+from embedders.errors import FleetembedError
+from pipelines import EmbeddingPipeline
 from tests.cluster.nodes import cluster
 from tests.cluster.placed_job import do
 from tests.cluster.running_job import dense, start_job, write_corpus
@@ -44,3 +46,26 @@ def test_a_local_ray_of_one_cpu_carries_a_job_out(minilm: Path, tmp_path: Path) 
     with start_job(tmp_path, job(tmp_path, minilm, engine="ray", cpus=1)) as running:
         assert running.end() == 0, running.output
     assert json.loads((tmp_path / "report.json").read_text())["rows"]["written"] == ROWS
+
+
+@pytest.mark.parametrize(
+    ("stage", "words"),
+    [
+        ({"workers": 4, "cpus": 1}, "the actors would hold 4.1 of 2 CPUs (dense: 4 x 1 CPU"),
+        ({"gpus": 1}, "compute.stages asks for 1 GPUs and Ray sees 0"),
+    ],
+)
+def test_a_plan_for_a_local_ray_refuses_what_the_run_refuses(
+    minilm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: dict[str, Any], words: str
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr("pipelines.run.placement.plan.running_ray", lambda: None)
+    config = job(tmp_path, minilm, cpus=2, stages={"dense": stage})
+    with pytest.raises(FleetembedError) as refused:
+        EmbeddingPipeline.from_config({**config, "corpus": "test"}).plan()
+    told = str(refused.value)
+    assert told.startswith(words)
+    with start_job(tmp_path, config) as running:
+        assert running.end() == 1
+    assert running.report["error"] == told

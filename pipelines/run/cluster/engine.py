@@ -15,7 +15,6 @@ from pipelines.config.compute import ComputeConfig
 from pipelines.config.job import JobConfig
 from pipelines.embed.job_models import job_models
 from pipelines.embed.row_embedder import RowEmbedder
-from pipelines.errors import PreflightError
 from pipelines.run.cluster.connection import configure, connect, describe_nodes
 from pipelines.run.cluster.dataset import build_dataset
 from pipelines.run.cluster.errors import plain_errors, plain_stalls
@@ -27,7 +26,7 @@ from pipelines.run.cluster.waiting import RunningDataset, say_free
 from pipelines.run.cluster.watch import SECONDS_UNTIL_TOLD, ClusterWatch, StallWatch, free_of_nodes
 from pipelines.run.placement.autoscaling import expected
 from pipelines.run.placement.nodes import Machines
-from pipelines.run.placement.plan import joins_cluster
+from pipelines.run.placement.plan import refuse_expect_without_cluster
 from pipelines.run.placement.pools import Pool, place_pools
 from pipelines.run.placement.shared_storage import refuse_local_places
 from pipelines.run.placement.sizes import demand
@@ -44,11 +43,7 @@ Result = TypeVar("Result")
 def ray_engine(config: JobConfig) -> Iterator[RayEngine]:
     """Join the Ray that is there, or start one for the job; errors of its workers come as the job's own."""
     compute = config.compute
-    if compute.expect is not None and not joins_cluster(compute):
-        raise PreflightError(
-            "compute.expect asks the autoscaler of a cluster, and the job names none; give compute.address or "
-            "RAY_ADDRESS, or leave compute.expect out"
-        )
+    refuse_expect_without_cluster(compute)
     with connect(compute) as found, plain_errors(), _expected(config, found) as machines:
         configure(compute, max(sink.retry_seconds for sink in config.sink))
         engine = RayEngine(compute, machines, config.corpus)
