@@ -51,7 +51,7 @@ def test_a_local_ray_of_one_cpu_carries_a_job_out(minilm: Path, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("stage", "words"),
     [
-        ({"workers": 4, "cpus": 1}, "the actors would hold 4.1 of 2 CPUs (dense: 4 x 1 CPU"),
+        ({"workers": 4, "cpus": 1}, "the actors would hold 4.11 of 2 CPUs (dense: 4 x 1 CPU"),
         ({"gpus": 1}, "compute.stages asks for 1 GPUs and Ray sees 0"),
     ],
 )
