@@ -71,6 +71,14 @@ def _s3(address: S3Address, environment: frozenset[tuple[str, str]]) -> fs.FileS
     return fs.PyFileSystem(Store(open_s3, address, "s3", RETRY_SECONDS if seconds is None else seconds))
 
 
+def seconds_of_retries(path: str) -> float:
+    """How long a request to the store of a URL is tried again; 0 for a local path."""
+    if local_path(path) is not None:
+        return 0.0
+    seconds = retry_seconds(dict(parse_url(path)[0].options)) if scheme_of(path) == "s3" else None
+    return RETRY_SECONDS if seconds is None else seconds
+
+
 def _with_patience(url: str, filesystem: fs.FileSystem) -> fs.FileSystem:
     if filesystem.type_name not in ("gcs", "abfs"):
         return filesystem

@@ -57,7 +57,8 @@ class ComputeConfig(Section):
     stall_seconds: int | None = Field(
         None,
         ge=10,
-        description="Give up when no block moved for so long; left out: 300 on several nodes, 1800 on one",
+        description="Give up when no block moved for so long; left out: 300 on several nodes, 1800 on one, and at "
+        "least a minute more than retry_seconds of the sinks",
     )
     base_path: Place | None = Field(
         None,

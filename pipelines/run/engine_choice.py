@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 from embedders.factory import is_heavy
 from pipelines.config.job import JobConfig
 from pipelines.run.engine import Engine
-from pipelines.sinks.ray_context import running_ray
+from pipelines.run.placement.plan import asks_for_ray
 from pipelines.sources import SourcePlan
 
 # Where no more is left to embed than this, the start of a Ray takes longer than the work: see the README's figures.
@@ -29,7 +28,7 @@ def choose_engines(config: JobConfig, source: SourcePlan) -> list[Callable[[], A
     where no neural network runs; of images none, since only another process survives a crash of their decoder.
     """
     engine = config.compute.engine
-    if engine == "local" or (engine == "auto" and not _asks_for_ray(config) and source.bytes <= QUICKLY_READ_BYTES):
+    if engine == "local" or (not asks_for_ray(config.compute) and source.bytes <= QUICKLY_READ_BYTES):
         from pipelines.run.local_engine import local_engine
 
         if engine == "local":
@@ -47,12 +46,8 @@ def _few(config: JobConfig) -> tuple[int, int]:
     return FEW_ROWS_OF_TERMS, FEW_BYTES_OF_TERMS
 
 
-def _asks_for_ray(config: JobConfig) -> bool:
-    return running_ray() is not None or bool(os.environ.get("RAY_ADDRESS")) or config.compute.asks_for_ray
-
-
 def _ray(config: JobConfig) -> AbstractContextManager[Engine]:
     # Imported late: planning and previews do without it, and so do errors of the configuration and small jobs.
     from pipelines.run.cluster.engine import ray_engine
 
-    return ray_engine(config.compute, config.corpus)
+    return ray_engine(config)

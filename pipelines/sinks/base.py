@@ -65,6 +65,10 @@ class SinkSection(Protocol):
         """How many writers there may be at once."""
 
     @property
+    def retry_seconds(self) -> float:
+        """How long one request is tried again before it fails the job."""
+
+    @property
     def type(self) -> str:
         """The word for this kind of sink."""
 

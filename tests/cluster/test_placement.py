@@ -166,7 +166,8 @@ def test_a_job_waits_for_the_nodes_it_expects_and_gives_the_request_back(tmp_pat
         # Less comes than is expected: the job goes on with that, and says so. Of no GPU at all it can make no use.
         grows = {"bm25": {"workers": {"min": 1, "max": 2}}}
         less, none = (
-            job(tmp_path, BM25, expect=expect, wait_seconds=1, stages=grows) for expect in ({"cpus": 64}, {"gpus": 1})
+            job(tmp_path, BM25, expect=expect, wait_seconds=1, stages=grows, shared_storage=True)
+            for expect in ({"cpus": 64}, {"gpus": 1})
         )
         ran, refused = do_each(nodes.address, "run", [less, none])
         notice = "compute.expect: after 1 s there were 5 of 64 CPUs; the job goes on with 1 node of 4 CPUs, 1 node of 1 CPU"

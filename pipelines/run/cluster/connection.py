@@ -17,6 +17,7 @@ from typing import Any
 import ray
 from ray._private import worker as ray_worker
 from ray._private.node import Node as RayNode
+from ray._private.resource_and_label_spec import ResourceAndLabelSpec
 from ray.data import DataContext
 
 from embedders.retrying import Patience, retry
@@ -39,6 +40,8 @@ MIN_LOCAL_CPUS = 4
 STARTS = 2
 # On several nodes a worker may wait for a place that none of them has; on one node blocks may just be slow.
 STALL_SECONDS, STALL_SECONDS_ON_ONE = 300, 1800
+# How much longer than a sink tries a block again, so that its error comes first.
+SECONDS_TO_FAIL = 60
 SLOW_START = "Ray was waited for, and its node was not ready within the 30 s that Ray allows it"
 
 
@@ -68,9 +71,8 @@ def connect(compute: ComputeConfig) -> Iterator[Machines]:
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     quiet["job_config"] = ray.job_config.JobConfig(_py_driver_sys_path=_PathsOfWorkers([OUR_PACKAGES]))
     local: dict[str, Any] = {
-        "num_cpus": compute.cpus or max(MIN_LOCAL_CPUS, os.cpu_count() or 1),
+        **_local_size(compute),
         "include_dashboard": False,
-        "object_store_memory": compute.object_store_mb << 20,
     }
     if address and address not in ("local", "auto"):
         _knock(address)
@@ -82,6 +84,12 @@ def connect(compute: ComputeConfig) -> Iterator[Machines]:
     else:
         with _connected({**join, **quiet}):
             yield describe_nodes()
+
+
+def _local_size(compute: ComputeConfig) -> dict[str, Any]:
+    """What a local Ray is given of this machine; its GPUs Ray looks for itself."""
+    cpus = compute.cpus or max(MIN_LOCAL_CPUS, os.cpu_count() or 1)
+    return {"num_cpus": cpus, "object_store_memory": compute.object_store_mb << 20}
 
 
 @contextmanager
@@ -226,6 +234,15 @@ def describe_nodes() -> Machines:
     return Machines(tuple(_node(found, here) for found in _nodes() if found["Alive"]))
 
 
+def describe_local(compute: ComputeConfig) -> Machines:
+    """Describe the one node that a local Ray would have, without starting it."""
+    here = "127.0.0.1"
+    # The same that Ray's own start does.
+    spec: Any = ResourceAndLabelSpec(**_local_size(compute)).resolve(is_head=True, node_ip_address=here)
+    about = {"NodeID": "", "NodeManagerAddress": here, "Labels": spec.labels, "Resources": spec.to_resource_dict()}
+    return Machines((_node(about, here),))
+
+
 def _node(found: dict[str, Any], here: str) -> Node:
     resources = found["Resources"]
     cpus, address = resources.get("CPU", 0.0), found["NodeManagerAddress"]
@@ -247,17 +264,24 @@ def _nodes() -> list[dict[str, Any]]:
     return found
 
 
-def stall_seconds(compute: ComputeConfig) -> int:
-    """Seconds without a block that moves, after which a job is given up."""
+def stall_seconds(compute: ComputeConfig, retry_seconds: float) -> float:
+    """Seconds without a block that moves, after which a job is given up.
+
+    A sink that is away has ``retry_seconds``, after which it fails the job, and says what is wrong.
+    """
     if compute.stall_seconds is not None:
         return compute.stall_seconds
-    return STALL_SECONDS if sum(node["Alive"] for node in _nodes()) > 1 else STALL_SECONDS_ON_ONE
+    seconds = STALL_SECONDS if sum(node["Alive"] for node in _nodes()) > 1 else STALL_SECONDS_ON_ONE
+    return max(seconds, retry_seconds + SECONDS_TO_FAIL)
 
 
-def configure(compute: ComputeConfig) -> None:
-    """Set Ray Data's options for the job's datasets; call before the first one is made."""
+def configure(compute: ComputeConfig, retry_seconds: float = 0.0) -> None:
+    """Set Ray Data's options for the job's datasets; call before the first one is made.
+
+    ``retry_seconds`` is how long the most patient of the job's sinks tries one block again.
+    """
     context = DataContext.get_current()
-    context.execution_no_progress_timeout_s = stall_seconds(compute)
+    context.execution_no_progress_timeout_s = stall_seconds(compute, retry_seconds)
     context.max_errored_blocks = 0
     # Ray gathers the tables that a worker gives for one block up to this; the default is twice as much.
     context.target_max_block_size = BLOCK_BYTES

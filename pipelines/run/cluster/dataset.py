@@ -42,15 +42,28 @@ def on_tasks(dataset: Dataset, stages: Sequence[Stage], task_cpus: float, *, pac
     Ray runs a task whose worker died again for ever: ReadStage counts. Another number here would keep the two steps
     below from sharing a worker.
     """
+    cpus = min(stages[0].resources.cpus, task_cpus)
     worked = dataset.map_batches(
         _named_function(stages, packed=packed),
         batch_size=1,
         batch_format="pyarrow",
-        num_cpus=min(stages[0].resources.cpus, task_cpus),
+        num_cpus=cpus,
         compute=TaskPoolStrategy(size=stages[0].resources.workers),
     )
-    # Else Ray would gather the tables of a task, up to 128 MB, before the next stage gets the first.
-    return worked.repartition(target_num_rows_per_block=1)
+    return _a_block_for_each_table(worked, cpus)
+
+
+def _a_block_for_each_table(dataset: Dataset, cpus: float) -> Dataset:
+    """Give each table on as soon as it is there; Ray would gather those of a task, up to 128 MB.
+
+    The step has to want the CPUs of the one before it, and has no argument for them. Without, Ray counts a whole CPU:
+    where tasks get less than that, the two steps would not share a worker, and the second one would wait for a CPU
+    that no node has free.
+    """
+    cut = dataset.repartition(target_num_rows_per_block=1)
+    step: Any = cut._logical_plan.dag
+    step.ray_remote_args["num_cpus"] = cpus
+    return cut
 
 
 def on_actors(dataset: Dataset, stages: Sequence[Stage], compute: ComputeConfig, *, packed: bool) -> Dataset:

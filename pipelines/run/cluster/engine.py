@@ -9,25 +9,27 @@ from typing import Any, Literal, TypeVar
 
 import pyarrow as pa
 import ray
+from ray.data import DataContext
 
 from pipelines.config.compute import ComputeConfig
 from pipelines.config.job import JobConfig
 from pipelines.embed.job_models import job_models
 from pipelines.embed.row_embedder import RowEmbedder
-from pipelines.errors import PreflightError
 from pipelines.run.cluster.connection import configure, connect, describe_nodes
 from pipelines.run.cluster.dataset import build_dataset
 from pipelines.run.cluster.errors import plain_errors, plain_stalls
 from pipelines.run.cluster.metrics import JobMetrics
 from pipelines.run.cluster.prepare import prepare_nodes
 from pipelines.run.cluster.remote_tally import RemoteTally
+from pipelines.run.cluster.request_watcher import watched_request
 from pipelines.run.cluster.waiting import RunningDataset, say_free
 from pipelines.run.cluster.watch import SECONDS_UNTIL_TOLD, ClusterWatch, StallWatch, free_of_nodes
 from pipelines.run.placement.autoscaling import expected
 from pipelines.run.placement.nodes import Machines
-from pipelines.run.placement.plan import joins_cluster
+from pipelines.run.placement.plan import refuse_expect_without_cluster
 from pipelines.run.placement.pools import Pool, place_pools
 from pipelines.run.placement.shared_storage import refuse_local_places
+from pipelines.run.placement.sizes import demand
 from pipelines.run.report.losses import Losses
 from pipelines.run.stages.stage import Stage
 
@@ -38,21 +40,29 @@ Result = TypeVar("Result")
 
 
 @contextmanager
-def ray_engine(compute: ComputeConfig, corpus: str) -> Iterator[RayEngine]:
+def ray_engine(config: JobConfig) -> Iterator[RayEngine]:
     """Join the Ray that is there, or start one for the job; errors of its workers come as the job's own."""
-    if compute.expect is not None and not joins_cluster(compute):
-        raise PreflightError(
-            "compute.expect asks the autoscaler of a cluster, and the job names none; give compute.address or "
-            "RAY_ADDRESS, or leave compute.expect out"
-        )
-    with connect(compute) as found, plain_errors(), expected(compute, found, describe_nodes) as machines:
-        configure(compute)
-        engine = RayEngine(compute, machines, corpus)
+    compute = config.compute
+    refuse_expect_without_cluster(compute)
+    with connect(compute) as found, plain_errors(), _expected(config, found) as machines:
+        configure(compute, max(sink.retry_seconds for sink in config.sink))
+        engine = RayEngine(compute, machines, config.corpus)
         with plain_errors(lambda: engine.losses.nodes_lost):
             try:
                 yield engine
             finally:
                 engine.counter.close()
+
+
+@contextmanager
+def _expected(config: JobConfig, found: Machines) -> Iterator[Machines]:
+    """Have the nodes that the job expects, unless it is sure to be refused: nodes are paid for."""
+    if config.compute.expect is None:
+        yield found
+        return
+    refuse_local_places(config, found)
+    with watched_request(), expected(config.compute, found, describe_nodes) as machines:
+        yield machines
 
 
 class RayEngine:
@@ -83,8 +93,8 @@ class RayEngine:
 
     def prepare(self, config: JobConfig, embedders: Sequence[RowEmbedder], pools: Sequence[Pool]) -> None:
         """See Engine."""
-        on_gpus = {one.name for pool in pools if pool.resources.gpus for one in pool.embeddings}
-        prepare_nodes(lambda: job_models(config, embedders), on_gpus, self._compute.prepare_seconds)
+        actors = {one.name: demand(pool.name, pool.resources) for pool in pools for one in pool.embeddings}
+        prepare_nodes(lambda: job_models(config, embedders), actors, self._compute.prepare_seconds)
 
     def map(self, work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         """See Engine."""
@@ -107,9 +117,9 @@ class RayEngine:
 
 def _wait_for(result: Any, left: int, cpus: float) -> Any:
     """Get a task's result; a line now and then says what it waits for."""
-    patience = SECONDS_UNTIL_TOLD
+    patience, longest = SECONDS_UNTIL_TOLD, DataContext.get_current().execution_no_progress_timeout_s
     while not ray.wait([result], timeout=patience)[0]:
-        patience *= 2
+        patience = min(2 * patience, longest)
         log.warning(
             "the source is looked at first: %s tasks are left, each of which wants %g CPU on one node; %s",
             f"{left:,}",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +17,9 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pipelines.embed.job_models import JobModels, look_for_models
 from pipelines.errors import PreflightError
+from pipelines.run.cluster.connection import describe_nodes
+from pipelines.run.placement.fitting import Actor
+from pipelines.run.placement.nodes import Node
 
 log = logging.getLogger("fleetembed")
 
@@ -44,20 +47,21 @@ class NodeWork:
         return f"{self.name} ({self.looks_for}, {time.monotonic() - self.since:.0f} s)"
 
 
-def prepare_nodes(describe: Callable[[], JobModels], on_gpus: Collection[str], seconds: float) -> None:
+def prepare_nodes(describe: Callable[[], JobModels], actors: Mapping[str, Actor], seconds: float) -> None:
     """Let each node that may run actors find or download the models that ``describe`` gives, and compare them.
 
-    Those of the embeddings ``on_gpus`` are left to nodes that have GPUs. Where the driver's node is the only one,
-    nothing is done: the driver has found them. Raises PreflightError that names the nodes that lack models, have
-    others, or take longer than ``seconds``. A node that is lost meanwhile is passed over.
+    ``actors`` says by an embedding's name what its actors want of a node; nodes that can run none of them are spared
+    its model. Where the driver's node is the only one, nothing is done: the driver has found them. Raises
+    PreflightError that names the nodes that lack models, have others, or take longer than ``seconds``. A node that is
+    lost meanwhile is passed over.
     """
-    nodes = [node for node in _nodes() if node["Alive"] and _runs_actors(node)]
+    nodes = [node for node in describe_nodes().nodes if node.cpus or node.gpus]
     here = ray.get_runtime_context().get_node_id()
-    if all(node["NodeID"] == here for node in nodes):
+    if all(node.id == here for node in nodes):
         return
     models, started = describe(), time.monotonic()
-    wanted = [(node, models if node["Resources"].get("GPU") else models.without(on_gpus)) for node in nodes]
-    works = {_start(node["NodeID"], some): NodeWork(_name(node)) for node, some in wanted if some.count}
+    wanted = [(node, models.without(_elsewhere(node, actors))) for node in nodes]
+    works = {_start(node.id, some): NodeWork(_name(node)) for node, some in wanted if some.count}
     if not works:
         return
     what = f"{_counted(models.count, 'model')} on {_counted(len(works), 'node')}"
@@ -77,6 +81,10 @@ def prepare_nodes(describe: Callable[[], JobModels], on_gpus: Collection[str], s
     if any(work.troubles for work in all_works):
         raise PreflightError(_describe_troubles(all_works))
     log.info("prepared %s in %.0f s", what, time.monotonic() - started)
+
+
+def _elsewhere(node: Node, actors: Mapping[str, Actor]) -> set[str]:
+    return {embedding for embedding, actor in actors.items() if not actor.may_run_on(node)}
 
 
 _ADVICE = (
@@ -141,18 +149,9 @@ def _listed(works: Iterable[NodeWork], most: int | None) -> str:
     return ", ".join(shown[:most]) + (f" and {more} more" if more > 0 else "")
 
 
-def _nodes() -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
-    return found
-
-
-def _runs_actors(node: dict[str, Any]) -> bool:
-    return bool(node["Resources"].get("CPU") or node["Resources"].get("GPU"))
-
-
-def _name(node: dict[str, Any]) -> str:
+def _name(node: Node) -> str:
     """A node's address, and the beginning of its id, since nodes may share a machine."""
-    return f"{node['NodeManagerAddress']} ({node['NodeID'][:8]})"
+    return f"{node.address} ({node.id[:8]})"
 
 
 def _counted(number: int, what: str) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 
 import ray
 from ray._private import state
+from ray.core.generated import common_pb2
 
 from pipelines.run.cluster.waiting import NodeResources, Step, describe, operators, steps_of
 from pipelines.run.report.losses import Losses
@@ -23,8 +24,8 @@ log = logging.getLogger("fleetembed")
 SECONDS_BETWEEN_LOOKS = 1.0
 # How long nothing has to move until it is told what is waited for; each time after that takes twice as long.
 SECONDS_UNTIL_TOLD = 30.0
-# A node that the autoscaler took away because nothing ran there is not lost.
-IDLE = "AUTOSCALER_DRAIN_IDLE"
+# A node that the autoscaler took away because nothing ran there is not lost. Ray gives the reason as a number.
+IDLE: int = common_pb2.NodeDeathInfo.Reason.Value("AUTOSCALER_DRAIN_IDLE")  # type: ignore[attr-defined]
 
 
 class ClusterWatch:

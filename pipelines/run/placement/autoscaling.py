@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import logging
 import math
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
 
 from ray.autoscaler.sdk import request_resources
 
 from pipelines.config.compute import ComputeConfig
 from pipelines.config.placement import ExpectConfig
 from pipelines.errors import PreflightError
-from pipelines.run.placement.nodes import Machines
+from pipelines.run.placement.nodes import Machines, missing
+from pipelines.stopping import stoppable
 
 log = logging.getLogger("fleetembed")
 
 SECONDS_BETWEEN_LINES = 15.0
 SECONDS_BETWEEN_LOOKS = 1.0
+# How long a signal waits for the request to be given back.
+SECONDS_TO_GIVE_BACK = 1.0
 
 
 @contextmanager
@@ -29,22 +32,39 @@ def expected(compute: ComputeConfig, machines: Machines, look: Callable[[], Mach
 
     What came is used, with a notice where it is less than expected. Raises PreflightError where that is nothing: no
     GPU of those expected, or no CPU. A cluster without an autoscaler takes the request, and nothing comes of it.
-    The request is the cluster's only one: that of another job is replaced by it, and both end with the first.
+    The request is the cluster's only one: that of another job is replaced by it, and both end with the first. At a
+    signal it is given back at once: closing takes seconds, and whoever sent a SIGTERM may not wait.
     """
     expect = compute.expect
     if expect is None:
         yield machines
         return
-    try:
-        request_resources(bundles=bundles_of(expect, machines))
-        yield _wait(expect, compute.wait_seconds, look)
-    finally:
-        # A request stays, and keeps the nodes, until there is another.
+    given_back = threading.Event()
+    with stoppable(first_act=lambda: _give_back_soon(given_back)):
         try:
-            request_resources(num_cpus=0)
-        # What ended the job goes before: a cluster that is gone, for instance.
-        except Exception as error:
-            log.warning("the nodes that compute.expect asked for could not be given back: %s", error)
+            request_resources(bundles=bundles_of(expect, machines))
+            yield _wait(expect, compute.wait_seconds, look)
+        finally:
+            _give_back(given_back)
+
+
+def _give_back(given_back: threading.Event) -> None:
+    """Clear the request, once: it stays, and keeps the nodes, until there is another."""
+    if given_back.is_set():
+        return
+    try:
+        request_resources(num_cpus=0)
+        given_back.set()
+    # What ended the job goes before: a cluster that is gone, for instance.
+    except Exception as error:
+        log.warning("the nodes that compute.expect asked for could not be given back: %s", error)
+
+
+def _give_back_soon(given_back: threading.Event) -> None:
+    """Do so from another thread, since a signal may come while this one is in the middle of Ray's core."""
+    giving = threading.Thread(target=_give_back, args=(given_back,), name="give back", daemon=True)
+    giving.start()
+    giving.join(SECONDS_TO_GIVE_BACK)
 
 
 def bundles_of(expect: ExpectConfig, machines: Machines) -> list[dict[str, float]]:
@@ -62,22 +82,6 @@ def bundles_of(expect: ExpectConfig, machines: Machines) -> list[dict[str, float
     with_gpus = {"GPU": 1.0, "CPU": float(cpus // gpus)} if gpus and cpus >= gpus else {"GPU": 1.0}
     alone = cpus - gpus * int(with_gpus.get("CPU", 0))
     return [with_gpus] * gpus + [{"CPU": 1.0}] * alone
-
-
-def missing(expect: ExpectConfig, machines: Machines) -> str:
-    """Tell what has not come of what is expected; empty where all has."""
-    have = {"cpus": machines.cpus, "gpus": machines.gpus, "nodes": float(len(_useful(machines)))}
-    names = {"cpus": "CPUs", "gpus": "GPUs", "nodes": "nodes"}
-    lacking = [
-        f"{have[key]:g} of {wanted:g} {names[key]}"
-        for key in ("gpus", "cpus", "nodes")
-        if (wanted := getattr(expect, key)) is not None and have[key] < wanted
-    ]
-    return ", ".join(lacking)
-
-
-def _useful(machines: Machines) -> list[Any]:
-    return [node for node in machines.nodes if node.cpus > 0 or node.gpus > 0]
 
 
 def _wait(expect: ExpectConfig, seconds: float, look: Callable[[], Machines]) -> Machines:

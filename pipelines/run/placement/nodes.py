@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from pipelines.config.placement import ExpectConfig
+
 # CPUs of a task that reads. Whole CPUs, since each task that runs beside others costs a process and seconds of imports.
 READ_CPUS = 1.0
 
@@ -80,6 +82,22 @@ def describe(nodes: Sequence[Node]) -> str:
         shape = _count(node.cpus, "CPU") + (f" and {_count(node.gpus, 'GPU')}" if node.gpus else "")
         counts[shape] = counts.get(shape, 0) + 1
     return ", ".join(f"{_count(count, 'node')} of {shape}" for shape, count in counts.items())
+
+
+def missing(expect: ExpectConfig, machines: Machines) -> str:
+    """Tell what has not come of what is expected; empty where all has."""
+    have = {
+        "cpus": machines.cpus,
+        "gpus": machines.gpus,
+        "nodes": float(sum(node.cpus > 0 or node.gpus > 0 for node in machines.nodes)),
+    }
+    names = {"cpus": "CPUs", "gpus": "GPUs", "nodes": "nodes"}
+    lacking = [
+        f"{have[key]:g} of {wanted:g} {names[key]}"
+        for key in ("gpus", "cpus", "nodes")
+        if (wanted := getattr(expect, key)) is not None and have[key] < wanted
+    ]
+    return ", ".join(lacking)
 
 
 def _count(number: float, what: str) -> str:

@@ -1,4 +1,4 @@
-"""What a plan says of a cluster: whether the job fits it, and where its pools would be."""
+"""What a plan says of a cluster, or of this machine: whether the job fits it, and where its pools would be."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from pipelines.config.compute import ComputeConfig
 from pipelines.config.job import JobConfig
-from pipelines.run.placement.nodes import Machines
+from pipelines.errors import PreflightError
+from pipelines.run.placement.nodes import Machines, missing
 from pipelines.run.placement.pools import Pool, place_pools
 from pipelines.run.placement.shared_storage import refuse_local_places
 from pipelines.sinks.ray_context import running_ray
@@ -21,24 +22,45 @@ def joins_cluster(compute: ComputeConfig) -> bool:
     return running_ray() is not None or (bool(address) and address != "local")
 
 
+def asks_for_ray(compute: ComputeConfig) -> bool:
+    """Whether Ray drives the job however small it is."""
+    if compute.engine == "auto":
+        return running_ray() is not None or bool(os.environ.get("RAY_ADDRESS")) or compute.asks_for_ray
+    return compute.engine == "ray"
+
+
+def refuse_expect_without_cluster(compute: ComputeConfig) -> None:
+    """Raise PreflightError where nodes are expected of a Ray that the job starts for itself."""
+    if compute.expect is not None and not joins_cluster(compute):
+        raise PreflightError(
+            "compute.expect asks the autoscaler of a cluster, and the job names none; give compute.address or "
+            "RAY_ADDRESS, or leave compute.expect out"
+        )
+
+
 def plan_placement(config: JobConfig) -> list[str]:
-    """Look at the cluster that the job would join, and tell in lines where its pools would be; none without a cluster.
+    """Tell in lines where a job's pools would be; none where it may do without Ray.
 
-    Nothing is asked of an autoscaler. Raises PreflightError as a run does, and WorkerError where no Ray answers.
+    Looks at the cluster that the job would join, else at this machine. Nothing is asked of an autoscaler, and no Ray is
+    started. Raises PreflightError as a run does, and WorkerError where no Ray answers.
     """
-    if not joins_cluster(config.compute):
+    compute = config.compute
+    if not asks_for_ray(compute):
         return []
+    refuse_expect_without_cluster(compute)
     # Imported late: planning does without Ray where the job does.
-    from pipelines.run.cluster.connection import connect
-    from pipelines.run.placement.autoscaling import missing
+    from pipelines.run.cluster.connection import connect, describe_local
+    from pipelines.run.cluster.errors import plain_errors
 
-    with connect(config.compute) as machines:
+    if not joins_cluster(compute):
+        machines = describe_local(compute)
+        return describe_placement(place_pools(config, machines), machines)
+    with connect(compute) as machines, plain_errors():
         refuse_local_places(config, machines)
-        expect = config.compute.expect
-        if expect is not None and (lacking := missing(expect, machines)):
+        if compute.expect is not None and (lacking := missing(compute.expect, machines)):
             return [
                 f"would ask for the nodes that compute.expect names, of which there are {lacking}, and wait "
-                f"{config.compute.wait_seconds} s at most for them; the placement goes by what comes"
+                f"{compute.wait_seconds} s at most for them; the placement goes by what comes"
             ]
         return describe_placement(place_pools(config, machines), machines)
 

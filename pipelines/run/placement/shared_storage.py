@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pipelines.config.job import JobConfig
 from pipelines.errors import PreflightError
-from pipelines.run.placement.nodes import Machines
+from pipelines.run.placement.nodes import Machines, missing
 from pipelines.urls import local_path
 
 
@@ -12,11 +12,14 @@ def refuse_local_places(config: JobConfig, machines: Machines) -> None:
     """Raise PreflightError where a job reads or writes local paths on several machines that share no storage.
 
     A cluster has several machines where its nodes have several addresses, or where ``compute.expect`` names several
-    nodes. ``compute.shared_storage`` says that all of them see the same files. The report is the driver's alone.
+    nodes, or more than there is now: that comes with another machine. ``compute.shared_storage`` says that all of them
+    see the same files. The report is the driver's alone.
     """
     compute = config.compute
-    count = max(len(machines.addresses), (compute.expect and compute.expect.nodes) or 1)
-    if compute.shared_storage or count == 1:
+    count = len(machines.addresses)
+    if compute.expect is not None:
+        count = max(count + bool(missing(compute.expect, machines)), compute.expect.nodes or 1)
+    if compute.shared_storage or count <= 1:
         return
     places = [(f"sink.{number}.path", sink.folder) for number, sink in enumerate(config.sink)]
     dead_letters = "errors.path" if config.errors.path else "errors.path (dead letters, beside the report)"

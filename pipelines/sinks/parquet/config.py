@@ -9,7 +9,7 @@ from pydantic import Field
 
 from embedders.base import VectorSpec
 from pipelines.config.section import Place, Section
-from pipelines.filesystem import without_credentials
+from pipelines.filesystem import seconds_of_retries, without_credentials
 from pipelines.urls import named_place
 
 
@@ -33,6 +33,11 @@ class ParquetSinkConfig(Section):
     def folder(self) -> str:
         """The folder that it writes to."""
         return self.path
+
+    @property
+    def retry_seconds(self) -> float:
+        """How long the folder's store is asked again; 0 for a local folder."""
+        return seconds_of_retries(self.path)
 
     @property
     def identity(self) -> Hashable:

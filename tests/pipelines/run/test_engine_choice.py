@@ -9,7 +9,6 @@ import pytest
 
 from pipelines.config.file import load_config
 from pipelines.config.job import JobConfig
-from pipelines.run import engine_choice
 from pipelines.run.engine_choice import FEW_ROWS, FEW_ROWS_OF_TERMS, QUICKLY_READ_BYTES, choose_engines
 from pipelines.run.local_engine import LocalEngine
 from pipelines.sources import SourcePlan, Split
@@ -22,7 +21,7 @@ CLIP = {"name": "clip", "model": "Qdrant/clip-ViT-B-32-vision"}
 @pytest.fixture(autouse=True)
 def _no_ray_here(monkeypatch: pytest.MonkeyPatch) -> None:
     """An earlier test of the session may have started one."""
-    monkeypatch.setattr(engine_choice, "running_ray", lambda: None)
+    monkeypatch.setattr("pipelines.run.placement.plan.running_ray", lambda: None)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
 
 
@@ -82,7 +81,7 @@ def test_a_ray_that_runs_or_is_named_in_the_environment_takes_the_job(monkeypatc
     assert len(choose_engines(job(), source(1000))) == 1
     monkeypatch.setenv("RAY_ADDRESS", "")
     assert len(choose_engines(job(), source(1000))) == 2
-    monkeypatch.setattr(engine_choice, "running_ray", lambda: os)
+    monkeypatch.setattr("pipelines.run.placement.plan.running_ray", lambda: os)
     assert len(choose_engines(job(), source(1000))) == 1
     (only,) = choose_engines(job(engine="local"), source(1000))
     with only() as driver:

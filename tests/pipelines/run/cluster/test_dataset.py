@@ -166,6 +166,14 @@ def test_ray_gathers_the_pieces_of_a_block_no_further_than_blocks_are_bounded() 
     assert sum(sizes) >= 120 << 20 and max(sizes) < 1.5 * (64 << 20)
 
 
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_local")
+def test_a_job_is_given_up_later_than_a_sink_that_is_away() -> None:
+    seconds = [connection.stall_seconds(ComputeConfig(), sink) for sink in (0, 300, 3000)]
+    assert seconds == [1800, 1800, 3060]
+    assert connection.stall_seconds(ComputeConfig(stall_seconds=10), 3000) == 10
+
+
 def test_an_address_without_a_ray_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     # Another test's Ray may be running in this process; the job would join that one.
     monkeypatch.setattr(ray, "is_initialized", lambda: False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
@@ -10,13 +11,15 @@ from typing import Any
 import pytest
 
 from pipelines.config.compute import ComputeConfig
+from pipelines.config.file import load_config
 from pipelines.config.placement import ExpectConfig
 from pipelines.errors import PreflightError
 from pipelines.run.cluster.engine import ray_engine
 from pipelines.run.placement import autoscaling
-from pipelines.run.placement.autoscaling import bundles_of, expected, missing
-from pipelines.run.placement.nodes import Machines, Node
-from pipelines.run.placement.plan import joins_cluster
+from pipelines.run.placement.autoscaling import bundles_of, expected
+from pipelines.run.placement.nodes import Machines, Node, missing
+from pipelines.run.placement.plan import joins_cluster, plan_placement
+from pipelines.stopping import stoppable
 
 
 def machines(*shapes: tuple[float, float]) -> Machines:
@@ -114,6 +117,18 @@ def test_the_request_is_given_back_whatever_ends_the_job(
     assert cloud.requests[2:] == [{"bundles": [{"CPU": 1}] * 4}, {"num_cpus": 0}]
 
 
+def test_a_signal_gives_the_request_back_before_anything_is_closed_and_only_once(
+    autoscaler: Callable[..., Autoscaler],
+) -> None:
+    cloud = autoscaler((4, 0))
+    compute = ComputeConfig(expect=ExpectConfig(cpus=4))
+    with stoppable(signal.SIGTERM), expected(compute, machines(), cloud.look):
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+        assert cloud.requests[1:] == [{"num_cpus": 0}]
+    assert cloud.requests[1:] == [{"num_cpus": 0}]
+
+
 def test_a_cluster_that_is_gone_hides_no_error_of_the_job(
     autoscaler: Callable[..., Autoscaler], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -156,11 +171,22 @@ def test_nothing_to_run_on_is_refused(
 def test_a_ray_of_the_jobs_own_has_no_autoscaler(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setattr("pipelines.run.placement.plan.running_ray", lambda: None)
-    compute = ComputeConfig(expect=ExpectConfig(cpus=8))
+    job = {
+        "source": {"path": "in.jsonl"},
+        "embeddings": [{"name": "bm25", "model": "Qdrant/bm25"}],
+        "sink": {"type": "parquet", "path": "out"},
+        "compute": {"expect": {"cpus": 8}},
+    }
+    config = load_config(job)
+    compute = config.compute
     assert not joins_cluster(compute)
     refused = pytest.raises(PreflightError, match=r"the job names none; give compute\.address")
-    with refused, ray_engine(compute, "corpus"):
+    with refused, ray_engine(config):
         pytest.fail("there is none")
+    with refused:
+        plan_placement(config)
+    # Which the run says beside other keys that are for Ray alone.
+    assert plan_placement(load_config(job, ["compute.engine=local"])) == []
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:6379")
     assert joins_cluster(compute)
     assert not joins_cluster(ComputeConfig(engine="local"))
