@@ -78,6 +78,16 @@ class Store(fs.FileSystemHandler):  # type: ignore[misc]
 
         self.ask(path, write, patience)
 
+    def read_file(self, path: str, patience: Patience | None = None) -> bytes:
+        """Read a whole file; raises FileNotFoundError where there is none."""
+
+        def read(inner: fs.FileSystem) -> bytes:
+            with inner.open_input_file(path) as file:
+                data: bytes = file.read()
+            return data
+
+        return self.ask(path, read, patience)
+
     def ask(self, path: str, request: Callable[[fs.FileSystem], T], patience: Patience | None = None) -> T:
         """Ask the file system something until it answers, as long as the patience lasts.
 

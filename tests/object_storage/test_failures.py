@@ -256,3 +256,22 @@ def test_a_job_that_waits_for_a_busy_store_is_stopped_by_ctrl_c(job: BucketJob, 
         output, _ = child.communicate(timeout=60)
     assert child.returncode == 1 and "stopped; what was written stays" in output and "Traceback" not in output
     assert job.report["status"] == "interrupted"
+
+
+def test_a_job_whose_store_is_away_is_stopped_within_seconds(job: BucketJob) -> None:
+    writing = Fault("Put.*/out/part-")
+    with job.s3.broken(writing):
+        child = job.start()
+        wait_until(lambda: writing.met >= 4)
+        with job.s3.broken(Fault(".")):
+            began = time.monotonic()
+            child.send_signal(signal.SIGINT)
+            output, _ = child.communicate(timeout=60)
+    assert child.returncode == 1 and "stopped; what was written stays" in output and "Traceback" not in output
+    assert "the lease of" in output and "could not be given back" in output
+    # The lease is looked at and given back, and the report is written twice, each for a few seconds.
+    assert time.monotonic() - began < 45
+    # The process of this machine that left it is gone: the next one takes over at once.
+    code, output = job.run()
+    assert code == 0, output
+    assert job.documents() == ids(documents(100))

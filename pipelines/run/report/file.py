@@ -17,8 +17,8 @@ from pyarrow import fs
 from embedders.errors import FleetembedError
 from embedders.retrying import Patience
 from pipelines.errors import ConfigError
-from pipelines.filesystem import as_json, open_filesystem, without_credentials, write_file, write_json
-from pipelines.urls import local_path
+from pipelines.filesystem import as_json, open_filesystem, write_file, write_json
+from pipelines.urls import local_path, without_credentials
 
 # No report is larger.
 MAX_BYTES = 64 << 20

@@ -9,8 +9,7 @@ from pydantic import Field
 
 from embedders.base import VectorSpec
 from pipelines.config.section import Place, Section
-from pipelines.filesystem import without_credentials
-from pipelines.urls import named_place
+from pipelines.urls import named_place, without_credentials
 
 
 class ParquetSinkConfig(Section):

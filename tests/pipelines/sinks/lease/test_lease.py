@@ -294,6 +294,8 @@ class Failing:
     def remove(self) -> None:
         self.text = None
 
+    def hurry(self) -> None: ...
+
     @contextmanager
     def alone(self) -> Iterator[None]:
         yield
