@@ -18,7 +18,7 @@ _LOCAL = re.compile(r"(?:file|local)://", re.IGNORECASE)
 _ENCODED = re.compile(r"(?:[A-Za-z0-9\-._~!$&'()*+,;=:@/]|%[0-9A-Fa-f]{2})*")
 _PARTS = re.compile(r"([^:]+://[^/?#]*)([^?]*)(\?.*)?", re.DOTALL)
 # Of a URL, whose slashes a Path may have joined.
-_USER = re.compile(r"([A-Za-z]:/{1,2})[^/?#]*@")
+_USER = re.compile(r"([A-Za-z0-9+.-]:/{1,2})[^/?#]*@")
 _CACHED = re.compile(r"^(?:(?:simple|file|block)cache|cached)::")
 # Those of pyarrow, which decodes their paths.
 STORES = frozenset(("s3", "gs", "gcs", "abfs", "abfss", "hdfs", "viewfs"))
