@@ -88,8 +88,13 @@ class Lease:
         self.lost: SinkError | None = None
 
     def look(self) -> None:
-        """Raise SinkError where the place is held for sure; else a record found is watched from now on."""
-        self._is_free(self._store.read())
+        """Raise SinkError where the place is held for sure.
+
+        A record of another machine is watched from now on, here for as long as a run takes to renew it.
+        """
+        until = time.monotonic() + self._timing.renew + self._timing.look
+        while not self._is_free(self._store.read()) and time.monotonic() < until:
+            time.sleep(self._timing.look)
 
     def take(self, job: JobFacts) -> str | None:
         """Take the place, after watching the record of another machine's run; nothing happens where it is taken.
@@ -239,7 +244,7 @@ class RunLeases:
         self._of_sink = {name: self._leases[store.place] for name, store in stores.items()}
 
     def look(self) -> None:
-        """Raise SinkError where another run holds one of the places for sure."""
+        """Raise SinkError where another run holds one of the places; see ``Lease.look``."""
         for lease in self._leases.values():
             lease.look()
 
