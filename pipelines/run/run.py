@@ -19,7 +19,6 @@ from pipelines.config.job import JobConfig
 from pipelines.embed.average_length import averages, held_lengths, measuring, numbers, with_lengths, with_stand_ins
 from pipelines.embed.checked import JobEmbedders, model_facts, notices
 from pipelines.embed.job_models import job_fingerprints
-from pipelines.errors import ConfigError
 from pipelines.run.checks import check_documents, check_errors
 from pipelines.run.engine import Engine, MoreThanFewError
 from pipelines.run.engine_choice import choose_engines
@@ -78,8 +77,7 @@ class Run:
         with stoppable(*STOPPING):
             self._embedders.facts(with_stand_ins(self._config))
         report.refuse_foreign_file(self._config.report)
-        if (unwritten := report.try_to_save(self._config.report)) is not None:
-            raise ConfigError(f"report: cannot write {without_credentials(self._config.report)}: {unwritten}")
+        report.begin(self._config.report)
         with stoppable(*STOPPING, first_act=self._tell_stopped):
             try:
                 with self._leases:

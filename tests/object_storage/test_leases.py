@@ -42,4 +42,4 @@ def test_a_store_that_is_away_holds_up_the_end_of_a_run_for_seconds(
         began = time.monotonic()
         assert held.lost(sink) is None
     assert time.monotonic() - began < 20
-    assert "could not be given back" in caplog.text and "503 SlowDown" in caplog.text
+    assert "could not be given back" in caplog.text and "the store answered 503" in caplog.text
