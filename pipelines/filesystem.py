@@ -8,7 +8,6 @@ import uuid
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 import fsspec
 import pyarrow as pa
@@ -19,7 +18,7 @@ from embedders.retrying import Patience
 from pipelines.errors import ConfigError
 from pipelines.stores.s3 import S3Address, open_s3, parse_url, retry_seconds
 from pipelines.stores.store import RETRY_SECONDS, Store
-from pipelines.urls import STORES, encode, is_url, local_path, scheme_of
+from pipelines.urls import STORES, encode, local_path, scheme_of, without_credentials
 
 TEMPORARY = "_tmp"
 
@@ -115,21 +114,22 @@ def write_file(filesystem: fs.FileSystem, path: str, data: pa.Buffer, patience: 
     _sync_folder(parent)
 
 
+def read_file(filesystem: fs.FileSystem, path: str, patience: Patience | None = None) -> bytes:
+    """Read a whole file; an object store is asked again with ``patience``, or its own.
+
+    Raises FileNotFoundError where there is none.
+    """
+    if isinstance(filesystem, fs.PyFileSystem) and isinstance(filesystem.handler, Store):
+        return filesystem.handler.read_file(path, patience)
+    with filesystem.open_input_stream(path) as stream:
+        data: bytes = stream.read()
+    return data
+
+
 def retries_of(filesystem: fs.FileSystem) -> int:
     """Count what was asked for again of a store so far; a disk is asked once."""
     handler = filesystem.handler if isinstance(filesystem, fs.PyFileSystem) else None
     return handler.retries if isinstance(handler, Store) else 0
-
-
-def without_credentials(url: str) -> str:
-    """Strip user, password and query from a URL, so that it can be shown."""
-    if not is_url(url):
-        return url
-    try:
-        parts = urlsplit(url)
-    except ValueError as error:
-        raise ConfigError(f"not a URL: {error}") from None
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
 def _sync_folder(path: str) -> None:

@@ -7,7 +7,7 @@ import posixpath
 import re
 from contextlib import suppress
 from pathlib import Path
-from urllib.parse import parse_qs, quote, unquote, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlsplit, urlunsplit
 
 from pipelines.errors import ConfigError
 
@@ -17,6 +17,8 @@ _LOCAL = re.compile(r"(?:file|local)://", re.IGNORECASE)
 # A path that is encoded as RFC 3986 (section 3.3) asks.
 _ENCODED = re.compile(r"(?:[A-Za-z0-9\-._~!$&'()*+,;=:@/]|%[0-9A-Fa-f]{2})*")
 _PARTS = re.compile(r"([^:]+://[^/?#]*)([^?]*)(\?.*)?", re.DOTALL)
+# Of a URL, whose slashes a Path may have joined.
+_USER = re.compile(r"([A-Za-z0-9+.-]:/{1,2})[^/?#]*@")
 _CACHED = re.compile(r"^(?:(?:simple|file|block)cache|cached)::")
 # Those of pyarrow, which decodes their paths.
 STORES = frozenset(("s3", "gs", "gcs", "abfs", "abfss", "hdfs", "viewfs"))
@@ -34,7 +36,20 @@ def is_url(path: str) -> bool:
 def refuse_url(path: Path, option: str) -> None:
     """Raise ConfigError where what was given for a path of this machine is a URL, whose slashes Path has joined."""
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", str(path)):
-        raise ConfigError(f"{option} {path}: takes a path of this machine, no URL; copy what is written there")
+        shown = _USER.sub(r"\1", str(path).partition("?")[0])
+        raise ConfigError(f"{option} {shown}: takes a path of this machine, no URL; copy what is written there")
+
+
+def without_credentials(url: str) -> str:
+    """Strip user, password and query from a URL, and from those of a chain, so that it can be shown."""
+    if not is_url(url):
+        return url
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise ConfigError(f"not a URL: {error}") from None
+    shown = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+    return _USER.sub(r"\1", shown)
 
 
 def scheme_of(url: str) -> str:
@@ -75,7 +90,7 @@ def join(base: str, path: str) -> str:
         return str(Path(local, path))
     path = posixpath.normpath(path)
     if path.partition("/")[0] == "..":
-        raise ConfigError(f"{path} leads out of {base.partition('?')[0]}")
+        raise ConfigError(f"{path} leads out of {without_credentials(base)}")
     head, mark, options = base.partition("?")
     if scheme_of(base) in STORES:
         head, path = encode(head), quote(path)

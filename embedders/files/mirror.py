@@ -21,8 +21,7 @@ from embedders.files.atomic import write_atomically
 from embedders.files.cache import Slot, Wanted, cache_root, mirror_slot
 from embedders.files.download import Deadline, DownloadError, Timeouts, TransientDownloadError, shown_url
 from embedders.files.folder import OPTIONAL_FILES, wanted_files
-from embedders.files.lookup import offline_reason
-from embedders.files.remote import RemoteFile, RemoteFolder, last_name, open_remote
+from embedders.files.remote import RemoteFile, RemoteFolder, last_name, open_remote, refuse_secrets
 
 RECORD = ".remote.json"
 # A process that makes several models asks their store once for all of them.
@@ -119,7 +118,7 @@ _WARNED: set[str] = set()
 
 
 class Mirror:
-    """The copy of a folder at a URL."""
+    """The copy of a folder at a URL. Raises ModelFilesError where the URL holds credentials."""
 
     def __init__(
         self,
@@ -128,9 +127,11 @@ class Mirror:
         local_only: bool = False,
         timeouts: Timeouts | None = None,
     ) -> None:
+        refuse_secrets(url)
         self.url, self.place = url, shown_url(url)
         self.slot: Slot = mirror_slot(cache_root(cache_dir), url)
-        self._offline = offline_reason(local_only)
+        # What the environment says of the network is said of the hub (HF_HUB_OFFLINE); a store may be near.
+        self._offline = "local_files_only=True was given" if local_only else None
         self._timeouts = timeouts or Timeouts.from_env()
 
     def copy(self, choice: Choice) -> Path:

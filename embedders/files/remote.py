@@ -34,7 +34,18 @@ _DENIED = re.compile(
 _MISSING = re.compile(r"NO_SUCH|NoSuch|status 404|not found|does not exist", re.IGNORECASE)
 # Characters of a URL's path that need not be encoded, and those that are.
 _PLAIN = "/%-._~!$&'()*+,;=:@"
-_SECRET_OPTIONS = ("access_key", "secret_key", "session_token", "token", "sig")
+# What is known to hold no secret, of pyarrow's stores and of adlfs; whatever else a client takes may hold one.
+_HARMLESS_OPTIONS = frozenset(
+    (
+        *("region", "scheme", "endpoint_override", "anonymous", "force_virtual_addressing", "smart_defaults"),
+        *("tls_ca_file_path", "tls_ca_dir_path", "tls_verify_certificates", "retry_limit_seconds"),
+        *("allow_bucket_creation", "allow_bucket_deletion", "allow_delayed_open"),
+        *("account_name", "blob_storage_authority", "dfs_storage_authority", "enable_tls", "credential_kind"),
+        *("replication", "buffer_size", "default_block_size"),
+    )
+)
+_SECRET = re.compile(r"key|secret|token|sig|passw|credential", re.IGNORECASE)
+_OF_A_CHAIN = re.compile(r"::(?=[A-Za-z][A-Za-z0-9+.-]*://)")
 
 
 @dataclass(frozen=True)
@@ -87,8 +98,7 @@ def last_name(url: str) -> str:
 
 
 def open_remote(url: str, deadline: Deadline) -> RemoteFolder:
-    """Open the folder at a URL. Raises ModelFilesError for credentials in it, or one that nothing here can open."""
-    _refuse_secrets(url)
+    """Open the folder at a URL. Raises ModelFilesError for one that nothing here can open."""
     if urlsplit(url).scheme.lower() in ("http", "https"):
         return _HttpFolder(url, deadline)
     place = shown_url(url)
@@ -97,17 +107,31 @@ def open_remote(url: str, deadline: Deadline) -> RemoteFolder:
     return _StoreFolder(store, inside.rstrip("/"), place, deadline)
 
 
-def _refuse_secrets(url: str) -> None:
-    """Models' places are kept with the vectors, so that a search finds them: they must hold no secret."""
-    parts = urlsplit(url)
-    options = parse_qs(parts.query)
-    # Azure's user is the container, which is no secret.
-    user = parts.username and (parts.password or not parts.scheme.startswith(("abfs", "az")))
-    if user or any(name in options for name in _SECRET_OPTIONS):
-        raise ModelFilesError(
-            f"{shown_url(url)}: the URL of a model holds credentials; leave them to the environment (for S3 "
-            "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, or the machine's role)"
-        )
+def refuse_secrets(url: str) -> None:
+    """Raise ModelFilesError for a URL with credentials, or with options that may be some.
+
+    Models' places are kept with the vectors, so that a search finds them: they must hold no secret.
+    """
+    for one in _OF_A_CHAIN.split(url):
+        parts = urlsplit(one)
+        # Azure's user is the container, which is no secret.
+        user = parts.username and (parts.password or not parts.scheme.lower().startswith(("abfs", "az")))
+        options = parse_qs(parts.query, keep_blank_values=True)
+        web = parts.scheme.lower() in ("http", "https")
+        unknown = [name for name in options if web or name not in _HARMLESS_OPTIONS]
+        # One without a name and a value is none of these.
+        if user or unknown or (parts.query and not options) or (web and parts.fragment):
+            # One without a value may be the secret itself.
+            sure = user or not unknown or not any(options[unknown[0]]) or _SECRET.search(unknown[0])
+            what = "holds credentials" if sure else f"has the option {unknown[0]!r}, which is not known to be no secret"
+            raise ModelFilesError(
+                f"{_shown_chain(url)}: the URL of a model {what}; leave them to the environment (for S3 "
+                "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, or the machine's role)"
+            )
+
+
+def _shown_chain(url: str) -> str:
+    return "::".join(shown_url(one) if "://" in one else one for one in _OF_A_CHAIN.split(url))
 
 
 class _Store(Protocol):

@@ -15,8 +15,7 @@ from pipelines.config.search import SearchConfig
 from pipelines.config.section import MaybePlace, NonEmpty, Place, Section
 from pipelines.config.sinks import SinkConfig
 from pipelines.config.source import SourceConfig
-from pipelines.filesystem import without_credentials
-from pipelines.urls import is_absolute, is_url, join, named_place
+from pipelines.urls import is_absolute, is_url, join, named_place, without_credentials
 
 
 class ErrorsConfig(Section):

@@ -28,10 +28,10 @@ from pipelines.evaluation.report.comparison import Comparison, compare, refuse_u
 from pipelines.evaluation.report.files import RESULTS, make_folder, write_results, write_runs
 from pipelines.evaluation.report.results import Embedded, Measurement, Results, load_results
 from pipelines.evaluation.ways import Way, choose_ways
-from pipelines.filesystem import without_credentials
 from pipelines.run.report.report import RunReport
 from pipelines.search import Searcher
 from pipelines.submitted import is_submitted
+from pipelines.urls import without_credentials
 from pipelines.written import EVALUATIONS
 
 MARGIN = 0.01

@@ -14,12 +14,11 @@ from typing import Any
 
 from rich.console import Console
 
+from embedders.retrying import Patience
 from pipelines.config.job import JobConfig
 from pipelines.embed.average_length import averages, held_lengths, measuring, numbers, with_lengths, with_stand_ins
 from pipelines.embed.checked import JobEmbedders, model_facts, notices
 from pipelines.embed.job_models import job_fingerprints
-from pipelines.errors import ConfigError
-from pipelines.filesystem import without_credentials
 from pipelines.run.checks import check_documents, check_errors
 from pipelines.run.engine import Engine, MoreThanFewError
 from pipelines.run.engine_choice import choose_engines
@@ -36,6 +35,7 @@ from pipelines.sinks.lease.lease import RunLeases
 from pipelines.sources import SourcePlan
 from pipelines.stopping import stop_if_asked, stoppable
 from pipelines.submitted import refuse_in_submitted
+from pipelines.urls import without_credentials
 from pipelines.written import plan_job_source
 
 log = logging.getLogger("fleetembed")
@@ -43,6 +43,8 @@ log = logging.getLogger("fleetembed")
 STOPPING = (signal.SIGINT, signal.SIGTERM)
 # How long a signal waits for the report that tells of it.
 SECONDS_TO_TELL = 1.0
+# How long the last report of a stopped run may take, and the one before it that tells of the signal.
+STOPPED_REPORT = Patience(5)
 STOPPED: tuple[Status, str] = ("interrupted", "stopped by a signal")
 
 
@@ -63,6 +65,7 @@ class Run:
         self._sinks: list[Sink] = [make_sink(sink) for sink in self._config.sink]
         self._leases = RunLeases(self._sinks, self._run_id, self._config.corpus)
         self._facts: JobFacts
+        self._telling: threading.Thread | None = None
         self._scanned: ScannedSource | None = None
 
     def carry_out(self) -> RunReport:
@@ -74,8 +77,7 @@ class Run:
         with stoppable(*STOPPING):
             self._embedders.facts(with_stand_ins(self._config))
         report.refuse_foreign_file(self._config.report)
-        if (unwritten := report.try_to_save(self._config.report)) is not None:
-            raise ConfigError(f"report: cannot write {without_credentials(self._config.report)}: {unwritten}")
+        report.begin(self._config.report)
         with stoppable(*STOPPING, first_act=self._tell_stopped):
             try:
                 with self._leases:
@@ -102,6 +104,7 @@ class Run:
         saving = threading.Thread(
             target=self._report.try_to_save, args=(self._config.report, WHILE_RUNNING), name="stopped", daemon=True
         )
+        self._telling = saving
         saving.start()
         saving.join(SECONDS_TO_TELL)
 
@@ -111,9 +114,13 @@ class Run:
         On a full disk the report of a moment ago, which says that the run goes on, makes room for the last one.
         """
         report, path = self._report, self._config.report
-        unwritten = report.try_to_save(path)
+        patience = STOPPED_REPORT if report.status == "interrupted" else None
+        if self._telling is not None:
+            # What it writes must not come after the last report.
+            self._telling.join(STOPPED_REPORT.seconds)
+        unwritten = report.try_to_save(path, patience)
         if unwritten is not None and make_room(path):
-            unwritten = report.try_to_save(path)
+            unwritten = report.try_to_save(path, patience)
         if unwritten is not None:
             report.notices.append(f"the report could not be written to {without_credentials(path)}: {unwritten}")
         if report.documents is None:

@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 
-from pipelines.filesystem import without_credentials
 from pipelines.run.engine import Engine
 from pipelines.run.progress import ProgressView
 from pipelines.run.report.file import RunningReport
 from pipelines.run.report.report import RunReport
 from pipelines.run.tally import STARTED_AT, figures_of
+from pipelines.urls import without_credentials
 
 log = logging.getLogger("fleetembed")
 

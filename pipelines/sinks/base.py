@@ -126,7 +126,10 @@ class LeaseStore(Protocol):
         """Replace the record."""
 
     def remove(self) -> None:
-        """Delete the record."""
+        """Make the record one that ``read`` does not find."""
+
+    def hurry(self) -> None:
+        """From now on, give up after a few seconds where the place does not answer."""
 
     def alone(self) -> AbstractContextManager[None]:
         """Keep others off, as far as the place can, between a look and the write that follows."""

@@ -8,8 +8,9 @@ import xxhash
 
 from pipelines.bisection import bisect_rows
 from pipelines.errors import SinkError
-from pipelines.filesystem import open_filesystem, without_credentials, write_file
+from pipelines.filesystem import open_filesystem, write_file
 from pipelines.rows import ERROR_TYPE, RowError, error_array, is_dead, set_column
+from pipelines.urls import without_credentials
 
 DEAD_SCHEMA = pa.schema(
     [

@@ -15,10 +15,10 @@ from pyarrow import fs
 
 from embedders.errors import FleetembedError
 from pipelines.errors import SourceError
-from pipelines.filesystem import open_filesystem, without_credentials
+from pipelines.filesystem import open_filesystem
 from pipelines.sources.files import FoundFile
 from pipelines.sources.walk import Found, walk
-from pipelines.urls import Place, decode, decodes, is_url, is_utf8, local_path, place_of, store_of
+from pipelines.urls import Place, decode, decodes, is_url, is_utf8, local_path, place_of, store_of, without_credentials
 
 _WILDCARD = re.compile(r"[*?\[]")
 

@@ -12,7 +12,6 @@ from functools import partial
 
 from pipelines.config.source import SourceConfig
 from pipelines.errors import SourceError
-from pipelines.filesystem import without_credentials
 from pipelines.sources.base import Format, Outline
 from pipelines.sources.files import FoundFile
 from pipelines.sources.formats import ENDINGS, FOLDER_MARKS, FORMATS, format_named, format_of
@@ -22,7 +21,7 @@ from pipelines.sources.read import read_records
 from pipelines.sources.records import READ_ERRORS
 from pipelines.sources.split import SourcePlan, Split, group_files, whole_file
 from pipelines.sources.written import Written, WrittenPlaces
-from pipelines.urls import Place
+from pipelines.urls import Place, without_credentials
 
 OUTLINE_THREADS = 16
 SHOWN_COLUMNS = 30

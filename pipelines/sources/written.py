@@ -8,9 +8,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from pipelines.errors import ConfigError
-from pipelines.filesystem import open_filesystem, without_credentials
+from pipelines.filesystem import open_filesystem
 from pipelines.sources.listing import Listing
-from pipelines.urls import Place, local_path, place_of, store_of
+from pipelines.urls import Place, local_path, place_of, store_of, without_credentials
 
 
 @dataclass(frozen=True)

@@ -47,11 +47,16 @@ _OF_THE_PLACE = {
     "AuthorizationHeaderMalformed": ("has this bucket in another region", "name it with ?region=NAME in the URL"),
     "RequestTimeTooSkewed": ("says that this machine's clock is wrong", "set the clock"),
 }
-# Of Google Cloud Storage and Azure.
-_OTHERS_PASSING = re.compile(
-    r"Status\((?:UNAVAILABLE|RESOURCE_EXHAUSTED|DEADLINE_EXCEEDED|ABORTED|INTERNAL)\b"
-    r"|Azure Error: \[(?:ServerBusy|InternalError|OperationTimedOut)\]"
+# Of Google Cloud Storage and Azure: what stands where the code does, and not in a file's name.
+_OTHERS_CREDENTIALS = re.compile(
+    r"Status\(UNAUTHENTICATED\b"
+    r"|Azure Error: \[(?:AuthenticationFailed|\w*AuthenticationInfo|ExpiredAuthToken)\]|Azure Error: \[\w*\] 401\b"
 )
+_OTHERS_DENIED = re.compile(r"Status\(PERMISSION_DENIED\b|Azure Error: \[(?:Authorization|Insufficient)\w*\]|\] 403\b")
+_OTHERS_MISSING = re.compile(r"Status\(NOT_FOUND\b|Azure Error: \[\w*NotFound\]|\] 404\b")
+# Of pyarrow itself, outside of the names that it quotes.
+_NO_FILE = re.compile(r"not a regular file|is a directory|not found|does not exist|no such file", re.IGNORECASE)
+_QUOTED = re.compile(r"'[^']*'")
 
 
 @dataclass(frozen=True)
@@ -77,14 +82,13 @@ class Failure:
 def judge(error: OSError) -> Failure:
     """Say what an error of pyarrow's file system of a store means.
 
-    The words of S3's are known; those of other stores are known only where they have the code of a failure that passes.
+    The words of S3's are known, and of other stores' the codes of what is denied or missing. What is not understood is
+    better waited for in vain than a row blamed for it.
     """
     text = " ".join(str(error).split())
     found = _AWS.search(text)
     if found is None:
-        # What is not understood is better waited for in vain than a row blamed for it.
-        passing = "AWS Error" in text or _OTHERS_PASSING.search(text) is not None
-        return Failure("passing" if passing else "file", f"failed: {text[:500]}")
+        return Failure("passing", f"failed: {text[:500]}") if "AWS Error" in text else _of_another_store(text)
     name, operation, said = found["name"], found["operation"], found["said"].strip()
     if name == "NETWORK_CONNECTION":
         return _unreachable(operation, said)
@@ -108,6 +112,19 @@ def judge(error: OSError) -> Failure:
         advice = "the credentials may have expired, or the bucket be in another region (?region=NAME in the URL)"
         return Failure("place", f"answered {status} to {operation}", advice)
     return Failure("file", f"failed: {text[:500]}")
+
+
+def _of_another_store(text: str) -> Failure:
+    said = _QUOTED.sub("", text)
+    if _OTHERS_CREDENTIALS.search(said):
+        advice = "check the credentials of this machine and of every node, or renew them"
+        return Failure("place", f"does not take the credentials: {text[:500]}", advice)
+    if _OTHERS_DENIED.search(said):
+        return Failure("file", f"denies access: {text[:500]}")
+    gone = _OTHERS_MISSING.search(said)
+    if gone is None and "Status(" not in said and "Azure Error" not in said:
+        gone = _NO_FILE.search(said)
+    return Failure("file" if gone else "passing", f"failed: {text[:500]}")
 
 
 def _unreachable(operation: str, said: str) -> Failure:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import parse_qsl, quote, unquote, urlencode
 
 from pyarrow import fs
 
@@ -23,9 +23,13 @@ CONNECT_SECONDS = 5.0
 # Attempts that the client makes by itself, within seconds; see ``store.py`` for those after them.
 ATTEMPTS = 3
 _TEXTS = frozenset(("region", "scheme", "endpoint_override", "tls_ca_file_path"))
-_FLAGS = frozenset(("anonymous", "force_virtual_addressing"))
+_FLAGS = frozenset(
+    ("anonymous", "force_virtual_addressing", "allow_bucket_creation", "allow_bucket_deletion", "allow_delayed_open")
+)
+# pyarrow takes these in a URL alone.
+_OF_URLS = frozenset(("tls_verify_certificates", "tls_ca_dir_path", "smart_defaults"))
 _RETRY = "retry_seconds"
-OPTIONS = _TEXTS | _FLAGS | {_RETRY}
+OPTIONS = _TEXTS | _FLAGS | _OF_URLS | {_RETRY}
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,7 @@ def parse_url(url: str) -> tuple[S3Address, str]:
     for name, value in options.items():
         if name not in OPTIONS:
             raise ConfigError(f"unknown option {name!r}; known are {', '.join(sorted(OPTIONS))}")
-        if name in _FLAGS and value.lower() not in ("true", "false"):
+        if (name in _FLAGS or name == "tls_verify_certificates") and value.lower() not in ("true", "false"):
             raise ConfigError(f"option {name}: write true or false")
     retry_seconds(options)
     address = S3Address(bucket, unquote(access) or None, unquote(secret) or None, tuple(sorted(options.items())))
@@ -90,16 +94,29 @@ def open_s3(address: S3Address) -> fs.S3FileSystem:
         texts.setdefault("region", _environment_region() or DEFAULT_REGION)
     if "region" not in texts:
         texts["region"] = _region(address.bucket)
+    if _OF_URLS & options.keys():
+        return _open_by_url(address, texts | {name: options[name] for name in (_FLAGS | _OF_URLS) & options.keys()})
+    # A small file is one request then, and not the three of an upload in parts.
+    flags.setdefault("allow_delayed_open", True)
     return fs.S3FileSystem(
         **texts,
         **flags,
         access_key=address.access_key,
         secret_key=address.secret_key,
         connect_timeout=CONNECT_SECONDS,
-        # A small file is one request then, and not the three of an upload in parts.
-        allow_delayed_open=True,
         retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=ATTEMPTS),
     )
+
+
+def _open_by_url(address: S3Address, options: Mapping[str, str]) -> fs.S3FileSystem:
+    """Open a client by options that only a URL has; how long it waits for a connection is its own choice."""
+    user = (
+        f"{quote(address.access_key, safe='')}:{quote(address.secret_key or '', safe='')}@"
+        if address.access_key
+        else ""
+    )
+    query = urlencode({"allow_delayed_open": "true", **options}, quote_via=quote)
+    return fs.FileSystem.from_uri(f"s3://{user}{address.bucket}?{query}")[0]
 
 
 @lru_cache(maxsize=256)

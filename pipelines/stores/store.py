@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import pyarrow as pa
@@ -78,6 +79,16 @@ class Store(fs.FileSystemHandler):  # type: ignore[misc]
 
         self.ask(path, write, patience)
 
+    def read_file(self, path: str, patience: Patience | None = None) -> bytes:
+        """Read a whole file; raises FileNotFoundError where there is none."""
+
+        def read(inner: fs.FileSystem) -> bytes:
+            with inner.open_input_file(path) as file:
+                data: bytes = file.read()
+            return data
+
+        return self.ask(path, read, patience)
+
     def ask(self, path: str, request: Callable[[fs.FileSystem], T], patience: Patience | None = None) -> T:
         """Ask the file system something until it answers, as long as the patience lasts.
 
@@ -90,7 +101,8 @@ class Store(fs.FileSystemHandler):  # type: ignore[misc]
 
         def attempt() -> T:
             try:
-                found = request(self._inner())
+                with _as_os_errors():
+                    found = request(self._inner())
             except OSError as error:
                 if not _is_of_the_store(error):
                     raise
@@ -102,11 +114,24 @@ class Store(fs.FileSystemHandler):  # type: ignore[misc]
             self._answered = True
             return found
 
-        started = time.monotonic()
-        patient = self._answered or _in_worker()
-        patience = patience or Patience(self._seconds if patient else min(self._seconds, FIRST_SECONDS))
-        try:
+        def is_busy(error: BaseException) -> bool:
+            return self._answered and passing(error)
+
+        def attempts(patience: Patience) -> T:
             return retry(attempt, patience, passing=passing, on_retry=self._count_retry)
+
+        started = time.monotonic()
+        try:
+            if patience is not None or self._answered or _in_worker() or self._seconds <= FIRST_SECONDS:
+                return attempts(patience or Patience(self._seconds))
+            try:
+                return attempts(Patience(FIRST_SECONDS))
+            except OSError as error:
+                if not is_busy(error):
+                    raise
+                # It is there, and busy: that is another thing than one which is named wrongly.
+                self._count_retry()
+                return attempts(Patience(self._seconds - (time.monotonic() - started)))
         except OSError as error:
             if not _is_of_the_store(error):
                 raise
@@ -277,6 +302,19 @@ class _Reading:
     def close(self) -> None:
         self.closed = True
         self._file.close()
+
+
+@contextmanager
+def _as_os_errors() -> Iterator[None]:
+    """Raise as an OSError what pyarrow has other kinds for when Google's client says it, such as a busy store."""
+    try:
+        yield
+    except pa.ArrowInvalid:
+        raise
+    except pa.ArrowException as error:
+        if "google::cloud::Status(" not in str(error):
+            raise
+        raise OSError(str(error)) from None
 
 
 def _is_of_the_store(error: BaseException) -> bool:

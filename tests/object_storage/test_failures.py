@@ -75,6 +75,28 @@ def test_a_store_that_throttles_for_too_long_ends_the_job_and_the_next_goes_on(j
     assert job.report["rows"]["skipped"] == 40 and job.documents() == ids(documents(100))
 
 
+def test_a_store_that_is_busy_from_the_start_has_all_the_patience(
+    job: BucketJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "FIRST_SECONDS", 0.2)
+    busy = Fault(".", times=4)
+    with job.s3.broken(busy):
+        code, output = job.run()
+    assert code == 0 and busy.met > busy.times, output
+    assert job.documents() == ids(documents(100))
+
+
+@pytest.mark.parametrize("pattern", ["Head.*run.json", "Put.*run.json"])
+def test_a_report_whose_store_is_busy_for_too_long_is_no_fault_of_the_configuration(
+    job: BucketJob, monkeypatch: pytest.MonkeyPatch, pattern: str
+) -> None:
+    monkeypatch.setattr(report_file, "AT_THE_END", report_file.Patience(seconds=1))
+    job.options = "?retry_seconds=1"
+    with job.s3.broken(Fault(pattern)):
+        code, output = job.run()
+    assert code == 1 and f"{job.s3.place('reports/run.json')}: the store answered 503" in output
+
+
 @pytest.mark.parametrize("fault", [Fault("Get.*docs/b", after=1), Fault("Get.*docs/b", 0, after=1)])
 def test_a_source_that_throttles_for_too_long_makes_no_row_dead(job: BucketJob, fault: Fault) -> None:
     job.options = "?retry_seconds=1"
@@ -117,6 +139,20 @@ def test_a_file_that_is_denied_costs_its_own_rows_alone(job: BucketJob) -> None:
     (reason,) = job.dead().values()
     assert "file b.jsonl cannot be read" in reason and "the store denies access (403, HeadObject)" in reason
     assert job.documents() == ids(documents(100))
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "words"),
+    [(404, "NoSuchKey", "is gone; run the job again"), (403, "AccessDenied", "cannot be read: ")],
+)
+def test_a_file_of_the_sink_that_cannot_be_read_is_not_called_damaged(
+    job: BucketJob, status: int, code: str, words: str
+) -> None:
+    assert job.run()[0] == 0
+    with job.s3.broken(Fault("Head.*/out/part-", status, code)):
+        found, output = job.run()
+    assert found == 1 and words in " ".join(output.split())
+    assert "damaged" not in output and "delete" not in output
 
 
 def denied(job: BucketJob, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,13 +210,13 @@ KEYS = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
         (denied_writes, 1, "out", "denies access (403, PutObject)", "the credentials lack the permission"),
         (wrong_key, 2, "reports/run.json", "denies access (403, HeadObject)", KEYS),
         (no_key, 2, "reports/run.json", "denies access (403, HeadObject)", KEYS),
-        (expired, 2, "reports/run.json", "says that the credentials have expired", "renew the credentials"),
+        (expired, 1, "reports/run.json", "says that the credentials have expired", "renew the credentials"),
         (no_bucket, 1, "s3://bucket-that-is-not-there", "there is no such bucket", "check its name, the region"),
         (no_bucket_to_write_to, 1, "s3://bucket-that-is-not-there", "there is no such bucket", "check its name"),
         (elsewhere, 1, "docs", "cannot be reached", "check the endpoint (AWS_ENDPOINT_URL)"),
         (no_tls, 1, "docs", "cannot be reached with TLS", "write ?scheme=http"),
-        (unknown_option, 2, "docs", "unknown option 'regoin'", "known are anonymous"),
-        (report_elsewhere, 2, "run.json", "cannot be reached", "check the endpoint"),
+        (unknown_option, 2, "docs", "unknown option 'regoin'", "known are allow_bucket_creation"),
+        (report_elsewhere, 1, "run.json", "cannot be reached", "check the endpoint"),
     ],
 )
 def test_a_store_that_cannot_be_used_is_told_of_with_place_reason_and_advice(
@@ -256,3 +292,22 @@ def test_a_job_that_waits_for_a_busy_store_is_stopped_by_ctrl_c(job: BucketJob, 
         output, _ = child.communicate(timeout=60)
     assert child.returncode == 1 and "stopped; what was written stays" in output and "Traceback" not in output
     assert job.report["status"] == "interrupted"
+
+
+def test_a_job_whose_store_is_away_is_stopped_within_seconds(job: BucketJob) -> None:
+    writing = Fault("Put.*/out/part-")
+    with job.s3.broken(writing):
+        child = job.start()
+        wait_until(lambda: writing.met >= 4)
+        with job.s3.broken(Fault(".")):
+            began = time.monotonic()
+            child.send_signal(signal.SIGINT)
+            output, _ = child.communicate(timeout=60)
+    assert child.returncode == 1 and "stopped; what was written stays" in output and "Traceback" not in output
+    assert "the lease of" in output and "could not be given back" in output
+    # The lease is looked at and given back, and the report is written twice, each for a few seconds.
+    assert time.monotonic() - began < 45
+    # The process of this machine that left it is gone: the next one takes over at once.
+    code, output = job.run()
+    assert code == 0, output
+    assert job.documents() == ids(documents(100))

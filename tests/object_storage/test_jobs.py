@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines import EmbeddingPipeline
+from pipelines.sinks.lease.file import LEASE
+from pipelines.sinks.lease.lease import Timing
 from tests.object_storage.jobs import BucketJob, documents, ids, lines
 from tests.object_storage.server import KEY, SECRET, Fault, S3TestServer
 from tests.waiting import wait_until
@@ -90,15 +93,21 @@ def test_a_run_that_is_killed_is_completed_by_the_next_and_nothing_is_there_twic
 def test_a_file_costs_one_request_to_write_and_few_to_find_again(s3: S3TestServer, tmp_path: Path) -> None:
     s3.put("docs/a.jsonl", lines(documents(600)))
     job = BucketJob(s3, tmp_path)
+    began = time.monotonic()
     with s3.counted() as first:
         assert job.run()[0] == 0
+    renewals = 1 + (time.monotonic() - began) // Timing().renew
+    lease = sum(request.startswith("PutObject") and request.endswith(LEASE) for request in s3.requests)
     files = len(s3.keys("out/part-"))
     assert files == 30
+    # The lease: taken, given back, and renewed as time passes.
+    assert 2 <= lease <= 2 + renewals
     # The report twice, _SUCCESS, the manifest.
-    assert first["PutObject"] == files + 4 and not first["CreateMultipartUpload"]
+    assert first["PutObject"] == files + 4 + lease and not first["CreateMultipartUpload"]
+    assert not first["DeleteObject"]
     with s3.counted() as again:
         assert job.run()[0] == 0
-    assert again["PutObject"] < 10 and again["List"] < 15
+    assert again["PutObject"] < 12 and again["List"] < 15
     # Its footer for the check, its footer and its columns for the index: two openings.
     assert again["HeadObject"] < 2 * files + 30 and again["GetObject"] < 4 * files + 10
     assert sum(first.values()) < 7 * files + 50

@@ -13,7 +13,7 @@ from pipelines.config.file import load_config
 from pipelines.config.job import JobConfig
 from pipelines.errors import ConfigError
 from pipelines.submitted import SUBMITTED, UPLOADS, is_submitted
-from pipelines.urls import join
+from pipelines.urls import join, refuse_url, without_credentials
 
 
 def job(**changes: Any) -> dict[str, Any]:
@@ -84,6 +84,15 @@ def test_a_path_is_joined_as_it_is_written(base: str, path: str, expected: str) 
 def test_a_base_path_that_leads_nowhere_is_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         load_config(job(**changes))
+
+
+@pytest.mark.parametrize("base", ["s3://AKIA:hunter2@b/p", "s3://AKIA:hunter2@b/p?x=hunter2"])
+def test_a_path_that_leads_out_of_a_url_is_told_of_without_its_credentials(base: str) -> None:
+    with pytest.raises(ConfigError, match=r"\.\./r leads out of s3://b/p$"):
+        join(base, "../r")
+    with pytest.raises(ConfigError, match=r"--out s3:/b/p: takes a path of this machine"):
+        refuse_url(Path(base), "--out")
+    assert without_credentials(f"simplecache::{base}") == "simplecache::s3://b/p"
 
 
 def test_a_qdrant_folder_is_on_a_disk(tmp_path: Path) -> None:

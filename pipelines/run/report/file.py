@@ -16,9 +16,9 @@ from pyarrow import fs
 
 from embedders.errors import FleetembedError
 from embedders.retrying import Patience
-from pipelines.errors import ConfigError
-from pipelines.filesystem import as_json, open_filesystem, without_credentials, write_file, write_json
-from pipelines.urls import local_path
+from pipelines.errors import ConfigError, StoreError
+from pipelines.filesystem import as_json, open_filesystem, write_file, write_json
+from pipelines.urls import local_path, without_credentials
 
 # No report is larger.
 MAX_BYTES = 64 << 20
@@ -42,20 +42,40 @@ def save(path: str, value: Any, patience: Patience | None = None) -> None:
     write_file(filesystem, inside, pa.py_buffer(as_json(value)), patience or AT_THE_END)
 
 
+def begin(path: str, value: Any) -> None:
+    """Write a run's first report, after ``refuse_foreign_file``.
+
+    Raises ConfigError where none can be had at that path, StoreError where its store fails as a whole.
+    """
+    try:
+        save(path, value)
+    except StoreError:
+        raise
+    except Exception as error:
+        if (why := _reason(path, error)) is None:
+            raise
+        raise ConfigError(f"report: cannot write {without_credentials(path)}: {why}") from None
+
+
 def try_to_save(path: str, value: Any, patience: Patience | None = None) -> str | None:
     """Write a report, and return why it cannot be written, where that is so."""
     try:
         save(path, value, patience)
-    except OSError as error:
+    except Exception as error:
+        if (why := _reason(path, error)) is None:
+            raise
+        return why
+    return None
+
+
+def _reason(path: str, error: Exception) -> str | None:
+    """Say why a report cannot be written; None for an error that is a fault of this program."""
+    if isinstance(error, OSError):
         return error.strerror or str(error)
-    except (FleetembedError, ValueError) as error:
+    if isinstance(error, FleetembedError | ValueError):
         return str(error)
     # Libraries of object stores raise errors of their own.
-    except Exception as error:
-        if local_path(path) is not None:
-            raise
-        return f"{type(error).__name__}: {error}"
-    return None
+    return None if local_path(path) is not None else f"{type(error).__name__}: {error}"
 
 
 def make_room(path: str) -> bool:
@@ -69,7 +89,10 @@ def make_room(path: str) -> bool:
 
 
 def refuse_foreign_file(path: str) -> None:
-    """Raise ConfigError where a file is there that is no run's report, and would be lost; or where none can be had."""
+    """Raise ConfigError where a file is there that is no run's report, and would be lost; or where none can be had.
+
+    StoreError where the store fails as a whole.
+    """
     if _is_foreign(path):
         shown = without_credentials(path)
         raise ConfigError(
@@ -92,7 +115,7 @@ def _is_foreign(path: str) -> bool:
             return True
         with filesystem.open_input_file(inside) as file:
             return not _is_report(file.read())
-    except ConfigError:
+    except (ConfigError, StoreError):
         raise
     # Each store has errors of its own kind.
     except Exception as error:

@@ -157,6 +157,10 @@ class RunReport:
         """Raise ConfigError where a file is there that is no run's report, and would be lost."""
         report_file.refuse_foreign_file(str(path))
 
+    def begin(self, path: str | Path) -> None:
+        """Write the first report; see ``report.file.begin``."""
+        report_file.begin(str(path), asdict(self))
+
     def try_to_save(self, path: str | Path, patience: Patience | None = None) -> str | None:
         """Write the report, and return why it cannot be written, where that is so; see ``report.file.try_to_save``."""
         return report_file.try_to_save(str(path), asdict(self), patience)

@@ -14,7 +14,7 @@ from pyarrow import fs
 from embedders.files.atomic import whole_file
 from embedders.retrying import Patience, retry
 from pipelines.errors import SinkError
-from pipelines.filesystem import write_file
+from pipelines.filesystem import read_file, write_file
 from pipelines.sinks.base import JobFacts, LeaseStore
 
 if sys.platform != "win32":
@@ -22,6 +22,10 @@ if sys.platform != "win32":
 
 LEASE = "_lease.json"
 LOCK_PATIENCE = Patience(5, first_pause=0.01, longest_pause=0.1)
+# A record that was given back; an empty one is the beginning of another in stores whose writes are seen half done.
+GIVEN_BACK = '{"given_back": true}'
+# Once a place is held: what fails is asked again in a while, and a run that ends waits for no store that is away.
+IN_A_HURRY = Patience(3)
 
 
 def folder_lease(place: str, filesystem: fs.FileSystem, path: str) -> LeaseStore:
@@ -82,6 +86,9 @@ class DiskLease:
             for half in self._folder.glob(f".{LEASE}.*"):
                 half.unlink(missing_ok=True)
 
+    def hurry(self) -> None:
+        """Do nothing: a disk is asked once."""
+
     @contextmanager
     def alone(self) -> Iterator[None]:
         """Keep other processes of this machine off; a disk that several machines share may not lock for them."""
@@ -107,13 +114,18 @@ class DiskLease:
 
 
 class StoreLease:
-    """The record in a folder of an object store, where of two that write at once the last one wins."""
+    """The record in a folder of an object store, where of two that write at once the last one wins.
+
+    A record that is given back is overwritten: a store's client puts an empty object in a folder's place after a
+    deletion, for three requests in all.
+    """
 
     exclusive = False
 
     def __init__(self, place: str, filesystem: fs.FileSystem, path: str) -> None:
         self.place = place
         self._filesystem, self._path = filesystem, f"{path}/{LEASE}"
+        self._patience: Patience | None = None
 
     def prepare(self, job: JobFacts) -> None:
         """Do nothing: a folder is there as soon as a file is."""
@@ -122,10 +134,11 @@ class StoreLease:
         """See LeaseStore."""
         with _reporting(self.place):
             try:
-                with self._filesystem.open_input_stream(self._path) as stream:
-                    return bytes(stream.read()).decode(errors="replace")
+                data = read_file(self._filesystem, self._path, self._patience)
             except FileNotFoundError:
                 return None
+        text = data.decode(errors="replace")
+        return None if text == GIVEN_BACK else text
 
     def create(self, text: str) -> bool:
         """See LeaseStore."""
@@ -135,12 +148,15 @@ class StoreLease:
     def write(self, text: str) -> None:
         """See LeaseStore."""
         with _reporting(self.place):
-            write_file(self._filesystem, self._path, pa.py_buffer(text.encode()))
+            write_file(self._filesystem, self._path, pa.py_buffer(text.encode()), self._patience)
 
     def remove(self) -> None:
         """See LeaseStore."""
-        with _reporting(self.place), suppress(FileNotFoundError):
-            self._filesystem.delete_file(self._path)
+        self.write(GIVEN_BACK)
+
+    def hurry(self) -> None:
+        """See LeaseStore."""
+        self._patience = IN_A_HURRY
 
     @contextmanager
     def alone(self) -> Iterator[None]:

@@ -22,7 +22,7 @@ from pipelines.sinks.lease.holder import Holder
 log = logging.getLogger("fleetembed")
 
 ADVICE = "wait until that run is over, or stop it, since two at once would embed everything twice"
-JOIN_SECONDS = 30.0  # a store that hangs shall not keep a run from ending
+JOIN_SECONDS = 10.0  # a store that hangs shall not keep a run from ending
 # Runs of this process that have not given back what they hold.
 _going_on: set[str] = set()
 
@@ -79,16 +79,22 @@ class Lease:
     def __init__(self, store: LeaseStore, holder: Holder, timing: Timing) -> None:
         self._store, self._mine, self._timing = store, holder, timing
         self._watched: tuple[str, float] | None = None
-        self._asked = self._taken = False
+        # Whether a record of this run may be there, whether it is there for sure, and whether the place keeps one.
+        self._wrote = self._taken = False
+        self._kept = True
         self._renewer: threading.Thread | None = None
         self._over = threading.Event()
-        self._writing = threading.Lock()
         # Why the run must stop, where another run has the place now.
         self.lost: SinkError | None = None
 
     def look(self) -> None:
-        """Raise SinkError where the place is held for sure; else a record found is watched from now on."""
-        self._is_free(self._store.read())
+        """Raise SinkError where the place is held for sure.
+
+        A record of another machine is watched from now on, here for as long as a run takes to renew it.
+        """
+        until = time.monotonic() + self._timing.renew + self._timing.look
+        while not self._is_free(self._store.read()) and time.monotonic() < until:
+            time.sleep(self._timing.look)
 
     def take(self, job: JobFacts) -> str | None:
         """Take the place, after watching the record of another machine's run; nothing happens where it is taken.
@@ -99,38 +105,38 @@ class Lease:
         if self._taken:
             return None
         self._store.prepare(job)
-        self._asked = True
         while not self._try():
             time.sleep(self._timing.look)
         self._taken = True
-        if self._store.read() is None:
+        self._store.hurry()
+        if not self._kept:
             return f"{self._store.place} keeps no record of who writes to it: a second job at once is not noticed there"
         self._renewer = threading.Thread(target=self._keep, name="lease", daemon=True)
         self._renewer.start()
         return None
 
-    def renew(self) -> None:
-        """Write the record anew, or find that another run holds the place, as ``lost`` says then."""
+    def check(self) -> None:
+        """Look whether another run holds the place, as ``lost`` says then."""
         if self._renewer is None or self.lost is not None:
             return
-        with self._writing, self._store.alone():
-            found = Holder.parse(self._store.read() or "")
-            if found is not None and found.nonce != self._mine.nonce:
-                self.lost = SinkError(
-                    f"{self._store.place} was taken over by {found.describe()}, because this run showed no sign of "
-                    "life for too long; this run stops, and what it wrote stays"
-                )
-                return
-            self._mine = self._mine.renewal()
-            self._store.write(self._mine.to_text())
+        found = Holder.parse(self._store.read() or "")
+        if found is not None and found.nonce != self._mine.nonce:
+            self.lost = SinkError(
+                f"{self._store.place} was taken over by {found.describe()}, because this run showed no sign of "
+                "life for too long; this run stops, and what it wrote stays"
+            )
 
     def give_back(self) -> None:
         """Remove the record, if it is this run's. A place that does not answer is told of, and the record is left."""
         self._over.set()
-        if self._renewer is not None:
-            self._renewer.join(JOIN_SECONDS)
+        self._store.hurry()
         try:
-            if self._asked:
+            if self._renewer is not None:
+                self._renewer.join(JOIN_SECONDS)
+                if self._renewer.is_alive():
+                    # What it writes may come after all that is done here.
+                    raise SinkError("the place does not answer")
+            if self._wrote:
                 with self._store.alone():
                     if self._is_mine(self._store.read()):
                         self._store.remove()
@@ -146,13 +152,20 @@ class Lease:
         while self.lost is None and not self._over.wait(pause):
             pause = self._timing.renew
             try:
-                self.renew()
+                self._renew()
                 told = False
             # Whatever a store's library raises: only another holder ends a run.
             except Exception as error:
                 if not told:
                     log.warning("the lease of %s cannot be renewed, which is tried on: %s", self._store.place, error)
                 told = True
+
+    def _renew(self) -> None:
+        with self._store.alone():
+            self.check()
+            if self.lost is None:
+                self._mine = self._mine.renewal()
+                self._store.write(self._mine.to_text())
 
     def _try(self) -> bool:
         """Take the place, if it is free; False while that is not known."""
@@ -161,8 +174,10 @@ class Lease:
             return False
         mine = self._mine.to_text()
         with self._store.alone():
-            if self._store.read() != found:
+            # A place that lets no one write alone is not asked twice: whoever came between is seen afterwards.
+            if self._store.exclusive and self._store.read() != found:
                 return self._give_way()
+            self._wrote = True
             if found is None:
                 if not self._store.create(mine):
                     return self._give_way()
@@ -172,7 +187,8 @@ class Lease:
             return True
         time.sleep(self._timing.settle)
         now = self._store.read()
-        return now is None or self._is_mine(now) or self._give_way()
+        self._kept = now is not None or self._store.read() is not None
+        return not self._kept or self._is_mine(now) or self._give_way()
 
     def _give_way(self) -> bool:
         """Raise SinkError for the run that was quicker; False where it is gone already."""
@@ -228,7 +244,7 @@ class RunLeases:
         self._of_sink = {name: self._leases[store.place] for name, store in stores.items()}
 
     def look(self) -> None:
-        """Raise SinkError where another run holds one of the places for sure."""
+        """Raise SinkError where another run holds one of the places; see ``Lease.look``."""
         for lease in self._leases.values():
             lease.look()
 
@@ -249,7 +265,7 @@ class RunLeases:
         lease = self._of_sink[sink.name]
         # Whatever a store's library raises: what is not known ends no run.
         with suppress(Exception):
-            lease.renew()
+            lease.check()
         return lease.lost
 
     def __enter__(self) -> RunLeases:

@@ -9,8 +9,8 @@ from pydantic import Field
 
 from embedders.base import VectorSpec
 from pipelines.config.section import Place, Section
-from pipelines.filesystem import seconds_of_retries, without_credentials
-from pipelines.urls import named_place
+from pipelines.filesystem import seconds_of_retries
+from pipelines.urls import named_place, without_credentials
 
 
 class ParquetSinkConfig(Section):

@@ -166,9 +166,14 @@ class ParquetSink:
             name, stamp = info.base_name, (info.base_name, info.size, info.mtime_ns)
             try:
                 file = self._described.get(stamp) or describe_file(self.filesystem, f"{self.path}/{name}")
-            except PermissionError as error:
-                raise SinkError(f"{self.place}/{name} cannot be read: {error}") from None
+            except FileNotFoundError:
+                raise SinkError(
+                    f"{self.place}/{name} was there a moment ago and is gone; run the job again when nothing else "
+                    "changes that folder"
+                ) from None
             except (OSError, pa.ArrowInvalid) as error:
+                if not _is_damage(error):
+                    raise SinkError(f"{self.place}/{name} cannot be read: {error}") from None
                 advice = "choose another path for this job"
                 if is_part_name(name):
                     advice = "delete it, and its rows will be embedded again"
@@ -277,6 +282,11 @@ class ParquetWriter:
 def _side_by_side(work: Callable[[T], R], items: Sequence[T]) -> list[R]:
     with ThreadPoolExecutor(READERS) as pool:
         return list(pool.map(work, items))
+
+
+def _is_damage(error: Exception) -> bool:
+    """Tell a file that is no whole Parquet file from one that cannot be read just now."""
+    return isinstance(error, pa.ArrowInvalid) or "deserialize thrift" in str(error)
 
 
 def _columns(schema: pa.Schema) -> str:

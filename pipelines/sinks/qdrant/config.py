@@ -12,8 +12,7 @@ from embedders.base import VectorSpec
 from pipelines.config.secrets import is_reference, read_secret
 from pipelines.config.section import NonEmpty, Place, Section
 from pipelines.errors import ConfigError
-from pipelines.filesystem import without_credentials
-from pipelines.urls import is_url
+from pipelines.urls import is_url, without_credentials
 
 # Qdrant's own limit (its validation of VectorParams.size).
 MOST_NUMBERS = 65_536

@@ -67,6 +67,9 @@ class CollectionLease:
         """See LeaseStore."""
         self._collection().remember({LEASE: None})
 
+    def hurry(self) -> None:
+        """Do nothing: a server is asked for a few seconds as it is."""
+
     @contextmanager
     def alone(self) -> Iterator[None]:
         """Do nothing: a server has no locks."""

@@ -177,6 +177,36 @@ def test_what_is_wrong_with_a_folder_is_told(store: Store, cache: Path) -> None:
         assert "secret@" not in str(refused.value) and "=secret" not in str(refused.value)
 
 
+@pytest.mark.parametrize("offline", [False, True])
+@pytest.mark.parametrize(
+    ("url", "what"),
+    [
+        ("s3://AK:hunter2@bucket/m", "holds credentials"),
+        ("s3://bucket/m?Secret_key=hunter2", "holds credentials"),
+        ("https://host/m?X-Amz-Signature=hunter2", "holds credentials"),
+        ("https://host/m?access_token=hunter2", "holds credentials"),
+        ("https://host/m?SIG=hunter2", "holds credentials"),
+        ("https://host/m?hunter2", "holds credentials"),
+        ("https://host/m?region=hunter2", "has the option 'region'"),
+        ("az://container/m?account_key=hunter2", "holds credentials"),
+        ("abfs://account:hunter2@container/m", "holds credentials"),
+        ("simplecache::s3://AK:hunter2@bucket/m", "holds credentials"),
+        ("s3://bucket/m?region=x&pin=hunter2", "has the option 'pin'"),
+    ],
+)
+def test_no_secret_of_a_url_is_taken_whether_its_store_is_asked_or_not(
+    cache: Path, url: str, what: str, offline: bool
+) -> None:
+    with pytest.raises(ModelFilesError, match=f"the URL of a model {what}") as refused:
+        resolve(cache, url, local_files_only=offline)
+    assert "hunter2" not in str(refused.value)
+
+
+def test_the_hub_being_off_forbids_no_other_store(store: Store, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert copied(resolve(cache)) == NEEDED
+
+
 def test_a_full_disk_says_how_much_room_is_needed(store: Store, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(work: Callable[..., Any], *arguments: Any) -> Any:
         raise remote._LocalError(OSError(28, "No space left on device"))

@@ -14,10 +14,21 @@ from pipelines.stores.failures import judge
         ("google::cloud::Status(PERMISSION_DENIED: no access to docs/503/UNAVAILABLE.txt)", "file"),
         ("GetProperties failed for 'c/a'. Azure Error: [ServerBusy] 503 The server is busy.", "passing"),
         ("GetProperties failed for 'c/a'. Azure Error: [AuthorizationFailure] 403 not authorized", "file"),
-        ("Cannot open: the device is gone", "file"),
+        ("google::cloud::Status(UNAUTHENTICATED: Could not create an OAuth2 access token)", "place"),
+        ("google::cloud::Status(NOT_FOUND: Permanent error in GetObjectMetadata)", "file"),
+        ("google::cloud::Status(UNKNOWN: Retry policy exhausted: EasyPerform() - CURL error [6]=Couldn't)", "passing"),
+        ("GetProperties failed for 'c/a'. Azure Error: [AuthenticationFailed] 403 Server failed", "place"),
+        ("GetProperties failed for 'c/a'. Azure Error: [] 401 Unauthorized", "place"),
+        (
+            "GetProperties failed for 'c/] 403 a'. Azure Error: [] Fail to get a new connection for: https://x",
+            "passing",
+        ),
+        ("GetProperties failed for 'c/a'. Azure Error: [BlobNotFound] 404 The specified blob does not exist.", "file"),
+        ("Not a regular file: 'c/a'", "file"),
+        ("'not found' cannot be read: the device is gone", "passing"),
     ],
 )
-def test_only_codes_of_failures_that_pass_are_waited_for(text: str, kind: str) -> None:
+def test_what_other_stores_deny_or_lack_is_a_files_fault_and_all_else_is_waited_for(text: str, kind: str) -> None:
     failure = judge(OSError(text))
     assert failure.kind == kind and text in failure.told
 

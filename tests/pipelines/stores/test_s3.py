@@ -46,6 +46,26 @@ def test_a_url_means_what_it_means_to_pyarrow(url: str, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize(
+    ("option", "changed"),
+    [
+        ("allow_bucket_creation=true", {"allow_bucket_creation": True}),
+        ("allow_bucket_deletion=true", {"allow_bucket_deletion": True}),
+        ("allow_delayed_open=false", {"allow_delayed_open": False}),
+        ("tls_verify_certificates=false", {}),
+        ("tls_ca_dir_path=/etc/ssl/certs", {}),
+        ("smart_defaults=standard", {}),
+    ],
+)
+def test_all_options_that_pyarrow_knows_are_passed_on(option: str, changed: dict[str, Any]) -> None:
+    url = f"s3://key:s%2Fcret@b/x?{ELSEWHERE}&region=r&scheme=http&{option}"
+    found = options(open_s3(parse_url(url)[0]))
+    expected = {"access_key": "key", "secret_key": "s/cret", "endpoint_override": "localhost:1", "region": "r"}
+    expected |= {"scheme": "http", "allow_delayed_open": True, **changed}
+    assert {name: found[name] for name in expected} == expected
+    assert open_filesystem(url)[1] == "b/x"
+
+
+@pytest.mark.parametrize(
     ("name", "value", "endpoint", "scheme"),
     [
         ("AWS_ENDPOINT_URL", "http://minio:9000", "minio:9000", "http"),
@@ -72,7 +92,7 @@ def test_the_endpoint_of_the_environment_is_used_where_the_url_has_none(
         ("s3://b/x?retry_seconds=soon", "option retry_seconds: write a number of seconds"),
         ("s3://b/x?retry_seconds=-1", "option retry_seconds: write a number of seconds"),
         ("s3://b/x?anonymous=perhaps", "option anonymous: write true or false"),
-        ("s3://key:hunter2@b/x?regoin=a", r"s3://b/x: unknown option 'regoin'; known are anonymous, endpoint_override"),
+        ("s3://key:hunter2@b/x?regoin=a", r"s3://b/x: unknown option 'regoin'; known are allow_bucket_creation, "),
     ],
 )
 def test_a_url_that_is_wrong_is_refused(url: str, words: str) -> None:

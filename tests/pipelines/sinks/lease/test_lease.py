@@ -39,6 +39,8 @@ FACTS = rows.job()
 QUICK = Timing(renew=0.02, stale=0.4, look=0.02, settle=0.1)
 # Nobody renews by itself, and a record of another machine is watched for as long as a test may take.
 STILL = Timing(renew=3600, stale=3600, look=0.02, settle=0.1)
+# A record of another machine is looked at for a moment before the engine starts, and then for as long as that.
+WATCHED = Timing(renew=0.02, stale=3600, look=0.02, settle=0.1)
 PLACES = ["disk", "memory", "folder", pytest.param("server", marks=pytest.mark.server)]
 
 
@@ -121,12 +123,35 @@ def test_a_record_of_another_machine_is_taken_over_once_it_was_watched_for_long_
 def test_a_record_of_another_machine_that_is_renewed_is_respected(place: Any) -> None:
     other = stranger()
     store, renewed = put(place(), other), other.renewal()
-    with leases(place(), timing=STILL) as second:
+    with leases(place(), timing=WATCHED) as second:
         second.look()
         store.write(renewed.to_text())
         with pytest.raises(SinkError, match=r"is held by run run-0 .* on elsewhere"):
             second.take(FACTS)
     assert recorded(place()) == renewed
+
+
+@EVERYWHERE
+def test_a_run_of_another_machine_that_goes_on_is_seen_by_the_first_look(place: Any) -> None:
+    other = stranger()
+    store = put(place(), other)
+    over = threading.Event()
+
+    def renew() -> None:
+        renewed = other
+        while not over.wait(0.05):
+            renewed = renewed.renewal()
+            store.write(renewed.to_text())
+
+    renewing = threading.Thread(target=renew)
+    renewing.start()
+    try:
+        patient = Timing(renew=60, stale=3600, look=0.02, settle=0.1)
+        with leases(place(), timing=patient) as second, pytest.raises(SinkError, match=r"is held by run run-0"):
+            second.look()
+    finally:
+        over.set()
+        renewing.join()
 
 
 @EVERYWHERE
@@ -199,7 +224,7 @@ def test_where_the_system_tells_nothing_of_a_process_its_being_there_counts(monk
 @pytest.mark.parametrize("text", ["", '{"run_id"', "[]", '{"pid": 3}', "\x00\x00"])
 def test_a_record_that_cannot_be_read_is_watched_like_another_machines(place: Any, text: str) -> None:
     put(place(), text)
-    with leases(place(), timing=STILL) as second:
+    with leases(place(), timing=WATCHED) as second:
         second.look()
         put(place(), stranger())
         with pytest.raises(SinkError, match="is held by run run-0"):
@@ -293,6 +318,8 @@ class Failing:
 
     def remove(self) -> None:
         self.text = None
+
+    def hurry(self) -> None: ...
 
     @contextmanager
     def alone(self) -> Iterator[None]:
