@@ -32,10 +32,12 @@ from pipelines.run.stages.job_stages import job_stages
 from pipelines.run.watching import RunClock, watching
 from pipelines.sinks.base import JobFacts, Sink
 from pipelines.sinks.factory import make_sink
+from pipelines.sinks.folder_mark import FolderMark, marked
 from pipelines.sinks.lease.lease import RunLeases
 from pipelines.sources import SourcePlan
 from pipelines.stopping import stop_if_asked, stoppable
 from pipelines.submitted import refuse_in_submitted
+from pipelines.urls import local_path
 from pipelines.written import plan_job_source
 
 log = logging.getLogger("fleetembed")
@@ -161,8 +163,10 @@ class Run:
             self._facts = self._settle(self._measure(self._scanned, engine))
             # The average lengths are in the embeddings.
             pools = engine.place(self._config)
-        with self._opened_sinks(self._facts):
-            self._drive(engine, pools, self._scanned)
+        # One process sees one folder.
+        letters = local_path(self._config.dead_letters) if engine.name == "ray" else None
+        with self._opened_sinks(self._facts), marked(letters) as mark:
+            self._drive(engine, pools, self._scanned, mark)
 
     def _settle(self, lengths: dict[str, float]) -> JobFacts:
         """Take average lengths into the configuration; the facts are stand-ins while there is more to measure."""
@@ -216,8 +220,9 @@ class Run:
         if failure is not None:
             raise failure
 
-    def _drive(self, engine: Engine, pools: list[Pool], source: ScannedSource) -> None:
-        stages = job_stages(self._config, pools, self._sinks, self._run_id, engine.counter, self._fingerprints(engine))
+    def _drive(self, engine: Engine, pools: list[Pool], source: ScannedSource, mark: FolderMark | None) -> None:
+        prints = self._fingerprints(engine)
+        stages = job_stages(self._config, pools, self._sinks, self._run_id, engine.counter, prints, mark)
         engine.counter("read", {"documents": source.documents})
         settled = 0.0
         with engine.drive(stages, source.tasks) as tables:
