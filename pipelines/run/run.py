@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from typing import Any
 
@@ -25,7 +25,7 @@ from pipelines.run.engine import Engine, MoreThanFewError
 from pipelines.run.engine_choice import choose_engines
 from pipelines.run.placement.pools import Pool
 from pipelines.run.progress import choose_view
-from pipelines.run.report.file import WHILE_RUNNING, make_room
+from pipelines.run.report.file import WHILE_RUNNING, RunningReport, make_room
 from pipelines.run.report.report import RunReport, Status
 from pipelines.run.scan import ScannedSource, measure, scan
 from pipelines.run.stages.job_stages import job_stages
@@ -65,6 +65,7 @@ class Run:
         self._sinks: list[Sink] = [make_sink(sink) for sink in self._config.sink]
         self._leases = RunLeases(self._sinks, self._run_id, self._config.corpus)
         self._facts: JobFacts
+        self._running: RunningReport | None = None
         self._scanned: ScannedSource | None = None
 
     def carry_out(self) -> RunReport:
@@ -101,11 +102,16 @@ class Run:
         From another thread, since the signal may have come while this one was in the middle of a store's library.
         """
         self._report.status, self._report.error = STOPPED
-        saving = threading.Thread(
-            target=self._report.try_to_save, args=(self._config.report, WHILE_RUNNING), name="stopped", daemon=True
-        )
+        saving = threading.Thread(target=self._write_stopped, name="stopped", daemon=True)
         saving.start()
         saving.join(SECONDS_TO_TELL)
+
+    def _write_stopped(self) -> None:
+        # The run is over as it is, and its last report is written in the end.
+        with suppress(Exception):
+            if self._running is not None:
+                self._running.stop(SECONDS_TO_TELL)
+            self._report.try_to_save(self._config.report, WHILE_RUNNING)
 
     def _settle_report(self) -> None:
         """Write the report and show the summary; neither can change how the run ends, nor hide the error that ended it.
@@ -227,7 +233,8 @@ class Run:
         settled = 0.0
         with engine.drive(stages, source.tasks) as tables:
             view = choose_view(source.documents, self._console)
-            with view, watching(self._report, self._config.report, engine, view, self._clock, lambda: settled):
+            file = self._running = RunningReport(self._config.report)
+            with view, watching(self._report, file, engine, view, self._clock, lambda: settled):
                 for receipts in tables:
                     stop_if_asked()
                     self._leases.refuse_lost()
