@@ -121,6 +121,9 @@ class Lease:
                     "life for too long; this run stops, and what it wrote stays"
                 )
                 return
+            # A store may have answered after the run was over, and the record is gone then.
+            if self._over.is_set():
+                return
             self._mine = self._mine.renewal()
             self._store.write(self._mine.to_text())
 
