@@ -26,6 +26,7 @@ from pipelines.run.engine_choice import choose_engines
 from pipelines.run.placement.pools import Pool
 from pipelines.run.progress import choose_view
 from pipelines.run.report.file import WHILE_RUNNING, RunningReport, make_room
+from pipelines.run.report.other_run import refuse_to_replace
 from pipelines.run.report.report import RunReport, Status
 from pipelines.run.scan import ScannedSource, measure, scan
 from pipelines.run.stages.job_stages import job_stages
@@ -77,6 +78,7 @@ class Run:
         with stoppable(*STOPPING):
             self._embedders.facts(with_stand_ins(self._config))
         report.refuse_foreign_file(self._config.report)
+        refuse_to_replace(self._config.report, self._sinks)
         if (unwritten := report.try_to_save(self._config.report)) is not None:
             raise ConfigError(f"report: cannot write {without_credentials(self._config.report)}: {unwritten}")
         with stoppable(*STOPPING, first_act=self._tell_stopped):
