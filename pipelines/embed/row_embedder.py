@@ -117,6 +117,20 @@ class RowEmbedder:
         sizes: npt.NDArray[np.int64] = tokens * a_vector
         return sizes
 
+    def estimate_given_bytes(self, table: pa.Table) -> npt.NDArray[np.int64]:
+        """Estimate the bytes of each row's multivectors as ``embed`` gives them, (rows,) int64: those folded by MUVERA.
+
+        Like ``estimate_bytes`` by the rows' contents alone: neither errors nor what models give change it.
+        """
+        if self.muvera is None:
+            return self.estimate_bytes(table)
+        folded = self.vectors[self.name]
+        a_vector = (folded.dim or 0) * int(number_type(folded.arrow_type).bit_width) // 8
+        sizes: npt.NDArray[np.int64] = np.full(table.num_rows, a_vector, np.int64)
+        if self.config.keeps_multivector:
+            sizes += self.estimate_bytes(table)
+        return sizes
+
     def query_vectors(self, vector: str, kind: str, column: pa.Array) -> pa.Array:
         """Take what a stored vector of this name and kind is searched with out of the model's column of queries.
 

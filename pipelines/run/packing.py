@@ -54,6 +54,26 @@ def regroup(tables: Iterable[pa.Table], block_rows: int, block_bytes: int = BLOC
         yield pa.concat_tables(group).combine_chunks()
 
 
+def join(
+    pieces: Iterable[pa.Table], sizes: npt.NDArray[np.int64], block_bytes: int = BLOCK_BYTES
+) -> Iterator[pa.Table]:
+    """Join neighbours whose rows, of these sizes in bytes (rows,), have at most ``block_bytes``, or give a larger one.
+
+    What is joined depends on how the pieces were cut and on ``sizes`` alone, whatever has become of their rows.
+    """
+    group: list[pa.Table] = []
+    row = size = 0
+    for piece in pieces:
+        added = int(sizes[row : row + piece.num_rows].sum())
+        if group and size + added > block_bytes:
+            yield pa.concat_tables(group).combine_chunks()
+            group, size = [], 0
+        group.append(piece)
+        row, size = row + piece.num_rows, size + added
+    if group:
+        yield pa.concat_tables(group).combine_chunks()
+
+
 def cut_as_decided(blocks: Iterable[pa.Table], decide: Callable[[int, int], int]) -> Iterator[pa.Table]:
     """Cut the same rows where they were cut before: ``decide`` takes a block's number and rows, and gives its rows."""
     left: pa.Table | None = None

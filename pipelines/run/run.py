@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from typing import Any
 
@@ -24,18 +24,20 @@ from pipelines.run.engine import Engine, MoreThanFewError
 from pipelines.run.engine_choice import choose_engines
 from pipelines.run.placement.pools import Pool
 from pipelines.run.progress import choose_view
-from pipelines.run.report.file import WHILE_RUNNING, make_room
+from pipelines.run.report.file import WHILE_RUNNING, RunningReport, make_room
+from pipelines.run.report.other_run import refuse_to_replace
 from pipelines.run.report.report import RunReport, Status
 from pipelines.run.scan import ScannedSource, measure, scan
 from pipelines.run.stages.job_stages import job_stages
 from pipelines.run.watching import RunClock, watching
 from pipelines.sinks.base import JobFacts, Sink
 from pipelines.sinks.factory import make_sink
+from pipelines.sinks.folder_mark import FolderMark, marked
 from pipelines.sinks.lease.lease import RunLeases
 from pipelines.sources import SourcePlan
 from pipelines.stopping import stop_if_asked, stoppable
 from pipelines.submitted import refuse_in_submitted
-from pipelines.urls import without_credentials
+from pipelines.urls import local_path, without_credentials
 from pipelines.written import plan_job_source
 
 log = logging.getLogger("fleetembed")
@@ -66,6 +68,7 @@ class Run:
         self._leases = RunLeases(self._sinks, self._run_id, self._config.corpus)
         self._facts: JobFacts
         self._telling: threading.Thread | None = None
+        self._running: RunningReport | None = None
         self._scanned: ScannedSource | None = None
 
     def carry_out(self) -> RunReport:
@@ -77,6 +80,7 @@ class Run:
         with stoppable(*STOPPING):
             self._embedders.facts(with_stand_ins(self._config))
         report.refuse_foreign_file(self._config.report)
+        refuse_to_replace(self._config.report, self._sinks)
         report.begin(self._config.report)
         with stoppable(*STOPPING, first_act=self._tell_stopped):
             try:
@@ -101,12 +105,17 @@ class Run:
         From another thread, since the signal may have come while this one was in the middle of a store's library.
         """
         self._report.status, self._report.error = STOPPED
-        saving = threading.Thread(
-            target=self._report.try_to_save, args=(self._config.report, WHILE_RUNNING), name="stopped", daemon=True
-        )
+        saving = threading.Thread(target=self._write_stopped, name="stopped", daemon=True)
         self._telling = saving
         saving.start()
         saving.join(SECONDS_TO_TELL)
+
+    def _write_stopped(self) -> None:
+        # The run is over as it is, and its last report is written in the end.
+        with suppress(Exception):
+            if self._running is not None:
+                self._running.stop(SECONDS_TO_TELL)
+            self._report.try_to_save(self._config.report, WHILE_RUNNING)
 
     def _settle_report(self) -> None:
         """Write the report and show the summary; neither can change how the run ends, nor hide the error that ended it.
@@ -168,8 +177,10 @@ class Run:
             self._facts = self._settle(self._measure(self._scanned, engine))
             # The average lengths are in the embeddings.
             pools = engine.place(self._config)
-        with self._opened_sinks(self._facts):
-            self._drive(engine, pools, self._scanned)
+        # One process sees one folder.
+        letters = local_path(self._config.dead_letters) if engine.name == "ray" else None
+        with self._opened_sinks(self._facts), marked(letters) as mark:
+            self._drive(engine, pools, self._scanned, mark)
 
     def _settle(self, lengths: dict[str, float]) -> JobFacts:
         """Take average lengths into the configuration; the facts are stand-ins while there is more to measure."""
@@ -223,13 +234,15 @@ class Run:
         if failure is not None:
             raise failure
 
-    def _drive(self, engine: Engine, pools: list[Pool], source: ScannedSource) -> None:
-        stages = job_stages(self._config, pools, self._sinks, self._run_id, engine.counter, self._fingerprints(engine))
+    def _drive(self, engine: Engine, pools: list[Pool], source: ScannedSource, mark: FolderMark | None) -> None:
+        prints = self._fingerprints(engine)
+        stages = job_stages(self._config, pools, self._sinks, self._run_id, engine.counter, prints, mark)
         engine.counter("read", {"documents": source.documents})
         settled = 0.0
         with engine.drive(stages, source.tasks) as tables:
             view = choose_view(source.documents, self._console)
-            with view, watching(self._report, self._config.report, engine, view, self._clock, lambda: settled):
+            file = self._running = RunningReport(self._config.report)
+            with view, watching(self._report, file, engine, view, self._clock, lambda: settled):
                 for receipts in tables:
                     stop_if_asked()
                     self._leases.refuse_lost()

@@ -39,7 +39,7 @@ class Counter(Protocol):
         """Add figures to a stage's sums; without figures, only say that the stage has begun."""
 
     def begin(self, work: str) -> int:
-        """Note that some work begins; returns how often it did before, which is 0 unless a worker died of it."""
+        """Note that some work begins; returns how often it did before: 0 unless a worker, or its results, were lost."""
 
     def decide(self, question: str, answer: bytes) -> tuple[bytes, bool]:
         """Take an answer, unless this task gave another one before its worker, or its results, were lost.

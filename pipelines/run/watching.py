@@ -39,12 +39,17 @@ class RunClock:
 
 @contextmanager
 def watching(
-    report: RunReport, path: str, engine: Engine, view: ProgressView, clock: RunClock, settled: Callable[[], float]
+    report: RunReport,
+    file: RunningReport,
+    engine: Engine,
+    view: ProgressView,
+    clock: RunClock,
+    settled: Callable[[], float],
 ) -> Iterator[None]:
-    """Refresh the view and the report's file at ``path``, once a second; ``settled`` are documents by receipts."""
+    """Refresh the view and the report's ``file``, once a second; ``settled`` are documents by receipts."""
     over = threading.Event()
 
-    def look(file: RunningReport) -> None:
+    def look() -> None:
         told = False
         while not over.wait(SECONDS_BETWEEN_LOOKS):
             stages = engine.counter.read()
@@ -54,13 +59,13 @@ def watching(
             unwritten = file.save(asdict(report))
             if unwritten is not None and not told:
                 told = True
-                shown = without_credentials(path)
+                shown = without_credentials(file.path)
                 log.warning("the report cannot be written to %s: %s; the run goes on", shown, unwritten)
             view.update(settled() + stages.get("skip", {}).get("documents", 0), report.tokens)
 
     def watch() -> None:
-        with RunningReport(path) as file:
-            look(file)
+        with file:
+            look()
 
     watcher = threading.Thread(target=watch, name="progress", daemon=True)
     watcher.start()

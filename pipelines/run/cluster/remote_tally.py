@@ -5,9 +5,11 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable
 from contextlib import suppress
+from threading import Lock
 from typing import Any
 
 import ray
+from ray._private import state
 from ray.experimental import internal_kv
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -28,7 +30,11 @@ class RemoteTally:
 
     def __init__(self, also: Callable[[str, Figures], None] | None = None) -> None:
         self._restarted = self._silent = False
-        self._name = secrets.token_hex(8)
+        forget_dead_jobs()
+        # By the job, so that a later one can tell whose decisions nobody needs any more.
+        self._name = f"{ray.get_runtime_context().get_job_id()} {secrets.token_hex(8)}"
+        # The watcher reads, and at the end the run itself.
+        self._reading = Lock()
         self._before: dict[str, Figures] = {}
         self._last: tuple[str, dict[str, Figures]] | None = None
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
@@ -63,16 +69,17 @@ class RemoteTally:
 
     def read(self) -> dict[str, Figures]:
         """Fetch the sums by stage; the last ones known where the tally does not answer."""
-        try:
-            name, figures = ray.get(self._actor.read_named.remote(), timeout=SECONDS_TO_READ)
-        except ray.exceptions.RayError:
-            self._silent = True
+        with self._reading:
+            try:
+                name, figures = ray.get(self._actor.read_named.remote(), timeout=SECONDS_TO_READ)
+            except ray.exceptions.RayError:
+                self._silent = True
+                return self._sums()
+            self._silent = False
+            if self._last is not None and self._last[0] != name:
+                self._before, self._restarted = self._sums(), True
+            self._last = name, figures
             return self._sums()
-        self._silent = False
-        if self._last is not None and self._last[0] != name:
-            self._before, self._restarted = self._sums(), True
-        self._last = name, figures
-        return self._sums()
 
     @property
     def lost(self) -> bool:
@@ -87,6 +94,20 @@ class RemoteTally:
 
     def _sums(self) -> dict[str, Figures]:
         return add_up(self._before, self._last[1] if self._last else {})
+
+
+def forget_dead_jobs() -> None:
+    """Delete the decisions of Ray jobs that are over: a driver that was killed could not close its tally."""
+    # To tidy up is no reason for a job to fail.
+    with suppress(Exception):
+        # Of jobs as they are known after the keys are: one that began in between has none among them.
+        keys = internal_kv._internal_kv_list(b"", namespace=DECISIONS)
+        jobs: list[dict[str, Any]] = state.state.job_table()  # type: ignore[no-untyped-call]
+        alive = {job["JobID"] for job in jobs if not job["IsDead"]}
+        if ray.get_runtime_context().get_job_id() not in alive:
+            return
+        for job in {key.partition(b" ")[0] for key in keys} - {job.encode() for job in alive}:
+            internal_kv._internal_kv_del(job + b" ", del_by_prefix=True, namespace=DECISIONS)
 
 
 class _NamedTally(Tally):

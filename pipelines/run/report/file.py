@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from pathlib import Path
+from threading import Lock
 from types import TracebackType
 from typing import Any
 
@@ -144,7 +145,8 @@ class RunningReport:
     """
 
     def __init__(self, path: str) -> None:
-        self._path = path
+        self.path = path
+        self._lock, self._stopped = Lock(), False
         self._in_store = local_path(path) is None
         self._next = time.monotonic() + SECONDS_BETWEEN_SAVES_IN_STORES
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="report")
@@ -161,8 +163,23 @@ class RunningReport:
 
     def save(self, value: Any) -> str | None:
         """Write the report if it is time, and return why it, or the one before it, could not be written."""
-        if not self._in_store:
-            return try_to_save(self._path, value)
+        with self._lock:
+            if self._stopped:
+                return None
+            return self._save_in_store(value) if self._in_store else try_to_save(self.path, value)
+
+    def stop(self, seconds: float) -> None:
+        """Let nothing more be written; what is being written is waited for, but no longer than so.
+
+        For another thread, whose report shall not be overtaken by one that says that the run goes on.
+        """
+        self._stopped = True
+        if self._lock.acquire(timeout=seconds):
+            pending = self._pending
+            self._lock.release()
+            wait([pending] if pending is not None else [], timeout=seconds)
+
+    def _save_in_store(self, value: Any) -> str | None:
         if self._pending is not None:
             if not self._pending.done():
                 return None
@@ -170,5 +187,5 @@ class RunningReport:
             return unwritten
         if time.monotonic() >= self._next:
             self._next = time.monotonic() + SECONDS_BETWEEN_SAVES_IN_STORES
-            self._pending = self._pool.submit(try_to_save, self._path, value, WHILE_RUNNING)
+            self._pending = self._pool.submit(try_to_save, self.path, value, WHILE_RUNNING)
         return None

@@ -84,11 +84,13 @@ class RunReport:
 
     def take_stages(self, stages: dict[str, Figures]) -> None:
         """Take over the stages' sums, and derive the row counts and padding waste from them."""
-        self.stages = {name: _rounded(figures) for name, figures in stages.items()}
+        rounded = {name: _rounded(figures) for name, figures in stages.items()}
         embedders = {name: stages[name] for name in map(figures_of, self.embeddings) if name in stages}
         for name, figures in embedders.items():
             if figures.get("padded_tokens"):
-                self.stages[name]["padding_waste"] = round(1 - figures["tokens"] / figures["padded_tokens"], 4)
+                rounded[name]["padding_waste"] = round(1 - figures["tokens"] / figures["padded_tokens"], 4)
+        # Replaced whole: another thread may be copying the report.
+        self.stages = rounded
         read, skip = stages.get("read", {}), stages.get("skip", {})
         self.rows |= {
             "read": int(read.get("rows", 0)) - round(skip.get(REREAD_DOCUMENTS, 0)),
@@ -119,7 +121,8 @@ class RunReport:
         if losses.figures and at_end:
             self.notices.append(
                 "the process that counts was lost in the run: figures of the stages, tokens, and rows read, chunked "
-                "and skipped may be too low; rows written and dead are right"
+                "and skipped may be too low, and blocks and rows embedded again are not known; rows written and "
+                "dead are right"
             )
 
     def count_repeats(self) -> None:

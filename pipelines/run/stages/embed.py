@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from embedders.token_cache import TokenCache
 from pipelines.embed.job_models import refuse_other_model
 from pipelines.embed.row_embedder import RowEmbedder
 from pipelines.rows import IMAGE_COLUMN, RowError, add_errors, is_dead
-from pipelines.run.packing import BLOCK_BYTES, cut, regroup
+from pipelines.run.packing import BLOCK_BYTES, cut, join
 from pipelines.run.placement.pools import Pool
 from pipelines.run.stages.stage import Resources, Work
 from pipelines.run.tally import BLOCKS, Counter, figures_of, short_name
@@ -76,14 +77,19 @@ class EmbedStage:
         yield embed
 
     def _pieces(self, embedders: Sequence[RowEmbedder], table: pa.Table) -> Iterator[pa.Table]:
-        """Embed a block, in pieces where its multivectors would take too much; those that turn out small are joined."""
+        """Embed a block, in pieces where its multivectors would take too much, and join those that MUVERA makes small.
+
+        A block whose worker was lost must come in the same pieces again, since only those that are missing are taken:
+        where it is cut and joined is a matter of the rows' contents, and not of errors, which may pass.
+        """
         # A block whose worker dies of it is counted too. One that no model gets does not begin a stage.
         reached = not is_dead(table).all()
         if reached:
             self._count_block()
-        sizes = sum((one.estimate_bytes(table) for one in embedders), np.zeros(table.num_rows, np.int64))
+        sizes = _sum((one.estimate_bytes(table) for one in embedders), table.num_rows)
+        given = _sum((one.estimate_given_bytes(table) for one in embedders), table.num_rows)
         pieces = (self._embed_all(embedders, piece) for piece in cut(table, sizes, self.block_bytes))
-        yield from regroup(pieces, table.num_rows, self.block_bytes)
+        yield from join(pieces, given, self.block_bytes)
         if not reached:
             self._count_block()
 
@@ -119,3 +125,7 @@ class EmbedStage:
 
         crashes = crashing_images(table[IMAGE_COLUMN].to_pylist())
         return add_errors(table, {row: RowError(name, "DecoderCrash", why) for row, why in crashes.items()})
+
+
+def _sum(sizes: Iterable[npt.NDArray[np.int64]], rows: int) -> npt.NDArray[np.int64]:
+    return sum(sizes, np.zeros(rows, np.int64))

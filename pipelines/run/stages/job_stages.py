@@ -18,6 +18,7 @@ from pipelines.run.stages.stage import Stage, check_columns
 from pipelines.run.stages.write import WriteStage
 from pipelines.run.tally import Counter
 from pipelines.sinks.base import Sink
+from pipelines.sinks.folder_mark import FolderMark
 from pipelines.urls import local_path
 
 
@@ -28,10 +29,12 @@ def job_stages(
     run_id: str,
     add: Counter,
     fingerprints: Mapping[str, str] | None = None,
+    mark: FolderMark | None = None,
 ) -> list[Stage]:
     """List the stages of a job, from splits to receipts of what the sinks acknowledged; the sinks are open.
 
-    ``fingerprints`` are what the job's models must be, wherever they run: see ``job_fingerprints``.
+    ``fingerprints`` are what the job's models must be, wherever they run: see ``job_fingerprints``. ``mark``
+    is in the folder of the dead letters, where several machines may write.
     """
     prints = fingerprints or {}
     stages: list[Stage] = [
@@ -42,6 +45,6 @@ def job_stages(
     stages += [EmbedStage(pool, add, prints) for pool in pools]
     # Workers are in folders of their own, where a relative path would be another one.
     dead_letters = local_path(config.dead_letters) or config.dead_letters
-    stages.append(WriteStage(sinks, dead_letters, run_id, config.vector_names, add))
+    stages.append(WriteStage(sinks, dead_letters, run_id, config.vector_names, add, mark))
     check_columns(stages, frozenset([TASK_COLUMN]))
     return stages

@@ -58,14 +58,14 @@ class ReadStage:
             started = time.perf_counter()
 
     def _begin(self, task: bytes) -> list[MarkedSplit]:
-        """Unpickle a task's splits; raises WorkerError where too many workers died before they were through."""
+        """Unpickle a task's splits; raises WorkerError where that was done too often."""
         splits: list[MarkedSplit] = pickle.loads(task)
-        died = self.add.begin(f"read {short_name(task)}")
-        if died > self.config.compute.max_retries:
+        begun = self.add.begin(f"read {short_name(task)}")
+        if begun > self.config.compute.max_retries:
             raise WorkerError(
-                f"workers that read {splits[0][0].name} and {len(splits) - 1:,} other splits died {died} times: out of "
-                "memory, a crash in native code, or lost nodes (give workers more memory, look whether the file is "
-                "damaged, or raise compute.max_retries where nodes come and go); what was written stays, run the job "
-                "again to go on"
+                f"{splits[0][0].name} and {len(splits) - 1:,} other splits were read {begun} times, and each time the "
+                "worker died of it (out of memory, a crash in native code), or what it had read was lost with a node "
+                "(give workers more memory, look whether the file is damaged, or raise compute.max_retries where nodes "
+                "come and go); what was written stays, run the job again to go on"
             )
         return splits

@@ -18,6 +18,7 @@ from pipelines.run.stages.stage import Resources, Work
 from pipelines.run.tally import DEAD_LETTERS, Counter
 from pipelines.sinks.base import Sink, SinkWriter, WriteResult, connected
 from pipelines.sinks.dead_letters import write_dead
+from pipelines.sinks.folder_mark import FolderMark
 
 RECEIPT_SCHEMA = pa.schema(
     [
@@ -36,7 +37,8 @@ SAMPLE_COLUMNS = ["document_id", "origin", "error"]
 class WriteStage:
     """Writes live rows to every sink and dead ones to the dead letters; gives receipts of what was acknowledged.
 
-    A row that one sink rejects is dead, and not offered to the sinks after it. Images are kept nowhere.
+    A row that one sink rejects is dead, and not offered to the sinks after it. Images are kept nowhere. Raises
+    SinkError for dead rows where another folder of that name is seen than the one with ``mark``.
     """
 
     sinks: Sequence[Sink]
@@ -44,6 +46,7 @@ class WriteStage:
     run_id: str
     vectors: Sequence[str]
     add: Counter
+    mark: FolderMark | None = None
     name: str = "write"
     gives: frozenset[str] = frozenset(RECEIPT_SCHEMA.names)
     keeps: bool = False
@@ -79,6 +82,8 @@ class WriteStage:
         dead = table.filter(pa.array(is_dead(table)))
         if dead.num_rows:
             started = time.perf_counter()
+            if self.mark is not None:
+                self.mark.refuse_unseen()
             write_dead(self.dead_letters, self.run_id, dead)
             self.add(DEAD_LETTERS, {"rows": dead.num_rows, "seconds": time.perf_counter() - started})
         receipt = {

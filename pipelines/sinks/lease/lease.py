@@ -163,7 +163,8 @@ class Lease:
     def _renew(self) -> None:
         with self._store.alone():
             self.check()
-            if self.lost is None:
+            # A store may have answered after the run was over, and the record is gone then.
+            if self.lost is None and not self._over.is_set():
                 self._mine = self._mine.renewal()
                 self._store.write(self._mine.to_text())
 

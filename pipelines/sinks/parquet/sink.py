@@ -18,6 +18,7 @@ from pipelines.errors import SinkError
 from pipelines.filesystem import TEMPORARY, open_filesystem, retries_of, write_file
 from pipelines.identity import keys64
 from pipelines.sinks.base import JobFacts, LeaseStore, WriteResult
+from pipelines.sinks.folder_mark import FolderMark, remove_marks
 from pipelines.sinks.lease.file import folder_lease
 from pipelines.sinks.parquet.config import ParquetSinkConfig
 from pipelines.sinks.parquet.files import (
@@ -65,6 +66,8 @@ class ParquetSink:
         self._described: dict[FileStamp, FileDescription] = {}
         self._index: Any = np.empty(0, np.uint64)
         self._was_complete = False
+        # What a writer on another machine proves by that it sees this folder; an object store needs none.
+        self.mark: FolderMark | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_files": {}, "_described": {}}
@@ -94,6 +97,8 @@ class ParquetSink:
             self.filesystem.create_dir(self.path, recursive=True)
             self._was_complete = self._remove(SUCCESS)
             self._clear_temporary()
+            if isinstance(self.filesystem, fs.LocalFileSystem):
+                self.mark = FolderMark.leave(self.path)
         self._files = {}
         self.generation = 1 + max(
             (file.provenance["generation"] for file in files.values() if file.provenance), default=0
@@ -120,6 +125,8 @@ class ParquetSink:
         if untouched and self._was_complete:
             self._mark_complete()
         if self.job is None or not completed:
+            if self.mark is not None:
+                self.mark.remove()
             return figures
         files = self._describe_files(self.job)
         self._files = self._read_rows(files)
@@ -131,6 +138,8 @@ class ParquetSink:
                     self._keep(name, kept)
             self._write_manifest(self.job, counts)
             self._clear_temporary()
+            if self.mark is not None:
+                remove_marks(self.path)
         replaced = sum(int((~kept).sum()) for kept in current.values())
         return {**figures, "points": sum(counts.values()), "files": len(counts), "replaced": replaced}
 
@@ -250,7 +259,8 @@ class ParquetWriter:
         return self._in_index(keys64(ids, content_hashes))
 
     def write(self, table: pa.Table) -> WriteResult:
-        """Commit the rows that the folder does not hold yet, as one file; raises SinkError when it cannot be written.
+        """Commit the rows that the folder does not hold yet, as one file; raises SinkError when it cannot be written,
+        or this machine sees another folder of that name than the driver.
 
         ``written`` counts the rows that were there already, too.
         """
@@ -273,6 +283,8 @@ class ParquetWriter:
 
     def _commit(self, table: pa.Table, keys: npt.NDArray[np.uint64]) -> None:
         sink = self._sink
+        if sink.mark is not None:
+            sink.mark.refuse_unseen()
         rows = table.select(self._schema.names).cast(self._schema)
         data = encode(rows, self._job, sink.generation, sink.config.compression_level)
         with sink.reporting(f"does not take a file of {rows.num_rows} rows"):

@@ -74,4 +74,5 @@ def test_lost_figures_are_said_to_be_lost_once_and_receipts_stand_in_for_them() 
     report.count_repeats()
     assert report.rows["embedded"] == report.rows["written"] == 20
     assert [notice for notice in report.notices if "process that counts was lost" in notice] == report.notices
+    assert "blocks and rows embedded again are not known" in report.notices[0]
     assert report.blocks_embedded_again == report.rows_embedded_again == 0
