@@ -6,6 +6,7 @@ import re
 import socket
 import struct
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -27,8 +28,9 @@ Environ = dict[str, Any]
 class Fault:
     """What becomes of requests: ``pattern`` is looked for in "Operation bucket/key".
 
-    ``status`` 0 breaks the connection, ``status`` 1 breaks it in the middle of the answer. With ``late`` the server has
-    done what it was asked for before that. Of the requests that match, the first ``after`` are left alone.
+    ``status`` 0 breaks the connection, ``status`` 1 breaks it in the middle of the answer, ``status`` 200 lets the
+    server answer; each after ``seconds``. With ``late`` the server has done what it was asked for before that. Of the
+    requests that match, the first ``after`` are left alone.
     """
 
     pattern: str
@@ -37,6 +39,7 @@ class Fault:
     times: int = 1 << 30
     after: int = 0
     late: bool = False
+    seconds: float = 0.0
     met: int = 0
 
     def takes(self, request: str) -> bool:
@@ -120,7 +123,9 @@ class S3TestServer:
             fault = next((fault for fault in self.faults if fault.takes(request)), None)
         if (refusal := _refusal(environ)) is not None:
             return _error(environ, start, 403, refusal)
-        if fault is None:
+        if fault is not None:
+            time.sleep(fault.seconds)
+        if fault is None or fault.status == 200:
             return self._moto(environ, start)  # type: ignore[no-any-return]
         if fault.late:
             list(self._moto(environ, lambda *_, **__: None))

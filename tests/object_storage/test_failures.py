@@ -294,6 +294,20 @@ def test_a_job_that_waits_for_a_busy_store_is_stopped_by_ctrl_c(job: BucketJob, 
     assert job.report["status"] == "interrupted"
 
 
+def test_a_slow_store_keeps_the_last_report_and_not_the_one_that_told_of_the_signal(job: BucketJob) -> None:
+    # Nothing but the report takes time when the job is stopped.
+    busy, slow = Fault("List.*docs"), Fault("Put.*run.json", 200, times=1, seconds=2.5)
+    with job.s3.broken(busy):
+        child = job.start()
+        wait_until(lambda: busy.met >= 4)
+        with job.s3.broken(slow):
+            child.send_signal(signal.SIGINT)
+            child.communicate(timeout=60)
+    assert slow.met == 2 and job.report["status"] == "interrupted"
+    # The report that told of the signal was made before the work began, and has no seconds.
+    assert job.report["seconds"] > 0
+
+
 def test_a_job_whose_store_is_away_is_stopped_within_seconds(job: BucketJob) -> None:
     writing = Fault("Put.*/out/part-")
     with job.s3.broken(writing):
