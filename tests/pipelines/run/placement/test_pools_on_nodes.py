@@ -16,6 +16,7 @@ from pipelines.run.placement.nodes import Machines, Node
 from pipelines.run.placement.plan import describe_placement
 from pipelines.run.placement.pools import Pool, place_pools
 from pipelines.run.placement.shared_storage import refuse_local_places
+from pipelines.sinks.ray_context import without_ray
 
 DENSE = {"name": "dense", "model": "sentence-transformers/all-MiniLM-L6-v2"}
 BM25 = {"name": "bm25", "model": "Qdrant/bm25"}
@@ -177,8 +178,9 @@ def test_a_node_that_is_small_beside_the_others_takes_no_share_of_the_actors() -
 def test_actors_on_several_nodes_take_their_threads_from_the_node_unless_the_job_says_how_many() -> None:
     dense, second = place_pools(job(DENSE, SECOND, pools={"a": ["dense"], "b": ["second"]}), cluster(4, 8))
     assert dense.resources.threads is None and dense.resources.beside == ("a", "b") == second.resources.beside
-    # In a process without Ray that is all cores.
-    assert dense.runtime(dense.embeddings[0])["threads"] is None
+    # In a process without Ray that is all cores; an earlier test of the session may have started one.
+    with without_ray():
+        assert dense.runtime(dense.embeddings[0])["threads"] is None
     (given_threads,) = place_pools(job(DENSE, stages={"dense": {"threads": 3}}), cluster(4, 8))
     assert (given_threads.resources.threads, given_threads.resources.beside) == (3, ())
 
