@@ -126,8 +126,8 @@ class RowEmbedder:
             return self.estimate_bytes(table)
         folded = self.vectors[self.name]
         a_vector = (folded.dim or 0) * int(number_type(folded.arrow_type).bit_width) // 8
-        kept = self.estimate_bytes(table) if self.config.keeps_multivector else 0
-        return np.full(table.num_rows, a_vector, np.int64) + kept
+        sizes: npt.NDArray[np.int64] = np.full(table.num_rows, a_vector, np.int64)
+        return sizes + self.estimate_bytes(table) if self.config.keeps_multivector else sizes
 
     def query_vectors(self, vector: str, kind: str, column: pa.Array) -> pa.Array:
         """Take what a stored vector of this name and kind is searched with out of the model's column of queries.

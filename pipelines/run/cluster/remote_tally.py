@@ -102,7 +102,8 @@ def forget_dead_jobs() -> None:
     with suppress(Exception):
         # Of jobs as they are known after the keys are: one that began in between has none among them.
         keys = internal_kv._internal_kv_list(b"", namespace=DECISIONS)
-        alive = {job["JobID"] for job in state.state.job_table() if not job["IsDead"]}
+        cluster: Any = state.state
+        alive = {job["JobID"] for job in cluster.job_table() if not job["IsDead"]}
         if ray.get_runtime_context().get_job_id() not in alive:
             return
         for job in {key.partition(b" ")[0] for key in keys} - {job.encode() for job in alive}:
