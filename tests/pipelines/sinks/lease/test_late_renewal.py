@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -16,11 +17,14 @@ from tests.waiting import wait_until
 
 
 class HangingDisk(DiskLease):
-    """A disk that does not answer the thread which renews, until it is let."""
+    """A disk without locks, which does not answer the thread that renews until it is let."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__("disk", str(folder))
         self.asked, self.let = threading.Event(), threading.Event()
+
+    def alone(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def read(self) -> str | None:
         text = super().read()
