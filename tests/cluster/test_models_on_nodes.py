@@ -29,7 +29,7 @@ from tests.hub_server import Fault, HubServer
 from tests.model_fixtures import write_synthetic_model
 from tests.waiting import wait_until
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 REPO = "org/small"
 MODEL_FILE = "onnx/model.onnx"
