@@ -169,7 +169,9 @@ def test_a_job_waits_for_the_nodes_it_expects_and_gives_the_request_back(tmp_pat
             job(tmp_path, BM25, expect=expect, wait_seconds=1, stages=grows) for expect in ({"cpus": 64}, {"gpus": 1})
         )
         ran, refused = do_each(nodes.address, "run", [less, none])
-        notice = "compute.expect: after 1 s there were 5 of 64 CPUs; the job goes on with 1 node of 4 CPUs, 1 node of 1 CPU"
+        notice = (
+            "compute.expect: after 1 s there were 5 of 64 CPUs; the job goes on with 1 node of 4 CPUs, 1 node of 1 CPU"
+        )
         assert ran["report"]["notices"][0] == notice, ran
         assert ran["report"]["status"] == "complete", ran
         assert refused["error"].startswith("PreflightError: compute.expect: after 1 s there are 0 of 1 GPUs, and noth")
