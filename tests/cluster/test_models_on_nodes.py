@@ -171,10 +171,10 @@ def test_a_node_that_takes_too_long_is_named_and_one_that_dies_is_passed_over(
             caplog.at_level(logging.INFO, "fleetembed"),
             pytest.raises(
                 PreflightError,
-                match=rf"^1 node did not have the job's models ready within 15 s .*prepare_seconds\): {name}\. What",
+                match=rf"^1 node did not have the job's models ready within 25 s .*prepare_seconds\): {name}\. What",
             ),
         ):
-            prepare.prepare_nodes(lambda: models, (), 15)
+            prepare.prepare_nodes(lambda: models, (), 25)
         assert any(re.fullmatch(f"still preparing {name}", record.message) for record in caplog.records)
         asked = len(site.hub.requests)
         killer = threading.Thread(

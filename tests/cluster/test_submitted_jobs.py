@@ -23,7 +23,7 @@ from tests.conftest import ROOT
 from tests.e2e.jobs import MINILM
 from tests.model_fixtures import write_synthetic_model
 
-pytestmark = [pytest.mark.slow, pytest.mark.ray]
+pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.timeout(600)]
 
 ENDED = {JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.STOPPED}
 SECONDS = 200
