@@ -61,8 +61,7 @@ class Harness:
     folder: Path
     kind: SinkKind
     rows: int = 800
-    # What undisturbed runs wrote, by kind of place and whether texts are cut: several harnesses may share it.
-    undisturbed: dict[tuple[bool, bool], Points] = field(default_factory=dict)
+    _undisturbed: dict[bool, Points] = field(default_factory=dict)
     _stack: ExitStack = field(default_factory=ExitStack)
     _nodes: Nodes | None = None
     _server: QdrantTestServer | None = None
@@ -131,15 +130,13 @@ class Harness:
         return ChaosJob(self.folder / name, self.corpus, self.model, self.kind, chunked, url, collection=name)
 
     def _read_undisturbed(self, chunked: bool) -> Points:
-        # A folder and a server hold the same points.
-        key = self.kind == "parquet", chunked
-        if key not in self.undisturbed:
+        if chunked not in self._undisturbed:
             job = self._job(f"undisturbed-{chunked}", chunked)
             code = job.start(self.folder, "local").wait(MOST_SECONDS)
             job.exits.append(code)
             assert code == 0, job.log()
-            self.undisturbed[key] = read_points(job)[0]
-        return self.undisturbed[key]
+            self._undisturbed[chunked] = read_points(job)[0]
+        return self._undisturbed[chunked]
 
     def _start_nodes(self) -> Nodes:
         """A head and two more nodes, one of which may have to take a killed one's place."""

@@ -16,7 +16,6 @@ from random import Random
 import pytest
 
 from tests.chaos.job import SinkKind
-from tests.chaos.places import Points
 from tests.chaos.rounds import Harness, Plan
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
@@ -33,18 +32,12 @@ def folder() -> Iterator[Path]:
     shutil.rmtree(made)
 
 
-@pytest.fixture(scope="module")
-def undisturbed() -> dict[tuple[bool, bool], Points]:
-    """What undisturbed runs wrote, once for the tests of this file: their corpus is the same."""
-    return {}
-
-
 def plan(victim: str, after: float, *, chunked: bool = False) -> Plan:
     return Plan(victim, on_nodes=False, chunked=chunked, kills=1, after=after, pause=0.1)
 
 
-def carry_out(folder: Path, kind: SinkKind, undisturbed: dict[tuple[bool, bool], Points], *plans: Plan) -> None:
-    with Harness(folder, kind, rows=ROWS, undisturbed=undisturbed) as harness:
+def carry_out(folder: Path, kind: SinkKind, *plans: Plan) -> None:
+    with Harness(folder, kind, rows=ROWS) as harness:
         numbers = count()
         for plan in plans:
             # On a fast machine a job may be over before the moment comes.
@@ -57,16 +50,14 @@ def carry_out(folder: Path, kind: SinkKind, undisturbed: dict[tuple[bool, bool],
                 raise AssertionError(f"the job was over {ATTEMPTS} times before {plan.victim} was killed")
 
 
-def test_parquet_after_a_killed_driver(folder: Path, undisturbed: dict[tuple[bool, bool], Points]) -> None:
-    carry_out(folder, "parquet", undisturbed, plan("driver", 0.4, chunked=True))
+def test_parquet_after_a_killed_driver(folder: Path) -> None:
+    carry_out(folder, "parquet", plan("driver", 0.4, chunked=True))
 
 
-def test_a_qdrant_folder_after_its_host_and_a_reader_were_killed(
-    folder: Path, undisturbed: dict[tuple[bool, bool], Points]
-) -> None:
-    carry_out(folder, "folder", undisturbed, plan("host", 0.2), plan("read", 0))
+def test_a_qdrant_folder_after_its_host_and_a_reader_were_killed(folder: Path) -> None:
+    carry_out(folder, "folder", plan("host", 0.2), plan("read", 0))
 
 
 @pytest.mark.server
-def test_a_server_after_a_killed_embed_actor(folder: Path, undisturbed: dict[tuple[bool, bool], Points]) -> None:
-    carry_out(folder, "server", undisturbed, plan("embed", 0.3))
+def test_a_server_after_a_killed_embed_actor(folder: Path) -> None:
+    carry_out(folder, "server", plan("embed", 0.3))
