@@ -17,16 +17,18 @@ help: ## Show what can be made
 quickstart: $(INSTALLED) ## Embed the standard library's docstrings and search them
 	@$(PY) jobs/quickstart.py
 
-# Files of tests are spread over so many processes; the end-to-end ones start a Ray each.
+# Files of tests are spread over so many processes, in the order of tests/conftest.py: by itself xdist would begin with
+# the files that have the most tests, and end with the slowest.
 TEST_WORKERS ?= 2
+SPREAD := -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
 
 test: $(INSTALLED) ## Run all tests
-	$(PY) -m pytest -n $(TEST_WORKERS) --dist loadfile
+	$(PY) -m pytest $(SPREAD)
 
 check: lint test ## Formatting, lint, types and tests
 
 check-fast: lint ## The same without the tests that start a Ray or a server, or are slow: under two minutes
-	$(PY) -m pytest -n $(TEST_WORKERS) --dist loadfile --hypothesis-profile=fast -m "not ray and not server and not slow and not hub"
+	$(PY) -m pytest $(SPREAD) --hypothesis-profile=fast -m "not ray and not server and not slow and not hub"
 
 lint: $(INSTALLED) ## Formatting, lint and types
 	$(PY) -m ruff format --check .

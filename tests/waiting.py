@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-SECONDS = 60
+SECONDS = 120
 
 
 def wait_until(condition: Callable[[], object], seconds: float = SECONDS) -> None:

@@ -30,7 +30,7 @@ from tests.hub_server import Fault, HubServer
 from tests.model_fixtures import write_synthetic_model
 from tests.waiting import wait_until
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 REPO = "org/small"
 MODEL_FILE = "onnx/model.onnx"
@@ -179,10 +179,10 @@ def test_a_node_that_takes_too_long_is_named_and_one_that_dies_is_passed_over(
             caplog.at_level(logging.INFO, "fleetembed"),
             pytest.raises(
                 PreflightError,
-                match=rf"^1 node did not have the job's models ready within 15 s .*prepare_seconds\): {name}\. What",
+                match=rf"^1 node did not have the job's models ready within 25 s .*prepare_seconds\): {name}\. What",
             ),
         ):
-            prepare.prepare_nodes(lambda: models, {}, 15)
+            prepare.prepare_nodes(lambda: models, {}, 25)
         assert any(re.fullmatch(f"still preparing {name}", record.message) for record in caplog.records)
         asked = len(site.hub.requests)
         killer = threading.Thread(

@@ -22,7 +22,7 @@ from tests.cluster.nodes import Nodes, processes
 from tests.cluster.running_job import SECONDS, RunningJob, dense, start_job, write_corpus
 from tests.waiting import wait_until
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
 
 ROWS = 1600
 WORKERS = 4

@@ -14,11 +14,11 @@ import pytest
 from ray._raylet import GcsClient
 
 from tests.cluster.nodes import STORE_BYTES, Nodes, cluster
-from tests.cluster.placed_job import MINILM, begin, do, do_each
+from tests.cluster.placed_job import MINILM, SECONDS, begin, do, do_each
 from tests.conftest import ALL_CORES
 from tests.waiting import wait_until
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
 
 BM25 = {"name": "bm25", "model": "Qdrant/bm25"}
 DENSE = {"name": "dense", "model": MINILM}
@@ -160,7 +160,7 @@ def test_a_job_waits_for_the_nodes_it_expects_and_gives_the_request_back(tmp_pat
         with begin(nodes.address, "run", [waiting]) as process:
             wait_until(lambda: len(asked_for(nodes)) == 9)
             process.terminate()
-            process.wait(60)
+            process.wait(SECONDS)
         assert asked_for(nodes) == []
 
         # Less comes than is expected: the job goes on with that, and says so. Of no GPU at all it can make no use.

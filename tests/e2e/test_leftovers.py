@@ -21,7 +21,7 @@ from pipelines.run.cluster.leftovers import clear
 from tests.conftest import ROOT
 from tests.e2e.jobs import Job, Row, parquet_points
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
 COMMAND = [sys.executable, str(ROOT / "jobs" / "embed_corpus.py")]
 FOREIGN = "session_2026-01-01_00-00-00_000000_1"
 
@@ -137,7 +137,7 @@ def test_ctrl_c_over_and_over_stops_as_cleanly_as_once(job: Job, temporary: Path
     for _ in range(4):
         child.send_signal(signal.SIGINT)
         time.sleep(0.3)
-    output = child.communicate(timeout=100)[0]
+    output = child.communicate(timeout=200)[0]
     assert child.returncode == 1, output
     assert "Traceback" not in output and "stopped; what was written stays" in output
     assert "still stopping: what is under way is being closed; 3 more times ends it at once" in output
