@@ -25,7 +25,7 @@ def evaluation_sink(config: JobConfig, name: str, out: Path) -> QdrantSinkConfig
     if theirs.url is None:
         address = {"path": str(out / "qdrant"), "collection": collection}
     else:
-        address = {"collection": f"{theirs.collection}-evaluate-{collection}"}
+        address = {"collection": f"{theirs.searched}-evaluate-{collection}", "alias": None}
     return theirs.model_copy(update={**address, "store_text": True, "payload_indexes": {}})
 
 
