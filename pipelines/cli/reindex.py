@@ -103,7 +103,7 @@ def show_status(found: Status, console: Console) -> None:
     """Print a table, a line a collection, and below it what the alias names and what comes next."""
     table = Table("collection", "points", "state", "models", "", box=None, pad_edge=False)
     table.columns[1].justify = "right"
-    marks = {found.switch_to: "switch takes it", found.rollback_to: "rollback takes it", found.names: found.alias}
+    marks = {found.switch_to: "switch takes it", found.rollback_to: "rollback takes it", found.names: "the alias"}
     for row in found.collections:
         models = ", ".join(f"{vector}: {model}" if vector else model for vector, model in row.models.items())
         mark = marks.get(row.collection, "")
