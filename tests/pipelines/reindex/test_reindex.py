@@ -90,6 +90,20 @@ def test_embed_fills_the_same_collection_and_leaves_the_alias(story: Story) -> N
     # A nightly run adds to the collection that the alias names, and takes nothing from searchers meanwhile.
     assert call("embed", "--config", config).exit_code == 0
     assert found(config) == {RUNNER}
+    # A collection whose name only begins so is another's.
+    story.client.create_collection("docs-archive", models.VectorParams(size=2, distance=models.Distance.DOT))
+    assert "docs-archive" not in done("status", config)
+
+
+def test_two_sinks_cannot_fill_the_collection_of_one_alias(story: Story) -> None:
+    config = story.config("v1")
+    done("run", config)
+    (name,) = (one.name for one in story.client.get_collections().collections)
+    job = json.loads(config.read_text())
+    config.write_text(json.dumps({**job, "sink": [job["sink"], {**job["sink"], "alias": None, "collection": name}]}))
+    assert "named by another sink too" in refused("run", config, code=2)
+    config.write_text(json.dumps({**job, "sink": [job["sink"], {**job["sink"], "alias": "other"}]}))
+    assert "2 sinks have an alias" in refused("switch", config, code=2)
 
 
 def test_the_name_of_a_live_collection_is_no_alias_and_the_way_out_is_told(story: Story) -> None:
