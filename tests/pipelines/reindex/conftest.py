@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,8 +60,12 @@ class Story:
 
 
 @pytest.fixture
-def story(tmp_path: Path, qdrant_server: QdrantTestServer, qdrant_client: QdrantClient) -> Story:
-    return Story(tmp_path, qdrant_server, qdrant_client)
+def story(tmp_path: Path, qdrant_server: QdrantTestServer, qdrant_client: QdrantClient) -> Iterator[Story]:
+    logger = logging.getLogger("fleetembed")
+    # The command sets it, for the process that is its own.
+    level = logger.level
+    yield Story(tmp_path, qdrant_server, qdrant_client)
+    logger.setLevel(level)
 
 
 def call(*arguments: str | Path) -> Result:
