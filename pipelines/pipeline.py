@@ -27,12 +27,14 @@ from pipelines.embed.average_length import (
 from pipelines.embed.checked import JobEmbedders, model_facts, notices
 from pipelines.embed.documents import name_chunks, read_chunks
 from pipelines.errors import SinkError
+from pipelines.reindex.names import with_collections
 from pipelines.rows import CHUNK_SCHEMA, IMAGE_COLUMN
 from pipelines.run.placement.plan import plan_placement
 from pipelines.run.report.report import RunReport
-from pipelines.run.run import Run
+from pipelines.run.run import STOPPING, Run
 from pipelines.sinks.factory import make_sink
 from pipelines.sinks.lease.lease import held_notices
+from pipelines.stopping import stoppable
 from pipelines.submitted import refuse_in_submitted
 from pipelines.written import plan_job_source
 
@@ -84,9 +86,10 @@ class EmbeddingPipeline:
         source = plan_job_source(self.config)
         RunReport.refuse_foreign_file(self.config.report)
         self._embedders.facts(with_stand_ins(self.config))
-        sinks = [make_sink(sink) for sink in self.config.sink]
-        held = held_lengths(self.config, sinks)
-        config = with_lengths(self.config, numbers(held))
+        named = with_collections(self.config, self._embedders)
+        sinks = [make_sink(sink) for sink in named.sink]
+        held = held_lengths(named, sinks)
+        config = with_lengths(named, numbers(held))
         facts = self._embedders.facts(with_stand_ins(config))
         return JobPlan(
             files=source.files,
@@ -102,7 +105,7 @@ class EmbeddingPipeline:
             ],
             sinks=[
                 {"type": config.type, "place": config.place, **sink.check(facts)}
-                for config, sink in zip(self.config.sink, sinks, strict=True)
+                for config, sink in zip(named.sink, sinks, strict=True)
             ],
             placement=plan_placement(config),
         )
@@ -126,7 +129,10 @@ class EmbeddingPipeline:
         Raises the FleetembedError that stopped the run, or KeyboardInterrupt after Ctrl-C or SIGTERM: what the sinks
         acknowledged stays, and the next run goes on from there.
         """
-        return Run(self.config, self._embedders, console or Console(stderr=True)).carry_out()
+        # Models may be downloaded.
+        with stoppable(*STOPPING):
+            config = with_collections(self.config, self._embedders)
+        return Run(config, self._embedders, console or Console(stderr=True)).carry_out()
 
     def _first_chunks(self, n: int) -> Iterator[pa.Table]:
         source = plan_job_source(self.config)
@@ -140,6 +146,7 @@ class EmbeddingPipeline:
     def _with_preview_lengths(self, rows: pa.Table) -> JobConfig:
         if not measuring(self.config):
             return self.config
+        with_collections(self.config, self._embedders)
         self._embedders.load(with_stand_ins(self.config))
         try:
             held = held_lengths(self.config, [make_sink(sink) for sink in self.config.sink])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +10,7 @@ import typer
 
 from pipelines import EmbeddingPipeline
 from pipelines.cli.consoles import make_console
-from pipelines.cli.job import exit_code, run_job, show_plan, show_preview
+from pipelines.cli.job import exit_code, run_job, show_plan, show_preview, start_logging
 from pipelines.config.job import JobConfig
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -42,10 +41,7 @@ def embed_corpus(
         return
     if config is None:
         raise typer.BadParameter("is missing; name the job's YAML file", param_hint="--config")
-    if log_level.upper() not in ("DEBUG", "INFO", "WARNING", "ERROR"):
-        raise typer.BadParameter("must be DEBUG, INFO, WARNING or ERROR", param_hint="--log-level")
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
-    logging.getLogger("fleetembed").setLevel(log_level.upper())
+    start_logging(log_level)
     raise typer.Exit(_act(config, overrides or [], plan, preview))
 
 

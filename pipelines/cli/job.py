@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pandas as pd
+import typer
 from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
@@ -16,6 +18,14 @@ from pipelines.errors import ConfigError
 from pipelines.pipeline import EmbeddingPipeline, JobPlan
 
 FAILED, BAD_CONFIG = 1, 2
+
+
+def start_logging(level: str) -> None:
+    """Let the job's messages of this level and above reach the terminal; raises BadParameter for another word."""
+    if level.upper() not in ("DEBUG", "INFO", "WARNING", "ERROR"):
+        raise typer.BadParameter("must be DEBUG, INFO, WARNING or ERROR", param_hint="--log-level")
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("fleetembed").setLevel(level.upper())
 
 
 def exit_code(action: Callable[[], int | None], console: Console) -> int:

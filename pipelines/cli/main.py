@@ -14,6 +14,7 @@ from pipelines.cli.start import start
 # By a command's name: the module of pipelines.cli that has its ``app``, and what --help says of it.
 COMMANDS = {
     "embed": ("embed", "Embed a corpus into Qdrant collections or Parquet files, or add what is new."),
+    "reindex": ("reindex", "Replace a live collection by a new one, without a gap, and go back."),
     "search": ("search", "Search what a job has filled, with the models that filled it."),
     "evaluate": ("evaluate", "Measure how well a job's models find, on a BEIR data set."),
     "models": ("models", "Look at the catalog of models and at the cache of their files."),

@@ -57,10 +57,13 @@ class Searcher:
         self.client: QdrantClient = open_client(sink)
         self.ways: Mapping[str, SearchConfig] = {}
         try:
-            if not self._ask(lambda: self.client.collection_exists(sink.collection)):
-                raise SinkError(f"collection {sink.place} does not exist yet; run the job first{self._others()}")
+            if not self._ask(lambda: self.client.collection_exists(sink.searched)):
+                missing, advice = ("collection", "run the job first")
+                if sink.alias is not None:
+                    missing, advice = ("alias", "run `fleetembed reindex run`, then `fleetembed reindex switch`")
+                raise SinkError(f"{missing} {sink.place} does not exist yet; {advice}{self._others()}")
             self.description: CollectionDescription = describe_collection(
-                self._ask(lambda: self.client.get_collection(sink.collection))
+                self._ask(lambda: self.client.get_collection(sink.searched))
             )
             self._encoders = make_encoders(embeddings(self.description), self.description, sink.place)
             self._warn()
@@ -72,13 +75,15 @@ class Searcher:
     def from_config(cls, job: str | Path | dict[str, Any] | JobConfig, overrides: Sequence[str] = ()) -> Searcher:
         """Open the collection of a job's first Qdrant sink; raises ConfigError when the job has none.
 
-        An average length that the job measures is read from the collection.
+        An average length that the job measures is read from the collection. Where the sink has an alias, that is
+        opened, with the models that the collection behind it tells of: they may be another job's before a switch.
         """
         config = load_config(job, overrides)
         sinks = [sink for sink in config.sink if isinstance(sink, QdrantSinkConfig)]
         if not sinks:
             raise ConfigError("sink: the job has no qdrant sink, so there is no collection to search")
-        searcher = cls(sinks[0], lambda _: {vector: one for one in config.embeddings for vector in one.vector_names})
+        own = {vector: one for one in config.embeddings for vector in one.vector_names}
+        searcher = cls(sinks[0], partial(with_models, models={}) if sinks[0].alias else lambda _: own)
         searcher.ways = config.searches
         return searcher
 
@@ -106,8 +111,8 @@ class Searcher:
 
     @property
     def collection(self) -> str:
-        """The collection's name."""
-        return self._sink.collection
+        """The collection's name, or the alias by which it is asked."""
+        return self._sink.searched
 
     @property
     def vectors(self) -> dict[str, VectorSpec]:

@@ -22,10 +22,11 @@ def evaluation_sink(config: JobConfig, name: str, out: Path) -> QdrantSinkConfig
     theirs = next((sink for sink in config.sink if isinstance(sink, QdrantSinkConfig)), None)
     if theirs is None:
         return QdrantSinkConfig(type="qdrant", path=str(out / "qdrant"), collection=collection)
+    address: dict[str, str | None]
     if theirs.url is None:
         address = {"path": str(out / "qdrant"), "collection": collection}
     else:
-        address = {"collection": f"{theirs.collection}-evaluate-{collection}"}
+        address = {"collection": f"{theirs.searched}-evaluate-{collection}", "alias": None}
     return theirs.model_copy(update={**address, "store_text": True, "payload_indexes": {}})
 
 

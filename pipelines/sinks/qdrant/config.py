@@ -24,7 +24,16 @@ class QdrantSinkConfig(Section):
     secrets: ClassVar[frozenset[str]] = frozenset(("api_key",))
 
     type: Literal["qdrant"]
-    collection: str = Field(min_length=1, max_length=255, pattern=r"^[^/\\\s]+$")
+    collection: str = Field("", max_length=255, pattern=r"^[^/\\\s]*$")
+    # Shorter than a collection's name, which is made of it.
+    alias: str | None = Field(
+        None,
+        min_length=1,
+        max_length=240,
+        pattern=r"^[^/\\\s]+$",
+        description="In the place of collection, on a server: the name that searchers use. The job fills a collection "
+        "that is named after it and the job's fingerprint, and fleetembed reindex lets the alias name that one",
+    )
     url: NonEmpty | None = None
     path: Place | None = None
     api_key: str | None = Field(None, description="${NAME} of an environment variable; QDRANT_API_KEY when left out")
@@ -53,6 +62,11 @@ class QdrantSinkConfig(Section):
     )
 
     @property
+    def searched(self) -> str:
+        """The name that searchers ask, which is the alias where there is one: it follows a switch."""
+        return self.alias or self.collection
+
+    @property
     def address(self) -> str:
         """The server's URL without credentials, or the folder's path."""
         return without_credentials(self.url or self.path or "")
@@ -60,12 +74,12 @@ class QdrantSinkConfig(Section):
     @property
     def place(self) -> str:
         """The collection and where it is, for people to read."""
-        return f"{self.collection} at {self.address}"
+        return f"{self.searched} at {self.address}"
 
     @property
     def title(self) -> str:
         """The place as messages begin with it."""
-        return f"Qdrant collection {self.collection!r} at {self.address}"
+        return f"Qdrant collection {self.searched!r} at {self.address}"
 
     @property
     def folder(self) -> str | None:
@@ -75,7 +89,17 @@ class QdrantSinkConfig(Section):
     @property
     def identity(self) -> Hashable:
         """What sections of one collection have in common."""
-        return self.url, self.path, self.collection
+        return self.url, self.path, self.searched
+
+    @model_validator(mode="after")
+    def _one_name(self) -> QdrantSinkConfig:
+        if bool(self.collection) == (self.alias is not None):
+            raise ValueError("give exactly one of collection (what is filled) and alias (what searchers ask)")
+        if self.alias is not None and self.path is not None:
+            raise ValueError(
+                "alias needs a server (url): a collection in a folder (path) is replaced by another path or collection"
+            )
+        return self
 
     @model_validator(mode="after")
     def _one_place(self) -> QdrantSinkConfig:

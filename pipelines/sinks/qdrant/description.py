@@ -18,6 +18,8 @@ PROVENANCE, DEFERRED = "fleetembed", "fleetembed_deferred_indexing_threshold"
 STATE, FILLING, COMPLETE = "fleetembed_state", "filling", "complete"
 # Who writes to the collection just now (see `pipelines.sinks.lease.lease`), as JSON in a text.
 LEASE = "fleetembed_lease"
+# What an alias named before a switch let it name this collection (see `pipelines.reindex.aliases`), as JSON in a text.
+BEFORE = "fleetembed_alias_before"
 
 
 @dataclass(frozen=True)

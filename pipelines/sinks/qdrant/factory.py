@@ -9,5 +9,7 @@ from pipelines.sinks.qdrant.sink import QdrantSink
 
 
 def make_sink(config: QdrantSinkConfig) -> Sink:
-    """Make the sink of a collection; nothing is opened yet."""
+    """Make the sink of a collection; nothing is opened yet. An alias is no collection: see ``reindex.names``."""
+    if config.alias is not None:
+        raise ValueError(f"{config.title} is an alias: put the collection in its place first")
     return QdrantSink(config) if config.path is None else FolderSink(config)

@@ -34,10 +34,12 @@ def test_source_and_place_are_evaluations_own(tmp_path: Path) -> None:
     assert sink_of(made).place == f"my_set at {tmp_path / 'qdrant'}" and notices == []
 
 
-def test_a_server_gets_a_collection_beside_the_jobs_own(tmp_path: Path) -> None:
-    theirs = {"type": "qdrant", "url": "http://localhost:1", "collection": "docs", "store_text": False, "shards": 2}
+@pytest.mark.parametrize("name", ["collection", "alias"])
+def test_a_server_gets_a_collection_beside_the_jobs_own(name: str, tmp_path: Path) -> None:
+    theirs = {"type": "qdrant", "url": "http://localhost:1", name: "docs", "store_text": False, "shards": 2}
     made, _ = make_job(job(BM25, sink=theirs), "scifact", tmp_path)
     assert (sink_of(made).collection, sink_of(made).shards) == ("docs-evaluate-scifact", 2)
+    assert sink_of(made).alias is None
     assert sink_of(made).store_text
 
 

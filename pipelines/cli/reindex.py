@@ -1,0 +1,128 @@
+"""``fleetembed reindex``: fill a new collection, let an alias name it, and go back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from pipelines import EmbeddingPipeline
+from pipelines.cli.consoles import make_console
+from pipelines.cli.job import exit_code, show_plan, start_logging
+from pipelines.config.file import load_config
+from pipelines.reindex.commands import Reindexing, Status
+from pipelines.reindex.names import alias_sink, collection_name
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
+errors = make_console(stderr=True)
+
+Config = Annotated[Path, typer.Option("--config", "-c", help="The job's YAML file.")]
+Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the job.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would happen and do nothing.")]
+
+
+@app.callback()
+def reindex() -> None:
+    """Replace the collection that searchers ask, by the sink's alias, without a gap.
+
+    Exit codes: 0 all well; 1 failed, refused or interrupted; 2 bad usage or configuration; 3 run with dead letters.
+    """
+
+
+@app.command()
+def plan(config: Config, overrides: Overrides = None) -> None:
+    """Say what a run would do, which collection it would fill, and what the alias names. Changes nothing."""
+
+    def act() -> None:
+        pipeline = EmbeddingPipeline.from_config(config, overrides or [])
+        with Reindexing(pipeline.config) as reindexing:
+            show_plan(pipeline.plan(), make_console())
+            _print(reindexing.describe(), make_console())
+
+    raise typer.Exit(exit_code(act, errors))
+
+
+@app.command()
+def run(
+    config: Config,
+    overrides: Overrides = None,
+    log_level: Annotated[str, typer.Option(help="DEBUG, INFO, WARNING or ERROR.")] = "INFO",
+) -> None:
+    """Fill the new collection, or go on with it. The alias stays as it is."""
+    start_logging(log_level)
+
+    def act() -> int:
+        pipeline = EmbeddingPipeline.from_config(config, overrides or [])
+        alias = alias_sink(pipeline.config).searched
+        report = pipeline.run(console=errors)
+        filled = collection_name(alias, report.fingerprint)
+        errors.print(Text(f"{filled} is filled; next is switch, which lets the alias {alias} name it"), soft_wrap=True)
+        return report.exit_code
+
+    raise typer.Exit(exit_code(act, errors))
+
+
+@app.command()
+def switch(config: Config, overrides: Overrides = None, dry_run: DryRun = False) -> None:
+    """Let the alias name the new collection, which must be complete."""
+    _act(config, overrides, lambda reindexing: _print(reindexing.switch(dry_run=dry_run), make_console()))
+
+
+@app.command()
+def rollback(config: Config, overrides: Overrides = None, dry_run: DryRun = False) -> None:
+    """Let the alias name again what it named before the switch."""
+    _act(config, overrides, lambda reindexing: _print(reindexing.rollback(dry_run=dry_run), make_console()))
+
+
+@app.command()
+def status(
+    config: Config,
+    overrides: Overrides = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+) -> None:
+    """Show the collections of the alias, and what a switch or a rollback would do."""
+
+    def show(reindexing: Reindexing) -> None:
+        found = reindexing.status()
+        if as_json:
+            print(json.dumps(asdict(found), indent=2, ensure_ascii=False))
+        else:
+            show_status(found, make_console())
+
+    _act(config, overrides, show)
+
+
+def show_status(found: Status, console: Console) -> None:
+    """Print a table, a line a collection, and below it what the alias names and what comes next."""
+    table = Table("collection", "points", "state", "models", "", box=None, pad_edge=False)
+    table.columns[1].justify = "right"
+    marks = {found.switch_to: "switch takes it", found.rollback_to: "rollback takes it", found.names: "the alias"}
+    for row in found.collections:
+        models = ", ".join(f"{vector}: {model}" if vector else model for vector, model in row.models.items())
+        mark = marks.get(row.collection, "")
+        table.add_row(row.collection, f"{row.points:,}", row.state, Text(models), f"<- {mark}" if mark else "")
+    console.print(table)
+    lines = [f"the alias {found.alias} names {found.names or 'nothing yet'}; this job fills {found.collection}"]
+    if found.switch_to is None and found.names != found.collection:
+        lines.append("a switch is refused until a run has filled it to its end")
+    _print(lines, console)
+
+
+def _act(config: Path, overrides: list[str] | None, action: Callable[[Reindexing], None]) -> None:
+    def act() -> None:
+        with Reindexing(load_config(config, overrides or [])) as reindexing:
+            action(reindexing)
+
+    raise typer.Exit(exit_code(act, errors))
+
+
+def _print(lines: Iterable[str], console: Console) -> None:
+    for line in lines:
+        console.print(Text(line), soft_wrap=True)

@@ -1,0 +1,1 @@
+"""Replacing the collection behind an alias: which one a job fills, and how the alias moves there and back."""
