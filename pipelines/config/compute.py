@@ -24,7 +24,10 @@ class ComputeConfig(Section):
         "neither running nor asked for (address, cpus, expect, stages with workers, gpus or labels) and little is left "
         "to embed",
     )
-    address: str | None = Field(None, description="Ray address; left out: the cluster around, else a local one")
+    address: str | None = Field(
+        None,
+        description="Ray address; left out: RAY_ADDRESS, or the Ray this process is connected to, else a local one",
+    )
     cpus: int | None = Field(None, ge=1, description="CPUs of a local Ray")
     object_store_mb: int = Field(512, ge=80, description="Object store of a local Ray, megabytes")
     block_rows: int = Field(

@@ -28,7 +28,8 @@ class ErrorsConfig(Section):
     )
     exit_code_on_dead: Literal[0, 3] = Field(
         3,
-        description="Exit code of a run that is complete but for dead letters; 0 for schedulers that take 3 as failure",
+        description="Exit code of a run that is complete but for dead letters; 0 for schedulers that take 3 as failure."
+        " Past max_rate the run fails with 1",
     )
 
 

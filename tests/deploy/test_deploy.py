@@ -20,10 +20,13 @@ from ray.autoscaler._private.util import prepare_config, validate_config
 
 from pipelines.config.file import load_config
 from pipelines.run.cluster.metrics import COUNTERS, GAUGES
+from pipelines.run.placement.nodes import Machines, Node
+from pipelines.run.placement.pools import place_pools
 from tests.conftest import ROOT
 from tests.deploy.dockerfile import build, instructions
 
 DEPLOY = ROOT / "deploy"
+MARKET = "ray.io/market-type"
 KUBERAY = DEPLOY / "kuberay"
 # The fields of KubeRay's API reference, ray.io/v1.
 JOB_FIELDS = {
@@ -140,6 +143,17 @@ def test_jobs_in_config_maps_are_valid_and_write_nothing_to_a_pods_disk(
     assert "secret" not in text
 
 
+def test_the_kuberay_job_is_placed_also_where_a_spot_node_did_not_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QDRANT_API_KEY", "secret")
+    ((_, text),) = configs()
+    job = load_config(yaml.safe_load(text))
+    spot = [Node(f"spot-{number}", cpus=8, gpus=1, cores=8, labels={MARKET: "spot"}) for number in range(3)]
+    machines = Machines((Node("cpu", cpus=4, cores=4, labels={MARKET: "on-demand"}), *spot))
+    sizes = {pool.name: pool.resources for pool in place_pools(job, machines)}
+    assert (sizes["dense"].workers, sizes["dense"].gpus) == (3, 1)
+    assert sizes["bm25"].label_selector == {MARKET: "!spot"}
+
+
 def test_the_launchers_cluster_is_what_ray_takes() -> None:
     cluster = yaml.safe_load((DEPLOY / "ray-up" / "cluster.yaml").read_text())
     prepared = prepare_config(cluster)
@@ -171,6 +185,11 @@ def test_the_airflow_file_is_python_and_the_cron_line_keeps_one_run_at_a_time() 
     lines = (DEPLOY / "cron" / "fleetembed.cron").read_text().splitlines()
     jobs = [line for line in lines if re.match(r"[\d*]", line)]
     assert len(jobs) == 1 and "flock --nonblock" in jobs[0] and "fleetembed embed --config /" in jobs[0]
+
+
+def test_the_cron_line_joins_the_cluster_of_its_machine() -> None:
+    lines = (DEPLOY / "cron" / "fleetembed.cron").read_text().splitlines()
+    assert "RAY_ADDRESS=auto" in lines
 
 
 DASHBOARD = json.loads((DEPLOY / "grafana" / "fleetembed.json").read_text())
