@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -286,6 +287,23 @@ def test_an_embedder_takes_a_url_and_names_no_file(minilm: Path, cache: Path) ->
         assert [vector.tolist() for vector in ours.embed(["a text"])] == [v.tolist() for v in local.embed(["a text"])]
     finally:
         filesystem.rm("/models/minilm", recursive=True)
+
+
+def test_an_s3_server_that_does_not_answer_is_told_in_plain_words(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    with socket.socket() as taken:
+        # Bound and not listened to: nobody answers there.
+        taken.bind(("127.0.0.1", 0))
+        server = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        options = f"?endpoint_override={server}&region=us-east-1&retry_limit_seconds=1"
+        with pytest.raises(ModelNotFoundError) as refused:
+            resolve(cache, f"s3://nowhere/x{options}")
+    told = str(refused.value)
+    assert "s3://nowhere/x: the store cannot be reached (" in told
+    assert "; check the endpoint (AWS_ENDPOINT_URL), the region and the network" in told
+    assert "curlCode" not in told and "AWS Error" not in told
 
 
 def test_a_bucket_of_s3(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
