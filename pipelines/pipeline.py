@@ -36,6 +36,7 @@ from pipelines.sinks.factory import make_sink
 from pipelines.sinks.lease.lease import held_notices
 from pipelines.stopping import stoppable
 from pipelines.submitted import refuse_in_submitted
+from pipelines.urls import without_credentials
 from pipelines.written import plan_job_source
 
 log = logging.getLogger("fleetembed")
@@ -47,7 +48,8 @@ class JobPlan:
 
     ``skipped_files`` counts files of a kind that no reader knows. ``fingerprint`` is None where the run would first
     measure an average length, which is part of it. ``placement`` tells in lines how the pools would be placed on the
-    cluster that the job joins; empty where it joins none.
+    cluster that the job joins; empty where it joins none. ``report`` and ``dead_letters`` are
+    places, without credentials.
     """
 
     files: int
@@ -56,6 +58,8 @@ class JobPlan:
     fingerprint: str | None
     models: dict[str, dict[str, Any]]
     sinks: list[dict[str, Any]]
+    report: str
+    dead_letters: str
     notices: list[str] = field(default_factory=list)
     placement: list[str] = field(default_factory=list)
 
@@ -107,6 +111,8 @@ class EmbeddingPipeline:
                 {"type": config.type, "place": config.place, **sink.check(facts)}
                 for config, sink in zip(named.sink, sinks, strict=True)
             ],
+            report=without_credentials(config.report),
+            dead_letters=without_credentials(config.dead_letters),
             placement=plan_placement(config),
         )
 

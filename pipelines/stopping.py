@@ -16,6 +16,7 @@ from typing import Any
 
 FORCED = 5
 FORCED_EXIT = 130
+STOPPED_EXIT = 1
 _signals = 0
 _depth = 0
 _first_acts: list[Callable[[], Any]] = []
@@ -44,7 +45,9 @@ def stoppable(*numbers: signal.Signals, first_act: Callable[[], Any] | None = No
         yield
     finally:
         for number, found in ours.items():
-            signal.signal(number, found)
+            # `end_at_once` holds beyond the block.
+            if signal.getsignal(number) == _answer:
+                signal.signal(number, found)
         if first_act is not None:
             _first_acts.remove(first_act)
         _depth -= 1
@@ -57,14 +60,29 @@ def stop_if_asked() -> None:
         raise KeyboardInterrupt
 
 
+def stop_quietly() -> None:
+    """From now on, where nothing answers Ctrl-C yet, let it end the process with a line; for the time of imports."""
+    if threading.current_thread() is threading.main_thread() and _is_plain(signal.getsignal(signal.SIGINT)):
+        signal.signal(signal.SIGINT, _stop)
+
+
 def end_at_once(code: int) -> None:
-    """From now on, let Ctrl-C end the process with this exit code; for when all is done but the interpreter's end."""
+    """From now on, let Ctrl-C end the process with this exit code; for when all is done but the interpreter's end.
+
+    Called within `stoppable`, it holds beyond the block: no moment is left in which Ctrl-C is a traceback.
+    """
     if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
         signal.signal(signal.SIGINT, lambda *_: os._exit(code))
 
 
 def _is_plain(handler: Any) -> bool:
-    return handler in (signal.default_int_handler, _answer)
+    return handler in (signal.default_int_handler, _answer, _stop)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    with suppress(OSError):
+        os.write(2, b"stopped\n")
+    os._exit(STOPPED_EXIT)
 
 
 def _answer(number: int, frame: FrameType | None) -> None:

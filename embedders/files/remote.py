@@ -32,6 +32,7 @@ _DENIED = re.compile(
     re.IGNORECASE,
 )
 _MISSING = re.compile(r"NO_SUCH|NoSuch|status 404|not found|does not exist", re.IGNORECASE)
+_NO_CONNECTION = re.compile(r"AWS Error NETWORK_CONNECTION during (\w+) operation: (?:curlCode: \d+, )?(.+)")
 # Characters of a URL's path that need not be encoded, and those that are.
 _PLAIN = "/%-._~!$&'()*+,;=:@"
 # What is known to hold no secret, of pyarrow's stores and of adlfs; whatever else a client takes may hold one.
@@ -274,7 +275,18 @@ def _as_download_error(place: str, error: Exception) -> DownloadError:
     missing = isinstance(error, FileNotFoundError) or getattr(error, "errno", None) == errno.ENOENT
     if missing or _MISSING.search(text):
         return DownloadError(f"{place}: there is no such folder or file: {text}", status=404)
-    return TransientDownloadError(f"{place}: {text}")
+    return TransientDownloadError(f"{place}: {_unreachable(text) or text}")
+
+
+def _unreachable(text: str) -> str:
+    """What pyarrow says of an S3 server that does not answer, in plain words; empty for anything else."""
+    found = _NO_CONNECTION.search(text)
+    if found is None:
+        return ""
+    return (
+        f"the store cannot be reached ({found[1]}): {found[2].rstrip('. ')[:300]}; check the endpoint "
+        "(AWS_ENDPOINT_URL), the region and the network"
+    )
 
 
 @dataclass(frozen=True)

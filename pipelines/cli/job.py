@@ -59,6 +59,8 @@ def show_plan(plan: JobPlan, console: Console) -> None:
     for sink in plan.sinks:
         there = f"it holds {sink['points']:,} points" if sink.get("exists") else "it will be created"
         console.print(Text(f"would write to {sink['type']} {sink['place']}; {there}"), soft_wrap=True)
+    console.print(Text(f"report: {plan.report}"), soft_wrap=True)
+    console.print(Text(f"dead letters: {plan.dead_letters}"), soft_wrap=True)
     for line in plan.placement:
         console.print(Text(line), soft_wrap=True)
     console.print(f"job fingerprint {_short(plan.fingerprint)}; nothing was changed")

@@ -24,11 +24,9 @@ COMMANDS = {
 class _Commands(TyperGroup):
     """Shows all commands without importing any, and imports the one that is called."""
 
-    def list_commands(self, ctx: Any) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        return TyperCommand(cmd_name, help=COMMANDS[cmd_name][1]) if cmd_name in COMMANDS else None
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.commands = {name: TyperCommand(name, help=told) for name, (_, told) in COMMANDS.items()}
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         name, _, rest = super().resolve_command(ctx, args)
@@ -60,3 +58,7 @@ def fleetembed(
 def main() -> NoReturn:
     """Run the command line, and end the process with the command's exit code."""
     start(lambda: app(sys.argv[1:], prog_name="fleetembed"))
+
+
+if __name__ == "__main__":
+    main()

@@ -46,15 +46,19 @@ def start(command: Callable[[], Any]) -> NoReturn:
     """
     output = _forgiving_output()
     code: Any = FAILED
-    try:
-        with stoppable(signal.SIGINT):
-            code = command()
-    except SystemExit as end:
-        code = end.code
-    except OSError as error:
-        if error is not output.failure:
-            raise
-    end_at_once(code if isinstance(code, int) else FAILED if code else 0)
+    with stoppable(signal.SIGINT):
+        try:
+            try:
+                code = command()
+            except SystemExit as end:
+                code = end.code
+            except OSError as error:
+                if error is not output.failure:
+                    raise
+            end_at_once(_number(code))
+        except KeyboardInterrupt:
+            # It came when the command was over, or in what does not answer it: only the first signal raises.
+            end_at_once(_number(code))
     with suppress(OSError):
         output.flush()
     if output.failure is not None:
@@ -63,6 +67,10 @@ def start(command: Callable[[], Any]) -> NoReturn:
         # The interpreter's own last attempt to write the rest is to succeed.
         os.dup2(os.open(os.devnull, os.O_WRONLY), output.fileno())
     sys.exit(code)
+
+
+def _number(code: Any) -> int:
+    return code if isinstance(code, int) else FAILED if code else 0
 
 
 def _forgiving_output() -> Output:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from embedders.errors import FleetembedError, ModelFilesError, ModelNotFoundError
-from embedders.factory import refuse_reranker
+from embedders.factory import is_heavy, refuse_reranker
 from embedders.model_options import Runtime
 from pipelines.config.embeddings import EmbeddingConfig
 from pipelines.config.job import JobConfig
@@ -144,6 +144,19 @@ def model_facts(config: JobConfig, facts: JobFacts) -> dict[str, dict[str, Any]]
     }
 
 
+def _gpus_without_use(config: JobConfig) -> list[str]:
+    """Tell of GPUs that engine local has no use for: all of a pool without a neural network, and a second one."""
+    cards = {embedding.name: embedding.card for embedding in config.embeddings}
+    told = []
+    for name, stage in config.compute.stages.items():
+        key = f"engine local: compute.stages.{name}.gpus"
+        if stage.gpus and not any(is_heavy(cards[one]) for one in config.compute.pools.get(name, [name])):
+            told.append(f"{key} changes nothing, because {name} runs no neural network")
+        elif stage.gpus and stage.gpus > 1:
+            told.append(f"{key} is {stage.gpus:g}, and a model of one process uses one GPU")
+    return told
+
+
 def notices(config: JobConfig, splits: Iterable[Split]) -> list[str]:
     """Tell of keys without effect, licences that forbid commercial use, vectors that vary, and prompts put twice.
 
@@ -152,6 +165,8 @@ def notices(config: JobConfig, splits: Iterable[Split]) -> list[str]:
     found = []
     if config.compute.engine == "local" and (keys := config.compute.only_for_ray):
         found.append(f"engine local runs in this process alone: {', '.join(keys)} change nothing")
+    if config.compute.engine == "local":
+        found += _gpus_without_use(config)
     for embedding in config.embeddings:
         card = embedding.card
         if not card.commercial_use:

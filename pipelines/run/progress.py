@@ -72,7 +72,7 @@ class LineProgress:
         self._started = self._last = time.monotonic()
 
     def __enter__(self) -> LineProgress:
-        log.info("embedding %s documents", f"{self._total:,}")
+        log.info("reading %s documents", f"{self._total:,}")
         return self
 
     def __exit__(

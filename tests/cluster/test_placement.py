@@ -76,7 +76,7 @@ def test_two_nodes_of_two_cpus_embed_with_dense_and_bm25(small: Nodes, minilm: P
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"cpus": 3}, "an actor of dense wants 3 CPU, and must fit one node: there are 2 nodes of 2 CPUs"),
     ({"workers": 2, "cpus": 1.2}, "the actors do not fit the nodes (dense: 2 x 1.2 CPU on 2 nodes of 2 CPUs): a task"),
-    ({"workers": 1, "gpus": 1}, "compute.stages asks for 1 GPUs and Ray sees 0"),
+    ({"workers": 1, "gpus": 1}, "compute.stages asks for 1 GPU (dense: 1 x 1) and Ray sees 0"),
     ({"label_selector": {"pool": "x"}}, "compute.stages.dense.label_selector: no node has pool: x, so Ray would wait"),
     ({"accelerator_type": "H100"}, "compute.stages.dense.accelerator_type: no node has H100"),
 ]
@@ -119,7 +119,7 @@ def test_actors_land_where_their_selectors_say(labelled: Nodes, minilm: Path, tm
     assert do(labelled.address, "plan", config)["placement"] == [
         "would run on 1 node of 4 CPUs, 1 node of 2 CPUs and 2 GPUs, 1 node of 0 CPUs:",
         "  dense: 2 actors of 1.08 CPU, threads by the cores of its node, on nodes with pool: !in(gpu, head)",
-        "  bm25: 2 actors of 0.15 CPU, on nodes with pool: spot",
+        "  bm25: 2 actors of 0.15 CPU, no node has pool: spot; by fallback_strategy on nodes with pool: gpu",
     ]
     told = do(labelled.address, "where", config)["told"]
     assert Counter((one["pool"], one["label"]) for one in told) == {("dense", "cpu"): 2, ("bm25", "gpu"): 2}

@@ -52,7 +52,7 @@ def test_a_local_ray_of_one_cpu_carries_a_job_out(minilm: Path, tmp_path: Path) 
     ("stage", "words"),
     [
         ({"workers": 4, "cpus": 1}, "the actors would hold 4.11 of 2 CPUs (dense: 4 x 1 CPU"),
-        ({"gpus": 1}, "compute.stages asks for 1 GPUs and Ray sees 0"),
+        ({"gpus": 1}, "compute.stages asks for 1 GPU (dense: 1 x 1) and Ray sees 0"),
     ],
 )
 def test_a_plan_for_a_local_ray_refuses_what_the_run_refuses(

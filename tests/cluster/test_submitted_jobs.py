@@ -121,7 +121,7 @@ def test_the_command_of_the_manual_runs_a_job_on_the_cluster(
     assert done.returncode == 1 and "failed with exit code 3" in streamed, streamed
     # The log as Ray keeps it, rather than as its command follows it.
     told = jobs.get_job_logs("manual")
-    assert "embedding 100 documents" in told and "by Ray" in told, told
+    assert "reading 100 documents" in told and "by Ray" in told, told
     # No line of a log is broken at some width.
     assert f"10 dead letters in {tmp_path}/base/dead_letters:\n" in told, told
     assert f"parquet: 90 points in {tmp_path}/base/out\n" in told, told

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -118,3 +119,83 @@ def test_packages_of_the_folder_that_a_job_is_started_in_are_not_taken_for_the_j
     code, _, errors = run(job, "embed_corpus.py", "--config", "job.yaml", "--set", chosen, PYTHONPATH=f"{job}:")
     assert code == 0, errors
     assert "complete" in errors and json.loads((job / "r.json").read_text())["rows"]["written"] == 1
+
+
+def interruptible(script: str, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", script, *arguments],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # Where the tests run in the background, SIGINT is ignored, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+
+
+IMPORTING = """
+import sys, time
+sys.path.insert(0, "jobs")
+import own_packages
+print("importing", flush=True)
+time.sleep(60)
+"""
+
+
+def test_ctrl_c_while_a_job_is_imported_is_one_line() -> None:
+    process = interruptible(IMPORTING)
+    assert process.stdout is not None and process.stdout.readline() == "importing\n"
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=60) == ("", "stopped\n")
+    assert process.returncode == 1
+
+
+STARTED = """
+import sys, time
+sys.path.insert(0, "jobs")
+import own_packages
+from pipelines.cli.start import start
+
+def command():
+    try:
+        print("started", flush=True)
+        time.sleep(60)
+    except KeyboardInterrupt:
+        return 5
+
+start(command)
+"""
+
+
+def test_ctrl_c_once_a_job_is_started_is_answered_by_the_job() -> None:
+    process = interruptible(STARTED)
+    assert process.stdout is not None and process.stdout.readline() == "started\n"
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=60) == ("", "")
+    assert process.returncode == 5
+
+
+# Sends the signal as the function is called that is named, after the command is over.
+OVER = """
+import os, signal, sys
+from pipelines.cli.start import start
+
+def interrupt(frame, event, argument):
+    if event == "call" and frame.f_code.co_name == sys.argv[1]:
+        sys.setprofile(None)
+        print("interrupted", file=sys.stderr, flush=True)
+        os.kill(os.getpid(), signal.SIGINT)
+
+def command():
+    sys.setprofile(interrupt)
+    return 3
+
+start(command)
+"""
+
+
+@pytest.mark.parametrize("moment", ["_number", "end_at_once", "__exit__", "flush"])
+def test_ctrl_c_when_the_command_is_over_changes_nothing_of_its_exit_code(moment: str) -> None:
+    process = interruptible(OVER, moment)
+    assert process.communicate(timeout=60) == ("", "interrupted\n")
+    assert process.returncode == 3

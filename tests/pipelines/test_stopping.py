@@ -27,7 +27,7 @@ with stoppable(signal.SIGINT, signal.SIGTERM, first_act=first_act):
         for line in sys.stdin:
             break
         print("closed", flush=True)
-end_at_once(7)
+    end_at_once(7)
 print("over", flush=True)
 time.sleep(60)
 """

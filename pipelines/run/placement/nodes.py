@@ -79,9 +79,9 @@ def describe(nodes: Sequence[Node]) -> str:
     counts: dict[str, int] = {}
     # Ray lists its nodes in any order.
     for node in sorted(nodes, key=lambda node: (node.cpus, node.gpus), reverse=True):
-        shape = _count(node.cpus, "CPU") + (f" and {_count(node.gpus, 'GPU')}" if node.gpus else "")
+        shape = count_of(node.cpus, "CPU") + (f" and {count_of(node.gpus, 'GPU')}" if node.gpus else "")
         counts[shape] = counts.get(shape, 0) + 1
-    return ", ".join(f"{_count(count, 'node')} of {shape}" for shape, count in counts.items())
+    return ", ".join(f"{count_of(count, 'node')} of {shape}" for shape, count in counts.items())
 
 
 def missing(expect: ExpectConfig, machines: Machines) -> str:
@@ -100,7 +100,8 @@ def missing(expect: ExpectConfig, machines: Machines) -> str:
     return ", ".join(lacking)
 
 
-def _count(number: float, what: str) -> str:
+def count_of(number: float, what: str) -> str:
+    """A number of things for messages: ``1 GPU``, ``2 GPUs``."""
     return f"{number:g} {what}" if number == 1 else f"{number:g} {what}s"
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 
 from pipelines.config.compute import ComputeConfig
 from pipelines.config.job import JobConfig
 from pipelines.errors import PreflightError
 from pipelines.run.placement.nodes import Machines, missing
 from pipelines.run.placement.pools import Pool, place_pools
+from pipelines.run.placement.preflight import shown_selector
 from pipelines.run.placement.shared_storage import refuse_local_places
+from pipelines.run.placement.sizes import demand
 from pipelines.sinks.ray_context import running_ray
 
 
@@ -67,10 +70,10 @@ def plan_placement(config: JobConfig) -> list[str]:
 
 def describe_placement(pools: Sequence[Pool], machines: Machines) -> list[str]:
     """Tell in a line a pool how many actors it has, and what each of them gets."""
-    return [f"would run on {machines.describe()}:", *(f"  {_describe(pool)}" for pool in pools)]
+    return [f"would run on {machines.describe()}:", *(f"  {_describe(pool, machines)}" for pool in pools)]
 
 
-def _describe(pool: Pool) -> str:
+def _describe(pool: Pool, machines: Machines) -> str:
     wanted = pool.resources
     count = f"{wanted.workers}" if wanted.least is None else f"{wanted.least} to {wanted.workers}"
     parts = [f"{pool.name}: {count} {'actor' if count == '1' else 'actors'} of {wanted.cpus:g} CPU"]
@@ -81,5 +84,18 @@ def _describe(pool: Pool) -> str:
     elif wanted.beside:
         parts.append("threads by the cores of its node")
     if wanted.label_selector:
-        parts.append("on nodes with " + ", ".join(f"{key}: {value}" for key, value in wanted.label_selector.items()))
+        parts.append(_describe_nodes(pool, machines))
     return ", ".join(parts)
+
+
+def _describe_nodes(pool: Pool, machines: Machines) -> str:
+    """Tell which nodes a pool gets: those of its selector, or of the first fallback that a suited node meets."""
+    actor = demand(pool.name, pool.resources)
+    passed_over: list[str] = []
+    for selector in actor.selectors:
+        only = replace(actor, selectors=(selector,))
+        if any(only.is_let_on(node) for node in machines.nodes):
+            nodes = f"on nodes with {shown_selector(selector)}" if selector else "on any node"
+            return f"no node has {' or '.join(passed_over)}; by fallback_strategy {nodes}" if passed_over else nodes
+        passed_over.append(shown_selector(selector))
+    return f"on nodes with {' or '.join(passed_over)}"

@@ -61,7 +61,7 @@ def place_pools(config: JobConfig, machines: Machines) -> list[Pool]:
         wishes.append(Wish(name, wanted, heavy, homes_of(name, wanted, machines)))
     writers = max(section.writers for section in config.sink)
     sizes = choose_sizes(wishes, machines, writers)
-    refuse_what_hangs(sizes, machines, writers)
+    refuse_what_hangs(sizes, machines, writers, compute)
     return [
         Pool(name, members, sizes[name], _token_budgets(name, members, compute)) for name, members in groups.items()
     ]

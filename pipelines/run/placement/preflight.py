@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 
+from pipelines.config.compute import ComputeConfig
 from pipelines.config.placement import StageConfig
 from pipelines.errors import PreflightError
 from pipelines.run.placement.fitting import Actor, Room, pack
-from pipelines.run.placement.nodes import Machines, Node, describe
+from pipelines.run.placement.nodes import Machines, Node, count_of, describe
 from pipelines.run.placement.sizes import ACCELERATOR, SUPPORT_CPUS, beside_models, demand
 from pipelines.run.stages.stage import Resources
 
@@ -42,7 +44,7 @@ def homes_of(pool: str, wanted: StageConfig, machines: Machines) -> tuple[Node, 
     for selector in wanted.selectors:
         if found := [node for node in nodes if node.meets(selector)]:
             return tuple(node for node in found if node.cpus or wanted.cpus == 0)
-    asked = " or ".join(_shown(selector) for selector in wanted.selectors)
+    asked = " or ".join(shown_selector(selector) for selector in wanted.selectors)
     raise PreflightError(
         f"{where}.label_selector: no node has {asked}, so Ray would wait for ever; "
         f"labels that nodes have: {_labels(machines.nodes)}"
@@ -53,7 +55,8 @@ def _resource_names(machines: Machines) -> set[str]:
     return {name for node in machines.nodes for name in node.resources}
 
 
-def _shown(selector: Mapping[str, str]) -> str:
+def shown_selector(selector: Mapping[str, str]) -> str:
+    """A label selector as messages name it."""
     return ", ".join(f"{key}: {value}" for key, value in selector.items())
 
 
@@ -67,10 +70,10 @@ def _labels(nodes: Sequence[Node]) -> str:
     return ", ".join(shown) or "none"
 
 
-def refuse_what_hangs(sizes: Mapping[str, Resources], machines: Machines, writers: int) -> None:
+def refuse_what_hangs(sizes: Mapping[str, Resources], machines: Machines, writers: int, compute: ComputeConfig) -> None:
     """Raise PreflightError where the actors of all pools, however well they are packed, leave no room for a reader."""
     actors = [demand(name, resources) for name, resources in sizes.items()]
-    _refuse_too_many_gpus(actors, machines)
+    _refuse_too_many_gpus(actors, machines, compute)
     for actor in actors:
         if not any(actor.may_run_on(node) for node in machines.nodes):
             suited = [node for node in machines.nodes if actor.is_let_on(node)]
@@ -100,14 +103,31 @@ def _refuse_too_many_cpus(actors: Sequence[Actor], machines: Machines) -> None:
         )
 
 
-def _refuse_too_many_gpus(actors: Sequence[Actor], machines: Machines) -> None:
+def _refuse_too_many_gpus(actors: Sequence[Actor], machines: Machines, compute: ComputeConfig) -> None:
     gpus = sum(one.count * one.gpus for one in actors)
     if gpus > machines.gpus:
+        of_each = ", ".join(f"{one.pool}: {one.count} x {one.gpus:g}" for one in actors if one.gpus)
         raise PreflightError(
-            f"compute.stages asks for {gpus:g} GPUs and Ray sees {machines.gpus:g}; lower workers or gpus, "
-            "or start Ray on a machine whose GPUs it can see; where an autoscaler brings them, say how many are to "
-            f"come (compute.expect: {{gpus: {gpus:g}}})"
+            f"compute.stages asks for {count_of(gpus, 'GPU')} ({of_each}) and Ray sees {machines.gpus:g}"
+            f"{_advice_on_gpus(gpus, compute)}"
         )
+
+
+def _advice_on_gpus(gpus: float, compute: ComputeConfig) -> str:
+    expect = compute.expect
+    if expect is not None and expect.gpus is not None and expect.gpus >= gpus:
+        return (
+            f": compute.expect asked for {count_of(expect.gpus, 'GPU')}, and fewer came within "
+            f"{compute.wait_seconds} s (compute.wait_seconds). Leave workers out to use those that came, let their "
+            "number follow the work (workers: {min: 1, max: N}), or wait longer"
+        )
+    # The cluster's name comes first: nodes are expected only of one that is named.
+    named = (compute.address or os.environ.get("RAY_ADDRESS") or "local") != "local"
+    cluster = "" if named else "name the cluster (compute.address) and "
+    return (
+        "; lower workers or gpus, or start Ray on a machine whose GPUs it can see; where an autoscaler brings them, "
+        f"{cluster}say how many are to come (compute.expect: {{gpus: {gpus:g}}})"
+    )
 
 
 def _held(actors: Sequence[Actor]) -> str:

@@ -288,6 +288,22 @@ def test_an_embedder_takes_a_url_and_names_no_file(minilm: Path, cache: Path) ->
         filesystem.rm("/models/minilm", recursive=True)
 
 
+def test_an_s3_server_that_does_not_answer_is_told_in_plain_words(store: Store, cache: Path) -> None:
+    # As pyarrow says it.
+    store.fault = OSError(
+        "When resolving region for bucket 'nowhere': AWS Error NETWORK_CONNECTION during HeadBucket operation: "
+        "curlCode: 6, Couldn't resolve host name"
+    )
+    with pytest.raises(ModelNotFoundError) as refused:
+        resolve(cache)
+    told = str(refused.value)
+    assert (
+        "memory://models/small/: the store cannot be reached (HeadBucket): Couldn't resolve host name; check the "
+        "endpoint (AWS_ENDPOINT_URL), the region and the network"
+    ) in told
+    assert "curlCode" not in told and "AWS Error" not in told
+
+
 def test_a_bucket_of_s3(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     server = pytest.importorskip("moto.server").ThreadedMotoServer(port=0, verbose=False)
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):

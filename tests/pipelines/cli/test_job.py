@@ -43,8 +43,17 @@ def test_a_plan_names_files_models_and_places() -> None:
         {"type": "qdrant", "place": "docs at http://q", "exists": True, "points": 1200},
     ]
     placement = ["would run on 2 nodes of 4 CPUs:", "  dense[gpu]: 2 actors of 1 CPU"]
-    shown = shown_by(show_plan, JobPlan(1, 2, 1536, "0" * 64, models, sinks, placement=placement))
+    shown = shown_by(
+        show_plan,
+        JobPlan(
+            *(1, 2, 1536, "0" * 64, models, sinks),
+            report="s3://b/[x]/report.json",
+            dead_letters="s3://b/[x]/dead_letters",
+            placement=placement,
+        ),
+    )
     assert "1 file, 1.5 kB; 2 files of unknown kind" in shown
     assert "parquet out[1]; it will be created" in shown
     assert "qdrant docs at http://q; it holds 1,200 points" in shown
+    assert "report: s3://b/[x]/report.json\ndead letters: s3://b/[x]/dead_letters\n" in shown
     assert "would run on 2 nodes of 4 CPUs:\n  dense[gpu]: 2 actors of 1 CPU\n" in shown

@@ -62,7 +62,9 @@ def test_version_is_that_of_the_package() -> None:
     ("arguments", "message"),
     [
         ([], "Usage: fleetembed"),
-        (["serch"], "No such command 'serch'"),
+        (["serch"], "No such command 'serch'. Did you mean 'search'?"),
+        (["embd"], "No such command 'embd'. Did you mean 'embed'?"),
+        (["qqq"], "No such command 'qqq'."),
         (["embed", "--bogus"], "No such option"),
         (["embed"], "name the job's YAML file"),
         (["embed", "--config", "nowhere.yaml"], "cannot read the job's configuration nowhere.yaml"),
@@ -72,3 +74,8 @@ def test_version_is_that_of_the_package() -> None:
 def test_bad_usage_ends_with_2(arguments: list[str], message: str) -> None:
     done = CliRunner().invoke(app, arguments, prog_name="fleetembed")
     assert done.exit_code == 2 and message in done.output
+
+
+def test_the_module_is_the_command_too() -> None:
+    done = subprocess.run([sys.executable, "-m", "pipelines.cli.main", "--help"], capture_output=True, text=True)
+    assert done.returncode == 0 and "Usage: fleetembed" in done.stdout

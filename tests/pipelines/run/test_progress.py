@@ -18,4 +18,4 @@ def test_a_terminal_gets_a_bar_and_a_log_gets_lines(caplog: pytest.LogCaptureFix
     assert isinstance(view, LineProgress)
     with caplog.at_level(logging.INFO, "fleetembed"), view:
         view.update(50, 1000)
-    assert caplog.messages == ["embedding 200 documents"]
+    assert caplog.messages == ["reading 200 documents"]

@@ -77,7 +77,7 @@ def test_a_job_that_would_hang_is_refused() -> None:
 
 
 def test_gpus_that_are_not_there_are_refused() -> None:
-    with pytest.raises(PreflightError, match="asks for 1 GPUs and Ray sees 0"):
+    with pytest.raises(PreflightError, match=r"asks for 1 GPU \(dense: 1 x 1\) and Ray sees 0"):
         place(even_nodes(cpus=8, gpus=0, nodes=1, cores_a_node=8), DENSE, dense={"gpus": 1})
 
 

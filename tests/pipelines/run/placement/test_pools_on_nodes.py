@@ -214,9 +214,31 @@ def test_parts_of_gpus_that_no_card_has_are_refused() -> None:
         place_pools(job(DENSE, stages={"dense": {"workers": 1, "gpus": 2}}), cluster((8, 1), (8, 1)))
 
 
-def test_gpus_on_a_cluster_without_any_are_refused_with_the_key_that_makes_an_autoscaler_bring_them() -> None:
-    with pytest.raises(PreflightError, match=r"asks for 1 GPUs and Ray sees 0.*compute\.expect: \{gpus: 1\}"):
-        place_pools(job(DENSE, stages={"dense": {"gpus": 1}}), cluster(4))
+def test_gpus_on_a_cluster_without_any_are_refused_with_the_keys_that_make_an_autoscaler_bring_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stages = {"dense": {"gpus": 1}}
+    asked = r"compute\.stages asks for 1 GPU \(dense: 1 x 1\) and Ray sees 0; .*an autoscaler brings them, "
+    with pytest.raises(PreflightError, match=asked + r"say how many are to come \(compute\.expect: \{gpus: 1\}\)"):
+        place_pools(job(DENSE, stages=stages, address="10.0.0.1:6379"), cluster(4))
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    with pytest.raises(PreflightError, match=asked + r"name the cluster \(compute\.address\) and say how many"):
+        place_pools(job(DENSE, stages=stages), cluster(4))
+
+
+def test_where_fewer_gpus_came_than_were_expected_no_one_is_told_to_expect_them() -> None:
+    compute = {"address": "10.0.0.1:6379", "wait_seconds": 5, "stages": {"dense": {"workers": 4, "gpus": 1}}}
+    with pytest.raises(PreflightError) as refused:
+        place_pools(job(DENSE, expect={"gpus": 4}, **compute), cluster((8, 2)))
+    told = str(refused.value)
+    assert told.startswith(
+        "compute.stages asks for 4 GPUs (dense: 4 x 1) and Ray sees 2: compute.expect asked for 4 GPUs, and fewer came "
+        "within 5 s (compute.wait_seconds). Leave workers out"
+    )
+    assert "how many are to come" not in told
+    # Of these more are to be expected.
+    with pytest.raises(PreflightError, match=r"say how many are to come \(compute\.expect: \{gpus: 4\}\)"):
+        place_pools(job(DENSE, expect={"gpus": 2}, **compute), cluster((8, 2)))
 
 
 def test_an_actor_that_no_node_can_hold_is_refused_though_the_cluster_has_as_many_cpus() -> None:
@@ -271,6 +293,31 @@ def test_a_fallback_takes_the_place_of_a_selector_that_no_node_meets() -> None:
     (pool,) = place_pools(job(DENSE, stages={"dense": stage}), LABELLED)
     assert pool.resources.workers == 2
     assert pool.resources.fallback_selectors == ({"pool": "embed"},)
+
+
+@pytest.mark.parametrize(
+    ("selector", "fallbacks", "told"),
+    [
+        ({"pool": "embed"}, [{}], "on nodes with pool: embed"),
+        (
+            {"pool": "spot"},
+            [{"pool": "embed"}],
+            "no node has pool: spot; by fallback_strategy on nodes with pool: embed",
+        ),
+        ({"pool": "spot"}, [{}], "no node has pool: spot; by fallback_strategy on any node"),
+        (
+            {"pool": "spot"},
+            [{"zone": "c"}, {"zone": "b"}],
+            "no node has pool: spot or zone: c; by fallback_strategy on nodes with zone: b",
+        ),
+    ],
+)
+def test_a_plan_names_the_nodes_that_are_really_chosen(
+    selector: dict[str, str], fallbacks: list[dict[str, str]], told: str
+) -> None:
+    stage = {"label_selector": selector, "fallback_strategy": [{"label_selector": one} for one in fallbacks]}
+    pools = place_pools(job(DENSE, stages={"dense": stage}), LABELLED)
+    assert describe_placement(pools, LABELLED)[1].endswith(f"threads by the cores of its node, {told}")
 
 
 def test_accelerators_and_resources_that_no_node_has_are_refused() -> None:
