@@ -43,7 +43,7 @@ def started_head(cpus: int = 4) -> Iterator[Head]:
     (folder / "ray").mkdir()
     token = folder / "token"
     token.write_text(secrets.token_hex(32))
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "COLUMNS"))}
     environment |= {"RAY_TMPDIR": str(folder), "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
     # A job's ``python`` is the one that the head finds.
     environment["PATH"] = f"{RAY.parent}{os.pathsep}{environment['PATH']}"
