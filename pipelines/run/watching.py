@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 
 from pipelines.run.engine import Engine
+from pipelines.run.periodic import repeating
 from pipelines.run.progress import ProgressView
 from pipelines.run.report.file import RunningReport
 from pipelines.run.report.report import RunReport
@@ -47,33 +47,25 @@ def watching(
     settled: Callable[[], float],
 ) -> Iterator[None]:
     """Refresh the view and the report's ``file``, once a second; ``settled`` are documents by receipts."""
-    over = threading.Event()
+    told = False
 
     def look() -> None:
-        told = False
-        while not over.wait(SECONDS_BETWEEN_LOOKS):
-            stages = engine.counter.read()
-            report.take_stages(stages)
-            report.take_losses(engine.losses)
-            report.seconds = clock.seconds()
-            unwritten = file.save(asdict(report))
-            if unwritten is not None and not told:
-                told = True
-                shown = without_credentials(file.path)
-                log.warning("the report cannot be written to %s: %s; the run goes on", shown, unwritten)
-            view.update(settled() + stages.get("skip", {}).get("documents", 0), report.tokens)
+        nonlocal told
+        stages = engine.counter.read()
+        report.take_stages(stages)
+        report.take_losses(engine.losses)
+        report.seconds = clock.seconds()
+        unwritten = file.save(asdict(report))
+        if unwritten is not None and not told:
+            told = True
+            shown = without_credentials(file.path)
+            log.warning("the report cannot be written to %s: %s; the run goes on", shown, unwritten)
+        view.update(settled() + stages.get("skip", {}).get("documents", 0), report.tokens)
 
-    def watch() -> None:
-        with file:
-            look()
-
-    watcher = threading.Thread(target=watch, name="progress", daemon=True)
-    watcher.start()
     try:
-        yield
+        with file, repeating(look, SECONDS_BETWEEN_LOOKS, "progress"):
+            yield
     finally:
-        over.set()
-        watcher.join()
         stages = engine.counter.read()
         report.take_stages(stages)
         report.take_losses(engine.losses, at_end=True)

@@ -6,7 +6,6 @@ Ray Data says neither: a worker that no node has room for is waited for in silen
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -17,6 +16,7 @@ from ray._private import state
 from ray.core.generated import common_pb2
 
 from pipelines.run.cluster.waiting import NodeResources, Step, describe, operators, steps_of
+from pipelines.run.periodic import repeating
 from pipelines.run.report.losses import Losses
 
 log = logging.getLogger("fleetembed")
@@ -71,21 +71,14 @@ class StallWatch:
     @contextmanager
     def watching(self) -> Iterator[None]:
         """Look once a second, from another thread."""
-        over = threading.Event()
 
         def look() -> None:
-            while not over.wait(SECONDS_BETWEEN_LOOKS):
-                # Ray Data's own books, which change while they are read.
-                with suppress(Exception):
-                    self.look(steps_of(operators()), free_of_nodes)
+            # Ray Data's own books, which change while they are read.
+            with suppress(Exception):
+                self.look(steps_of(operators()), free_of_nodes)
 
-        watcher = threading.Thread(target=look, name="stalls", daemon=True)
-        watcher.start()
-        try:
+        with repeating(look, SECONDS_BETWEEN_LOOKS, "stalls"):
             yield
-        finally:
-            over.set()
-            watcher.join()
 
     def look(self, steps: list[Step], free: Callable[[], list[NodeResources]]) -> None:
         """Compare the steps with those of the last look, and log a line where nothing moved for long."""
