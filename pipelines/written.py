@@ -20,6 +20,11 @@ def plan_job_source(config: JobConfig) -> SourcePlan:
     return plan_source(config.source, images=config.takes_images, written=written_places(config))
 
 
+def dead_letters_key(config: JobConfig) -> str:
+    """Name the key that says where dead letters go, or would say it."""
+    return "errors.path" if config.errors.path else LETTERS
+
+
 def written_places(config: JobConfig) -> list[Written]:
     """List the places of sinks, dead letters, report, downloaded models and evaluations, with the keys to change."""
     places = [
@@ -27,8 +32,7 @@ def written_places(config: JobConfig) -> list[Written]:
         for number, sink in enumerate(config.sink)
         if sink.folder is not None
     ]
-    dead_letters = "errors.path" if config.errors.path else LETTERS
-    places += [Written(dead_letters, config.dead_letters), Written("report", config.report)]
+    places += [Written(dead_letters_key(config), config.dead_letters), Written("report", config.report)]
     # Without a home, the cache may be nowhere.
     with suppress(ModelNotFoundError):
         places.append(Written("the cache of models (FLEETEMBED_CACHE_DIR)", str(cache_root()), foreign=True))

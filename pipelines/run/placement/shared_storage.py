@@ -6,6 +6,7 @@ from pipelines.config.job import JobConfig
 from pipelines.errors import PreflightError
 from pipelines.run.placement.nodes import Machines, missing
 from pipelines.urls import local_path
+from pipelines.written import dead_letters_key
 
 
 def refuse_local_places(config: JobConfig, machines: Machines) -> None:
@@ -22,8 +23,10 @@ def refuse_local_places(config: JobConfig, machines: Machines) -> None:
     if compute.shared_storage or count <= 1:
         return
     places = [(f"sink.{number}.path", sink.folder) for number, sink in enumerate(config.sink)]
-    dead_letters = "errors.path" if config.errors.path else "errors.path (dead letters, beside the report)"
-    places += [(dead_letters, config.dead_letters), *(("source.path", path) for path in config.source.paths)]
+    places += [
+        (dead_letters_key(config), config.dead_letters),
+        *(("source.path", path) for path in config.source.paths),
+    ]
     local = [f"{key} {path}" for key, path in places if path is not None and local_path(path) is not None]
     if local:
         raise PreflightError(
