@@ -54,6 +54,17 @@ def stoppable(*numbers: signal.Signals, first_act: Callable[[], Any] | None = No
         _signals = _signals if _depth else 0
 
 
+def begin_act(act: Callable[[], Any], seconds: float, name: str) -> threading.Thread:
+    """Carry out a first act from another thread, and wait for it so many seconds; returns the thread, ``name``.
+
+    The signal may have come while this thread was in the middle of a library that must not be entered again.
+    """
+    thread = threading.Thread(target=act, name=name, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return thread
+
+
 def stop_if_asked() -> None:
     """Raise the KeyboardInterrupt of a signal anew: one that comes while an object is deleted is lost in Python."""
     if _signals:

@@ -35,7 +35,7 @@ from pipelines.sinks.factory import make_sink
 from pipelines.sinks.folder_mark import FolderMark, marked
 from pipelines.sinks.lease.lease import RunLeases
 from pipelines.sources import SourcePlan
-from pipelines.stopping import stop_if_asked, stoppable
+from pipelines.stopping import begin_act, stop_if_asked, stoppable
 from pipelines.submitted import refuse_in_submitted
 from pipelines.urls import local_path, without_credentials
 from pipelines.written import plan_job_source
@@ -100,15 +100,9 @@ class Run:
         return report
 
     def _tell_stopped(self) -> None:
-        """Write at once what the report will say: closing takes seconds, and whoever sent a SIGTERM may not wait.
-
-        From another thread, since the signal may have come while this one was in the middle of a store's library.
-        """
+        """Write at once what the report will say: closing takes seconds, and whoever sent a SIGTERM may not wait."""
         self._report.status, self._report.error = STOPPED
-        saving = threading.Thread(target=self._write_stopped, name="stopped", daemon=True)
-        self._telling = saving
-        saving.start()
-        saving.join(SECONDS_TO_TELL)
+        self._telling = begin_act(self._write_stopped, SECONDS_TO_TELL, "stopped")
 
     def _write_stopped(self) -> None:
         # The run is over as it is, and its last report is written in the end.

@@ -16,7 +16,7 @@ from pipelines.config.compute import ComputeConfig
 from pipelines.config.placement import ExpectConfig
 from pipelines.errors import PreflightError
 from pipelines.run.placement.nodes import Machines, missing
-from pipelines.stopping import stoppable
+from pipelines.stopping import begin_act, stoppable
 
 log = logging.getLogger("fleetembed")
 
@@ -40,7 +40,7 @@ def expected(compute: ComputeConfig, machines: Machines, look: Callable[[], Mach
         yield machines
         return
     given_back = threading.Event()
-    with stoppable(first_act=lambda: _give_back_soon(given_back)):
+    with stoppable(first_act=lambda: begin_act(lambda: _give_back(given_back), SECONDS_TO_GIVE_BACK, "give back")):
         try:
             request_resources(bundles=bundles_of(expect, machines))
             yield _wait(expect, compute.wait_seconds, look)
@@ -58,13 +58,6 @@ def _give_back(given_back: threading.Event) -> None:
     # What ended the job goes before: a cluster that is gone, for instance.
     except Exception as error:
         log.warning("the nodes that compute.expect asked for could not be given back: %s", error)
-
-
-def _give_back_soon(given_back: threading.Event) -> None:
-    """Do so from another thread, since a signal may come while this one is in the middle of Ray's core."""
-    giving = threading.Thread(target=_give_back, args=(given_back,), name="give back", daemon=True)
-    giving.start()
-    giving.join(SECONDS_TO_GIVE_BACK)
 
 
 def bundles_of(expect: ExpectConfig, machines: Machines) -> list[dict[str, float]]:
