@@ -11,7 +11,7 @@ import pytest
 from tests.conftest import ROOT
 
 PROGRAM = """
-import signal, sys, time
+import select, signal, sys, time
 from pipelines.stopping import end_at_once, stoppable
 
 def first_act():
@@ -24,8 +24,9 @@ with stoppable(signal.SIGINT, signal.SIGTERM, first_act=first_act):
             time.sleep(60)
     except KeyboardInterrupt:
         print("closing", flush=True)
-        for line in sys.stdin:
-            break
+        # A read that begins as a signal comes would keep it waiting.
+        while not select.select([sys.stdin], [], [], 0.05)[0]:
+            pass
         print("closed", flush=True)
     end_at_once(7)
 print("over", flush=True)
