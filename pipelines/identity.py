@@ -6,6 +6,7 @@ import hashlib
 import re
 import uuid
 from collections.abc import Iterable
+from functools import reduce
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -15,7 +16,7 @@ import xxhash
 
 from embedders.fingerprint import facts_digest
 from pipelines.config.chunking import ChunkingConfig
-from pipelines.rows import IMAGE_COLUMN, is_dead
+from pipelines.rows import HASHES, IMAGE_COLUMN, is_dead
 
 Buffer: TypeAlias = bytes | pa.Buffer
 
@@ -50,23 +51,50 @@ def content_hash(text: str | None, payload: str | None, image: Buffer | None = N
     return digest
 
 
+def text_hash(text: str | None, image: Buffer | None = None) -> str:
+    """Hash what a row's vectors are made from, its text and image, to 64 bits: compared for one point at a time."""
+    hasher = xxhash.xxh3_64((text or "").encode(errors="surrogatepass"))
+    if image is not None:
+        hasher.update(b"\0image:" + xxhash.xxh3_128_digest(image))
+    return str(hasher.hexdigest())
+
+
+def payload_hash(payload: str | None, span: tuple[int | None, int | None] | None = None) -> str:
+    """Hash a row's payload, a JSON object with sorted keys, and the span of its chunk, to 64 bits."""
+    return str(xxhash.xxh3_64_hexdigest(f"{payload or ''}{span or ''}".encode(errors="surrogatepass")))
+
+
 def identify(table: pa.Table, corpus: str, *, chunked: bool) -> pa.Table:
-    """Add ``id`` and ``content_hash`` (of text, payload and image) to rows of CHUNK_SCHEMA; dead rows get nulls."""
+    """Add ``id`` and HASHES (of text, payload and image) to rows of CHUNK_SCHEMA; dead rows get nulls."""
     dead = is_dead(table)
     names = zip(table["document_id"].to_pylist(), table["chunk_no"].to_pylist(), dead, strict=True)
     ids = [None if gone else point_id(corpus, name, chunk, chunked=chunked) for name, chunk, gone in names]
     payloads = table["payload"].to_pylist()
+    spans = _spans(table) if chunked else [None] * table.num_rows
+    payload_hashes = [None if gone else payload_hash(*part) for gone, *part in zip(dead, payloads, spans, strict=True)]
     if chunked:
         # A chunk that only moved must be written again, and one more or less tells the sink to look for stale ones.
-        spans = zip(*(table[name].to_pylist() for name in ("chunk_start", "chunk_end", "chunk_count")), strict=True)
-        payloads = [f"{payload}{span}" for payload, span in zip(payloads, spans, strict=True)]
-    contents: list[list[Any]] = [table["text"].to_pylist(), payloads]
+        counts = table["chunk_count"].to_pylist()
+        payloads = [
+            f"{payload}{(*span, count)}" for payload, span, count in zip(payloads, _spans(table), counts, strict=True)
+        ]
+    texts = table["text"].to_pylist()
+    images: list[list[Any]] = []
     if table[IMAGE_COLUMN].null_count < table.num_rows:
         # Buffers, because to make Python bytes of images would copy them.
-        contents.append([image.as_buffer() for image in table[IMAGE_COLUMN]])
-    hashes = [None if gone else content_hash(*content) for gone, *content in zip(dead, *contents, strict=True)]
-    named = table.append_column("id", pa.array(ids, pa.string()))
-    return named.append_column("content_hash", pa.array(hashes, pa.string()))
+        images = [[image.as_buffer() for image in table[IMAGE_COLUMN]]]
+    hashes = [
+        None if gone else content_hash(*content) for gone, *content in zip(dead, texts, payloads, *images, strict=True)
+    ]
+    text_hashes = [None if gone else text_hash(*content) for gone, *content in zip(dead, texts, *images, strict=True)]
+    columns = zip(("id", *HASHES), (ids, hashes, text_hashes, payload_hashes), strict=True)
+    return reduce(
+        lambda named, column: named.append_column(column[0], pa.array(column[1], pa.string())), columns, table
+    )
+
+
+def _spans(table: pa.Table) -> list[tuple[int | None, int | None]]:
+    return list(zip(table["chunk_start"].to_pylist(), table["chunk_end"].to_pylist(), strict=True))
 
 
 def keys64(ids: Iterable[str], content_hashes: Iterable[str]) -> npt.NDArray[np.uint64]:

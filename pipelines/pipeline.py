@@ -25,10 +25,10 @@ from pipelines.embed.average_length import (
     with_stand_ins,
 )
 from pipelines.embed.checked import JobEmbedders, model_facts, notices
-from pipelines.embed.documents import name_chunks, read_chunks
+from pipelines.embed.documents import read_rows
 from pipelines.errors import SinkError
 from pipelines.reindex.names import with_collections
-from pipelines.rows import CHUNK_SCHEMA, IMAGE_COLUMN
+from pipelines.rows import IDENTIFIED_SCHEMA, IMAGE_COLUMN
 from pipelines.run.placement.plan import plan_placement
 from pipelines.run.report.report import RunReport
 from pipelines.run.run import STOPPING, Run
@@ -121,9 +121,7 @@ class EmbeddingPipeline:
 
         An average length that is to be measured is the one that the job's place holds, else that of these rows.
         """
-        config = self.config
-        chunks = pa.concat_tables([CHUNK_SCHEMA.empty_table(), *self._first_chunks(n)]).slice(0, n)
-        rows = name_chunks(chunks, config)
+        rows = pa.concat_tables([IDENTIFIED_SCHEMA.empty_table(), *self._first_rows(n)]).slice(0, n)
         for embedder in self._embedders.load(self._with_preview_lengths(rows)):
             rows = embedder.embed(rows)
         frame: pd.DataFrame = rows.drop_columns([IMAGE_COLUMN]).to_pandas()
@@ -140,12 +138,12 @@ class EmbeddingPipeline:
             config = with_collections(self.config, self._embedders)
         return Run(config, self._embedders, console or Console(stderr=True)).carry_out()
 
-    def _first_chunks(self, n: int) -> Iterator[pa.Table]:
+    def _first_rows(self, n: int) -> Iterator[pa.Table]:
         source = plan_job_source(self.config)
         missing = n
-        for _, chunks in read_chunks(((split, None) for split in source.splits), self.config, block_rows=n):
-            yield chunks
-            missing -= chunks.num_rows
+        for _, rows in read_rows(((split, None) for split in source.splits), self.config, block_rows=n):
+            yield rows
+            missing -= rows.num_rows
             if missing <= 0:
                 return
 

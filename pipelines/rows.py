@@ -44,8 +44,10 @@ CHUNK_SCHEMA = pa.schema(
     ]
 )
 
-# `id` is the point id: a UUID, or an unsigned integer in decimal.
-IDENTIFIED_SCHEMA = pa.schema([*CHUNK_SCHEMA, ("id", pa.string()), ("content_hash", pa.string())])
+# `id` is the point id: a UUID, or an unsigned integer in decimal. Of the hashes, the one of the text covers all that
+# vectors are made from, the one of the payload all the rest, and the one of the content both.
+HASHES = ("content_hash", "text_hash", "payload_hash")
+IDENTIFIED_SCHEMA = pa.schema([*CHUNK_SCHEMA, ("id", pa.string()), *((name, pa.string()) for name in HASHES)])
 
 
 @dataclass(frozen=True)

@@ -5,15 +5,37 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 import pyarrow as pa
-from tokenizers import Tokenizer
 
 from pipelines.bisection import bisect_rows
-from pipelines.config.chunking import ChunkingConfig
 from pipelines.config.job import JobConfig
 from pipelines.embed.chunking import chunk_table, load_tokenizer
 from pipelines.identity import identify
 from pipelines.rows import RowError, add_errors
 from pipelines.sources import Repeats, Split, read_split
+from pipelines.sources.formats import format_named
+
+
+def read_rows(
+    splits: Iterable[tuple[Split, Repeats | None]],
+    config: JobConfig,
+    *,
+    block_rows: int | None = None,
+    tokenizer_digest: str | None = None,
+) -> Iterator[tuple[int, pa.Table]]:
+    """Yield how many documents were read, and their chunks, named: tables of IDENTIFIED_SCHEMA, from any source.
+
+    See ``read_chunks`` for the rest. Of a source whose rows have point ids, each row counts as a document.
+    """
+    size = block_rows or config.compute.block_rows
+    cut = _cutter(config, tokenizer_digest)
+    for split, repeats in splits:
+        kind = format_named(split.format)
+        if kind.is_identified:
+            for table in kind.identified(split, config.source, block_rows=size):
+                yield table.num_rows, table
+        else:
+            for table in read_split(split, config.source, block_rows=size, repeats=repeats):
+                yield table.num_rows, name_chunks(cut(table), config)
 
 
 def read_chunks(
@@ -30,12 +52,11 @@ def read_chunks(
     fetched. What cannot be read is a dead row. ``tokenizer_digest`` is what the tokenizer of the chunks must be (see
     ``load_tokenizer``).
     """
-    chunking = config.chunking
-    tokenizer = load_tokenizer(chunking.tokenizer, tokenizer_digest) if chunking else None
+    cut = _cutter(config, tokenizer_digest)
     size = block_rows or config.compute.block_rows
     for split, repeats in splits:
         for table in read_split(split, config.source, block_rows=size, repeats=repeats, images=images):
-            yield table.num_rows, _cut(table, chunking, tokenizer)
+            yield table.num_rows, cut(table)
 
 
 def name_chunks(chunks: pa.Table, config: JobConfig) -> pa.Table:
@@ -44,9 +65,11 @@ def name_chunks(chunks: pa.Table, config: JobConfig) -> pa.Table:
     return _row_by_row("identify", chunks, lambda some: identify(some, config.corpus, chunked=chunked))
 
 
-def _cut(documents: pa.Table, chunking: ChunkingConfig | None, tokenizer: Tokenizer | None) -> pa.Table:
-    """Cut documents into chunks; one that cannot be cut is a dead row."""
-    return _row_by_row("chunk", documents, lambda some: chunk_table(some, chunking, tokenizer))
+def _cutter(config: JobConfig, tokenizer_digest: str | None) -> Callable[[pa.Table], pa.Table]:
+    """Return what cuts documents into chunks; one that cannot be cut is a dead row."""
+    chunking = config.chunking
+    tokenizer = load_tokenizer(chunking.tokenizer, tokenizer_digest) if chunking else None
+    return lambda documents: _row_by_row("chunk", documents, lambda some: chunk_table(some, chunking, tokenizer))
 
 
 def _row_by_row(stage: str, table: pa.Table, work: Callable[[pa.Table], pa.Table]) -> pa.Table:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import ClassVar
 
+import pyarrow as pa
+
 from pipelines.config.source import SourceConfig
 from pipelines.sources.files import FoundFile
 from pipelines.sources.records import READ_ERRORS, Record
@@ -65,12 +67,22 @@ class Format(ABC):
     is_image: ClassVar[bool] = False
     # Whether files are small and many, each of them a row, so that a split has many (``Split.files``).
     is_small: ClassVar[bool] = False
+    # Whether rows have point ids already, so that they are neither cut nor named: ``identified`` gives them.
+    is_identified: ClassVar[bool] = False
     # What stands before a row's number in its origin: "row " makes ``docs.parquet:row 17``.
     mark: ClassVar[str] = ""
 
     @abstractmethod
     def records(self, split: Split, config: SourceConfig) -> Iterator[Record]:
         """Read a split's records in order; raises READ_ERRORS where the rest of them cannot be read."""
+
+    def identified(self, split: Split, config: SourceConfig, *, block_rows: int) -> Iterator[pa.Table]:
+        """Read a split of a format that ``is_identified`` as tables of IDENTIFIED_SCHEMA with at most ``block_rows``.
+
+        They have a column a vector besides where the source brings vectors. Never raises for data: a row that cannot
+        be used has an error.
+        """
+        raise NotImplementedError(f"rows of {self.name} have no point ids")
 
     def outline(self, split: Split) -> Outline:
         """Look at a whole file without reading its rows, to cut it into splits; raises READ_ERRORS."""

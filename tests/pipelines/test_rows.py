@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.identity import NAMESPACE, content_hash, identify, keys64, point_id
+from pipelines.identity import NAMESPACE, content_hash, identify, keys64, payload_hash, point_id, text_hash
 from pipelines.rows import (
     CHUNK_SCHEMA,
     IDENTIFIED_SCHEMA,
@@ -98,6 +98,32 @@ def test_identify_names_live_rows_and_leaves_dead_ones_nameless() -> None:
     assert rows.schema.equals(IDENTIFIED_SCHEMA)
     assert [name is None for name in rows["id"].to_pylist()] == [False, True]
     assert [name is None for name in rows["content_hash"].to_pylist()] == [False, True]
+
+
+def test_text_and_payload_have_hashes_of_their_own_so_that_a_changed_price_leaves_the_text_alone() -> None:
+    row = {"document_id": "a", "text": "x", "payload": '{"price": 1}', "chunk_start": 0, "chunk_end": 1}
+    table = chunks(
+        row,
+        {**row, "payload": '{"price": 2}'},
+        {**row, "text": "y"},
+        {**row, IMAGE_COLUMN: b"one"},
+        {**row, "chunk_start": 1},
+    )
+    for chunked in (False, True):
+        rows = identify(table, "corpus", chunked=chunked)
+        first, price, text, image, moved = zip(
+            rows["text_hash"].to_pylist(), rows["payload_hash"].to_pylist(), strict=True
+        )
+        assert price[0] == first[0] and price[1] != first[1]
+        assert text[0] != first[0] != image[0] and text[1] == first[1] == image[1]
+        assert (moved[0] == first[0], moved[1] == first[1]) == (True, not chunked)
+
+
+def test_hashes_of_text_and_payload_stay_those_that_sinks_hold() -> None:
+    assert text_hash("a text") == "5228d4395b2618bf"
+    assert text_hash("a text", b"an image") == "9ccb6e9ea5dba603"
+    assert payload_hash('{"n": 1}') == "4fe970906782a4cd"
+    assert payload_hash('{"n": 1}', (0, 7)) == "f7432016bb282706"
 
 
 def test_a_chunk_that_moved_or_lost_a_neighbour_counts_as_changed() -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from pipelines.config.job import JobConfig
-from pipelines.embed.documents import name_chunks, read_chunks
+from pipelines.embed.documents import read_rows
 from pipelines.errors import WorkerError
 from pipelines.rows import IDENTIFIED_SCHEMA
 from pipelines.run.placement.nodes import READ_CPUS
@@ -51,8 +51,7 @@ class ReadStage:
         tasks = (task for table in tables for task in table[TASK_COLUMN].to_pylist())
         splits = (split for task in tasks for split in self._begin(task))
         started = time.perf_counter()
-        for documents, chunks in read_chunks(splits, self.config, tokenizer_digest=self.tokenizer):
-            rows = name_chunks(chunks, self.config)
+        for documents, rows in read_rows(splits, self.config, tokenizer_digest=self.tokenizer):
             self.add("read", {"rows": documents, "chunks": rows.num_rows, "seconds": time.perf_counter() - started})
             yield rows
             started = time.perf_counter()
