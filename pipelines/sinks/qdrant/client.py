@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 import portalocker
 from portalocker.exceptions import LockException
@@ -23,6 +24,19 @@ LOCK_SECONDS = 30.0  # a killed run's process may hold the folder a little longe
 _LOCKED = (LockException, RuntimeError)
 
 
+class ServerSection(Protocol):
+    """What a section of the configuration says of a server."""
+
+    url: str | None
+    prefer_grpc: bool
+    grpc_port: int
+    timeout: float
+
+    @property
+    def address(self) -> str:
+        """The URL without credentials."""
+
+
 def api_key(config: QdrantSinkConfig) -> SecretStr | None:
     """Read the API key from the environment, wrapped so that no message shows it."""
     key = config.secret()
@@ -38,18 +52,22 @@ def open_client(config: QdrantSinkConfig, key: SecretStr | None = None) -> Qdran
     if config.path is not None:
         path = str(Path(config.path).absolute())
         return open_folder(path, while_locked=lambda: refuse_held(folder_store(path)))
-    secret = key or api_key(config)
+    return open_server(config, key or api_key(config), "sink")
+
+
+def open_server(config: ServerSection, key: SecretStr | None, section: str) -> QdrantClient:
+    """Connect to a server, which is not asked anything yet; raises SinkError, naming the section, for no address."""
     try:
         return QdrantClient(
             url=config.url,
-            api_key=secret.get_secret_value() if secret else None,
+            api_key=key.get_secret_value() if key else None,
             prefer_grpc=config.prefer_grpc,
             grpc_port=config.grpc_port,
             timeout=math.ceil(config.timeout),
             check_compatibility=False,
         )
     except ValueError as error:
-        raise SinkError(f"sink.url {config.address} is no address of a server: {error}") from None
+        raise SinkError(f"{section}.url {config.address} is no address of a server: {error}") from None
 
 
 def folder_store(path: str) -> LeaseStore:
