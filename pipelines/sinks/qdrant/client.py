@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
 
 import portalocker
 from portalocker.exceptions import LockException
@@ -13,6 +12,7 @@ from pydantic import SecretStr
 from qdrant_client import QdrantClient
 
 from embedders.retrying import Patience, retry
+from pipelines.config.collection import CollectionConfig
 from pipelines.errors import SinkError
 from pipelines.sinks.base import LeaseStore
 from pipelines.sinks.lease.file import DiskLease
@@ -22,19 +22,6 @@ from pipelines.sinks.qdrant.config import QdrantSinkConfig
 LOCK_SECONDS = 30.0  # a killed run's process may hold the folder a little longer
 # What a locked folder raises: the look at its lock, and the engine itself.
 _LOCKED = (LockException, RuntimeError)
-
-
-class ServerSection(Protocol):
-    """What a section of the configuration says of a server."""
-
-    url: str | None
-    prefer_grpc: bool
-    grpc_port: int
-    timeout: float
-
-    @property
-    def address(self) -> str:
-        """The URL without credentials."""
 
 
 def api_key(config: QdrantSinkConfig) -> SecretStr | None:
@@ -55,7 +42,7 @@ def open_client(config: QdrantSinkConfig, key: SecretStr | None = None) -> Qdran
     return open_server(config, key or api_key(config), "sink")
 
 
-def open_server(config: ServerSection, key: SecretStr | None, section: str) -> QdrantClient:
+def open_server(config: QdrantSinkConfig | CollectionConfig, key: SecretStr | None, section: str) -> QdrantClient:
     """Connect to a server, which is not asked anything yet; raises SinkError, naming the section, for no address."""
     try:
         return QdrantClient(

@@ -42,10 +42,8 @@ def plan_collection(config: SourceConfig) -> SourcePlan:
         _refuse_without_texts(section, sample)
         bounds = _bounds(client, section, name, chosen, sample, 1 if config.limit else _ranges(section, count))
     wanted = min(count, config.limit or count)
-    points = [
-        PointRange(name, start, stop, chosen and chosen.model_dump_json(exclude_none=True), key)
-        for start, stop in bounds
-    ]
+    filter = None if chosen is None else chosen.model_dump_json(exclude_none=True)
+    points = [PointRange(name, start, stop, filter, key) for start, stop in bounds]
     root = section.url or str(Path(section.path or "").absolute())
     whole = PlannedCollection(
         section.title,

@@ -7,6 +7,7 @@ there may have been read.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -70,9 +71,8 @@ class Pages:
         while True:
             limit = self._limit()
             try:
-                return ask_for_page(
-                    self._config, lambda limit=limit: self._scroll(first, limit), limit, f"reading points from {first}"
-                )
+                request = partial(self._scroll, first, limit)
+                return ask_for_page(self._config, request, limit, f"reading points from {first}")
             except RequestRefusedError as error:
                 if limit == 1:
                     raise SourceError(f"{self._config.title}: reading points from {first} failed: {error}") from None
