@@ -105,7 +105,7 @@ def test_dead_points_and_measured_lengths(
 
 @pytest.mark.ray
 @pytest.mark.usefixtures("ray_local")
-def test_with_ray_so_many_ranges_are_read_at_once_as_there_are_readers(
+def test_with_ray_and_two_readers_every_point_is_embedded_once(
     tmp_path: Path, qdrant_server: QdrantTestServer, qdrant_client: QdrantClient
 ) -> None:
     sink = {"url": qdrant_server.url, "collection": "old"}
