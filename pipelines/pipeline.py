@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ from pipelines.sinks.lease.lease import held_notices
 from pipelines.stopping import stoppable
 from pipelines.submitted import refuse_in_submitted
 from pipelines.urls import without_credentials
-from pipelines.written import plan_job_source
+from pipelines.written import plan_job_source, refuse_own_collection
 
 log = logging.getLogger("fleetembed")
 
@@ -49,7 +49,7 @@ class JobPlan:
     ``skipped_files`` counts files of a kind that no reader knows. ``fingerprint`` is None where the run would first
     measure an average length, which is part of it. ``placement`` tells in lines how the pools would be placed on the
     cluster that the job joins; empty where it joins none. ``report`` and ``dead_letters`` are
-    places, without credentials.
+    places, without credentials. Where a ``collection`` is read in the place of files, ``points`` are those read of it.
     """
 
     files: int
@@ -62,6 +62,8 @@ class JobPlan:
     dead_letters: str
     notices: list[str] = field(default_factory=list)
     placement: list[str] = field(default_factory=list)
+    collection: str | None = None
+    points: int | None = None
 
 
 class EmbeddingPipeline:
@@ -91,10 +93,12 @@ class EmbeddingPipeline:
         RunReport.refuse_foreign_file(self.config.report)
         self._embedders.facts(with_stand_ins(self.config))
         named = with_collections(self.config, self._embedders)
+        refuse_own_collection(named, source)
         sinks = [make_sink(sink) for sink in named.sink]
         held = held_lengths(named, sinks)
         config = with_lengths(named, numbers(held))
         facts = self._embedders.facts(with_stand_ins(config))
+        facts = replace(facts, chunked=facts.chunked or source.of_chunks)
         return JobPlan(
             files=source.files,
             skipped_files=source.skipped_files,
@@ -114,6 +118,8 @@ class EmbeddingPipeline:
             report=without_credentials(config.report),
             dead_letters=without_credentials(config.dead_letters),
             placement=plan_placement(config),
+            collection=None if source.collection is None else source.collection.title,
+            points=None if source.collection is None else source.collection.points,
         )
 
     def preview(self, n: int = 5) -> pd.DataFrame:

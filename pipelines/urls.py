@@ -22,6 +22,7 @@ _USER = re.compile(r"([A-Za-z0-9+.-]:/{1,2})[^/?#]*@")
 _CACHED = re.compile(r"^(?:(?:simple|file|block)cache|cached)::")
 # Those of pyarrow, which decodes their paths.
 STORES = frozenset(("s3", "gs", "gcs", "abfs", "abfss", "hdfs", "viewfs"))
+_THIS_MACHINE = frozenset(("localhost", "127.0.0.1", "::1", "0.0.0.0"))
 _ALIASES = {"gcs": "gs", "s3a": "s3", "s3n": "s3"}
 
 # A store, and a path in it: equal for all spellings of one place.
@@ -168,6 +169,13 @@ def named_place(path: str) -> Place:
     body = path.partition("?")[0].partition("://")[2]
     host, _, inside = body.partition("/")
     return store_of(path), f"{host.rpartition('@')[2]}/{decode(inside) if decodes(path) else inside}".rstrip("/")
+
+
+def server_of(url: str, port: int = 6333) -> tuple[str, int, str]:
+    """Name a server by host, port and path: equal for spellings of its URL that differ little."""
+    parts = urlsplit(url if "://" in url else f"http://{url}")
+    host = (parts.hostname or "").rstrip(".")
+    return "localhost" if host in _THIS_MACHINE else host, parts.port or port, parts.path.rstrip("/")
 
 
 def store_of(url: str) -> str:

@@ -1,4 +1,4 @@
-"""Which files and folders a job writes to, and the plan of its source, which leaves them alone."""
+"""Which files and folders a job writes to, and the plan of its source, which leaves them and its collections alone."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ from contextlib import suppress
 from embedders.errors import ModelNotFoundError
 from embedders.files.cache import cache_root
 from pipelines.config.job import JobConfig
+from pipelines.errors import ConfigError
+from pipelines.sinks.qdrant.config import QdrantSinkConfig
 from pipelines.sources import SourcePlan, plan_source
 from pipelines.sources.written import Written
+from pipelines.urls import named_place, server_of
 
 # Where fleetembed evaluate writes unless it is told another place.
 EVALUATIONS = "output/evaluation"
@@ -18,6 +21,22 @@ LETTERS = "errors.path (dead letters, beside the report)"
 def plan_job_source(config: JobConfig) -> SourcePlan:
     """Plan a job's source without what the job itself writes; raises as `plan_source` does."""
     return plan_source(config.source, images=config.takes_images, written=written_places(config))
+
+
+def refuse_own_collection(config: JobConfig, source: SourcePlan) -> None:
+    """Raise ConfigError where a sink would write to the collection that is read, or to the folder it is in."""
+    read = source.collection
+    for number, sink in enumerate(config.sink):
+        if read is None or not isinstance(sink, QdrantSinkConfig):
+            continue
+        folder = sink.path is not None and read.path is not None and named_place(sink.path) == named_place(read.path)
+        same_server = sink.url is not None and read.url is not None and server_of(sink.url) == server_of(read.url)
+        if folder or (same_server and sink.searched in {read.name, *read.aliases}):
+            what = "the folder" if folder else f"the collection {read.name}"
+            raise ConfigError(
+                f"sink.{number}: it writes to {what} that source.qdrant reads ({read.title}); name another "
+                f"{'path' if folder else 'collection'}: searchers go on with the old vectors until an alias is switched"
+            )
 
 
 def dead_letters_key(config: JobConfig) -> str:

@@ -49,7 +49,9 @@ def show_plan(plan: JobPlan, console: Console) -> None:
     """Print what a run would do."""
     passed_over = f"; {plan.skipped_files:,} files of unknown kind are passed over" if plan.skipped_files else ""
     files = "1 file" if plan.files == 1 else f"{plan.files:,} files"
-    console.print(f"would read {files}, {decimal(plan.bytes)}{passed_over}")
+    if plan.collection is not None:
+        files = f"{plan.points:,} points of {plan.collection}"
+    console.print(Text(f"would read {files}, {decimal(plan.bytes)}{passed_over}"), soft_wrap=True)
     models = Table("embedding", "model", "kind", "dimension", "fingerprint", box=None)
     for name, facts in plan.models.items():
         models.add_row(name, facts["model"], facts["kind"], str(facts["dim"] or ""), _short(facts["fingerprint"]))

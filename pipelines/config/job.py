@@ -69,6 +69,15 @@ class JobConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _chunks_stay(self) -> JobConfig:
+        if self.chunking is not None and self.source.qdrant is not None:
+            raise ValueError(
+                "chunking: points of a collection keep their texts, and new chunking needs the original source; leave "
+                "chunking out, or give source.path"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _names_agree(self) -> JobConfig:
         names = [embedding.name for embedding in self.embeddings]
         twice = sorted({name for name in names if names.count(name) > 1})

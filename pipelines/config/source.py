@@ -8,9 +8,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
+from pipelines.config.collection import CollectionConfig
 from pipelines.config.section import NonEmpty, Section
 
 AUTO = "auto"
+# Keys that a collection's section goes with.
+BESIDE_COLLECTION = frozenset(("qdrant", "limit"))
 
 
 def _known_format(name: str) -> str:
@@ -51,10 +54,16 @@ class HttpConfig(Section):
 class SourceConfig(Section):
     """Where documents come from, and which columns they are in."""
 
-    path: NonEmpty | Annotated[list[NonEmpty], Field(min_length=1)] = Field(
+    path: NonEmpty | Annotated[list[NonEmpty], Field(min_length=1)] | None = Field(
+        None,
         description="File, folder or glob, or a list of them; local (~ is the home folder) or any fsspec/pyarrow URL. "
         "A folder that a glob matches is read as a folder; folders named key=value below the path give tables a "
-        "column. What the job itself writes is never read"
+        "column. What the job itself writes is never read",
+    )
+    qdrant: CollectionConfig | None = Field(
+        None,
+        description="In the place of path: a collection whose points are embedded anew; ids, document ids, chunks and "
+        "payload stay as they are",
     )
     format: Annotated[str, AfterValidator(_known_format)] = Field(
         AUTO, description="auto goes by the file's ending", json_schema_extra=_describe_formats
@@ -85,13 +94,39 @@ class SourceConfig(Section):
 
     @property
     def paths(self) -> list[str]:
-        """The paths as a list."""
+        """The paths as a list; empty where documents come from a collection."""
+        if self.path is None:
+            return []
         return [self.path] if isinstance(self.path, str) else list(self.path)
 
     @property
     def max_image_bytes(self) -> int:
         """``max_image_mb`` in bytes."""
         return int(self.max_image_mb * 1e6)
+
+    @property
+    def local_places(self) -> list[tuple[str, str]]:
+        """What is read that may be local to a machine: keys, and a path or URL each."""
+        folder = self.qdrant.path if self.qdrant is not None else None
+        return [("source.path", path) for path in self.paths] + ([("source.qdrant.path", folder)] if folder else [])
+
+    @model_validator(mode="after")
+    def _one_place(self) -> SourceConfig:
+        if (self.path is None) == (self.qdrant is None):
+            given = "both are given" if self.path is not None else "path is missing"
+            raise ValueError(f"{given}; give exactly one of path (files) and qdrant (a collection)")
+        if self.qdrant is None:
+            return self
+        # Compared with defaults, since a configuration that was written out whole names all keys.
+        fields = {name: field for name, field in type(self).model_fields.items() if name not in BESIDE_COLLECTION}
+        extra = [name for name, field in fields.items() if getattr(self, name) != field.get_default()]
+        if extra == ["text"]:
+            raise ValueError("text: of a collection it stands in its own section: write qdrant.text")
+        if extra:
+            raise ValueError(
+                f"{', '.join(extra)}: of no use beside qdrant, whose points have ids and payload; leave it out"
+            )
+        return self
 
     @model_validator(mode="after")
     def _image_keys_agree(self) -> SourceConfig:

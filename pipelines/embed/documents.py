@@ -26,16 +26,8 @@ def read_rows(
 
     See ``read_chunks`` for the rest. Of a source whose rows have point ids, each row counts as a document.
     """
-    size = block_rows or config.compute.block_rows
-    cut = _cutter(config, tokenizer_digest)
-    for split, repeats in splits:
-        kind = format_named(split.format)
-        if kind.is_identified:
-            for table in kind.identified(split, config.source, block_rows=size):
-                yield table.num_rows, table
-        else:
-            for table in read_split(split, config.source, block_rows=size, repeats=repeats):
-                yield table.num_rows, name_chunks(cut(table), config)
+    for documents, rows in read_chunks(splits, config, block_rows=block_rows, tokenizer_digest=tokenizer_digest):
+        yield documents, rows if "id" in rows.column_names else name_chunks(rows, config)
 
 
 def read_chunks(
@@ -48,6 +40,7 @@ def read_chunks(
 ) -> Iterator[tuple[int, pa.Table]]:
     """Yield how many documents were read, at most ``block_rows``, and their chunks as a table of CHUNK_SCHEMA.
 
+    Of a source whose rows have point ids, these are chunks as they are, tables of IDENTIFIED_SCHEMA.
     ``block_rows`` is ``compute.block_rows`` unless given. With ``images`` False, images that rows refer to are not
     fetched. What cannot be read is a dead row. ``tokenizer_digest`` is what the tokenizer of the chunks must be (see
     ``load_tokenizer``).
@@ -55,8 +48,13 @@ def read_chunks(
     cut = _cutter(config, tokenizer_digest)
     size = block_rows or config.compute.block_rows
     for split, repeats in splits:
-        for table in read_split(split, config.source, block_rows=size, repeats=repeats, images=images):
-            yield table.num_rows, cut(table)
+        kind = format_named(split.format)
+        if kind.is_identified:
+            for table in kind.identified(split, config.source, block_rows=size):
+                yield table.num_rows, table
+        else:
+            for table in read_split(split, config.source, block_rows=size, repeats=repeats, images=images):
+                yield table.num_rows, cut(table)
 
 
 def name_chunks(chunks: pa.Table, config: JobConfig) -> pa.Table:

@@ -12,6 +12,7 @@ from embedders.prompts import choose_prompts
 from pipelines.config.embeddings import EmbeddingConfig, PromptsConfig
 from pipelines.config.job import JobConfig
 from pipelines.sources import Split, read_split
+from pipelines.sources.formats import format_named
 
 SAMPLE_ROWS = 200
 # More than by chance: one text in so many.
@@ -48,7 +49,13 @@ def prompts_of(embedding: EmbeddingConfig) -> Mapping[str, str]:
 
 def _texts(config: JobConfig, splits: Iterable[Split]) -> Iterator[str]:
     for split in splits:
-        for table in read_split(split, config.source, block_rows=SAMPLE_ROWS, images=False):
+        kind = format_named(split.format)
+        tables = (
+            kind.identified(split, config.source, block_rows=SAMPLE_ROWS)
+            if kind.is_identified
+            else read_split(split, config.source, block_rows=SAMPLE_ROWS, images=False)
+        )
+        for table in tables:
             yield from (text for text in table["text"].to_pylist() if text)
 
 

@@ -31,23 +31,26 @@ def check_errors(report: RunReport, errors: ErrorsConfig, counter: Counter, *, a
         )
 
 
-def check_documents(report: RunReport, counter: Counter, documents: int, settled: float) -> None:
+def check_documents(report: RunReport, counter: Counter, documents: int | None, settled: float) -> None:
     """Compare the documents that were found with those whose fate is known; raises WorkerError where some are lost.
 
-    Fractions of documents, which chunks are, add up with a small error.
+    ``documents`` None: as many as were read. Fractions of documents, which chunks are, add up with a small error.
     """
 
     def missing() -> int:
         # The last figures may still be on their way.
         report.take_stages(counter.read())
-        return round(documents - settled - report.stages.get("skip", {}).get("documents", 0.0))
+        found = report.rows["read"] if documents is None else documents
+        return round(found - settled - report.stages.get("skip", {}).get("documents", 0.0))
 
     deadline = time.monotonic() + SECONDS_FOR_LAST_FIGURES
     while (lost := missing()) > 0 and not report.lost_figures:
         if time.monotonic() < deadline:
             time.sleep(0.1)
             continue
-        told = f"{lost:,} of {documents:,} documents reached neither the sinks nor the dead letters"
+        told = (
+            f"{lost:,} of {documents or report.rows['read']:,} documents reached neither the sinks nor the dead letters"
+        )
         if report.lost_work:
             raise WorkerError(f"{told}: they were lost with a node or a worker; run the job again for them")
         report.notices.append(f"{told}, as far as is known; the source may have changed: run the job again for them")

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any
 
@@ -29,6 +30,7 @@ from pipelines.run.report.other_run import refuse_to_replace
 from pipelines.run.report.report import RunReport, Status
 from pipelines.run.scan import ScannedSource, measure, scan
 from pipelines.run.stages.job_stages import job_stages
+from pipelines.run.tally import REREAD_ROWS
 from pipelines.run.watching import RunClock, watching
 from pipelines.sinks.base import JobFacts, Sink
 from pipelines.sinks.factory import make_sink
@@ -38,7 +40,7 @@ from pipelines.sources import SourcePlan
 from pipelines.stopping import begin_act, stop_if_asked, stoppable
 from pipelines.submitted import refuse_in_submitted
 from pipelines.urls import local_path, without_credentials
-from pipelines.written import plan_job_source
+from pipelines.written import plan_job_source, refuse_own_collection
 
 log = logging.getLogger("fleetembed")
 
@@ -70,6 +72,7 @@ class Run:
         self._telling: threading.Thread | None = None
         self._running: RunningReport | None = None
         self._scanned: ScannedSource | None = None
+        self._of_chunks = False
 
     def carry_out(self) -> RunReport:
         """See ``EmbeddingPipeline.run``."""
@@ -139,6 +142,8 @@ class Run:
 
     def _embed_all(self) -> None:
         source = plan_job_source(self._config)
+        refuse_own_collection(self._config, source)
+        self._of_chunks = source.of_chunks
         held = held_lengths(self._config, self._sinks)
         for name, found in held.items():
             self._report.statistics[name] = {"avg_len": found.avg_len, "held_by": found.place}
@@ -180,6 +185,7 @@ class Run:
         """Take average lengths into the configuration; the facts are stand-ins while there is more to measure."""
         self._config = with_lengths(self._config, lengths)
         facts = self._embedders.facts(with_stand_ins(self._config))
+        facts = replace(facts, chunked=facts.chunked or self._of_chunks)
         self._report.fingerprint = "" if measuring(self._config) else facts.fingerprint
         self._report.models = model_facts(self._config, facts)
         return facts
@@ -245,7 +251,19 @@ class Run:
                     check_errors(self._report, self._config.errors, engine.counter, at_end=False)
         self._report.count_repeats()
         check_errors(self._report, self._config.errors, engine.counter, at_end=True)
-        check_documents(self._report, engine.counter, source.documents, settled)
+        check_documents(self._report, engine.counter, None if source.is_live else source.documents, settled)
+        if source.is_live:
+            self._settle_documents()
+
+    def _settle_documents(self) -> None:
+        """Say how many documents a source turned out to have that changed while it was read."""
+        report = self._report
+        report.documents = report.rows["read"] or report.documents
+        if report.stages.get("skip", {}).get(REREAD_ROWS) or report.nodes_lost:
+            report.notices.append(
+                "a part of the collection was read again after a worker was lost, and may have changed in between: run "
+                "the job again for what was missed"
+            )
 
     def _fingerprints(self, engine: Engine) -> dict[str, str]:
         """What each model must be wherever it runs; in this process they were just made."""

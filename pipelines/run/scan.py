@@ -6,14 +6,16 @@ import pickle
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from typing import Protocol, TypeVar
 
-from more_itertools import constrained_batches
+from more_itertools import constrained_batches, distribute
 
 from pipelines.config.job import JobConfig
 from pipelines.config.source import SourceConfig
 from pipelines.embed.average_length import Lengths, measure_splits, total
 from pipelines.sources import Duplicates, Repeats, Split, SplitScan, find_duplicates, scan_split
+from pipelines.sources.formats import format_named
 
 # One read task takes splits of so many bytes or files together: a million small files are not a million tasks.
 BYTES_A_TASK = 32 << 20
@@ -33,11 +35,15 @@ class Mapper(Protocol):
 
 @dataclass(frozen=True)
 class ScannedSource:
-    """What the job reads: splits, how many documents they hold, and the rows among them that repeat an id."""
+    """What the job reads: splits, how many documents they hold, and the rows among them that repeat an id.
+
+    Of a source that ``is_live``, documents come and go while it is read: their number is that of when it was planned.
+    """
 
     splits: Sequence[Split]
     documents: int
     duplicates: Duplicates
+    is_live: bool = False
 
     @property
     def groups(self) -> list[list[MarkedSplit]]:
@@ -54,8 +60,8 @@ class ScannedSource:
 
 
 def group_splits(splits: Sequence[Split]) -> list[list[int]]:
-    """Put the numbers of neighbouring splits together, one list a read task."""
-    sizes = [split.bytes for split in splits]
+    """Put the numbers of neighbouring splits together, one list a read task; a range of points is a task by itself."""
+    sizes = [split.bytes if split.points is None else BYTES_A_TASK for split in splits]
     groups = constrained_batches(
         range(len(splits)), BYTES_A_TASK, SPLITS_A_TASK, get_len=sizes.__getitem__, strict=False
     )
@@ -63,7 +69,9 @@ def group_splits(splits: Sequence[Split]) -> list[list[int]]:
 
 
 def scan(splits: Sequence[Split], source: SourceConfig, run: Mapper) -> ScannedSource:
-    """Count documents and find repeated ids over all splits."""
+    """Count documents and find repeated ids over all splits; a collection, whose ids are unique, is not read for it."""
+    if splits and all(format_named(split.format).is_live for split in splits):
+        return ScannedSource(splits, sum(split.rows or 0 for split in splits), Duplicates(splits, {}), is_live=True)
     groups = [[splits[number] for number in group] for group in group_splits(splits)]
     scans = [one for group in run(partial(_scan_group, source=source), groups) for one in group]
     duplicates = find_duplicates(scans)
@@ -72,7 +80,12 @@ def scan(splits: Sequence[Split], source: SourceConfig, run: Mapper) -> ScannedS
 
 def measure(config: JobConfig, source: ScannedSource, run: Mapper) -> dict[str, Lengths]:
     """Sum up the scored lengths of all rows for the embeddings that measure their average."""
-    return total(run(partial(measure_splits, config=config), source.groups))
+    groups = source.groups
+    if config.source.qdrant is not None:
+        # Of a server, so many ranges are read at once.
+        parts = distribute(config.source.qdrant.readers, groups)
+        groups = [joined for part in parts if (joined := list(chain.from_iterable(part)))]
+    return total(run(partial(measure_splits, config=config), groups))
 
 
 def _scan_group(group: Sequence[Split], *, source: SourceConfig) -> list[SplitScan]:

@@ -69,6 +69,8 @@ class Format(ABC):
     is_small: ClassVar[bool] = False
     # Whether rows have point ids already, so that they are neither cut nor named: ``identified`` gives them.
     is_identified: ClassVar[bool] = False
+    # Whether rows may come and go while they are read, so that only reading tells how many there are.
+    is_live: ClassVar[bool] = False
     # What stands before a row's number in its origin: "row " makes ``docs.parquet:row 17``.
     mark: ClassVar[str] = ""
 

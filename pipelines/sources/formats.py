@@ -10,6 +10,7 @@ from pipelines.sources.image_files import ImageFiles
 from pipelines.sources.jsonl import Jsonl
 from pipelines.sources.lines import without_compression
 from pipelines.sources.parquet import Parquet
+from pipelines.sources.qdrant.format import QdrantCollection
 from pipelines.sources.text import Text
 from pipelines.sources.webdataset import Webdataset
 
@@ -23,7 +24,9 @@ FORMATS: tuple[Format, ...] = (
     ArrowIpc(),
     HuggingFace(),
 )
-_NAMED = {kind.name: kind for kind in FORMATS}
+# What has a section of its own in the configuration, and is no file.
+OTHERS: tuple[Format, ...] = (QdrantCollection(),)
+_NAMED = {kind.name: kind for kind in (*FORMATS, *OTHERS)}
 ENDINGS: dict[str, Format] = {ending: kind for kind in FORMATS for ending in kind.endings}
 FOLDER_MARKS = tuple(mark for kind in FORMATS for mark in kind.folder_marks)
 

@@ -99,7 +99,7 @@ def parse_row(values: dict[str, Any], fields: Fields, position: int | None = Non
         and (fields.payload is None or key in fields.payload)
     }
     if fields.image is None:
-        payload, payload_error = _parse_payload(kept)
+        payload, payload_error = parse_payload(kept)
         return Row(position, name, text, payload, None, None, text_error or id_error or payload_error)
     value = values.get(fields.image)
     image, reference, image_error = parse_image(value, fields.max_image_bytes)
@@ -108,7 +108,7 @@ def parse_row(values: dict[str, Any], fields: Fields, position: int | None = Non
         kept[fields.image] = path
     if text is None and image is None and reference is None:
         image_error = image_error or RowError(STAGE, "EmptyRow", NOTHING)
-    payload, payload_error = _parse_payload(kept)
+    payload, payload_error = parse_payload(kept)
     error = text_error or image_error or id_error or payload_error
     return Row(
         position, name, text, payload, image if error is None else None, reference if error is None else None, error
@@ -120,7 +120,7 @@ def parse_id(value: Any) -> tuple[str | None, RowError | None]:
     if value is None or value == "":
         return None, None
     if isinstance(value, str):
-        return _clean(value, "the id", "InvalidId")
+        return clean(value, "the id", "InvalidId")
     if isinstance(value, UUID) or (isinstance(value, int) and not isinstance(value, bool)):
         return str(value), None
     return None, RowError(STAGE, "InvalidId", f"the id {_what(value)}, not a string or an integer")
@@ -137,7 +137,7 @@ def _parse_text(value: Any, fields: Fields) -> tuple[str | None, RowError | None
             what = f"byte {error.start} of the text, 0x{value[error.start]:02x}, is not UTF-8"
             return value.decode(errors="replace"), RowError(STAGE, "InvalidText", what)
     if isinstance(value, str):
-        return _clean(value, "the text", "InvalidText")
+        return clean(value, "the text", "InvalidText")
     if value is _MISSING:
         return None, RowError(STAGE, "InvalidText", f"the row has no column {fields.text!r}")
     if isinstance(value, Oversized):
@@ -151,7 +151,7 @@ def _what(value: Any) -> str:
     return f"cannot be decoded ({value.reason})" if isinstance(value, Undecodable) else f"is {type(value).__name__}"
 
 
-def _clean(value: str, what: str, kind: str) -> tuple[str, RowError | None]:
+def clean(value: str, what: str, kind: str) -> tuple[str, RowError | None]:
     """Replace what Arrow cannot hold. CSV has lone surrogates where its bytes were no UTF-8."""
     found = None if value.isascii() else _SURROGATE.search(value)
     if found is None:
@@ -166,7 +166,8 @@ def _clean(value: str, what: str, kind: str) -> tuple[str, RowError | None]:
     return _SURROGATE.sub("\ufffd", value), RowError(STAGE, kind, message)
 
 
-def _parse_payload(values: dict[str, Any]) -> tuple[str | None, RowError | None]:
+def parse_payload(values: dict[str, Any]) -> tuple[str | None, RowError | None]:
+    """Write values as a JSON object with sorted keys; of those that cannot be written, the first is told of."""
     try:
         payload = _to_json(values)
     except (TypeError, ValueError, RecursionError):
@@ -179,7 +180,7 @@ def _parse_payload(values: dict[str, Any]) -> tuple[str | None, RowError | None]
     for column, value in values.items():
         try:
             value = _without_nan(value)
-            _, error = _clean(_to_json({column: value}), f"payload column {column!r}", "InvalidPayload")
+            _, error = clean(_to_json({column: value}), f"payload column {column!r}", "InvalidPayload")
         except (TypeError, ValueError, RecursionError) as reason:
             error = RowError(STAGE, "InvalidPayload", f"payload column {column!r}: {reason}"[:500])
         if error is None:

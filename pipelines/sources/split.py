@@ -8,6 +8,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from more_itertools import constrained_batches
+from pydantic import SecretStr
 
 from pipelines.sources.files import FoundFile
 from pipelines.sources.partitions import Partitions
@@ -21,8 +22,23 @@ FILES_A_SPLIT = 500
 
 
 @dataclass(frozen=True)
+class PointRange:
+    """Points of a collection whose ids are in a range, in Qdrant's order of ids.
+
+    ``collection`` is its name, never an alias. ``start`` is the first id and ``stop`` the first one behind the range,
+    as text; None where the range is open. ``filter`` is Qdrant's, as JSON. ``key`` opens the server.
+    """
+
+    collection: str
+    start: str | None = None
+    stop: str | None = None
+    filter: str | None = None
+    key: SecretStr | None = None
+
+
+@dataclass(frozen=True)
 class Split:
-    """A whole file, a part of one, or a number of small files.
+    """A whole file, a part of one, a number of small files, or a range of a collection's points.
 
     ``root`` is the path or URL under which the file was found and tells its file system, ``path`` the file inside
     of that, ``name`` what rows' origins call it, ``format`` the name of its format. ``start`` and ``stop`` are numbers
@@ -30,7 +46,8 @@ class Split:
     number, from 1, of the first row (or line) within the file; None where nobody has counted yet (see
     ``number_lines``). ``bytes`` is the size in the file, ``rows`` is None where only reading would tell, ``max_rows``
     cuts the split off. Where a split has many small files, ``files``, each of them is a row; path and name are the
-    first one's. ``partitions`` are columns that the names of its folders have; see ``partitions.py``.
+    first one's. ``partitions`` are columns that the names of its folders have; see ``partitions.py``. Of a collection,
+    ``points`` are the range, ``root`` is the server's URL or the folder, and ``bytes`` and ``rows`` are estimates.
     """
 
     root: str
@@ -45,6 +62,7 @@ class Split:
     max_rows: int | None = None
     files: tuple[FoundFile, ...] = ()
     partitions: Partitions = ()
+    points: PointRange | None = None
 
     def origin(self, position: int | None) -> str:
         """Say where a record is: ``docs.jsonl:17``, ``docs.parquet:row 17``, ``a.tar:sample 17`` or the file's name.
@@ -84,11 +102,29 @@ def group_files(files: Iterable[FoundFile], format_name: str) -> Iterator[Split]
 
 
 @dataclass(frozen=True)
+class PlannedCollection:
+    """A collection that is read: its ``name``, which no alias is, its ``aliases``, and its server or folder.
+
+    ``title`` is for people to read. ``points`` are those that are read, counted when that was planned. ``chunked``
+    tells that points are chunks of documents.
+    """
+
+    title: str
+    name: str
+    aliases: frozenset[str]
+    points: int
+    chunked: bool
+    url: str | None = None
+    path: str | None = None
+
+
+@dataclass(frozen=True)
 class SourcePlan:
     """All splits of a source in their fixed order, and what is left out of it.
 
     ``skipped_files`` are of unknown kind, ``own_files`` are those that the job writes itself, ``unnamed_files`` have
-    names that are not UTF-8. ``notices`` say what people should know of it.
+    names that are not UTF-8. ``notices`` say what people should know of it. ``collection`` is what is read in the
+    place of files.
     """
 
     splits: tuple[Split, ...]
@@ -96,14 +132,22 @@ class SourcePlan:
     own_files: int = 0
     unnamed_files: int = 0
     notices: tuple[str, ...] = ()
+    collection: PlannedCollection | None = None
 
     @property
     def files(self) -> int:
-        """How many files the splits are of."""
+        """How many files the splits are of; a collection is none."""
+        if self.collection is not None:
+            return 0
         return len(
             {split.path for split in self.splits if not split.files}
             | {file for split in self.splits for file in split.files}
         )
+
+    @property
+    def of_chunks(self) -> bool:
+        """Whether its rows are chunks of documents already."""
+        return self.collection is not None and self.collection.chunked
 
     @property
     def bytes(self) -> int:

@@ -25,7 +25,7 @@ def refuse_local_places(config: JobConfig, machines: Machines) -> None:
     places = [(f"sink.{number}.path", sink.folder) for number, sink in enumerate(config.sink)]
     places += [
         (dead_letters_key(config), config.dead_letters),
-        *(("source.path", path) for path in config.source.paths),
+        *config.source.local_places,
     ]
     local = [f"{key} {path}" for key, path in places if path is not None and local_path(path) is not None]
     if local:

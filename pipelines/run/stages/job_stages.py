@@ -6,13 +6,14 @@ No stage raises for a bad row: the row gets an error and goes on to the dead let
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from pipelines.config.job import JobConfig
 from pipelines.embed.job_models import TOKENIZER
 from pipelines.run.placement.pools import Pool
 from pipelines.run.stages.block import BlockStage
 from pipelines.run.stages.embed import EmbedStage
-from pipelines.run.stages.read import TASK_COLUMN, ReadStage
+from pipelines.run.stages.read import ON_READERS, TASK_COLUMN, ReadStage
 from pipelines.run.stages.skip import SkipStage
 from pipelines.run.stages.stage import Stage, check_columns
 from pipelines.run.stages.write import WriteStage
@@ -37,10 +38,12 @@ def job_stages(
     is in the folder of the dead letters, where several machines may write.
     """
     prints = fingerprints or {}
+    # A server is read by few at once; all three share a worker.
+    on_readers = replace(ON_READERS, workers=config.source.qdrant.readers) if config.source.qdrant else ON_READERS
     stages: list[Stage] = [
-        ReadStage(config, add, prints.get(TOKENIZER)),
-        SkipStage(sinks, add),
-        BlockStage(config.compute.block_rows, add),
+        ReadStage(config, add, prints.get(TOKENIZER), resources=on_readers),
+        SkipStage(sinks, add, resources=on_readers),
+        BlockStage(config.compute.block_rows, add, resources=on_readers),
     ]
     stages += [EmbedStage(pool, add, prints) for pool in pools]
     # Workers are in folders of their own, where a relative path would be another one.

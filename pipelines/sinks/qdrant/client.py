@@ -12,6 +12,7 @@ from pydantic import SecretStr
 from qdrant_client import QdrantClient
 
 from embedders.retrying import Patience, retry
+from pipelines.config.collection import CollectionConfig
 from pipelines.errors import SinkError
 from pipelines.sinks.base import LeaseStore
 from pipelines.sinks.lease.file import DiskLease
@@ -38,18 +39,22 @@ def open_client(config: QdrantSinkConfig, key: SecretStr | None = None) -> Qdran
     if config.path is not None:
         path = str(Path(config.path).absolute())
         return open_folder(path, while_locked=lambda: refuse_held(folder_store(path)))
-    secret = key or api_key(config)
+    return open_server(config, key or api_key(config), "sink")
+
+
+def open_server(config: QdrantSinkConfig | CollectionConfig, key: SecretStr | None, section: str) -> QdrantClient:
+    """Connect to a server, which is not asked anything yet; raises SinkError, naming the section, for no address."""
     try:
         return QdrantClient(
             url=config.url,
-            api_key=secret.get_secret_value() if secret else None,
+            api_key=key.get_secret_value() if key else None,
             prefer_grpc=config.prefer_grpc,
             grpc_port=config.grpc_port,
             timeout=math.ceil(config.timeout),
             check_compatibility=False,
         )
     except ValueError as error:
-        raise SinkError(f"sink.url {config.address} is no address of a server: {error}") from None
+        raise SinkError(f"{section}.url {config.address} is no address of a server: {error}") from None
 
 
 def folder_store(path: str) -> LeaseStore:

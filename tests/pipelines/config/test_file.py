@@ -46,7 +46,7 @@ def test_a_minimal_job_gets_documented_defaults() -> None:
             {"sink": {"type": "parquet", "path": "out"}, "errors": {"path": "out/"}},
             r"errors\.path: out/? is the folder of sink\.0; choose another one",
         ),
-        ({"source": {}}, r"source\.path: is missing"),
+        ({"source": {}}, r"source: path is missing; give exactly one of path"),
         ({"source": {"path": ""}}, r"source\.path.*at least 1 character"),
         ({"sink": {"type": "parquet", "path": ""}}, r"sink\.0\.path.*at least 1 character"),
         ({"source": {"path": "a", "image": "i", "format": "image"}}, "format image has none; leave image out"),

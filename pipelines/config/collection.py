@@ -1,0 +1,60 @@
+"""The section of a job's configuration for a Qdrant collection that documents are read from."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from pydantic import Field, model_validator
+
+from pipelines.config.secrets import is_reference, read_secret
+from pipelines.config.section import NonEmpty, Place, Section
+from pipelines.urls import is_url, without_credentials
+
+
+class CollectionConfig(Section):
+    """A Qdrant collection, on a server (``url``) or in a folder (``path``), each of whose points is a document."""
+
+    collection: str = Field(
+        min_length=1, max_length=255, pattern=r"^[^/\\\s]+$", description="Name of a collection, or of an alias"
+    )
+    url: NonEmpty | None = None
+    path: Place | None = Field(None, description="Folder of qdrant-client's embedded engine; it is read by one reader")
+    text: NonEmpty = Field("text", description="Key of the payload that holds the text to embed")
+    filter: dict[str, Any] | str | list[str] | None = Field(
+        None, description="Read only points that match: Qdrant's filter, or conditions such as lang=de and year>=2020"
+    )
+    api_key: str | None = Field(None, description="${NAME} of an environment variable; QDRANT_API_KEY when left out")
+    prefer_grpc: bool = False
+    grpc_port: int = Field(6334, ge=1, le=65535)
+    timeout: float = Field(60, gt=0, description="Seconds a request may take")
+    retry_seconds: float = Field(300, ge=0, description="How long one page is asked for again before the job fails")
+    readers: int = Field(2, ge=1, description="Ranges that are read at once, at most; each page keeps writers waiting")
+    page_points: int = Field(512, ge=1, le=10_000, description="Points a page has at most")
+    page_mb: float = Field(8, gt=0, le=256, description="Megabytes a page has, about, at most")
+
+    @property
+    def address(self) -> str:
+        """The server's URL without credentials, or the folder's path."""
+        return without_credentials(self.url or self.path or "")
+
+    @property
+    def title(self) -> str:
+        """The place as messages begin with it."""
+        return f"collection {self.collection} at {self.address}"
+
+    @model_validator(mode="after")
+    def _one_place(self) -> CollectionConfig:
+        if (self.url is None) == (self.path is None):
+            raise ValueError("give exactly one of url (a server) and path (a folder)")
+        if self.path is not None and is_url(self.path):
+            raise ValueError(f"path: {self.address} is a URL, and a collection's folder is on a disk; write url for it")
+        if self.api_key is not None and not is_reference(self.api_key):
+            raise ValueError("a key must not stand in a configuration: write ${QDRANT_API_KEY} and set that variable")
+        return self
+
+    def secret(self) -> str | None:
+        """Read the API key from the environment; raises ConfigError when the named variable is not set."""
+        if self.api_key is None:
+            return os.environ.get("QDRANT_API_KEY")
+        return read_secret(self.api_key, "source.qdrant.api_key")

@@ -1,0 +1,60 @@
+"""The way to a collection that is read: its client, and requests that are made again until they succeed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import SecretStr
+from qdrant_client import QdrantClient
+
+from pipelines.config.collection import CollectionConfig
+from pipelines.errors import SinkError, SourceError
+from pipelines.sinks.qdrant.client import open_folder, open_server
+from pipelines.sinks.qdrant.retry import call
+
+# A wrong address shall not cost `retry_seconds`.
+LOOK_SECONDS = 15.0
+T = TypeVar("T")
+
+
+def read_key(config: CollectionConfig) -> SecretStr | None:
+    """Read the API key from the environment of this process, wrapped so that no message shows it."""
+    key = config.secret() if config.url is not None else None
+    return SecretStr(key) if key else None
+
+
+@contextmanager
+def connected(config: CollectionConfig, key: SecretStr | None) -> Iterator[QdrantClient]:
+    """Connect to the server or open the folder; all that either refuses is a SourceError."""
+    if config.path is not None and not Path(config.path, "meta.json").exists():
+        raise SourceError(f"source.qdrant.path {config.path}: there is no Qdrant folder")
+    with _as_source():
+        client = open_server(config, key, "source.qdrant") if config.path is None else open_folder(config.path)
+    try:
+        yield client
+    finally:
+        client.close()
+
+
+def look(config: CollectionConfig, request: Callable[[], T], doing: str) -> T:
+    """Ask before anything is read, with little patience; raises SourceError."""
+    with _as_source():
+        what, seconds = f"{config.title}: {doing}", min(LOOK_SECONDS, config.retry_seconds)
+        return call(request, what=what, seconds=seconds, comfort="")
+
+
+def ask_for_page(config: CollectionConfig, request: Callable[[], T], points: int, doing: str) -> T:
+    """Ask for a page of points; raises SourceError, or RequestRefusedError where fewer points may do."""
+    with _as_source():
+        return call(request, what=f"{config.title}: {doing}", seconds=config.retry_seconds, points=points)
+
+
+@contextmanager
+def _as_source() -> Iterator[None]:
+    try:
+        yield
+    except SinkError as error:
+        raise SourceError(str(error)) from None
