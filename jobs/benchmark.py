@@ -13,13 +13,29 @@ from benchmarks.bm25 import bm25
 from benchmarks.dense import budget, dense
 from benchmarks.families import families
 from benchmarks.images import images
+from benchmarks.load import load
 from benchmarks.muvera import muvera
 from benchmarks.muvera_recall import muvera_recall
+from benchmarks.nightly import nightly
 from benchmarks.pipeline import memory, pipeline
+from benchmarks.read_collection import read_collection
 from pipelines.cli.start import start
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-for command in (dense, budget, bm25, families, images, muvera, muvera_recall, pipeline, memory):
+for command in (
+    dense,
+    budget,
+    bm25,
+    families,
+    images,
+    muvera,
+    muvera_recall,
+    pipeline,
+    memory,
+    load,
+    read_collection,
+    nightly,
+):
     app.command()(command)
 
 

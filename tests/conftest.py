@@ -43,6 +43,7 @@ MARKED_FIXTURES = {
     "qdrant_server": "server",
     "guarded_qdrant_server": "server",
     "qdrant_address": "server",
+    "qdrant_url": "server",
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import json
 import random
@@ -55,11 +56,16 @@ def show(title: str, seconds: dict[str, float], units: float, unit: str, ours: s
 
 def stdlib_texts(count: int | None = None) -> list[str]:
     """Texts of the standard library's corpus, or a random sample that is always the same."""
+    texts = list(_stdlib_corpus())
+    return texts if count is None or count >= len(texts) else random.Random(0).sample(texts, count)
+
+
+@functools.cache
+def _stdlib_corpus() -> tuple[str, ...]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "corpus.jsonl"
         collect_stdlib(path)
-        texts = [json.loads(line)["text"] for line in path.read_text(encoding="utf-8").splitlines()]
-    return texts if count is None or count >= len(texts) else random.Random(0).sample(texts, count)
+        return tuple(json.loads(line)["text"] for line in path.read_text(encoding="utf-8").splitlines())
 
 
 def minilm_folder() -> Path:

@@ -42,7 +42,7 @@ class Place:
 
 @pytest.fixture(params=["parquet", "folder", pytest.param("http", marks=pytest.mark.server)])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
-    url = request.getfixturevalue("qdrant_server").url if request.param == "http" else None
+    url = request.getfixturevalue("qdrant_url") if request.param == "http" else None
     return Place(request.param, tmp_path, url)
 
 

@@ -105,7 +105,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     kinds = {
         "parquet": lambda: {"type": "parquet", "path": str(tmp_path / "out")},
         "folder": lambda: {"type": "qdrant", "path": str(tmp_path / "out"), "collection": "c"},
-        "server": lambda: {"type": "qdrant", "url": request.getfixturevalue("qdrant_server").url, "collection": "c"},
+        "server": lambda: {"type": "qdrant", "url": request.getfixturevalue("qdrant_url"), "collection": "c"},
     }
     return Place(tmp_path, kinds[request.param]())
 

@@ -1,6 +1,7 @@
 """The child process: reads its options from the first line of stdin, says its port on stdout, and serves.
 
-It ends with its parent: when stdin closes, or when it is killed.
+It ends with its parent: when stdin closes, or when it is killed. With ``--port`` it is a server of its own, which
+serves until it is interrupted.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ def main() -> None:
     """Serve until killed."""
     # the local engine warns of what this server is for: many points, and payload indexes it does not have
     warnings.simplefilter("ignore")
+    if sys.argv[1:2] == ["--port"]:
+        Server(Options(port=int(sys.argv[2]))).serve_forever()
     options = Options(**json.loads(sys.stdin.readline()))
     server = Server(options)
     print(json.dumps({"port": server.server_address[1]}), flush=True)

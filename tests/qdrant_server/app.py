@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import orjson
 
+from tests.qdrant_server.deferred import Deferral
 from tests.qdrant_server.engine import Engine
 from tests.qdrant_server.errors import ApiError
 from tests.qdrant_server.faults import Fault
@@ -94,16 +95,20 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def control(traffic: Traffic, request: Request) -> Reply:
-    """Answer a control request: set or clear faults, show or forget the log, drop all collections."""
+    """Answer a control request: set or clear faults, defer points, show or forget the log, drop all collections."""
     action = (request.method, request.path.removeprefix(CONTROL))
     result: Any = True
     if action == ("POST", "faults"):
         traffic.plan.add([Fault(**fault) for fault in orjson.loads(request.body)])
+    elif action == ("POST", "defer"):
+        deferral: dict[str, Any] = orjson.loads(request.body)
+        traffic.engine.deferrals.add(deferral.pop("collection"), Deferral(**deferral))
     elif action == ("GET", "requests"):
         result = [asdict(entry) for entry in list(traffic.log.entries)]
     elif action in (("POST", "clear"), ("POST", "reset")):
         traffic.plan.clear()
         traffic.log.clear()
+        traffic.engine.deferrals.clear()
         if action[1] == "reset":
             traffic.engine.reset()
     else:

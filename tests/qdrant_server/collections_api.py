@@ -1,4 +1,4 @@
-"""Collections, aliases and payload indexes."""
+"""Collections and payload indexes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from qdrant_client import models
 from tests.qdrant_server import state as states
 from tests.qdrant_server import wire
 from tests.qdrant_server.engine import Call
-from tests.qdrant_server.errors import ApiError, bad_request
+from tests.qdrant_server.errors import ApiError, bad_request, wrong_input
 
 
 def list_collections(call: Call) -> Any:
@@ -18,10 +18,13 @@ def list_collections(call: Call) -> Any:
 
 
 def create(call: Call) -> bool:
-    """``PUT /collections/{name}``; 409 if the name is taken."""
+    """``PUT /collections/{name}``; 409 if a collection has the name, 400 if an alias does."""
     request: models.CreateCollection = call.body
-    if call.name in call.engine.states or call.name in call.local.aliases:
+    if call.name in call.engine.states:
         raise ApiError(409, f"Wrong input: Collection `{call.name}` already exists!")
+    if call.name in call.local.aliases:
+        text = "Alias with the same name already exists"
+        raise wrong_input(f"Can't create collection with name {call.name}. {text}")
     wire.check_new_vectors(request)
     call.local.create_collection(
         call.name,
@@ -38,15 +41,16 @@ def info(call: Call) -> dict[str, Any]:
     state = call.state
     points = call.local.count(call.collection).count
     status, indexed = state.observe(points, call.engine.options.indexing_reads)
+    deferring = call.engine.deferrals.observe(call.collection)
     return {
-        "status": status,
+        "status": deferring or status,
         "optimizer_status": "ok",
         "indexed_vectors_count": indexed,
         "points_count": points,
         "segments_count": 1,
         "config": state.config,
         "payload_schema": {name: _indexed(call, name, schema) for name, schema in state.payload_schema.items()},
-        "update_queue": {"length": 0, "deferred_points": 0},
+        "update_queue": {"length": 0, "deferred_points": len(call.hidden)},
     }
 
 
@@ -66,7 +70,7 @@ def update(call: Call) -> bool:
 
 
 def delete(call: Call) -> bool:
-    """``DELETE /collections/{name}``; false if there was none."""
+    """``DELETE /collections/{name}``, with the aliases that point at it; false if there was none."""
     call.engine.states.pop(call.name, None)
     return call.local.delete_collection(call.name)
 
@@ -87,21 +91,6 @@ def optimizations(call: Call) -> dict[str, Any]:
         "idle_segments": int(not pending),
     }
     return {"summary": summary, "running": []}
-
-
-def change_aliases(call: Call) -> bool:
-    """``POST /collections/aliases``: all of the actions, or none."""
-    return call.local.update_collection_aliases(call.body.actions)
-
-
-def list_aliases(call: Call) -> Any:
-    """``GET /aliases``."""
-    return call.local.get_aliases()
-
-
-def collection_aliases(call: Call) -> Any:
-    """``GET /collections/{name}/aliases``."""
-    return call.local.get_collection_aliases(call.collection)
 
 
 def create_index(call: Call) -> dict[str, Any]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any
 
 from qdrant_client.local.qdrant_local import QdrantLocal
 
+from tests.qdrant_server.deferred import Deferrals
 from tests.qdrant_server.errors import no_collection
 from tests.qdrant_server.options import Options
 from tests.qdrant_server.state import CollectionState
@@ -24,6 +25,7 @@ class Engine:
     local: QdrantLocal = field(default_factory=lambda: QdrantLocal(":memory:"))
     states: dict[str, CollectionState] = field(default_factory=dict)
     operations: itertools.count[int] = field(default_factory=itertools.count)
+    deferrals: Deferrals = field(default_factory=Deferrals)
 
     def reset(self) -> None:
         """Drop all collections and aliases."""
@@ -59,6 +61,11 @@ class Call:
     def state(self) -> CollectionState:
         """What the local engine forgets about the collection."""
         return self.engine.states[self.collection]
+
+    @property
+    def hidden(self) -> Set[Any]:
+        """Ids of the collection's points that no read may show."""
+        return self.engine.deferrals.hidden(self.collection, self.local.collections[self.collection])
 
     def done(self) -> dict[str, Any]:
         """Result of a write: completed if the request waited for it."""

@@ -113,12 +113,15 @@ class FaultPlan:
 
 
 def half(body: Any) -> Any:
-    """A request body with the first half of its points, None where that is no point; other bodies as they are."""
+    """A request body with the first half of its points or operations, None where that is none; others as they are."""
     if not isinstance(body, dict):
         return body
     if isinstance(body.get("points"), list):
         kept = body["points"][: len(body["points"]) // 2]
         return {**body, "points": kept} if kept else None
+    if isinstance(body.get("operations"), list):
+        kept = body["operations"][: len(body["operations"]) // 2]
+        return {**body, "operations": kept} if kept else None
     if isinstance(body.get("batch"), dict):
         batch = body["batch"]
         keep = len(batch["ids"]) // 2

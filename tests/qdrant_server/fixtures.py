@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 from qdrant_client import QdrantClient
@@ -43,6 +44,24 @@ def qdrant_server(request: pytest.FixtureRequest) -> QdrantTestServer:
 def qdrant_address(request: pytest.FixtureRequest) -> tuple[str, str | None]:
     """URL and API key of the server that ``QDRANT_URL`` names, or else of the session's test server, emptied first."""
     return real_server() or (request.getfixturevalue("qdrant_server").url, None)
+
+
+@pytest.fixture
+def qdrant_url(qdrant_address: tuple[str, str | None]) -> Iterator[str]:
+    """URL of a server without collections, for jobs, which read the key from the environment.
+
+    A real server's collections that the test made are gone after it; one that has some before is left alone.
+    """
+    url, key = qdrant_address
+    if not real_server():
+        yield url
+        return
+    with closing(QdrantClient(url=url, api_key=key, timeout=30, check_compatibility=False)) as client:
+        if before := [found.name for found in client.get_collections().collections]:
+            pytest.skip(f"needs an empty server, but the one at QDRANT_URL has {len(before)} collections")
+        yield url
+        for found in client.get_collections().collections:
+            client.delete_collection(found.name)
 
 
 @pytest.fixture

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from qdrant_client import models
 
-from tests.qdrant_server import wire
+from tests.qdrant_server import scrolling, wire
+from tests.qdrant_server.deferred import without
 from tests.qdrant_server.engine import Call
 from tests.qdrant_server.errors import format_error
 
@@ -94,22 +96,38 @@ def _ids_or_filter(call: Call, request: Any) -> Any:
 
 
 def batch_update(call: Call) -> list[dict[str, Any]]:
-    """``POST /points/batch``: several operations in order."""
+    """``POST /points/batch``: several operations in order; one that fails leaves those before it in place."""
     operations: list[Any] = call.body.operations
     for operation in operations:
         if isinstance(operation, models.UpsertOperation):
             wire.check_upsert(operation.upsert)
-            _check_size(call, _point_count(operation.upsert))
-            _charge(call, _point_count(operation.upsert))
-    call.local.batch_update_points(call.collection, operations)
-    return [call.done() for _ in operations]
+    return [_carry_out(call, operation) for operation in operations]
+
+
+def _carry_out(call: Call, operation: Any) -> dict[str, Any]:
+    ((field, body),) = dict(operation).items()
+    return OPERATIONS[field](replace(call, body=body))
+
+
+OPERATIONS = {
+    "upsert": upsert,
+    "delete": delete,
+    "set_payload": set_payload,
+    "overwrite_payload": overwrite_payload,
+    "delete_payload": delete_payload,
+    "clear_payload": clear_payload,
+    "update_vectors": update_vectors,
+    "delete_vectors": delete_vectors,
+}
 
 
 def retrieve(call: Call) -> Any:
     """``POST /points``."""
     request: models.PointRequest = call.body
     wire.check_ids(request.ids)
-    return call.local.retrieve(call.collection, request.ids, _payload(request, True), request.with_vector or False)
+    hidden = call.hidden
+    found = call.local.retrieve(call.collection, request.ids, _payload(request, True), request.with_vector or False)
+    return [point for point in found if point.id not in hidden]
 
 
 def scroll(call: Call) -> dict[str, Any]:
@@ -117,14 +135,17 @@ def scroll(call: Call) -> dict[str, Any]:
     request: models.ScrollRequest = call.body
     if request.offset is not None:
         wire.check_ids([request.offset])
-    order = request.order_by
-    if order is not None:
-        order = models.OrderBy(key=order) if isinstance(order, str) else order
-        wire.require_index(call.state, order.key, "`order_by`")
+    limit, order = wire.limit_of(request), request.order_by
+    if order is None:
+        local = call.local.collections[call.collection]
+        found, after = scrolling.page(local, call.state.order, call.hidden, request, limit, _payload(request, True))
+        return {"points": found, "next_page_offset": after}
+    order = models.OrderBy(key=order) if isinstance(order, str) else order
+    wire.require_index(call.state, order.key, "`order_by`")
     points, following = call.local.scroll(
         call.collection,
-        request.filter,
-        limit=wire.limit_of(request),
+        without(call.hidden, request.filter),
+        limit=limit,
         order_by=order,
         offset=request.offset,
         with_payload=_payload(request, True),
@@ -135,13 +156,14 @@ def scroll(call: Call) -> dict[str, Any]:
 
 def count(call: Call) -> Any:
     """``POST /points/count``; always exact."""
-    return call.local.count(call.collection, call.body.filter)
+    return call.local.count(call.collection, without(call.hidden, call.body.filter))
 
 
 def facet(call: Call) -> Any:
     """``POST /facet``; the key needs a payload index, as it does in Qdrant."""
     wire.require_index(call.state, call.body.key, "facets")
-    return call.local.facet(call.collection, call.body.key, call.body.filter, limit=wire.limit_of(call.body))
+    condition = without(call.hidden, call.body.filter)
+    return call.local.facet(call.collection, call.body.key, condition, limit=wire.limit_of(call.body))
 
 
 def query(call: Call) -> Any:
@@ -162,7 +184,7 @@ def _query(call: Call, request: models.QueryRequest) -> Any:
         query=bare,
         using=request.using,
         prefetch=request.prefetch,
-        query_filter=request.filter,
+        query_filter=without(call.hidden, request.filter),
         search_params=request.params,
         limit=wire.limit_of(request),
         offset=request.offset,

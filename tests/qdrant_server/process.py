@@ -72,8 +72,16 @@ class QdrantTestServer:
         """Put faults behind those that are still to come."""
         self._post("faults", [asdict(fault) for fault in faults])
 
+    def defer(self, points: int, *, collection: str = "", reads: int = 1, status: str = "yellow") -> None:
+        """Hide the last ``points`` points of a collection (empty: of all) from reads.
+
+        They appear once the collection info has said ``status`` (yellow or grey) ``reads`` times; it may be set before
+        the collection exists.
+        """
+        self._post("defer", {"collection": collection, "points": points, "reads": reads, "status": status})
+
     def clear(self) -> None:
-        """Forget the faults still to come and the log, and let stalled requests go on."""
+        """Forget the faults still to come and the log, show deferred points, and let stalled requests go on."""
         self._post("clear")
 
     def reset(self) -> None:

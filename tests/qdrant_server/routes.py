@@ -10,8 +10,11 @@ from urllib.parse import unquote
 
 from qdrant_client import models
 
+from tests.qdrant_server import aliases_api as aliases
 from tests.qdrant_server import collections_api as collections
 from tests.qdrant_server import points_api as points
+from tests.qdrant_server import snapshots_api as snapshots
+from tests.qdrant_server import vectors_api as vectors
 from tests.qdrant_server import wire
 from tests.qdrant_server.engine import Call
 from tests.qdrant_server.errors import ApiError, format_error
@@ -34,20 +37,25 @@ def _write(answer: Callable[[Call], Any], model: Any = None) -> Route:
     return Route(answer, None if model is None else partial(wire.parse, model), writes=True)
 
 
-# Keys are the method and the path, with the collection's name and an index's field left out.
+# Keys are the method and the path, with the names of the collection and of what is in it left out.
 ROUTES: dict[tuple[str, str], Route] = {
     ("GET", "/collections"): _read(collections.list_collections),
-    ("GET", "/aliases"): _read(collections.list_aliases),
-    ("POST", "/collections/aliases"): _write(collections.change_aliases, models.ChangeAliasesOperation),
+    ("GET", "/aliases"): _read(aliases.list_all),
+    ("POST", "/collections/aliases"): _write(aliases.change, models.ChangeAliasesOperation),
     ("GET", "/collections/*"): _read(collections.info),
     ("PUT", "/collections/*"): _write(collections.create, models.CreateCollection),
     ("PATCH", "/collections/*"): _write(collections.update, models.UpdateCollection),
     ("DELETE", "/collections/*"): _write(collections.delete),
     ("GET", "/collections/*/exists"): _read(collections.exists),
     ("GET", "/collections/*/optimizations"): _read(collections.optimizations),
-    ("GET", "/collections/*/aliases"): _read(collections.collection_aliases),
+    ("GET", "/collections/*/aliases"): _read(aliases.list_of_collection),
     ("PUT", "/collections/*/index"): _write(collections.create_index, models.CreateFieldIndex),
     ("DELETE", "/collections/*/index/*"): _write(collections.delete_index),
+    ("PUT", "/collections/*/vectors/*"): _write(vectors.create, models.VectorNameConfig),
+    ("DELETE", "/collections/*/vectors/*"): _write(vectors.delete),
+    ("GET", "/collections/*/snapshots"): _read(snapshots.list_all),
+    ("POST", "/collections/*/snapshots"): _write(snapshots.create),
+    ("DELETE", "/collections/*/snapshots/*"): _write(snapshots.delete),
     ("PUT", "/collections/*/points"): Route(points.upsert, wire.parse_upsert, writes=True),
     ("POST", "/collections/*/points"): _read(points.retrieve, models.PointRequest),
     ("POST", "/collections/*/points/delete"): _write(points.delete, models.PointsSelector),
@@ -76,7 +84,7 @@ def find(method: str, path: str) -> tuple[Route, str, str]:
     if len(steps) > 1:
         steps[1] = "*"
     tail = ""
-    if len(steps) == 4 and steps[2] == "index":
+    if len(steps) == 4 and steps[2] in ("index", "vectors", "snapshots"):
         tail, steps[3] = steps[3], "*"
     route = ROUTES.get((method, "/" + "/".join(steps)))
     if route is None:

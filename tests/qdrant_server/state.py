@@ -1,4 +1,4 @@
-"""What the local engine forgets about a collection: its configuration, payload indexes and indexing status."""
+"""What the local engine forgets about a collection: its configuration, payload indexes, status and snapshots."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from qdrant_client import models
 
 from tests.qdrant_server.errors import wrong_input
 from tests.qdrant_server.limits import WriteLimits
+from tests.qdrant_server.scrolling import IdOrder
 
 # Defaults of a Qdrant 1.19 server as collection info shows them.
 HNSW = {"m": 16, "ef_construct": 100, "full_scan_threshold": 10_000, "max_indexing_threads": 0, "on_disk": False}
@@ -36,6 +37,8 @@ class CollectionState:
     limits: WriteLimits = field(default_factory=WriteLimits)
     indexed_points: int = 0
     reads_until_indexed: int | None = None
+    order: IdOrder = field(default_factory=IdOrder)
+    snapshots: list[dict[str, Any]] = field(default_factory=list)
 
     def dim(self, name: str) -> int | None:
         """Dimension of a dense or multivector; None if the collection has none of this name."""

@@ -63,7 +63,7 @@ def test_an_alias_moves_from_one_collection_to_another_at_once(qdrant_client: Qd
         assert qdrant_client.count(second).count == 3
         assert [found.alias_name for found in qdrant_client.get_collection_aliases(second).aliases] == [alias]
         with pytest.raises(UnexpectedResponse, match="Not found: Collection `no-such-collection`") as error:
-            point_at(qdrant_client, alias, "no-such-collection", replace=True)
+            point_at(qdrant_client, alias, "no-such-collection")
         assert error.value.status_code == 404
         assert qdrant_client.count(alias).count == 3
         everywhere = {found.alias_name: found.collection_name for found in qdrant_client.get_aliases().aliases}
@@ -72,10 +72,57 @@ def test_an_alias_moves_from_one_collection_to_another_at_once(qdrant_client: Qd
         qdrant_client.delete_collection(second)
 
 
+def test_a_failing_alias_action_leaves_those_before_it_in_place(qdrant_client: QdrantClient, collection: str) -> None:
+    alias = f"{collection}-alias"
+    with pytest.raises(UnexpectedResponse, match="Not found: Collection `no-such-collection`") as error:
+        qdrant_client.update_collection_aliases([create(alias, collection), create("live", "no-such-collection")])
+    assert error.value.status_code == 404
+    assert [found.alias_name for found in qdrant_client.get_collection_aliases(collection).aliases] == [alias]
+
+
+def test_names_of_collections_and_aliases_are_one_name_space(qdrant_client: QdrantClient, collection: str) -> None:
+    alias, vectors = f"{collection}-alias", models.VectorParams(size=4, distance=models.Distance.DOT)
+    with pytest.raises(UnexpectedResponse, match=f"Collection `{collection}` already exists!") as taken:
+        point_at(qdrant_client, collection, collection)
+    assert taken.value.status_code == 409
+    point_at(qdrant_client, alias, collection)
+    assert qdrant_client.collection_exists(alias)
+    with pytest.raises(UnexpectedResponse, match=f"name {alias}. Alias with the same name already exists") as named:
+        qdrant_client.create_collection(alias, vectors_config=vectors)
+    assert named.value.status_code == 400
+    assert alias not in [found.name for found in qdrant_client.get_collections().collections]
+
+
+def test_an_alias_goes_with_its_collection_and_stands_for_it_everywhere(
+    qdrant_client: QdrantClient, collection: str
+) -> None:
+    alias = f"{collection}-alias"
+    point_at(qdrant_client, alias, collection)
+    qdrant_client.upsert(alias, dense_points(3))
+    qdrant_client.set_payload(alias, {"extra": 1}, points=[0])
+    qdrant_client.create_payload_index(alias, "n", models.PayloadSchemaType.INTEGER)
+    qdrant_client.update_collection(alias, metadata={"seen": True})
+    assert [point.id for point in qdrant_client.scroll(alias)[0]] == [0, 1, 2]
+    assert [point.id for point in qdrant_client.retrieve(alias, [2])] == [2]
+    nearest = qdrant_client.query_points(alias, query=[1.0, 0.0, 0.0, 0.0], using="dense", limit=1).points
+    assert nearest[0].id == 0
+    assert qdrant_client.facet(alias, "n", exact=True).hits[0].count == 1
+    assert qdrant_client.get_collection(alias).config.metadata == {"seen": True}
+    qdrant_client.delete(alias, [0])
+    assert qdrant_client.count(collection, exact=True).count == 2
+    assert not qdrant_client.delete_collection(alias)
+    assert qdrant_client.delete_collection(collection)
+    assert alias not in [found.alias_name for found in qdrant_client.get_aliases().aliases]
+    assert not qdrant_client.collection_exists(alias)
+
+
+def create(alias: str, collection: str) -> models.CreateAliasOperation:
+    return models.CreateAliasOperation(create_alias=models.CreateAlias(alias_name=alias, collection_name=collection))
+
+
 def point_at(client: QdrantClient, alias: str, collection: str, *, replace: bool = False) -> None:
     remove = models.DeleteAliasOperation(delete_alias=models.DeleteAlias(alias_name=alias))
-    create = models.CreateAliasOperation(create_alias=models.CreateAlias(alias_name=alias, collection_name=collection))
-    client.update_collection_aliases([remove, create] if replace else [create])
+    client.update_collection_aliases([*([remove] if replace else []), create(alias, collection)])
 
 
 def test_payload_indexes_are_shown_until_deleted(qdrant_client: QdrantClient, collection: str) -> None:
@@ -180,3 +227,76 @@ def test_indexing_turns_the_status_yellow_and_then_green(qdrant_server: QdrantTe
     done = client.get_collection("c")
     assert (done.status, done.indexed_vectors_count) == (models.CollectionStatus.GREEN, 100)
     assert client.get_optimizations("c").summary.queued_optimizations == 0
+
+
+def test_a_named_vector_comes_to_a_collection_and_leaves_it(qdrant_client: QdrantClient, collection: str) -> None:
+    cosine = models.Distance.COSINE
+    new = models.DenseVectorNameConfig(dense=models.DenseVectorConfig(size=2, distance=cosine))
+    words = models.SparseVectorNameConfig(sparse=models.SparseVectorConfig(modifier=models.Modifier.IDF))
+    lacks = models.Filter(must_not=[models.HasVectorCondition(has_vector="new")])
+    qdrant_client.upsert(collection, dense_points(3))
+    qdrant_client.create_vector_name(collection, "new", new)
+    qdrant_client.create_vector_name(collection, "words", words)
+    qdrant_client.create_vector_name(collection, "new", new)
+    params = qdrant_client.get_collection(collection).config.params
+    assert isinstance(params.vectors, dict)
+    assert (params.vectors["new"].size, params.vectors["new"].distance) == (2, cosine)
+    assert (params.sparse_vectors or {})["words"].modifier == models.Modifier.IDF
+    other = models.DenseVectorNameConfig(dense=models.DenseVectorConfig(size=3, distance=cosine))
+    with pytest.raises(UnexpectedResponse, match="already exists") as differs:
+        qdrant_client.create_vector_name(collection, "new", other)
+    assert differs.value.status_code == 400
+    assert qdrant_client.count(collection, count_filter=lacks, exact=True).count == 3
+    word = models.SparseVector(indices=[5], values=[1.0])
+    qdrant_client.update_vectors(collection, [models.PointVectors(id=1, vector={"new": [0.0, 2.0], "words": word})])
+    assert [point.id for point in qdrant_client.scroll(collection, lacks)[0]] == [0, 2]
+    (point,) = qdrant_client.retrieve(collection, [1], with_vectors=["new", "words"])
+    assert point.vector == {"new": [0.0, 1.0], "words": word}
+    found = qdrant_client.query_points(collection, query=[0.0, 1.0], using="new").points
+    assert [point.id for point in found] == [1]
+    qdrant_client.delete_vector_name(collection, "new")
+    params = qdrant_client.get_collection(collection).config.params
+    assert isinstance(params.vectors, dict)
+    assert sorted(params.vectors) == ["dense", "late"]
+
+
+def test_snapshots_are_made_listed_and_deleted(qdrant_client: QdrantClient, collection: str) -> None:
+    assert qdrant_client.list_snapshots(collection) == []
+    made = qdrant_client.create_snapshot(collection)
+    assert made is not None
+    assert made.name.startswith(collection)
+    assert [snapshot.name for snapshot in qdrant_client.list_snapshots(collection)] == [made.name]
+    assert qdrant_client.delete_snapshot(collection, made.name)
+    assert qdrant_client.list_snapshots(collection) == []
+
+
+def test_deferred_points_are_hidden_from_every_read_until_the_status_is_green(qdrant_server: QdrantTestServer) -> None:
+    client = QdrantClient(url=qdrant_server.url)
+    qdrant_server.defer(3, collection="c", reads=2, status="grey")
+    dense = models.VectorParams(size=4, distance=models.Distance.COSINE)
+    client.create_collection("c", vectors_config={"dense": dense})
+    client.create_payload_index("c", "even", models.PayloadSchemaType.BOOL)
+    client.upsert("c", dense_points(10))
+    newest = models.Filter(must=[models.HasIdCondition(has_id=[6, 9])])
+
+    def shown() -> list[int]:
+        query = client.query_points("c", query=[0.0, 1.0, 0.0, 0.0], using="dense", limit=1).points
+        return [
+            client.count("c", exact=True).count,
+            client.count("c", count_filter=newest, exact=True).count,
+            len(client.scroll("c", limit=100)[0]),
+            len(client.scroll("c", newest)[0]),
+            len(client.retrieve("c", [5, 6, 7])),
+            sum(hit.count for hit in client.facet("c", "even", exact=True).hits),
+            int(query[0].id),
+        ]
+
+    hidden, all_of_them = [7, 1, 7, 1, 2, 7, 6], [10, 2, 10, 2, 3, 10, 9]
+    for _ in range(2):
+        assert shown() == hidden
+        info = client.get_collection("c")
+        assert info.status == models.CollectionStatus.GREY
+        assert info.update_queue is not None
+        assert info.update_queue.deferred_points == 3
+    assert client.get_collection("c").status == models.CollectionStatus.GREEN
+    assert shown() == all_of_them

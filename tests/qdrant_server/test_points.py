@@ -60,6 +60,32 @@ def test_scroll_pages_through_all_matches_in_order_of_id(qdrant_client: QdrantCl
     assert [point for page in pages for point in page] == list(range(0, 25, 2))
 
 
+def test_scroll_shows_integers_before_uuids_and_starts_at_offsets_that_do_not_exist(
+    qdrant_client: QdrantClient, collection: str
+) -> None:
+    uuids = [f"{first}a38d572-4f1e-4a76-9c47-7a3c7b5a1f00" for first in "0f7"]
+    ids: list[int | str] = [2**64 - 1, *uuids, 3, 11]
+    qdrant_client.upsert(collection, [models.PointStruct(id=point, vector={}, payload={}) for point in ids])
+    order = [3, 11, 2**64 - 1, uuids[0], uuids[2], uuids[1]]
+
+    def scrolled(offset: int | str | None, limit: int = 10) -> tuple[list[Any], Any]:
+        points, after = qdrant_client.scroll(collection, limit=limit, offset=offset)
+        return [point.id for point in points], after
+
+    assert scrolled(None) == (order, None)
+    assert scrolled(4, 2) == (order[1:3], order[3])
+    assert scrolled("70000000-0000-0000-0000-000000000000") == (order[4:], None)
+    assert scrolled("FA38D572-4F1E-4A76-9C47-7A3C7B5A1F00") == (order[5:], None)
+    assert scrolled("ff000000-0000-0000-0000-000000000000") == ([], None)
+    qdrant_client.upsert(collection, [models.PointStruct(id=4, vector={}, payload={})])
+    qdrant_client.delete(collection, [11])
+    assert scrolled(4, 2) == ([4, 2**64 - 1], order[3])
+    sample = models.SampleQuery(sample=models.Sample.RANDOM)
+    drawn = [point.id for point in qdrant_client.query_points(collection, query=sample, limit=100).points]
+    assert set(drawn) == {4, *order} - {11}
+    assert len(qdrant_client.query_points(collection, query=sample, limit=2).points) == 2
+
+
 def test_count_and_delete_by_filter_and_ids(qdrant_client: QdrantClient, collection: str) -> None:
     qdrant_client.upsert(collection, dense_points(20))
     late = models.Filter(must=[models.FieldCondition(key="n", range=models.Range(gte=15))])
@@ -115,6 +141,49 @@ def test_a_batch_of_operations_is_carried_out_in_order(qdrant_client: QdrantClie
     nearest = qdrant_client.query_points(collection, query=[0.0, 0.0, 0.0, 1.0], using="dense", limit=1).points
     assert nearest[0].id == 1
     assert nearest[0].score == pytest.approx(1.0)
+
+
+def test_a_batch_of_payload_operations_stops_at_one_that_fails(qdrant_client: QdrantClient, collection: str) -> None:
+    qdrant_client.upsert(collection, dense_points(4))
+
+    def replace(number: int) -> models.OverwritePayloadOperation:
+        return models.OverwritePayloadOperation(
+            overwrite_payload=models.SetPayload(payload={"new": number}, points=[number])
+        )
+
+    even = models.Filter(must=[models.FieldCondition(key="even", match=models.MatchValue(value=True))])
+    merged = models.SetPayloadOperation(set_payload=models.SetPayload(payload={"seen": 1}, filter=even))
+    key_gone = models.DeletePayloadOperation(delete_payload=models.DeletePayload(keys=["even"], points=[2]))
+    results = qdrant_client.batch_update_points(collection, [replace(1), merged, key_gone])
+    assert len(results) == 3
+    with pytest.raises(UnexpectedResponse, match="No point with id 77 found") as error:
+        qdrant_client.batch_update_points(collection, [replace(3), replace(77), replace(0)])
+    assert error.value.status_code == 404
+    stored = {point.id: point.payload for point in qdrant_client.retrieve(collection, range(4))}
+    assert stored == {
+        0: {"n": 0, "even": True, "seen": 1},
+        1: {"new": 1},
+        2: {"n": 2, "seen": 1},
+        3: {"new": 3},
+    }
+    assert all(point.vector for point in qdrant_client.retrieve(collection, range(4), with_vectors=True))
+
+
+def test_an_update_filter_lets_new_points_in_and_changes_only_those_that_match(
+    qdrant_client: QdrantClient, collection: str
+) -> None:
+    def point(number: int, **payload: Any) -> models.PointStruct:
+        return models.PointStruct(id=number, vector={"dense": [1.0, number, 0.0, 0.0]}, payload=payload)
+
+    marked = models.Filter(must=[models.FieldCondition(key="mark.from", match=models.MatchValue(value="old"))])
+    qdrant_client.upsert(collection, [point(1, mark={"from": "old"}), point(2, mark={"from": "other"}), point(3)])
+    news = [point(number, new=True, mark={"from": "old"}) for number in range(1, 5)]
+    qdrant_client.upsert(collection, news, update_filter=marked)
+    stored = {found.id: "new" in (found.payload or {}) for found in qdrant_client.scroll(collection)[0]}
+    assert stored == {1: True, 2: False, 3: False, 4: True}
+    operation = models.UpsertOperation(upsert=models.PointsList(points=[point(1), point(5)], update_filter=marked))
+    qdrant_client.batch_update_points(collection, [operation])
+    assert all(found.payload == {} for found in qdrant_client.retrieve(collection, [1, 5]))
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,6 @@ from pipelines.rows import CHUNK_SCHEMA
 from pipelines.sinks.factory import make_sink
 from pipelines.sources import find_duplicates, plan_source, scan_split
 from tests.model_fixtures import write_tokenizer
-from tests.qdrant_server import QdrantTestServer
 
 BM25 = {"name": "bm25", "model": "Qdrant/bm25", "options": {"avg_len": "measure"}}
 MINICOIL = "Qdrant/minicoil-v1"
@@ -172,8 +171,7 @@ def sink(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, Any]:
         return {"type": "parquet", "path": str(tmp_path / "out")}
     if request.param == "folder":
         return {"type": "qdrant", "collection": "docs", "path": str(tmp_path / "store")}
-    server: QdrantTestServer = request.getfixturevalue("qdrant_server")
-    return {"type": "qdrant", "collection": tmp_path.name, "url": server.url}
+    return {"type": "qdrant", "collection": tmp_path.name, "url": request.getfixturevalue("qdrant_url")}
 
 
 @pytest.mark.parametrize("number", [12.34, 12.0])
@@ -218,8 +216,8 @@ def test_a_place_of_another_job_is_refused_by_its_difference_before_anything_is_
         EmbeddingPipeline.from_config(make_job()).run()
 
 
-def test_a_server_that_keeps_no_facts_is_told_of(make_job: MakeJob, qdrant_server: QdrantTestServer) -> None:
-    sink = {"type": "qdrant", "collection": "old", "url": qdrant_server.url}
+def test_a_server_that_keeps_no_facts_is_told_of(make_job: MakeJob, qdrant_url: str) -> None:
+    sink = {"type": "qdrant", "collection": "old", "url": qdrant_url}
     job = make_job(sink=[sink])
     fill(job, 12.5)
     made = make_sink(load_config(job).sink[0])

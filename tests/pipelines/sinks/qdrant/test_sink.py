@@ -42,7 +42,7 @@ class Place:
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     if request.param == "folder":
         return Place({"path": str(tmp_path / "store")})
-    return Place({"url": request.getfixturevalue("qdrant_server").url})
+    return Place({"url": request.getfixturevalue("qdrant_url")})
 
 
 def test_all_vector_kinds_arrive_with_their_payload(place: Place) -> None:
@@ -242,8 +242,8 @@ def test_a_row_that_cannot_be_stored_costs_no_other(place: Place) -> None:
 
 
 @pytest.mark.server
-def test_a_pickled_sink_connects(qdrant_server: Any) -> None:
+def test_a_pickled_sink_connects(qdrant_url: str) -> None:
     facts = rows.job()
-    sink = qdrant.opened(facts, url=qdrant_server.url)
+    sink = qdrant.opened(facts, url=qdrant_url)
     qdrant.write(pickle.loads(pickle.dumps(sink)), rows.table(facts, rows.documents(3)))
     assert sink.finish(completed=True)["points"] == 3

@@ -1,0 +1,134 @@
+"""Loading Parquet vectors into a Qdrant server: our writer beside qdrant-client and ray-qdrant."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import typer
+from qdrant_client import QdrantClient, models
+
+from benchmarks.at_server import BOTH, DENSE, DIM, Points, Url, at_server, costs, facts, show_costs, synthetic_points
+from benchmarks.measuring import Repeats, console
+from pipelines.sinks.factory import make_sink
+from pipelines.sinks.qdrant.config import QdrantSinkConfig
+
+BATCH = 256
+ROWS = 2048
+RAY_QDRANT = "ray-qdrant is not installed and left out: .venv/bin/uv pip install --no-deps ray-qdrant==0.1.1"
+
+
+def load(
+    points: Points = 20_000,
+    repeats: Repeats = 3,
+    url: Url = None,
+    ray: Annotated[bool, typer.Option(help="Measure ray-qdrant as well.")] = True,
+) -> None:
+    """Parquet vectors into a server: dense alone (all that ray-qdrant writes), then dense and sparse."""
+    with at_server(url) as address, tempfile.TemporaryDirectory() as folder:
+        for vectors in (DENSE, BOTH):
+            path = Path(folder) / f"{len(vectors)}.parquet"
+            pq.write_table(synthetic_points(points, vectors), path, row_group_size=ROWS)
+            contestants: dict[str, Callable[[], Any]] = {
+                "fleetembed's writer": partial(ours, path, vectors, address),
+                "client.upload_points": partial(uploaded, path, vectors, address),
+            }
+            if ray and vectors is DENSE:
+                if importlib.util.find_spec("ray_qdrant"):
+                    start_ray()
+                    contestants["ray-qdrant 0.1.1"] = partial(by_ray, path, address)
+                else:
+                    console.print(RAY_QDRANT)
+            found = costs(contestants, repeats)
+            show_costs(f"load, {points:,} points, {' + '.join(vectors)}, all acknowledged", found, points)
+
+
+def start_ray() -> None:
+    """Start a local Ray, so that no contestant's turn has to."""
+    import ray
+
+    if not ray.is_initialized():
+        ray.init(address="local", include_dashboard=False, log_to_driver=False, object_store_memory=200 << 20)
+
+
+def tables(path: Path) -> Iterator[pa.Table]:
+    """The file's row groups."""
+    with pq.ParquetFile(path) as file:
+        for group in range(file.num_row_groups):
+            yield file.read_row_group(group)
+
+
+def ours(path: Path, vectors: Any, url: str) -> None:
+    """Write with one of the sink's writers."""
+    with fresh(url):
+        sink = make_sink(QdrantSinkConfig(type="qdrant", collection="benchmark", url=url))
+        sink.open(facts(vectors))
+        with closing(sink.connect()) as writer:
+            written = sum(writer.write(table).written for table in tables(path))
+        sink.finish(completed=True)
+        check(url, written)
+
+
+def uploaded(path: Path, vectors: Any, url: str) -> None:
+    """Write with the client's own call."""
+    with fresh(url) as client:
+        create(client, vectors)
+        client.upload_points("benchmark", structs(path, vectors), batch_size=BATCH, wait=True)
+        check(url, pq.ParquetFile(path).metadata.num_rows)
+
+
+def create(client: QdrantClient, vectors: Any) -> None:
+    """Make the collection of synthetic points."""
+    sparse = {"bm25": models.SparseVectorParams(modifier=models.Modifier.IDF)} if "bm25" in vectors else None
+    dense = models.VectorParams(size=DIM, distance=models.Distance.COSINE)
+    client.create_collection("benchmark", vectors_config={"dense": dense}, sparse_vectors_config=sparse)
+
+
+def structs(path: Path, vectors: Any) -> Iterator[models.PointStruct]:
+    """The file's rows as the client takes them."""
+    for table in tables(path):
+        for row in table.to_pylist():
+            vector: dict[str, Any] = {"dense": row["dense"]}
+            if "bm25" in vectors:
+                vector["bm25"] = models.SparseVector(**row["bm25"])
+            payload = {**json.loads(row["payload"]), "document_id": row["document_id"], "text": row["text"]}
+            yield models.PointStruct(id=row["id"], vector=vector, payload=payload)
+
+
+def by_ray(path: Path, url: str) -> None:
+    """Write with ray-qdrant, two tasks at a time."""
+    import ray
+    import ray_qdrant
+
+    with fresh(url) as client:
+        create(client, DENSE)
+        columns = ["id", "dense", "document_id", "text", "payload"]
+        rows = ray.data.read_parquet(str(path), columns=columns, override_num_blocks=4)
+        ray_qdrant.write_qdrant(
+            rows, url=url, collection="benchmark", vector_column="dense", vector_name="dense", concurrency=2
+        )
+        check(url, pq.ParquetFile(path).metadata.num_rows)
+
+
+@contextmanager
+def fresh(url: str) -> Iterator[QdrantClient]:
+    """A client of a server on which the benchmark's collection is gone, before and after."""
+    with closing(QdrantClient(url=url, timeout=60, check_compatibility=False)) as client:
+        client.delete_collection("benchmark")
+        yield client
+        client.delete_collection("benchmark")
+
+
+def check(url: str, expected: int) -> None:
+    """Stop where the collection has not as many points as were written."""
+    with closing(QdrantClient(url=url, timeout=60, check_compatibility=False)) as client:
+        if (found := client.count("benchmark", exact=True).count) != expected:
+            raise SystemExit(f"the collection has {found:,} points, not {expected:,}")
