@@ -14,16 +14,19 @@ import pyarrow as pa
 from embedders.token_cache import TokenCache
 from pipelines.embed.job_models import refuse_other_model
 from pipelines.embed.row_embedder import RowEmbedder
-from pipelines.rows import IMAGE_COLUMN, RowError, add_errors, is_dead
+from pipelines.rows import IMAGE_COLUMN, RowError, add_errors, is_dead, spread
 from pipelines.run.packing import BLOCK_BYTES, cut, join
 from pipelines.run.placement.pools import Pool
+from pipelines.run.stages.held import HELD_COLUMN, codes_of, has_vectors
 from pipelines.run.stages.stage import Resources, Work
 from pipelines.run.tally import BLOCKS, Counter, figures_of, short_name
 
 
 @dataclass(frozen=True)
 class EmbedStage:
-    """Adds the columns of one or several embeddings; a model is loaded when the first row arrives.
+    """Adds the columns of one or several embeddings; a model is loaded when the first row arrives that needs it.
+
+    Rows of whose text some sink has the vectors pass by the models: they have null there.
 
     One whose fingerprint is another than that in ``fingerprints``, by the embedding's name, raises ModelFilesError.
     A block whose multivectors are estimated to have more than ``block_bytes`` is embedded and given in pieces.
@@ -38,7 +41,9 @@ class EmbedStage:
     @property
     def takes(self) -> frozenset[str]:
         """Texts or images, and what errors and crashes are told by."""
-        return frozenset(["id", "error", *(IMAGE_COLUMN if one.images else "text" for one in self.pool.embeddings)])
+        return frozenset(
+            ["id", "error", HELD_COLUMN, *(IMAGE_COLUMN if one.images else "text" for one in self.pool.embeddings)]
+        )
 
     @property
     def gives(self) -> frozenset[str]:
@@ -65,7 +70,7 @@ class EmbedStage:
 
         def embed(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
             for table in tables:
-                for embedder in embedders:
+                for embedder in embedders if _lacks_vectors(table).any() else ():
                     if expected := unchecked.pop(embedder.name, None):
                         refuse_other_model(embedder, expected)
                 for number, piece in enumerate(self._pieces(embedders, table)):
@@ -83,7 +88,7 @@ class EmbedStage:
         where it is cut and joined is a matter of the rows' contents, and not of errors, which may pass.
         """
         # A block whose worker dies of it is counted too. One that no model gets does not begin a stage.
-        reached = not is_dead(table).all()
+        reached = (_lacks_vectors(table) & ~is_dead(table)).any()
         if reached:
             self._count_block()
         sizes = _sum((one.estimate_bytes(table) for one in embedders), table.num_rows)
@@ -97,8 +102,19 @@ class EmbedStage:
         self.add(figures_of(self.pool.embeddings[0].name), {BLOCKS: 1})
 
     def _embed_all(self, embedders: Sequence[RowEmbedder], table: pa.Table) -> pa.Table:
+        rows = np.flatnonzero(_lacks_vectors(table))
+        # Not taken from, which would copy, where all of them are to be embedded.
+        some = table if len(rows) == table.num_rows else table.take(rows)
         for embedder in embedders:
-            table = self._embed(embedder, table)
+            some = self._embed(embedder, some)
+        if len(rows) == table.num_rows:
+            return some
+        errors = {
+            int(rows[at]): RowError(**error) for at, error in enumerate(some["error"].to_pylist()) if error is not None
+        }
+        table = add_errors(table, errors)
+        for name in some.column_names[table.num_columns :]:
+            table = table.append_column(name, spread(some[name], rows, table.num_rows))
         return table
 
     def _embed(self, embedder: RowEmbedder, table: pa.Table) -> pa.Table:
@@ -125,6 +141,11 @@ class EmbedStage:
 
         crashes = crashing_images(table[IMAGE_COLUMN].to_pylist())
         return add_errors(table, {row: RowError(name, "DecoderCrash", why) for row, why in crashes.items()})
+
+
+def _lacks_vectors(table: pa.Table) -> npt.NDArray[np.bool_]:
+    """Mark the rows that models are to embed, unless they are dead."""
+    return ~has_vectors(codes_of(table))
 
 
 def _sum(sizes: Iterable[npt.NDArray[np.int64]], rows: int) -> npt.NDArray[np.int64]:

@@ -1,4 +1,4 @@
-"""The stages of a job: read, skip what is held, gather into blocks, embed, write.
+"""The stages of a job: read, ask what is held and skip that, gather into blocks, embed, write.
 
 No stage raises for a bad row: the row gets an error and goes on to the dead letters.
 """

@@ -232,7 +232,12 @@ class ParquetSink:
         write_file(self.filesystem, path, data)
 
     def _write_manifest(self, job: JobFacts, counts: dict[str, int]) -> None:
-        manifest = {**provenance_of(job), "schema": _columns(self.schema(job)), "points": sum(counts.values()), "files": counts}
+        manifest = {
+            **provenance_of(job),
+            "schema": _columns(self.schema(job)),
+            "points": sum(counts.values()),
+            "files": counts,
+        }
         text = json.dumps(manifest, indent=2)
         write_file(self.filesystem, f"{self.path}/{MANIFEST}", pa.py_buffer(text.encode()))
         self._mark_complete()

@@ -91,7 +91,7 @@ def payload(row: dict[str, Any], job: JobFacts, *, store_text: bool) -> dict[str
 
 
 def provenance(row: dict[str, Any], job: JobFacts) -> dict[str, Any]:
-    """Say, for a point's payload, what it was made from: the hashes of its row, and the job's fingerprint and corpus."""
+    """Say, for a payload, what a point is made from: the hashes of its row, and the job's fingerprint and corpus."""
     return {**{name: row[name] for name in HASHES}, "fingerprint": job.fingerprint, "corpus": job.corpus}
 
 

@@ -201,7 +201,7 @@ class QdrantWriter:
         return result
 
     def _send_to_those_there(self, points: Points, result: WriteResult) -> None:
-        """Send points whose vectors are there; the others are rejected. A point that is gone fails the whole request."""
+        """Send points whose vectors are there, and reject the others: one that is gone would fail a whole request."""
         gone = np.flatnonzero(self._there.codes(points.ids, points.provenances) == Held.LACKS)
         result.rejected |= {points.first + int(row): VECTORS_GONE for row in gone}
         for before, after in pairwise([-1, *map(int, gone), len(points)]):
