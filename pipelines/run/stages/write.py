@@ -17,7 +17,7 @@ from pipelines.rows import IDENTIFIED_SCHEMA, IMAGE_COLUMN, RowError, add_errors
 from pipelines.run.placement.sizes import SUPPORT_CPUS
 from pipelines.run.stages.held import HELD_COLUMN, codes_of, copy_vectors, has_vectors, lacking
 from pipelines.run.stages.stage import Resources, Work
-from pipelines.run.tally import DEAD_LETTERS, Counter
+from pipelines.run.tally import DEAD_LETTERS, Counter, Figures
 from pipelines.sinks.base import Held, Sink, SinkWriter, WriteResult, connected
 from pipelines.sinks.dead_letters import write_dead
 from pipelines.sinks.folder_mark import FolderMark
@@ -110,11 +110,14 @@ class WriteStage:
         results += [(payloads, write_rows(writer.update, table.drop_columns(self.vectors).take(payloads)))]
         for rows, result in results:
             table = add_errors(table, {int(rows[row]): error for row, error in result.rejected.items()})
-        figures = {name: sum(getattr(result, name) for _, result in results) for name in ("written", "retries")}
-        seconds = time.perf_counter() - started
-        self.add(
-            _figures_of_sink(sink), {"rows": figures["written"], "retries": figures["retries"], "seconds": seconds}
-        )
+        figures: Figures = {
+            "rows": sum(result.written for _, result in results),
+            "copied": int((~is_dead(table.take(whole)) & has_vectors(codes_of(table))[whole]).sum()),
+            "payload_only": results[1][1].written,
+            "retries": sum(result.retries for _, result in results),
+            "seconds": time.perf_counter() - started,
+        }
+        self.add(_figures_of_sink(sink), figures)
         return table
 
 

@@ -63,7 +63,7 @@ class Points:
 
     def batch(self) -> models.Batch:
         """Make the client's batch, unchecked: its lists are well-typed, and to check each float takes long."""
-        return models.Batch.model_construct(ids=self.ids, vectors=self.vectors, payloads=self.payloads)
+        return models.Batch.model_construct(ids=self.ids, vectors=self.vectors or {}, payloads=self.payloads)
 
 
 def to_point_id(text: str) -> int | str:
