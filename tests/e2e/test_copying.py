@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from qdrant_client import QdrantClient
 
-from tests.e2e.jobs import ON_BOTH, Job, Row, parquet_points, qdrant_points
+from tests.e2e.jobs import ON_RAY, Job, Row, parquet_points, qdrant_points
+from tests.model_fixtures import write_synthetic_model
 
 
 def counts(job: Job) -> dict[str, int]:
@@ -40,16 +41,36 @@ def assert_same(one: dict[str, Row], other: dict[str, Row]) -> None:
         assert row["bm25"] == pytest.approx(other[name]["bm25"], abs=1e-6)
 
 
-@ON_BOTH
-def test_sinks_in_different_states_are_each_given_what_they_lack(
-    tmp_path: Path, minilm: Path, docstrings: list[Row], engine: str
-) -> None:
-    files = {"type": "parquet", "path": str(tmp_path / "files")}
+ROWS = [{"id": f"d{n}", "text": f"text number {n}", "module": "here"} for n in range(22)]
+
+
+@pytest.fixture
+def job(tmp_path: Path, engine: str) -> Job:
+    """A job with a synthetic dense model and BM25."""
+    synthetic = write_synthetic_model(tmp_path / "model")
+    dense = {"name": "dense", "model": {"path": str(synthetic), "pooling": "mean"}}
+    embeddings = {"embeddings": [dense, {"name": "bm25", "model": "Qdrant/bm25"}]}
+    made = Job(tmp_path, synthetic, [{"type": "parquet", "path": str(tmp_path / "files")}], embeddings, engine)
+    made.write(ROWS[:20])
+    return made
+
+
+@ON_RAY
+def test_rays_workers_copy_to_a_sink_that_is_added(job: Job, tmp_path: Path) -> None:
+    assert counts(job) == {"embedded": 20}
+    store = {"type": "qdrant", "path": str(tmp_path / "store"), "collection": "docs"}
+    job.sinks.append(store)
+    job.write([*ROWS[:19], {**ROWS[19], "module": "elsewhere"}, *ROWS[20:]])
+    assert counts(job) == {"embedded": 2, "copied": 20}
+    assert_same(stored(job.sinks[0]), stored(store))
+    assert job.report["stages"]["dense"]["rows"] == 2
+
+
+def test_sinks_in_different_states_are_each_given_what_they_lack(job: Job, tmp_path: Path) -> None:
+    (files,) = job.sinks
+    rows = [dict(row) for row in ROWS]
     store = {"type": "qdrant", "path": str(tmp_path / "store"), "collection": "docs"}
     more = {"type": "parquet", "path": str(tmp_path / "more")}
-    job = Job(tmp_path, minilm, [files], engine=engine)
-    rows = [dict(row) for row in docstrings[:20]]
-    job.write(rows)
     assert counts(job) == {"embedded": 20}
     untouched = sorted((path.name, path.stat().st_mtime_ns) for path in (tmp_path / "files").glob("part-*"))
     job.sinks = [files, store]
@@ -59,11 +80,11 @@ def test_sinks_in_different_states_are_each_given_what_they_lack(
     # One sink hears of another payload and another text, and the other one of them and of more in the next run.
     rows[0]["module"] = rows[1]["module"] = "elsewhere"
     rows[2]["text"] = "A new text about zebras."
-    job.write(rows)
+    job.write(rows[:20])
     job.sinks = [store]
     assert counts(job) == {"skipped": 17, "embedded": 1, "payload_only": 2}
     rows[1]["module"] = "nowhere"
-    job.write([*rows, *docstrings[20:22]])
+    job.write(rows)
     job.sinks = [files, store]
     assert counts(job) == {"skipped": 17, "embedded": 2, "copied": 1, "payload_only": 2}
     job.sinks = [store, more, files]

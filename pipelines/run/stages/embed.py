@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from embedders.base import VectorSpec
 from embedders.token_cache import TokenCache
 from pipelines.embed.job_models import refuse_other_model
 from pipelines.embed.row_embedder import RowEmbedder
@@ -21,6 +22,9 @@ from pipelines.run.stages.held import HELD_COLUMN, codes_of, has_vectors
 from pipelines.run.stages.stage import Resources, Work
 from pipelines.run.tally import BLOCKS, Counter, figures_of, short_name
 
+# Of a row whose multivector will be copied, as it is not known how many vectors are in it.
+TOKENS_A_ROW = 256
+
 
 @dataclass(frozen=True)
 class EmbedStage:
@@ -29,6 +33,7 @@ class EmbedStage:
     Rows of whose text some sink has the vectors pass by the models: they have null there.
 
     One whose fingerprint is another than that in ``fingerprints``, by the embedding's name, raises ModelFilesError.
+    ``vectors`` are the job's, by name: with them known, a block that passes by as a whole loads no model.
     A block whose multivectors are estimated to have more than ``block_bytes`` is embedded and given in pieces.
     """
 
@@ -36,6 +41,7 @@ class EmbedStage:
     add: Counter
     fingerprints: Mapping[str, str] = field(default_factory=dict)
     block_bytes: int = BLOCK_BYTES
+    vectors: Mapping[str, VectorSpec] = field(default_factory=dict)
     keeps: bool = True
 
     @property
@@ -70,7 +76,10 @@ class EmbedStage:
 
         def embed(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
             for table in tables:
-                for embedder in embedders if _lacks_vectors(table).any() else ():
+                if self.vectors and not _lacks_vectors(table).any():
+                    yield from self._pass_by(table)
+                    continue
+                for embedder in embedders:
                     if expected := unchecked.pop(embedder.name, None):
                         refuse_other_model(embedder, expected)
                 for number, piece in enumerate(self._pieces(embedders, table)):
@@ -96,6 +105,16 @@ class EmbedStage:
         pieces = (self._embed_all(embedders, piece) for piece in cut(table, sizes, self.block_bytes))
         yield from join(pieces, given, self.block_bytes)
         if not reached:
+            self._count_block()
+
+    def _pass_by(self, table: pa.Table) -> Iterator[pa.Table]:
+        """Give a block that no model has to see, in pieces for which vectors of so many bytes may be copied later."""
+        specs = {name: spec for name, spec in self.vectors.items() if name in self.gives}
+        wide = sum((spec.dim or 0) * TOKENS_A_ROW * 4 for spec in specs.values() if spec.kind == "multivector")
+        for piece in cut(table, np.full(table.num_rows, wide, np.int64), self.block_bytes):
+            for name, spec in specs.items():
+                piece = piece.append_column(name, pa.nulls(piece.num_rows, spec.arrow_type))
+            yield piece
             self._count_block()
 
     def _count_block(self) -> None:

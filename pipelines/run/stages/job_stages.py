@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from embedders.base import VectorSpec
 from pipelines.config.job import JobConfig
 from pipelines.embed.job_models import TOKENIZER
 from pipelines.run.placement.pools import Pool
@@ -30,11 +31,12 @@ def job_stages(
     add: Counter,
     fingerprints: Mapping[str, str] | None = None,
     mark: FolderMark | None = None,
+    vectors: Mapping[str, VectorSpec] | None = None,
 ) -> list[Stage]:
     """List the stages of a job, from splits to receipts of what the sinks acknowledged; the sinks are open.
 
     ``fingerprints`` are what the job's models must be, wherever they run: see ``job_fingerprints``. ``mark``
-    is in the folder of the dead letters, where several machines may write.
+    is in the folder of the dead letters, where several machines may write. ``vectors`` are the job's, by name.
     """
     prints = fingerprints or {}
     stages: list[Stage] = [
@@ -42,7 +44,7 @@ def job_stages(
         SkipStage(sinks, add),
         BlockStage(config.compute.block_rows, add),
     ]
-    stages += [EmbedStage(pool, add, prints) for pool in pools]
+    stages += [EmbedStage(pool, add, prints, vectors=vectors or {}) for pool in pools]
     # Workers are in folders of their own, where a relative path would be another one.
     dead_letters = local_path(config.dead_letters) or config.dead_letters
     stages.append(WriteStage(sinks, dead_letters, run_id, config.vector_names, add, mark))
