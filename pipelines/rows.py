@@ -109,3 +109,10 @@ def add_errors(table: pa.Table, errors: dict[int, RowError]) -> pa.Table:
     for row, error in errors.items():
         column[row] = column[row] or _entry(error)
     return set_column(table, "error", pa.array(column, type=ERROR_TYPE))
+
+
+def spread(column: pa.Array | pa.ChunkedArray, there: npt.NDArray[np.integer], rows: int) -> pa.Array:
+    """Put a column's entries at the positions ``there`` of one with so many ``rows``; the others are null."""
+    positions = np.full(rows, -1)
+    positions[there] = np.arange(len(there))
+    return column.take(pa.array(positions, mask=positions < 0))

@@ -236,7 +236,8 @@ class Run:
 
     def _drive(self, engine: Engine, pools: list[Pool], source: ScannedSource, mark: FolderMark | None) -> None:
         prints = self._fingerprints(engine)
-        stages = job_stages(self._config, pools, self._sinks, self._run_id, engine.counter, prints, mark)
+        counter, vectors = engine.counter, self._facts.vectors
+        stages = job_stages(self._config, pools, self._sinks, self._run_id, counter, prints, mark, vectors)
         engine.counter("read", {"documents": source.documents})
         settled = 0.0
         with engine.drive(stages, source.tasks) as tables:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
+from enum import IntEnum
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -50,6 +51,23 @@ class WriteResult:
     written: int = 0
     rejected: dict[int, RowError] = field(default_factory=dict)
     retries: int = 0
+
+
+class Held(IntEnum):
+    """What a sink holds of a row, under the row's id and with the job's fingerprint.
+
+    ``VECTORS``: vectors of this very text, beside another payload. ``SAME``: all of it. ``LACKS``: neither.
+    """
+
+    LACKS = 0
+    VECTORS = 1
+    SAME = 2
+
+
+# Why a row is dead whose vectors a sink had when it was asked, and has no more when they are wanted.
+VECTORS_GONE = RowError(
+    "sink", "VectorsGone", "the vectors that were there for this text are gone; run the job again to embed it"
+)
 
 
 class SinkSection(Protocol):
@@ -91,14 +109,26 @@ class SinkSection(Protocol):
 class SinkWriter(Protocol):
     """One worker's connection to a sink: made once, used for many tables, and closed in the end."""
 
-    def held(self, ids: Sequence[str], content_hashes: Sequence[str]) -> npt.NDArray[np.bool_]:
-        """Mark the points that the sink holds with this very content (and the job's fingerprint)."""
+    def held(self, rows: pa.Table) -> npt.NDArray[np.uint8]:
+        """Say what the sink holds of each row (columns ``id`` and HASHES), as one of ``Held``: (rows,) uint8."""
+
+    def vectors(self, rows: pa.Table) -> pa.Table:
+        """Read the vectors that the sink holds for rows (``id`` and HASHES): a column a vector, in the rows' order.
+
+        A row is null in all columns where the sink has no vectors of its text.
+        """
 
     def write(self, table: pa.Table) -> WriteResult:
         """Write rows (IDENTIFIED_SCHEMA plus one column a vector, none of them dead); returns when acknowledged.
 
         Writing the same rows again, in whole or in part, leaves each of them once. Raises SinkError when the sink
         as a whole fails for good.
+        """
+
+    def update(self, table: pa.Table) -> WriteResult:
+        """Write rows (IDENTIFIED_SCHEMA, none of them dead) to the vectors that the sink holds for them; see ``write``.
+
+        A row whose vectors the sink has no more is rejected.
         """
 
     def close(self) -> None:

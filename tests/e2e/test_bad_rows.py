@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.dataset as pads
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -196,10 +197,10 @@ def test_a_sink_that_fails_at_asking_for_a_row_embeds_and_writes_it(
     real = ParquetWriter.held
     seventh = point_id("default", "d7", 0, chunked=False)
 
-    def faulty(writer: ParquetWriter, ids: Sequence[str], hashes: Sequence[str]) -> Any:
-        if seventh in ids:
+    def faulty(writer: ParquetWriter, rows: pa.Table) -> Any:
+        if seventh in rows["id"].to_pylist():
             raise OverflowError("synthetic fault at d7")
-        return real(writer, ids, hashes)
+        return real(writer, rows)
 
     monkeypatch.setattr(ParquetWriter, "held", faulty)
     report, dead = run(plain(), out)

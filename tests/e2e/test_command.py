@@ -187,6 +187,8 @@ def test_rows_that_are_held_count_when_dead_ones_are_judged(job: Job) -> None:
         "chunked": 0,
         "skipped": 950,
         "embedded": 0,
+        "copied": 0,
+        "payload_only": 0,
         "written": 0,
         "dead": 50,
     }

@@ -64,6 +64,8 @@ def test_every_document_arrives_with_its_id_payload_and_the_embedders_own_vector
         "chunked": len(docstrings),
         "skipped": 0,
         "embedded": len(docstrings),
+        "copied": 0,
+        "payload_only": 0,
         "written": len(docstrings),
         "dead": 0,
     }

@@ -22,6 +22,8 @@ COUNTERS = {
     "fleetembed_tokens_total": "Tokens that went through a model, by embedding",
     "fleetembed_padded_tokens_total": "Tokens that went through a model with their padding, by embedding",
     "fleetembed_written_rows_total": "Rows that a sink acknowledged, by sink",
+    "fleetembed_copied_rows_total": "Rows that a sink was given with the vectors of another sink, by sink",
+    "fleetembed_payload_only_rows_total": "Rows that were written to the vectors that a sink had, by sink",
     "fleetembed_dead_rows_total": "Rows written to the dead letters",
     "fleetembed_retries_total": "Requests that a sink was sent again, by sink",
     "fleetembed_stage_seconds_total": "Seconds of work, summed over workers, by stage, embedding and sink",
@@ -37,7 +39,12 @@ COUNTED = {
     "read": {"rows": "documents", "chunks": "chunks"},
     "skip": {"rows": "skipped_rows"},
     "embed": {"rows": "embedded_rows", "tokens": "tokens", "padded_tokens": "padded_tokens"},
-    "write": {"rows": "written_rows", "retries": "retries"},
+    "write": {
+        "rows": "written_rows",
+        "copied": "copied_rows",
+        "payload_only": "payload_only_rows",
+        "retries": "retries",
+    },
     "dead letters": {"rows": "dead_rows"},
 }
 

@@ -16,7 +16,9 @@ from pipelines.run.report.losses import Losses
 from pipelines.run.tally import BLOCKS, REREAD_DOCUMENTS, REREAD_ROWS, STARTED_AT, Figures, figures_of
 
 Status = Literal["running", "complete", "failed", "interrupted"]
-COUNTS = ("read", "chunked", "skipped", "embedded", "written", "dead")
+COUNTS = ("read", "chunked", "skipped", "embedded", "copied", "payload_only", "written", "dead")
+# What receipts tell.
+RECEIVED = ("copied", "payload_only", "written", "dead")
 MAX_SAMPLES = 10
 
 
@@ -25,8 +27,10 @@ class RunReport:
     """One run's figures.
 
     ``rows`` counts: ``read`` documents, ``chunked`` rows made of them, ``skipped`` rows the sinks held unchanged,
-    ``embedded`` rows that went through the models, ``written`` rows every sink acknowledged, ``dead`` rows in the
-    dead letters; after an interruption ``written`` may lag behind what the sinks hold. ``stages`` holds each stage's
+    ``embedded`` rows that went through the models, ``copied`` rows that a sink was given with the vectors that another
+    one had, ``payload_only`` rows whose vectors all sinks had, some of them beside another payload, ``written`` rows
+    every sink acknowledged, ``dead`` rows in the dead letters; after an interruption ``written``, ``copied`` and
+    ``payload_only`` may lag behind what the sinks hold. ``stages`` holds each stage's
     sums: seconds are summed over its workers. ``startup_seconds`` pass until the first row reaches a model: start of
     the engine (Ray and its workers' imports), average lengths, first reads; without a row to embed, until an engine
     is there. ``engine`` is what drove the job: Ray, or this process alone. ``statistics`` holds by embedding the
@@ -107,8 +111,8 @@ class RunReport:
     def take_receipts(self, receipts: pa.Table) -> None:
         """Add what a block's sinks acknowledged."""
         for receipt in receipts.to_pylist():
-            self.rows["written"] += receipt["written"]
-            self.rows["dead"] += receipt["dead"]
+            for name in RECEIVED:
+                self.rows[name] += receipt[name]
             self._received += receipt["embedded"]
             self._blocks += 1
             self.dead_samples = (self.dead_samples + receipt["samples"])[:MAX_SAMPLES]

@@ -16,6 +16,9 @@ from pipelines.run.tally import Figures
 if TYPE_CHECKING:
     from pipelines.run.report.report import RunReport
 
+# Counts that are told where there are any.
+ONLY_SOME_RUNS = ("copied", "payload_only")
+
 
 def show(report: RunReport, console: Console) -> None:
     """Print a run's summary, and the first dead letters."""
@@ -32,8 +35,9 @@ def _parts(report: RunReport) -> list[Any]:
     counts = report.rows
     figures = Table(box=box.SIMPLE, show_header=False)
     for name in counts:
-        if name != "chunked" or counts["chunked"] != counts["read"]:
-            figures.add_row(name, f"{counts[name]:,}")
+        told = counts["chunked"] != counts["read"] if name == "chunked" else counts[name] or name not in ONLY_SOME_RUNS
+        if told:
+            figures.add_row(name.replace("_", " "), f"{counts[name]:,}")
     stages = Table("stage", "rows", "tokens", "padding", "seconds", "rows/s", box=box.SIMPLE)
     for column in stages.columns[1:]:
         column.justify = "right"

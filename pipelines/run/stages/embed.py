@@ -11,21 +11,29 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from embedders.base import VectorSpec
 from embedders.token_cache import TokenCache
 from pipelines.embed.job_models import refuse_other_model
 from pipelines.embed.row_embedder import RowEmbedder
-from pipelines.rows import IMAGE_COLUMN, RowError, add_errors, is_dead
+from pipelines.rows import IMAGE_COLUMN, RowError, add_errors, is_dead, spread
 from pipelines.run.packing import BLOCK_BYTES, cut, join
 from pipelines.run.placement.pools import Pool
+from pipelines.run.stages.held import HELD_COLUMN, codes_of, has_vectors
 from pipelines.run.stages.stage import Resources, Work
 from pipelines.run.tally import BLOCKS, Counter, figures_of, short_name
+
+# Of a row whose multivector will be copied, as it is not known how many vectors are in it.
+TOKENS_A_ROW = 256
 
 
 @dataclass(frozen=True)
 class EmbedStage:
-    """Adds the columns of one or several embeddings; a model is loaded when the first row arrives.
+    """Adds the columns of one or several embeddings; a model is loaded when the first row arrives that needs it.
+
+    Rows of whose text some sink has the vectors pass by the models: they have null there.
 
     One whose fingerprint is another than that in ``fingerprints``, by the embedding's name, raises ModelFilesError.
+    ``vectors`` are the job's, by name: with them known, a block that passes by as a whole loads no model.
     A block whose multivectors are estimated to have more than ``block_bytes`` is embedded and given in pieces.
     """
 
@@ -33,12 +41,15 @@ class EmbedStage:
     add: Counter
     fingerprints: Mapping[str, str] = field(default_factory=dict)
     block_bytes: int = BLOCK_BYTES
+    vectors: Mapping[str, VectorSpec] = field(default_factory=dict)
     keeps: bool = True
 
     @property
     def takes(self) -> frozenset[str]:
         """Texts or images, and what errors and crashes are told by."""
-        return frozenset(["id", "error", *(IMAGE_COLUMN if one.images else "text" for one in self.pool.embeddings)])
+        return frozenset(
+            ["id", "error", HELD_COLUMN, *(IMAGE_COLUMN if one.images else "text" for one in self.pool.embeddings)]
+        )
 
     @property
     def gives(self) -> frozenset[str]:
@@ -65,6 +76,9 @@ class EmbedStage:
 
         def embed(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
             for table in tables:
+                if self.vectors and not _lacks_vectors(table).any():
+                    yield from self._pass_by(table)
+                    continue
                 for embedder in embedders:
                     if expected := unchecked.pop(embedder.name, None):
                         refuse_other_model(embedder, expected)
@@ -83,7 +97,7 @@ class EmbedStage:
         where it is cut and joined is a matter of the rows' contents, and not of errors, which may pass.
         """
         # A block whose worker dies of it is counted too. One that no model gets does not begin a stage.
-        reached = not is_dead(table).all()
+        reached = (_lacks_vectors(table) & ~is_dead(table)).any()
         if reached:
             self._count_block()
         sizes = _sum((one.estimate_bytes(table) for one in embedders), table.num_rows)
@@ -93,12 +107,33 @@ class EmbedStage:
         if not reached:
             self._count_block()
 
+    def _pass_by(self, table: pa.Table) -> Iterator[pa.Table]:
+        """Give a block that no model has to see, in pieces for which vectors of so many bytes may be copied later."""
+        specs = {name: spec for name, spec in self.vectors.items() if name in self.gives}
+        wide = sum((spec.dim or 0) * TOKENS_A_ROW * 4 for spec in specs.values() if spec.kind == "multivector")
+        for piece in cut(table, np.full(table.num_rows, wide, np.int64), self.block_bytes):
+            for name, spec in specs.items():
+                piece = piece.append_column(name, pa.nulls(piece.num_rows, spec.arrow_type))
+            yield piece
+            self._count_block()
+
     def _count_block(self) -> None:
         self.add(figures_of(self.pool.embeddings[0].name), {BLOCKS: 1})
 
     def _embed_all(self, embedders: Sequence[RowEmbedder], table: pa.Table) -> pa.Table:
+        rows = np.flatnonzero(_lacks_vectors(table))
+        # Not taken from, which would copy, where all of them are to be embedded.
+        some = table if len(rows) == table.num_rows else table.take(rows)
         for embedder in embedders:
-            table = self._embed(embedder, table)
+            some = self._embed(embedder, some)
+        if len(rows) == table.num_rows:
+            return some
+        errors = {
+            int(rows[at]): RowError(**error) for at, error in enumerate(some["error"].to_pylist()) if error is not None
+        }
+        table = add_errors(table, errors)
+        for name in some.column_names[table.num_columns :]:
+            table = table.append_column(name, spread(some[name], rows, table.num_rows))
         return table
 
     def _embed(self, embedder: RowEmbedder, table: pa.Table) -> pa.Table:
@@ -125,6 +160,11 @@ class EmbedStage:
 
         crashes = crashing_images(table[IMAGE_COLUMN].to_pylist())
         return add_errors(table, {row: RowError(name, "DecoderCrash", why) for row, why in crashes.items()})
+
+
+def _lacks_vectors(table: pa.Table) -> npt.NDArray[np.bool_]:
+    """Mark the rows that models are to embed, unless they are dead."""
+    return ~has_vectors(codes_of(table))
 
 
 def _sum(sizes: Iterable[npt.NDArray[np.int64]], rows: int) -> npt.NDArray[np.int64]:

@@ -1,4 +1,4 @@
-"""The stages of a job: read, skip what is held, gather into blocks, embed, write.
+"""The stages of a job: read, ask what is held and skip that, gather into blocks, embed, write.
 
 No stage raises for a bad row: the row gets an error and goes on to the dead letters.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from embedders.base import VectorSpec
 from pipelines.config.job import JobConfig
 from pipelines.embed.job_models import TOKENIZER
 from pipelines.run.placement.pools import Pool
@@ -31,11 +32,12 @@ def job_stages(
     add: Counter,
     fingerprints: Mapping[str, str] | None = None,
     mark: FolderMark | None = None,
+    vectors: Mapping[str, VectorSpec] | None = None,
 ) -> list[Stage]:
     """List the stages of a job, from splits to receipts of what the sinks acknowledged; the sinks are open.
 
     ``fingerprints`` are what the job's models must be, wherever they run: see ``job_fingerprints``. ``mark``
-    is in the folder of the dead letters, where several machines may write.
+    is in the folder of the dead letters, where several machines may write. ``vectors`` are the job's, by name.
     """
     prints = fingerprints or {}
     # A server is read by few at once; all three share a worker.
@@ -45,7 +47,7 @@ def job_stages(
         SkipStage(sinks, add, resources=on_readers),
         BlockStage(config.compute.block_rows, add, resources=on_readers),
     ]
-    stages += [EmbedStage(pool, add, prints) for pool in pools]
+    stages += [EmbedStage(pool, add, prints, vectors=vectors or {}) for pool in pools]
     # Workers are in folders of their own, where a relative path would be another one.
     dead_letters = local_path(config.dead_letters) or config.dead_letters
     stages.append(WriteStage(sinks, dead_letters, run_id, config.vector_names, add, mark))

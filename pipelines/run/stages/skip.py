@@ -1,4 +1,4 @@
-"""Drops what every sink holds unchanged."""
+"""Asks the sinks what they hold, and drops what every one of them holds unchanged."""
 
 from __future__ import annotations
 
@@ -8,29 +8,30 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from pipelines.bisection import bisect_rows
 from pipelines.rows import document_shares, is_dead
+from pipelines.run.stages.held import ASKED, HELD_COLUMN, Codes, pack_codes, unpack_codes, with_codes
 from pipelines.run.stages.read import ON_READERS
 from pipelines.run.stages.stage import Resources, Work
 from pipelines.run.tally import REREAD_DOCUMENTS, REREAD_ROWS, Counter
-from pipelines.sinks.base import Sink, SinkWriter, connected
+from pipelines.sinks.base import Held, Sink, SinkWriter, connected
 
 
 @dataclass(frozen=True)
 class SkipStage:
-    """Drops the live rows that every sink holds unchanged.
+    """Drops the live rows that every sink holds unchanged, and says of the others what each sink holds of them.
 
-    A task that is run again drops what it dropped the first time, and keeps the rest, of which sinks hold some by now.
+    A task that is run again drops what it dropped the first time, and says of the rest what it said then, though sinks
+    hold more by now.
     """
 
     sinks: Sequence[Sink]
     add: Counter
     name: str = "skip"
-    takes: frozenset[str] = frozenset(["id", "content_hash", "chunk_count", "error"])
-    gives: frozenset[str] = frozenset()
+    takes: frozenset[str] = frozenset([*ASKED, "chunk_count", "error"])
+    gives: frozenset[str] = frozenset([HELD_COLUMN])
     keeps: bool = True
     resources: Resources = ON_READERS
 
@@ -43,15 +44,13 @@ class SkipStage:
     def _skip(self, number: int, table: pa.Table, writers: Sequence[SinkWriter]) -> pa.Table:
         started = time.perf_counter()
         live = np.flatnonzero(~is_dead(table))
-        ids = table["id"].take(live).to_pylist()
-        hashes = table["content_hash"].take(live).to_pylist()
-        held = np.zeros(0, bool)
-        if ids:
-            held = np.logical_and.reduce([_held(writer, ids, hashes) for writer in writers])
-        keep = np.ones(table.num_rows, dtype=bool)
-        keep[live] = ~held
-        decided, new = self.add.decide(f"{self.name} {number}", np.packbits(keep).tobytes())
-        keep = np.unpackbits(np.frombuffer(decided, np.uint8), count=table.num_rows).astype(bool)
+        asked = table.select(ASKED).take(live)
+        codes = np.full((table.num_rows, len(writers)), Held.LACKS, np.uint8)
+        for sink, writer in enumerate(writers):
+            codes[live, sink] = _held(writer, asked)
+        decided, new = self.add.decide(f"{self.name} {number}", pack_codes(codes))
+        codes = unpack_codes(decided, codes.shape)
+        keep = ~(codes == Held.SAME).all(axis=1)
         shares = document_shares(table)
         seconds = {"seconds": time.perf_counter() - started}
         if new:
@@ -59,15 +58,13 @@ class SkipStage:
             self.add(self.name, {**figures, **seconds})
         else:
             self.add(self.name, {REREAD_DOCUMENTS: float(shares.sum()), REREAD_ROWS: table.num_rows, **seconds})
-        return table.filter(keep)
+        return with_codes(table, codes).filter(pa.array(keep))
 
 
-def _held(writer: SinkWriter, ids: list[str], hashes: list[str]) -> npt.NDArray[np.bool_]:
-    """Mark what a sink holds unchanged; a row that it fails at is not held, so that the writing of it decides."""
-    done, _ = bisect_rows(
-        lambda rows: writer.held(ids[rows.start : rows.stop], hashes[rows.start : rows.stop]), range(len(ids))
-    )
-    held = np.zeros(len(ids), bool)
-    for rows, marks in done:
-        held[rows.start : rows.stop] = marks
-    return held
+def _held(writer: SinkWriter, rows: pa.Table) -> Codes:
+    """Ask what a sink holds of rows; one that it fails at it lacks, so that the writing of it decides."""
+    done, _ = bisect_rows(lambda some: writer.held(rows.slice(some.start, len(some))), range(rows.num_rows))
+    codes = np.full(rows.num_rows, Held.LACKS, np.uint8)
+    for some, answer in done:
+        codes[some.start : some.stop] = answer
+    return codes

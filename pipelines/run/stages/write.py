@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from pipelines.bisection import bisect_rows
 from pipelines.rows import IDENTIFIED_SCHEMA, IMAGE_COLUMN, RowError, add_errors, document_shares, is_dead
 from pipelines.run.placement.sizes import SUPPORT_CPUS
+from pipelines.run.stages.held import HELD_COLUMN, codes_of, copy_vectors, has_vectors, lacking
 from pipelines.run.stages.stage import Resources, Work
-from pipelines.run.tally import DEAD_LETTERS, Counter
-from pipelines.sinks.base import Sink, SinkWriter, WriteResult, connected
+from pipelines.run.tally import DEAD_LETTERS, Counter, Figures
+from pipelines.sinks.base import Held, Sink, SinkWriter, WriteResult, connected
 from pipelines.sinks.dead_letters import write_dead
 from pipelines.sinks.folder_mark import FolderMark
 
@@ -24,6 +26,8 @@ RECEIPT_SCHEMA = pa.schema(
     [
         ("documents", pa.float64()),
         ("embedded", pa.int64()),
+        ("copied", pa.int64()),
+        ("payload_only", pa.int64()),
         ("written", pa.int64()),
         ("dead", pa.int64()),
         ("samples", pa.list_(pa.string())),
@@ -35,10 +39,11 @@ SAMPLE_COLUMNS = ["document_id", "origin", "error"]
 
 @dataclass(frozen=True)
 class WriteStage:
-    """Writes live rows to every sink and dead ones to the dead letters; gives receipts of what was acknowledged.
+    """Writes to every sink what it lacks of live rows, and dead rows to the dead letters; gives receipts of all.
 
-    A row that one sink rejects is dead, and not offered to the sinks after it. Images are kept nowhere. Raises
-    SinkError for dead rows where another folder of that name is seen than the one with ``mark``.
+    A sink that lacks a row's vectors gets them from the models, or from the first sink that has them; one that has
+    them gets the rest alone. A row that one sink rejects is dead, and not offered to the sinks after it. Images are
+    kept nowhere. Raises SinkError for dead rows where another folder of that name is seen than the one with ``mark``.
     """
 
     sinks: Sequence[Sink]
@@ -54,7 +59,7 @@ class WriteStage:
     @property
     def takes(self) -> frozenset[str]:
         """All of a row, with its vectors."""
-        return frozenset(IDENTIFIED_SCHEMA.names) | frozenset(self.vectors)
+        return frozenset([*IDENTIFIED_SCHEMA.names, HELD_COLUMN, *self.vectors])
 
     @property
     def resources(self) -> Resources:
@@ -69,16 +74,15 @@ class WriteStage:
             yield lambda tables: (self._write(table, writers) for table in tables)
 
     def _write(self, table: pa.Table, writers: Sequence[SinkWriter]) -> pa.Table:
+        codes = codes_of(table)
+        there, lacked = has_vectors(codes), lacking(codes)
         table = table.drop_columns([IMAGE_COLUMN])
-        embedded = int((~is_dead(table)).sum())
+        embedded = int((~is_dead(table) & ~there).sum())
         self.add(_figures_of_sink(self.sinks[0]), {"offered": embedded})
-        for sink, writer in zip(self.sinks, writers, strict=True):
-            started = time.perf_counter()
-            live = np.flatnonzero(~is_dead(table))
-            result = write_rows(writer, table.take(live))
-            table = add_errors(table, {int(live[row]): error for row, error in result.rejected.items()})
-            figures = {"rows": result.written, "retries": result.retries, "seconds": time.perf_counter() - started}
-            self.add(_figures_of_sink(sink), figures)
+        table = copy_vectors(table, writers, self.vectors)
+        for number, (sink, writer) in enumerate(zip(self.sinks, writers, strict=True)):
+            table = self._write_to(sink, writer, table, codes[:, number])
+        live = ~is_dead(table)
         dead = table.filter(pa.array(is_dead(table)))
         if dead.num_rows:
             started = time.perf_counter()
@@ -89,16 +93,37 @@ class WriteStage:
         receipt = {
             "documents": float(document_shares(table).sum()),
             "embedded": embedded,
+            "copied": int((live & there & lacked).sum()),
+            "payload_only": int((live & there & ~lacked).sum()),
             "written": table.num_rows - dead.num_rows,
             "dead": dead.num_rows,
             "samples": [_describe(row) for row in dead.slice(0, SAMPLES_A_BLOCK).select(SAMPLE_COLUMNS).to_pylist()],
         }
         return pa.Table.from_pylist([receipt], schema=RECEIPT_SCHEMA)
 
+    def _write_to(self, sink: Sink, writer: SinkWriter, table: pa.Table, codes: npt.NDArray[np.uint8]) -> pa.Table:
+        """Write what a sink lacks of the live rows, as its ``codes`` (rows,) say; gives the table with its errors."""
+        started = time.perf_counter()
+        live = ~is_dead(table)
+        whole, payloads = (np.flatnonzero(live & (codes == code)) for code in (Held.LACKS, Held.VECTORS))
+        results = [(whole, write_rows(writer.write, table.take(whole)))]
+        results += [(payloads, write_rows(writer.update, table.drop_columns(self.vectors).take(payloads)))]
+        for rows, result in results:
+            table = add_errors(table, {int(rows[row]): error for row, error in result.rejected.items()})
+        figures: Figures = {
+            "rows": sum(result.written for _, result in results),
+            "copied": int((~is_dead(table.take(whole)) & has_vectors(codes_of(table))[whole]).sum()),
+            "payload_only": results[1][1].written,
+            "retries": sum(result.retries for _, result in results),
+            "seconds": time.perf_counter() - started,
+        }
+        self.add(_figures_of_sink(sink), figures)
+        return table
 
-def write_rows(writer: SinkWriter, table: pa.Table) -> WriteResult:
+
+def write_rows(write: Callable[[pa.Table], WriteResult], table: pa.Table) -> WriteResult:
     """Write rows to a sink; those that it fails at alone are rejected, as those that it refuses."""
-    done, failed = bisect_rows(lambda rows: writer.write(table.slice(rows.start, len(rows))), range(table.num_rows))
+    done, failed = bisect_rows(lambda rows: write(table.slice(rows.start, len(rows))), range(table.num_rows))
     return WriteResult(
         written=sum(result.written for _, result in done),
         rejected={

@@ -29,8 +29,15 @@ _HASH = xxhash.xxh3_64_intdigest
 Keys = npt.NDArray[np.uint64]
 
 
-def file_schema(job: JobFacts, *, store_text: bool) -> pa.Schema:
-    """Columns of a file; ``chunk_count``, the chunks of the row's document, only with chunking."""
+# Columns that files of older versions lack.
+NEW_COLUMNS = ("text_hash", "payload_hash")
+
+
+def file_schema(job: JobFacts, *, store_text: bool, new_columns: bool = True) -> pa.Schema:
+    """Columns of a file; ``chunk_count``, the chunks of the row's document, only with chunking.
+
+    A folder whose files lack the NEW_COLUMNS gets no file with them: readers want one schema in all files.
+    """
     fields = [("id", pa.string()), ("document_id", pa.string())]
     fields += [("chunk_no", pa.int32()), ("chunk_start", pa.int64()), ("chunk_end", pa.int64())]
     if job.chunked:
@@ -38,6 +45,8 @@ def file_schema(job: JobFacts, *, store_text: bool) -> pa.Schema:
     if store_text:
         fields.append(("text", pa.string()))
     fields += [("payload", pa.string()), ("content_hash", pa.string())]
+    if new_columns:
+        fields += [(name, pa.string()) for name in NEW_COLUMNS]
     fields += [(name, spec.arrow_type) for name, spec in job.vectors.items()]
     return pa.schema(fields)
 
@@ -83,6 +92,11 @@ class FileDescription:
     schema: pa.Schema
     rows: int
 
+    @property
+    def has_new_columns(self) -> bool:
+        """Whether it has all NEW_COLUMNS."""
+        return set(NEW_COLUMNS) <= set(self.schema.names)
+
 
 def describe_file(filesystem: fs.FileSystem, path: str) -> FileDescription:
     """Read a file's metadata."""
@@ -96,6 +110,7 @@ def describe_file(filesystem: fs.FileSystem, path: str) -> FileDescription:
 class FileRows:
     """One file's rows as 64-bit hashes: a few bytes a row, whatever the ids' length.
 
+    ``keys`` are of id and content, ``texts`` of id and text hash, or the ``keys`` where the file has none.
     ``documents`` and the columns after it are empty where nothing is chunked.
     """
 
@@ -103,6 +118,7 @@ class FileRows:
     generation: int
     ids: Keys
     keys: Keys
+    texts: Keys
     documents: Keys
     chunk_no: npt.NDArray[np.int32]
     chunk_count: npt.NDArray[np.int32]
@@ -116,7 +132,8 @@ class FileRows:
 def read_rows(filesystem: fs.FileSystem, path: str, description: FileDescription) -> FileRows:
     """Read the columns that say which rows a file of this sink has."""
     provenance = description.provenance or {}
-    names = ["id", "content_hash"]
+    text_hash = "text_hash" if description.has_new_columns else "content_hash"
+    names = list(dict.fromkeys(["id", "content_hash", text_hash]))
     if provenance["chunked"]:
         names += ["document_id", "chunk_no", "chunk_count"]
     # Opened once, and its columns fetched together: each request to a store takes a while.
@@ -130,10 +147,18 @@ def read_rows(filesystem: fs.FileSystem, path: str, description: FileDescription
         generation=provenance["generation"],
         ids=_hashes(ids),
         keys=keys64(ids, hashes),
+        texts=keys64(ids, table[text_hash].to_pylist()),
         documents=_hashes(f"{provenance['corpus']}\n{name}" for name in documents),
         chunk_no=table["chunk_no"].to_numpy() if provenance["chunked"] else np.empty(0, np.int32),
         chunk_count=table["chunk_count"].to_numpy() if provenance["chunked"] else np.empty(0, np.int32),
     )
+
+
+def read_vectors(filesystem: fs.FileSystem, path: str, names: Sequence[str], rows: Sequence[int]) -> pa.Table:
+    """Read the vectors of some rows of a file: a column a name, a row for each of ``rows``, in their order."""
+    with filesystem.open_input_file(path) as source:
+        table = pq.ParquetFile(source, pre_buffer=True).read(list(names))
+    return table.select(names).replace_schema_metadata(None).take(pa.array(rows, pa.int64()))
 
 
 def current_rows(files: Sequence[FileRows]) -> dict[str, npt.NDArray[np.bool_]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -17,7 +18,8 @@ from pyarrow import fs
 from pipelines.errors import SinkError
 from pipelines.filesystem import TEMPORARY, open_filesystem, retries_of, write_file
 from pipelines.identity import keys64
-from pipelines.sinks.base import JobFacts, LeaseStore, WriteResult
+from pipelines.rows import set_column, spread
+from pipelines.sinks.base import VECTORS_GONE, JobFacts, LeaseStore, WriteResult
 from pipelines.sinks.folder_mark import FolderMark, remove_marks
 from pipelines.sinks.lease.file import folder_lease
 from pipelines.sinks.parquet.config import ParquetSinkConfig
@@ -33,7 +35,9 @@ from pipelines.sinks.parquet.files import (
     file_schema,
     is_part_name,
     read_rows,
+    read_vectors,
 )
+from pipelines.sinks.parquet.index import RowIndex
 from pipelines.sinks.provenance import differences, provenance_of
 from pipelines.sinks.ray_context import running_ray
 
@@ -64,7 +68,8 @@ class ParquetSink:
         self.generation = 1
         self._files: dict[str, FileRows] = {}
         self._described: dict[FileStamp, FileDescription] = {}
-        self._index: Any = np.empty(0, np.uint64)
+        self._index: Any = RowIndex.of([], {})
+        self._new_columns = True
         self._was_complete = False
         # What a writer on another machine proves by that it sees this folder; an object store needs none.
         self.mark: FolderMark | None = None
@@ -100,13 +105,13 @@ class ParquetSink:
             if isinstance(self.filesystem, fs.LocalFileSystem):
                 self.mark = FolderMark.leave(self.path)
         self._files = {}
+        self._new_columns = all(file.has_new_columns for file in files.values())
         self.generation = 1 + max(
             (file.provenance["generation"] for file in files.values() if file.provenance), default=0
         )
         self._files = self._read_rows(files)
         current = current_rows(list(self._files.values()))
-        kept = [file.keys[current[file.name]] for file in self._files.values()]
-        index = np.sort(np.concatenate(kept)) if kept else np.empty(0, np.uint64)
+        index = RowIndex.of(list(self._files.values()), current)
         # One copy a machine in the object store, rather than one a worker.
         ray = running_ray()
         self._index = ray.put(index) if ray else index
@@ -167,9 +172,12 @@ class ParquetSink:
         files = (info for info in found if info.is_file and info.base_name.endswith(".parquet"))
         return sorted(files, key=lambda info: info.base_name)
 
+    def schema(self, job: JobFacts) -> pa.Schema:
+        """Columns of the files that a run adds to the folder as ``open`` found it."""
+        return file_schema(job, store_text=self.config.store_text, new_columns=self._new_columns)
+
     def _describe_files(self, job: JobFacts) -> dict[str, FileDescription]:
         """Read the metadata of all files that are not known yet; raises SinkError at the first that does not fit."""
-        schema = file_schema(job, store_text=self.config.store_text)
 
         def describe(info: fs.FileInfo) -> FileDescription:
             name, stamp = info.base_name, (info.base_name, info.size, info.mtime_ns)
@@ -188,17 +196,18 @@ class ParquetSink:
                     advice = "delete it, and its rows will be embedded again"
                 raise SinkError(f"{self.place}/{name} is damaged ({error}); {advice}") from None
             self._described[stamp] = file
-            self._refuse_unless_fit(name, file, job, schema)
+            self._refuse_unless_fit(name, file, job)
             return file
 
         found = self._list()
         return {info.base_name: file for info, file in zip(found, _side_by_side(describe, found), strict=True)}
 
-    def _refuse_unless_fit(self, name: str, file: FileDescription, job: JobFacts, schema: pa.Schema) -> None:
+    def _refuse_unless_fit(self, name: str, file: FileDescription, job: JobFacts) -> None:
         advice = "choose another path for this job, or delete that folder"
         if file.provenance is None:
             raise SinkError(f"{self.place}/{name} was not written by this tool; {advice}")
         found = differences(file.provenance, job)
+        schema = file_schema(job, store_text=self.config.store_text, new_columns=file.has_new_columns)
         if not found and not schema.equals(file.schema):
             found = [f"its columns are {_columns(file.schema)}, this job's are {_columns(schema)}"]
         if found:
@@ -223,8 +232,12 @@ class ParquetSink:
         write_file(self.filesystem, path, data)
 
     def _write_manifest(self, job: JobFacts, counts: dict[str, int]) -> None:
-        schema = file_schema(job, store_text=self.config.store_text)
-        manifest = {**provenance_of(job), "schema": _columns(schema), "points": sum(counts.values()), "files": counts}
+        manifest = {
+            **provenance_of(job),
+            "schema": _columns(self.schema(job)),
+            "points": sum(counts.values()),
+            "files": counts,
+        }
         text = json.dumps(manifest, indent=2)
         write_file(self.filesystem, f"{self.path}/{MANIFEST}", pa.py_buffer(text.encode()))
         self._mark_complete()
@@ -248,15 +261,46 @@ class ParquetSink:
 class ParquetWriter:
     """One worker's writer: the keys of what it held when the run began, and a way to add files."""
 
-    def __init__(self, sink: ParquetSink, job: JobFacts, index: npt.NDArray[np.uint64]) -> None:
+    def __init__(self, sink: ParquetSink, job: JobFacts, index: RowIndex) -> None:
         self._sink = sink
         self._job = job
         self._index = index
-        self._schema = file_schema(job, store_text=sink.config.store_text)
+        self._schema = sink.schema(job)
 
-    def held(self, ids: Sequence[str], content_hashes: Sequence[str]) -> npt.NDArray[np.bool_]:
-        """Mark the rows that were committed, and current, when the run began."""
-        return self._in_index(keys64(ids, content_hashes))
+    def held(self, rows: pa.Table) -> npt.NDArray[np.uint8]:
+        """Say what was committed, and current, when the run began; see SinkWriter."""
+        return self._index.codes(rows)
+
+    def vectors(self, rows: pa.Table) -> pa.Table:
+        """Read vectors from the files that were there when the run began; see SinkWriter."""
+        sink, names = self._sink, list(self._job.vectors)
+        wanted: dict[str, list[tuple[int, int]]] = defaultdict(list)
+        for row, place in enumerate(self._index.places_of(rows)):
+            if place is not None:
+                wanted[place[0]].append((row, place[1]))
+
+        def read(name: str) -> pa.Table | None:
+            try:
+                return read_vectors(sink.filesystem, f"{sink.path}/{name}", names, [at for _, at in wanted[name]])
+            except FileNotFoundError:
+                return None
+
+        with sink.reporting("cannot be read"):
+            tables = _side_by_side(read, list(wanted))
+        pairs = [(table, wanted[name]) for table, name in zip(tables, wanted, strict=True) if table is not None]
+        there = np.array([row for _, some in pairs for row, _ in some], np.int64)
+        empty = pa.schema([(name, spec.arrow_type) for name, spec in self._job.vectors.items()]).empty_table()
+        found = pa.concat_tables([empty, *(table for table, _ in pairs)])
+        return pa.table({name: spread(found[name], there, rows.num_rows) for name in names})
+
+    def update(self, table: pa.Table) -> WriteResult:
+        """Commit the rows whole, with the vectors that the folder has for them; see SinkWriter."""
+        for name, column in zip(self._job.vectors, self.vectors(table).columns, strict=True):
+            table = set_column(table, name, column)
+        there = table[next(iter(self._job.vectors))].is_valid()
+        result = self.write(table.filter(there))
+        gone = np.flatnonzero(~there.to_numpy(zero_copy_only=False))
+        return WriteResult(result.written, dict.fromkeys(map(int, gone), VECTORS_GONE), result.retries)
 
     def write(self, table: pa.Table) -> WriteResult:
         """Commit the rows that the folder does not hold yet, as one file; raises SinkError when it cannot be written,
@@ -265,7 +309,7 @@ class ParquetWriter:
         ``written`` counts the rows that were there already, too.
         """
         keys = keys64(table["id"].to_pylist(), table["content_hash"].to_pylist())
-        missing = ~self._in_index(keys)
+        missing = ~self._index.has(keys)
         before = retries_of(self._sink.filesystem)
         if missing.any():
             self._commit(table.filter(pa.array(missing)), keys[missing])
@@ -273,13 +317,6 @@ class ParquetWriter:
 
     def close(self) -> None:
         """Do nothing: each file is closed when it is written."""
-
-    def _in_index(self, keys: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
-        if not len(self._index):
-            return np.zeros(len(keys), np.bool_)
-        at = np.minimum(np.searchsorted(self._index, keys), len(self._index) - 1)
-        found: npt.NDArray[np.bool_] = self._index[at] == keys
-        return found
 
     def _commit(self, table: pa.Table, keys: npt.NDArray[np.uint64]) -> None:
         sink = self._sink

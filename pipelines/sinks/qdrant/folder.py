@@ -10,7 +10,6 @@ import hashlib
 import os
 import re
 import sqlite3
-from collections.abc import Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ import pyarrow as pa
 from qdrant_client import QdrantClient
 
 from pipelines.errors import ConfigError, SinkError
+from pipelines.rows import HASHES
 from pipelines.sinks.base import JobFacts, LeaseStore, WriteResult
 from pipelines.sinks.qdrant.client import folder_store, open_client, open_folder
 from pipelines.sinks.qdrant.config import QdrantSinkConfig
@@ -50,15 +50,21 @@ class FolderHost:
         speed_up_commits(self._opened(), config.collection)
         self._sinks[config.collection] = sink
 
-    def held(
-        self, config: QdrantSinkConfig, job: JobFacts, ids: Sequence[str], content_hashes: Sequence[str]
-    ) -> npt.NDArray[np.bool_]:
+    def held(self, config: QdrantSinkConfig, job: JobFacts, rows: pa.Table) -> npt.NDArray[np.uint8]:
         """See ``QdrantWriter.held``."""
-        return self._sink(config, job).connect().held(ids, content_hashes)
+        return self._sink(config, job).connect().held(rows)
+
+    def vectors(self, config: QdrantSinkConfig, job: JobFacts, rows: pa.Table) -> pa.Table:
+        """See ``QdrantWriter.vectors``."""
+        return self._sink(config, job).connect().vectors(rows)
 
     def write(self, config: QdrantSinkConfig, job: JobFacts, table: pa.Table) -> WriteResult:
         """See ``QdrantWriter.write``."""
         return self._sink(config, job).connect().write(table)
+
+    def update(self, config: QdrantSinkConfig, job: JobFacts, table: pa.Table) -> WriteResult:
+        """See ``QdrantWriter.update``."""
+        return self._sink(config, job).connect().update(table)
 
     def finish(
         self, config: QdrantSinkConfig, job: JobFacts, *, completed: bool, untouched: bool = False
@@ -194,14 +200,23 @@ class FolderWriter:
         self._config = config
         self._job = job
 
-    def held(self, ids: Sequence[str], content_hashes: Sequence[str]) -> npt.NDArray[np.bool_]:
-        """Mark the points that the folder holds with this content and the job's fingerprint."""
-        marks: npt.NDArray[np.bool_] = ask(self._host, "held", self._config, self._job, ids, content_hashes)
-        return marks
+    def held(self, rows: pa.Table) -> npt.NDArray[np.uint8]:
+        """Say what the folder holds of rows; see ``QdrantWriter.held``."""
+        codes: npt.NDArray[np.uint8] = ask(self._host, "held", self._config, self._job, rows.select(["id", *HASHES]))
+        return codes
+
+    def vectors(self, rows: pa.Table) -> pa.Table:
+        """Read the vectors of rows' points through the host; see ``QdrantWriter.vectors``."""
+        return ask(self._host, "vectors", self._config, self._job, rows.select(["id", *HASHES]))
 
     def write(self, table: pa.Table) -> WriteResult:
         """Upsert all rows through the host."""
         result: WriteResult = ask(self._host, "write", self._config, self._job, table)
+        return result
+
+    def update(self, table: pa.Table) -> WriteResult:
+        """Replace the payloads of all rows' points through the host."""
+        result: WriteResult = ask(self._host, "update", self._config, self._job, table)
         return result
 
     def close(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from qdrant_client import models
 
 from embedders.arrow import dense_matrix
 from embedders.base import VectorSpec
+from pipelines.rows import HASHES
 from pipelines.sinks.base import JobFacts
 
 OURS = "_fleetembed"
@@ -28,12 +29,14 @@ FLOAT_BYTES, INDEX_BYTES, POINT_BYTES = 20, 7, 300
 
 @dataclass(frozen=True)
 class Points:
-    """Columns of some points; ``first`` is the row of the first in the table they come from."""
+    """Columns of some points; ``first`` is the row of the first in the table they come from.
+
+    ``vectors`` is None for points that are to have only their payloads replaced.
+    """
 
     first: int
     ids: list[int | str | uuid.UUID]
-    hashes: list[str]
-    vectors: dict[str, list[Any]]
+    vectors: dict[str, list[Any]] | None
     payloads: list[dict[str, Any]]
 
     def __len__(self) -> int:
@@ -41,13 +44,26 @@ class Points:
 
     def part(self, start: int, stop: int) -> Points:
         """Take the points [start, stop)."""
-        vectors = {name: column[start:stop] for name, column in self.vectors.items()}
         rows = slice(start, stop)
-        return Points(self.first + start, self.ids[rows], self.hashes[rows], vectors, self.payloads[rows])
+        vectors = self.vectors and {name: column[rows] for name, column in self.vectors.items()}
+        return Points(self.first + start, self.ids[rows], vectors, self.payloads[rows])
+
+    @property
+    def provenances(self) -> list[dict[str, Any]]:
+        """What the payloads say of where the points come from."""
+        return [payload[OURS] for payload in self.payloads]
+
+    def overwrites(self) -> list[models.UpdateOperation]:
+        """Make an operation a point that replaces its payload."""
+        pairs = zip(self.ids, self.payloads, strict=True)
+        return [
+            models.OverwritePayloadOperation(overwrite_payload=models.SetPayload(payload=payload, points=[name]))
+            for name, payload in pairs
+        ]
 
     def batch(self) -> models.Batch:
         """Make the client's batch, unchecked: its lists are well-typed, and to check each float takes long."""
-        return models.Batch.model_construct(ids=self.ids, vectors=self.vectors, payloads=self.payloads)
+        return models.Batch.model_construct(ids=self.ids, vectors=self.vectors or {}, payloads=self.payloads)
 
 
 def to_point_id(text: str) -> int | str:
@@ -70,16 +86,30 @@ def payload(row: dict[str, Any], job: JobFacts, *, store_text: bool) -> dict[str
         own["text"] = row["text"]
     if job.chunked:
         own.update({key: row[key] for key in ("chunk_no", "chunk_start", "chunk_end")})
-    own[OURS] = {"content_hash": row["content_hash"], "fingerprint": job.fingerprint, "corpus": job.corpus}
+    own[OURS] = provenance(row, job)
     return own
 
 
-def batches(table: pa.Table, job: JobFacts, *, points: int, megabytes: float, store_text: bool) -> Iterator[Points]:
-    """Cut a table into batches of at most so many points and, about, megabytes; a larger row goes alone."""
-    sizes: list[int] = _sizes(table, job, store_text=store_text).tolist()
+def provenance(row: dict[str, Any], job: JobFacts) -> dict[str, Any]:
+    """Say, for a payload, what a point is made from: the hashes of its row, and the job's fingerprint and corpus."""
+    return {**{name: row[name] for name in HASHES}, "fingerprint": job.fingerprint, "corpus": job.corpus}
+
+
+def batches(
+    table: pa.Table, job: JobFacts, *, points: int, megabytes: float, store_text: bool, vectors: bool = True
+) -> Iterator[Points]:
+    """Cut a table into batches of at most so many points and, about, megabytes; a larger row goes alone.
+
+    ``vectors`` False makes points that are to have only their payloads replaced.
+    """
+    specs = job.vectors if vectors else {}
+    sizes: list[int] = _sizes(table, specs, store_text=store_text).tolist()
     limit = max(1, int(megabytes * 1e6))
     for rows in constrained_batches(range(len(sizes)), limit, points, get_len=sizes.__getitem__, strict=False):
-        yield _points(table.slice(rows[0], len(rows)), rows[0], job, store_text=store_text)
+        some = table.slice(rows[0], len(rows))
+        columns = {name: vector_lists(some[name], spec) for name, spec in specs.items()} if vectors else None
+        ids: list[int | str | uuid.UUID] = [to_point_id(name) for name in some["id"].to_pylist()]
+        yield Points(rows[0], ids, columns, _payloads(some, job, store_text=store_text))
 
 
 def vector_lists(column: pa.ChunkedArray, spec: VectorSpec) -> list[Any]:
@@ -101,21 +131,17 @@ def _split(lists: pa.ListArray, values: npt.NDArray[Any]) -> list[npt.NDArray[An
     return np.split(values, np.cumsum(lengths)[:-1]) if len(lengths) else []
 
 
-def _points(table: pa.Table, first: int, job: JobFacts, *, store_text: bool) -> Points:
-    vectors = {name: vector_lists(table[name], spec) for name, spec in job.vectors.items()}
-    names = ["document_id", "text", "payload", "chunk_no", "chunk_start", "chunk_end", "content_hash"]
-    rows = table.select(names).to_pylist()
-    payloads = [payload(row, job, store_text=store_text) for row in rows]
-    ids: list[int | str | uuid.UUID] = [to_point_id(name) for name in table["id"].to_pylist()]
-    return Points(first, ids, table["content_hash"].to_pylist(), vectors, payloads)
+def _payloads(table: pa.Table, job: JobFacts, *, store_text: bool) -> list[dict[str, Any]]:
+    names = ["document_id", "text", "payload", "chunk_no", "chunk_start", "chunk_end", *HASHES]
+    return [payload(row, job, store_text=store_text) for row in table.select(names).to_pylist()]
 
 
-def _sizes(table: pa.Table, job: JobFacts, *, store_text: bool) -> npt.NDArray[np.int64]:
+def _sizes(table: pa.Table, specs: Mapping[str, VectorSpec], *, store_text: bool) -> npt.NDArray[np.int64]:
     """Estimate each row's bytes in a JSON request."""
     sizes = np.full(table.num_rows, POINT_BYTES)
     for name in ("payload", "text") if store_text else ("payload",):
         sizes += pc.binary_length(table[name]).fill_null(0).to_numpy()
-    for name, spec in job.vectors.items():
+    for name, spec in specs.items():
         if spec.kind == "dense":
             sizes += FLOAT_BYTES * (spec.dim or 0)
         elif spec.kind == "multivector":

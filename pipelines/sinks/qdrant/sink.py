@@ -2,32 +2,33 @@
 
 from __future__ import annotations
 
-import uuid
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from more_itertools import chunked
 from pydantic import SecretStr
 from qdrant_client import QdrantClient, models
 
 from pipelines.errors import SinkError
 from pipelines.rows import RowError
-from pipelines.sinks.base import JobFacts, LeaseStore, WriteResult
+from pipelines.sinks.base import VECTORS_GONE, Held, JobFacts, LeaseStore, WriteResult
 from pipelines.sinks.qdrant.client import api_key, open_client
 from pipelines.sinks.qdrant.collection import Collection
 from pipelines.sinks.qdrant.config import QdrantSinkConfig
 from pipelines.sinks.qdrant.description import COMPLETE, STATE, is_complete
+from pipelines.sinks.qdrant.held import HeldPoints
 from pipelines.sinks.qdrant.lease import CollectionLease
-from pipelines.sinks.qdrant.points import OURS, Points, batches, to_point_id
+from pipelines.sinks.qdrant.points import OURS, Points, batches
 from pipelines.sinks.qdrant.retry import NotAppliedError, OutOfPatienceError, RequestRefusedError, call
 
-RETRIEVE_POINTS = 1000
+# Operations in a request that replaces payloads.
+UPDATE_POINTS = 256
 # So many points in a row must fail before a server counts as one that takes none.
 DOUBTFUL_POINTS = 5
 # How long a point is sent again that fails while others are taken.
@@ -139,7 +140,7 @@ class QdrantSink:
 
 
 class QdrantWriter:
-    """One worker's connection: asks which points are held, and upserts until each is acknowledged as applied.
+    """One worker's connection: asks what is held, and writes until each point is acknowledged as applied.
 
     ``borrowed`` tells that another closes the client.
     """
@@ -161,35 +162,57 @@ class QdrantWriter:
         self._retries = 0
         # A point that the server took, which tells whether it still takes any.
         self._taken: Points | None = None
+        self._there = HeldPoints(client, config, job, self._call)
 
-    def held(self, ids: Sequence[str], content_hashes: Sequence[str]) -> npt.NDArray[np.bool_]:
-        """Mark the points whose payload has this content hash and the job's fingerprint."""
-        return self._held([to_point_id(name) for name in ids], content_hashes)
+    def held(self, rows: pa.Table) -> npt.NDArray[np.uint8]:
+        """Compare rows with the hashes and the fingerprint in the points' payloads; see SinkWriter."""
+        return self._there.codes_of_rows(rows)
+
+    def vectors(self, rows: pa.Table) -> pa.Table:
+        """Read the vectors of rows' points; those of cosine distance come as unit vectors. See SinkWriter."""
+        return self._there.vectors(rows)
 
     def write(self, table: pa.Table) -> WriteResult:
         """Upsert all rows; a row that the server refuses alone is rejected with the server's reason."""
-        result, before = WriteResult(), self._retries
-        if self._job.chunked and not self._was_empty:
-            # Before the upsert: once the last chunk is held, no later run would come back to this document.
-            self._delete_past_the_end(table)
-        config = self._config
-        cut = batches(
-            table, self._job, points=config.batch_points, megabytes=config.batch_mb, store_text=config.store_text
-        )
-        for points in cut:
-            self._send(points, result)
-        result.retries = self._retries - before
-        return result
+        return self._write(table, self._config.batch_points, vectors=True)
+
+    def update(self, table: pa.Table) -> WriteResult:
+        """Replace the payloads of all rows' points, and leave their vectors; see SinkWriter."""
+        return self._write(table, UPDATE_POINTS, vectors=False)
 
     def close(self) -> None:
         """Close the connections to the server."""
         if not self._borrowed:
             self._client.close()
 
+    def _write(self, table: pa.Table, most: int, *, vectors: bool) -> WriteResult:
+        result, before = WriteResult(), self._retries
+        if self._job.chunked and not self._was_empty:
+            # Before the points: once the last chunk is held, no later run would come back to this document.
+            self._delete_past_the_end(table)
+        config = self._config
+        limits: dict[str, Any] = {"points": most, "megabytes": config.batch_mb}
+        for points in batches(table, self._job, **limits, store_text=config.store_text, vectors=vectors):
+            if vectors:
+                self._send(points, result)
+            else:
+                self._send_to_those_there(points, result)
+        result.retries = self._retries - before
+        return result
+
+    def _send_to_those_there(self, points: Points, result: WriteResult) -> None:
+        """Send points whose vectors are there, and reject the others: one that is gone would fail a whole request."""
+        gone = np.flatnonzero(self._there.codes(points.ids, points.provenances) == Held.LACKS)
+        result.rejected |= {points.first + int(row): VECTORS_GONE for row in gone}
+        for before, after in pairwise([-1, *map(int, gone), len(points)]):
+            if before + 1 < after:
+                self._send(points.part(before + 1, after), result)
+
     def _send(self, points: Points, result: WriteResult) -> None:
-        """Upsert points, or where the server refuses them their halves, down to the point it refuses alone."""
+        """Write points, or where the server refuses them their halves, down to the point it refuses alone."""
+        doing = "upserting" if points.vectors is not None else "replacing the payloads of"
         try:
-            self._call(lambda: self._upsert(points), f"upserting {len(points)} points", points=len(points))
+            self._call(lambda: self._apply(points), f"{doing} {len(points)} points", points=len(points))
             self._take(points, result)
         except OutOfPatienceError as error:
             self._send_one_by_one(points, result, error)
@@ -232,39 +255,24 @@ class QdrantWriter:
                 raise failure
 
     def _fails_at(self, point: Points | None, seconds: float = 0) -> str | None:
-        """Upsert one point; says why the server does not take it, None where it does."""
+        """Write one point; says why the server does not take it, None where it does."""
         if point is None:
             return "no point was taken before"
         try:
-            self._call(lambda: self._upsert(point), "upserting a point", points=1, seconds=seconds)
+            self._call(lambda: self._apply(point), "upserting a point", points=1, seconds=seconds)
         except (OutOfPatienceError, RequestRefusedError) as error:
             return str(error)
         return None
 
-    def _upsert(self, points: Points) -> None:
-        answer = self._client.upsert(self._config.collection, points.batch(), wait=True)
-        if answer.status != models.UpdateStatus.COMPLETED and not self._held(points.ids, points.hashes).all():
-            raise NotAppliedError(f"the server answered {answer.status.value!r}, not 'completed'")
-
-    def _held(self, ids: Sequence[int | str | uuid.UUID], content_hashes: Sequence[str]) -> npt.NDArray[np.bool_]:
-        there: dict[Any, dict[str, Any]] = {}
-        for some in chunked(ids, RETRIEVE_POINTS):
-            for record in self._retrieve(some):
-                there[record.id] = (record.payload or {}).get(OURS) or {}
-        wanted = self._job.fingerprint
-        marks = [
-            (made := there.get(name)) is not None
-            and made.get("content_hash") == content
-            and made.get("fingerprint") == wanted
-            for name, content in zip(ids, content_hashes, strict=True)
-        ]
-        return np.array(marks, np.bool_)
-
-    def _retrieve(self, ids: list[int | str | uuid.UUID]) -> list[models.Record]:
-        return self._call(
-            lambda: self._client.retrieve(self._config.collection, ids, with_payload=[OURS], with_vectors=False),
-            f"asking for {len(ids)} points",
-        )
+    def _apply(self, points: Points) -> None:
+        client, name = self._client, self._config.collection
+        if points.vectors is None:
+            answers = client.batch_update_points(name, points.overwrites(), wait=True)
+        else:
+            answers = [client.upsert(name, points.batch(), wait=True)]
+        undone = [answer.status.value for answer in answers if answer.status != models.UpdateStatus.COMPLETED]
+        if undone and not (self._there.codes(points.ids, points.provenances) == Held.SAME).all():
+            raise NotAppliedError(f"the server answered {undone[0]!r}, not 'completed'")
 
     def _delete_past_the_end(self, table: pa.Table) -> None:
         """Delete what is behind the last chunk of documents that end in this table and had more chunks before."""

@@ -13,7 +13,7 @@ from embedders.arrow import SPARSE_TYPE, dense_array, dense_type, sparse_array
 from embedders.base import VectorSpec
 from pipelines.identity import identify
 from pipelines.rows import CHUNK_SCHEMA
-from pipelines.sinks.base import JobFacts
+from pipelines.sinks.base import Held, JobFacts
 
 DIM = 4
 DENSE = VectorSpec("dense", dense_type(DIM), DIM)
@@ -86,5 +86,5 @@ def documents(count: int, text: str = "text", first: int = 0) -> list[tuple[str,
 
 
 def held(writer: Any, rows: pa.Table) -> list[bool]:
-    """Ask a writer for the rows of a table."""
-    return list(map(bool, writer.held(rows["id"].to_pylist(), rows["content_hash"].to_pylist())))
+    """Tell which rows of a table a writer holds unchanged."""
+    return [bool(code == Held.SAME) for code in writer.held(rows)]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import fsspec
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -21,6 +22,7 @@ from pipelines.errors import ConfigError
 from pipelines.run.cluster.prepare import NodeWork, _describe_troubles
 from pipelines.run.placement.pools import Pool
 from pipelines.run.stages.embed import EmbedStage
+from pipelines.run.stages.held import with_codes
 from pipelines.run.stages.stage import Resources
 from pipelines.run.tally import Tally
 from tests.model_fixtures import write_synthetic_model
@@ -94,7 +96,7 @@ def test_a_stage_refuses_a_model_whose_fingerprint_is_another(folder: Path) -> N
     own = {"name": "dense", "model": {"path": str(folder), "pooling": "mean"}}
     models = described(own)
     pool = Pool("dense", tuple(models.embeddings.values()), Resources(threads=1))
-    rows = pa.table({"id": ["a"], "text": ["hello"], "error": pa.nulls(1)})
+    rows = with_codes(pa.table({"id": ["a"], "text": ["hello"], "error": pa.nulls(1)}), np.zeros((1, 1), np.uint8))
     with EmbedStage(pool, Tally(), models.fingerprints).open() as work:
         assert next(work(iter([rows])))["dense"].null_count == 0
     refused = pytest.raises(ModelFilesError, match=rf"^machine .* has another model at {folder} than the one that the")

@@ -24,4 +24,5 @@ def filled_report() -> RunReport:
 def receipts(written: int, dead: int, samples: int = 0) -> pa.Table:
     came = written + dead
     row = {"documents": came, "embedded": came, "written": written, "dead": dead, "samples": ["why"] * samples}
+    row |= {"copied": 0, "payload_only": 0}
     return pa.Table.from_pylist([row], schema=RECEIPT_SCHEMA)

@@ -10,6 +10,8 @@ from pipelines.run.report.report import RunReport
 from pipelines.run.stages.write import RECEIPT_SCHEMA
 from tests.pipelines.run.report.filled_report import filled_report, receipts
 
+NONE_HELD = {"copied": 0, "payload_only": 0}
+
 
 def test_the_summary_shows_counts_stages_sinks_and_dead_rows() -> None:
     report = filled_report()
@@ -23,7 +25,14 @@ def test_the_summary_shows_counts_stages_sinks_and_dead_rows() -> None:
 
 def test_a_dead_rows_text_cannot_be_mistaken_for_markup() -> None:
     report = filled_report()
-    row = {"documents": 1, "embedded": 0, "written": 0, "dead": 1, "samples": ["document '[/red] [bold]x' (a:1): no"]}
+    row = {
+        "documents": 1,
+        "embedded": 0,
+        "written": 0,
+        **NONE_HELD,
+        "dead": 1,
+        "samples": ["document '[/red] [bold]x' (a:1): no"],
+    }
     report.take_receipts(pa.Table.from_pylist([row], schema=RECEIPT_SCHEMA))
     text = io.StringIO()
     report.show(Console(file=text, width=100))
@@ -35,7 +44,7 @@ LONG = "photos/2024/a-holiday-by-the-sea-with-everyone/IMG_20240714_153012-edite
 
 def shown_dead(sample: str, width: int) -> list[str]:
     report = filled_report()
-    row = {"documents": 1, "embedded": 0, "written": 0, "dead": 1, "samples": [sample]}
+    row = {"documents": 1, "embedded": 0, "written": 0, **NONE_HELD, "dead": 1, "samples": [sample]}
     report.take_receipts(pa.Table.from_pylist([row], schema=RECEIPT_SCHEMA))
     text = io.StringIO()
     report.show(Console(file=text, width=width))

@@ -11,6 +11,9 @@ import pyarrow.dataset as pads
 import pytest
 from rich.console import Console
 
+from embedders.arrow import SPARSE_TYPE, dense_type
+from embedders.base import VectorSpec
+from embedders.errors import ModelFilesError
 from embedders.text_model import PROBES
 from embedders.tokenization import TextTokenizer
 from embedders.tokenized_texts import TokenizedTexts
@@ -21,9 +24,14 @@ from pipelines.embed.row_embedder import build_embedder
 from pipelines.rows import RowError, add_errors
 from pipelines.run.placement.pools import Pool
 from pipelines.run.stages.embed import EmbedStage
+from pipelines.run.stages.held import with_codes
 from pipelines.run.stages.stage import Resources
 from pipelines.run.tally import Tally
+from tests.model_fixtures import write_synthetic_model
 from tests.pipelines.run.stages.tables import rows, through
+
+DENSE = VectorSpec("dense", dense_type(24), dim=24)
+SPARSE = VectorSpec("sparse", SPARSE_TYPE, idf=True)
 
 
 def test_real_minilm_leaves_dead_rows_null_and_counts_the_live(minilm: Path) -> None:
@@ -119,3 +127,29 @@ def test_one_stage_embeds_all_embeddings_of_its_pool_and_counts_each(minilm: Pat
     out = through(stage, rows(["one", "two words", "three"]))
     assert out["dense"].null_count == out["bm25"].null_count == 0
     assert {name: figures["rows"] for name, figures in tally.read().items()} == {"dense": 3, "bm25": 3}
+
+
+def test_rows_whose_vectors_are_held_pass_by_the_models_in_their_places_and_load_none(tmp_path: Path) -> None:
+    folder = write_synthetic_model(tmp_path / "synthetic")
+    embedding = EmbeddingConfig(name="dense", model={"path": str(folder), "pooling": "mean"})
+    bm25 = EmbeddingConfig(name="bm25", model="Qdrant/bm25")
+    pool, specs = Pool("dense, bm25", (embedding, bm25), Resources(threads=2)), {"dense": DENSE, "bm25": SPARSE}
+    table = rows(["one", "two", "three", "four", "five"])
+    table = add_errors(table, {3: RowError("read", "Test", "dead before")})
+    whole = through(EmbedStage(pool, Tally()), table)
+    codes = np.array([[0, 0], [0, 1], [0, 0], [0, 0], [2, 1]], np.uint8)
+    tally = Tally()
+    out = through(EmbedStage(pool, tally, vectors=specs), with_codes(table, codes))
+    assert out["id"].equals(whole["id"]) and out["error"].equals(whole["error"])
+    for name in specs:
+        found, wanted = out[name].to_pylist(), whole[name].to_pylist()
+        assert [vector is None for vector in found] == [False, True, False, True, True]
+        assert (found[0], found[2]) == (wanted[0], wanted[2])
+        assert tally.read()[name]["rows"] == 2
+    # Where all pass by, a model that cannot be loaded is none too many.
+    (folder / "model.onnx").write_bytes(b"no model")
+    stage = EmbedStage(pool, Tally(), {"dense": "0" * 64}, vectors=specs)
+    out = through(stage, with_codes(table, codes.max(1, keepdims=True) | 1))
+    assert (out["dense"].null_count, out["bm25"].null_count, out["dense"].type) == (5, 5, DENSE.arrow_type)
+    with pytest.raises(ModelFilesError, match=r"model\.onnx"):
+        through(EmbedStage(pool, Tally(), vectors=specs), with_codes(table, codes))

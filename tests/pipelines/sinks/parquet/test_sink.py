@@ -17,6 +17,7 @@ import pytest
 
 from embedders.base import VectorSpec
 from pipelines.errors import SinkError
+from pipelines.sinks.base import Held
 from pipelines.sinks.factory import make_sink
 from pipelines.sinks.parquet.config import ParquetSinkConfig
 from pipelines.sinks.parquet.sink import ParquetSink
@@ -35,7 +36,7 @@ def run(path: Path, facts: Any, *tables: pa.Table, completed: bool = True) -> di
     sink.open(facts)
     with closing(sink.connect()) as writer:
         for one in tables:
-            held = writer.held(one["id"].to_pylist(), one["content_hash"].to_pylist())
+            held = writer.held(one) == Held.SAME
             fresh = one.filter(pa.array(~held))
             if fresh.num_rows:
                 assert writer.write(fresh).written == fresh.num_rows

@@ -121,7 +121,7 @@ def test_a_payload_nested_deeper_than_grpc_sends_is_that_row_s_alone(servicer: S
     table = rows.table(FACTS, [*rows.documents(3), ("deep", "text", deep), *rows.documents(3, first=3)])
     client = open_client(qdrant.config(url="http://127.0.0.1:1", prefer_grpc=True, grpc_port=servicer.port))
     with closing(QdrantWriter(client, qdrant.config(path="unused"), FACTS, was_empty=True)) as writer:
-        result = write_rows(writer, table)
+        result = write_rows(writer.write, table)
     assert result.written == 6 and list(result.rejected) == [3]
     assert sorted(servicer.points) == [f"d{n}" for n in range(6)]
 
