@@ -19,7 +19,7 @@ from pipelines.cli.consoles import make_console
 from pipelines.cli.job import exit_code, show_plan, start_logging
 from pipelines.config.file import load_config
 from pipelines.errors import ConfigError
-from pipelines.reindex.commands import Reindexing, Status
+from pipelines.reindex.commands import Reindexing, Row, Status
 from pipelines.reindex.names import alias_sink, collection_name
 from pipelines.reindex.verify.files import write_verification
 from pipelines.reindex.verify.table import show_verification
@@ -87,9 +87,8 @@ def verify(config: Config, overrides: Overrides = None) -> None:
 
     def act() -> int:
         job = load_config(config, overrides or [])
-        with Reindexing(job) as reindexing:
-            with errors.status("verifying") as status:
-                found = reindexing.verify(lambda title: status.update(f"verifying: {title}"))
+        with Reindexing(job) as reindexing, errors.status("verifying") as status:
+            found = reindexing.verify(lambda title: status.update(f"verifying: {title}"))
         show_verification(found, make_console())
         for place in write_verification(job.report, found):
             errors.print(Text(without_credentials(place)), soft_wrap=True)
@@ -126,7 +125,10 @@ def clean(
     yes: Annotated[bool, typer.Option("--yes", help="Drop without asking.")] = False,
     dry_run: DryRun = False,
 ) -> None:
-    """Drop the alias's old collections that no alias names: all but reindex.keep of them and those younger than keep_days."""
+    """Drop the alias's old collections that no alias names, but for reindex.keep of them and those of keep_days.
+
+    They are listed with points and age, and it is asked before they go.
+    """
 
     def act(reindexing: Reindexing) -> None:
         found, console = reindexing.leftovers(), make_console()
@@ -145,9 +147,14 @@ def clean(
     _act(config, overrides, act)
 
 
+def nobody_to_ask() -> bool:
+    """Whether standard input is no terminal."""
+    return not sys.stdin.isatty()
+
+
 def _confirm(number: int) -> None:
     """Ask before collections are dropped; raises Abort for a no, ConfigError where nobody can be asked."""
-    if not sys.stdin.isatty():
+    if nobody_to_ask():
         raise ConfigError("clean asks before it drops a collection, and nobody can be asked here; give --yes")
     what = "this collection" if number == 1 else f"these {number} collections"
     typer.confirm(f"drop {what} for good?", abort=True)
@@ -179,12 +186,17 @@ def show_status(found: Status, console: Console) -> None:
     for row in found.collections:
         models = ", ".join(f"{vector}: {model}" if vector else model for vector, model in row.models.items())
         mark = marks.get(row.collection, "")
-        table.add_row(row.collection, f"{row.points:,}", row.state, Text(models), f"<- {mark}" if mark else "")
+        table.add_row(row.collection, f"{row.points:,}", _shown_state(row), Text(models), f"<- {mark}" if mark else "")
     console.print(table)
     lines = [f"the alias {found.alias} names {found.names or 'nothing yet'}; this job fills {found.collection}"]
     if found.switch_to is None and found.names != found.collection:
         lines.append("a switch is refused until a run has filled it to its end")
     _print(lines, console)
+
+
+def _shown_state(row: Row) -> str:
+    verified = {True: ", verified", False: ", failed verify", None: ""}[row.verified]
+    return f"{row.state}{verified}"
 
 
 def _act(config: Path, overrides: list[str] | None, action: Callable[[Reindexing], None]) -> None:

@@ -235,8 +235,8 @@ class Reindexing:
             raise SinkError(f"{filled.title} was not verified since its last run; run `fleetembed reindex verify`{way}")
         if not held.passed:
             raise SinkError(
-                f"{filled.title} did not pass its verification of {held.at}: {', '.join(held.failed)}; see to that, and "
-                f"run `fleetembed reindex verify` again{way}"
+                f"{filled.title} did not pass its verification of {held.at}: {', '.join(held.failed)}; see to that, "
+                f"and run `fleetembed reindex verify` again{way}"
             )
 
     def _taken(self) -> str:

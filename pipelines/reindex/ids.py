@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -42,14 +43,11 @@ class Difference:
 def read_ids(client: QdrantClient, collection: str, ask: Ask, chosen: models.Filter | None = None) -> Iterator[PointId]:
     """Yield a collection's ids in Qdrant's order; ``ask`` makes a request and says what it was for where it fails."""
     offset: Any = None
+    page = partial(
+        client.scroll, collection, scroll_filter=chosen, limit=PAGE_IDS, with_payload=False, with_vectors=False
+    )
     while True:
-        at = offset
-        points, offset = ask(
-            lambda at=at: client.scroll(
-                collection, scroll_filter=chosen, limit=PAGE_IDS, offset=at, with_payload=False, with_vectors=False
-            ),
-            "reading the ids of points",
-        )
+        points, offset = ask(partial(page, offset=offset), "reading the ids of points")
         yield from (point.id for point in points)
         if offset is None:
             return

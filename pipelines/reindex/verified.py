@@ -31,7 +31,7 @@ class Verified:
         """Read what a collection's metadata say; None where it was not verified since its last run."""
         text = (info.config.metadata or {}).get(VERIFIED)
         try:
-            held = json.loads(text) if isinstance(text, str) else None
+            held = json.loads(text) if isinstance(text, str) else {}
             return cls(str(held["at"]), held["passed"] is True, int(held["points"]), [*map(str, held["failed"])])
         except (ValueError, TypeError, KeyError):
             return None

@@ -37,7 +37,7 @@ def check_count(subject: Subject) -> Check:
         near = abs(points - wanted) <= limits.max_differences
         return judged("points", points > 0 and near, f"{points:,}", said, figures, [])
     told = _told(subject)
-    figures = {"points": points, "points_in_report": told}
+    figures = {"points": points, **({} if told is None else {"points_in_report": told})}
     if told is None:
         return judged(
             "points", points > 0, f"{points:,}", "more than 0; no report of a whole run tells more", figures, []

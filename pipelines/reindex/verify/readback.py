@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from more_itertools import chunked
@@ -33,9 +34,7 @@ def check_payloads(subject: Subject) -> Check:
         return skipped("payload", "the alias names no other collection to compare with")
     held: dict[Any, dict[str, Any]] = {}
     for some in chunked([point.id for point in subject.sampled], PAGE):
-        records = subject.ask(
-            lambda some=some: subject.client.retrieve(old.name, some, with_payload=True), "reading old points"
-        )
+        records = subject.ask(partial(subject.client.retrieve, old.name, some, with_payload=True), "reading old points")
         held |= {record.id: record.payload or {} for record in records}
     both = [point for point in subject.sampled if point.id in held]
     changed = {point.id: keys for point in both if (keys := differing(held[point.id], point.payload))}
@@ -52,6 +51,7 @@ def check_payloads(subject: Subject) -> Check:
 
 def differing(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """Name the keys of a payload that were changed, lost or added, apart from those that a job writes of itself."""
-    moved = new.get("payload") if isinstance(new.get("payload"), dict) else {}
+    inside = new.get("payload")
+    moved = inside if isinstance(inside, dict) else {}
     lost = [key for key, value in old.items() if key != OURS and new.get(key) != value and moved.get(key) != value]
     return sorted(lost + [key for key in new if key not in old and key not in RESERVED])

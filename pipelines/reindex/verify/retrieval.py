@@ -63,7 +63,7 @@ def _known(subject: Subject, items: list[KnownItem], new: Searcher, old: Searche
         value = _mrr(wanted, now)
         figures = {"queries": len(items), "mrr": round(value, 4)}
         return [Check(name, "reported", f"{value:.4f}, {len(items):,} queries", f"nothing: {why}", figures)]
-    there = _held_by_old(subject, [item.point.document_id for item in items], items)
+    there = _held_by_old(subject, items)
     shared = {query: document for query, document in wanted.items() if document in there}
     if not shared:
         return [skipped(name, "none of the sampled documents is in the old collection")]
@@ -128,26 +128,19 @@ def _run(subject: Subject, searcher: Searcher | None, queries: Mapping[str, str]
     }
 
 
-def _held_by_old(subject: Subject, documents: list[str], items: list[KnownItem]) -> set[str]:
+def _held_by_old(subject: Subject, items: list[KnownItem]) -> set[str]:
     """Which documents the old collection has: under the same point ids, or else under their document ids."""
     assert subject.old is not None
     old, client = subject.old.name, subject.client
     found: set[str] = set()
-    for some in chunked([item.point for item in items], PAGE):
-        records = subject.ask(
-            lambda some=some: client.retrieve(old, [point.id for point in some], with_payload=["document_id"]),
-            "looking for the sampled documents",
-        )
+    for some in chunked([item.point.id for item in items], PAGE):
+        request = partial(client.retrieve, old, some, with_payload=["document_id"])
+        records = subject.ask(request, "looking for the sampled documents")
         found |= {str((record.payload or {}).get("document_id", record.id)) for record in records}
-    rest = [name for name in dict.fromkeys(documents) if name not in found]
-    for name in rest:
+    for name in {item.point.document_id for item in items} - found:
         same = models.FieldCondition(key="document_id", match=models.MatchValue(value=name))
-        chosen = models.Filter(must=[same])
-        points, _ = subject.ask(
-            lambda chosen=chosen: client.scroll(old, scroll_filter=chosen, limit=1, with_payload=False),
-            "looking for the sampled documents",
-        )
-        found |= {name} if points else set()
+        count = partial(client.count, old, count_filter=models.Filter(must=[same]), exact=True)
+        found |= {name} if subject.ask(count, "looking for the sampled documents").count else set()
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -69,12 +70,9 @@ def read_points(
     The first ``keep`` points keep their vectors; of the others only the faults are known afterwards.
     """
     page = max(1, min(256, int(ANSWER_BYTES // (NUMBER_BYTES * sum(map(_numbers, vectors.values())) or 1))))
-    names = list(vectors)
+    retrieve = partial(client.retrieve, with_payload=True, with_vectors=list(vectors))
     for some in chunked(ids, page):
-        records = ask(
-            lambda some=some: client.retrieve(collection, some, with_payload=True, with_vectors=names),
-            "reading points back",
-        )
+        records = ask(partial(retrieve, collection, some), "reading points back")
         for record in records:
             stored = record.vector if isinstance(record.vector, dict) else {"": record.vector}
             read = {name: read_vector(stored.get(name), spec) for name, spec in vectors.items()}

@@ -13,8 +13,8 @@ from pipelines.config.job import JobConfig
 from pipelines.config.reindex import VerifyConfig
 from pipelines.embed.row_embedder import RowEmbedder
 from pipelines.errors import SinkError
-from pipelines.reindex.verify.sample import SampledPoint, draw, read_points
 from pipelines.reindex.verify.files import load_report
+from pipelines.reindex.verify.sample import SampledPoint, draw, read_points
 from pipelines.search.filters import build_filter
 from pipelines.sinks.base import JobFacts
 from pipelines.sinks.qdrant.collection import Collection
