@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -17,8 +18,12 @@ from pipelines import EmbeddingPipeline
 from pipelines.cli.consoles import make_console
 from pipelines.cli.job import exit_code, show_plan, start_logging
 from pipelines.config.file import load_config
-from pipelines.reindex.commands import Reindexing, Status
+from pipelines.errors import ConfigError
+from pipelines.reindex.commands import Reindexing, Row, Status
 from pipelines.reindex.names import alias_sink, collection_name
+from pipelines.reindex.verify.files import write_verification
+from pipelines.reindex.verify.table import show_verification
+from pipelines.urls import without_credentials
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
 errors = make_console(stderr=True)
@@ -63,22 +68,96 @@ def run(
         alias = alias_sink(pipeline.config).searched
         report = pipeline.run(console=errors)
         filled = collection_name(alias, report.fingerprint)
-        errors.print(Text(f"{filled} is filled; next is switch, which lets the alias {alias} name it"), soft_wrap=True)
+        errors.print(
+            Text(f"{filled} is filled; next is verify, then switch, which lets the alias {alias} name it"),
+            soft_wrap=True,
+        )
         return report.exit_code
 
     raise typer.Exit(exit_code(act, errors))
 
 
 @app.command()
-def switch(config: Config, overrides: Overrides = None, dry_run: DryRun = False) -> None:
-    """Let the alias name the new collection, which must be complete."""
-    _act(config, overrides, lambda reindexing: _print(reindexing.switch(dry_run=dry_run), make_console()))
+def verify(config: Config, overrides: Overrides = None) -> None:
+    """Check the new collection: counts, ids, payloads, vectors, the index, and old against new. Exit code 1: failed.
+
+    What was found is printed, kept as reindex-verify.json and .html beside the report, and written down in the
+    collection, by which switch knows.
+    """
+
+    def act() -> int:
+        job = load_config(config, overrides or [])
+        with Reindexing(job) as reindexing, errors.status("verifying") as status:
+            found = reindexing.verify(lambda title: status.update(f"verifying: {title}"))
+        show_verification(found, make_console())
+        for place in write_verification(job.report, found):
+            errors.print(Text(without_credentials(place)), soft_wrap=True)
+        return 0 if found.passed else 1
+
+    raise typer.Exit(exit_code(act, errors))
+
+
+@app.command()
+def switch(
+    config: Config,
+    overrides: Overrides = None,
+    dry_run: DryRun = False,
+    unverified: Annotated[bool, typer.Option("--unverified", help="Do without a verification that passed.")] = False,
+) -> None:
+    """Let the alias name the new collection, which must be complete, and verified since its last run."""
+
+    def act(reindexing: Reindexing) -> None:
+        _print(reindexing.switch(dry_run=dry_run, unverified=unverified), make_console())
+
+    _act(config, overrides, act)
 
 
 @app.command()
 def rollback(config: Config, overrides: Overrides = None, dry_run: DryRun = False) -> None:
     """Let the alias name again what it named before the switch."""
     _act(config, overrides, lambda reindexing: _print(reindexing.rollback(dry_run=dry_run), make_console()))
+
+
+@app.command()
+def clean(
+    config: Config,
+    overrides: Overrides = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Drop without asking.")] = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Drop the alias's old collections that no alias names, but for reindex.keep of them and those of keep_days.
+
+    They are listed with points and age, and it is asked before they go.
+    """
+
+    def act(reindexing: Reindexing) -> None:
+        found, console = reindexing.leftovers(), make_console()
+        if not found:
+            _print(["nothing to clean: an alias names every collection that there is for it"], console)
+        _print((f"keeps {one.describe()}: {one.kept}" for one in found if one.kept is not None), console)
+        going = [one for one in found if one.kept is None]
+        if dry_run or not yes:
+            _print((f"would drop {one.describe()}" for one in going), console)
+        if dry_run:
+            return
+        if going and not yes:
+            _confirm(len(going))
+        _print(reindexing.clean(found), console)
+
+    _act(config, overrides, act)
+
+
+def nobody_to_ask() -> bool:
+    """Whether standard input is no terminal."""
+    return not sys.stdin.isatty()
+
+
+def _confirm(number: int) -> None:
+    """Ask before collections are dropped; raises Abort for a no, ConfigError where nobody can be asked."""
+    if nobody_to_ask():
+        raise ConfigError("clean asks before it drops a collection, and nobody can be asked here; give --yes")
+    what = "this collection" if number == 1 else f"these {number} collections"
+    typer.confirm(f"drop {what} for good?", abort=True)
 
 
 @app.command()
@@ -107,12 +186,17 @@ def show_status(found: Status, console: Console) -> None:
     for row in found.collections:
         models = ", ".join(f"{vector}: {model}" if vector else model for vector, model in row.models.items())
         mark = marks.get(row.collection, "")
-        table.add_row(row.collection, f"{row.points:,}", row.state, Text(models), f"<- {mark}" if mark else "")
+        table.add_row(row.collection, f"{row.points:,}", _shown_state(row), Text(models), f"<- {mark}" if mark else "")
     console.print(table)
     lines = [f"the alias {found.alias} names {found.names or 'nothing yet'}; this job fills {found.collection}"]
     if found.switch_to is None and found.names != found.collection:
         lines.append("a switch is refused until a run has filled it to its end")
     _print(lines, console)
+
+
+def _shown_state(row: Row) -> str:
+    verified = {True: ", verified", False: ", failed verify", None: ""}[row.verified]
+    return f"{row.state}{verified}"
 
 
 def _act(config: Path, overrides: list[str] | None, action: Callable[[Reindexing], None]) -> None:

@@ -11,6 +11,7 @@ from embedders.errors import FleetembedError
 from pipelines.config.chunking import ChunkingConfig
 from pipelines.config.compute import ComputeConfig
 from pipelines.config.embeddings import EmbeddingConfig
+from pipelines.config.reindex import ReindexConfig
 from pipelines.config.search import SearchConfig
 from pipelines.config.section import MaybePlace, NonEmpty, Place, Section
 from pipelines.config.sinks import SinkConfig
@@ -46,6 +47,7 @@ class JobConfig(Section):
     searches: dict[NonEmpty, SearchConfig] = Field(
         default_factory=dict, description="Ways to search the collection, by name, for fleetembed search and evaluate"
     )
+    reindex: ReindexConfig = ReindexConfig()
     report: Place = Field("run_report.json", description="File of the run's report")
 
     @field_validator("sink", mode="before")

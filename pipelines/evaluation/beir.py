@@ -64,7 +64,7 @@ def read_dataset(folder: Path, split: str, corpus: Path, limit: int | None = Non
     """
     judged_file = judgements_file(folder, split)
     queries = _read_queries(folder / "queries.jsonl")
-    judged = _read_judgements(judged_file)
+    judged = read_judgements(judged_file)
     documents, digest = _copy_corpus(folder / "corpus.jsonl", corpus)
     chosen = [query for query in queries if query in judged][:limit]
     asked = {query: queries[query] for query in chosen}
@@ -120,7 +120,8 @@ def _read_queries(path: Path) -> dict[str, str]:
     return queries
 
 
-def _read_judgements(path: Path) -> dict[str, dict[str, int]]:
+def read_judgements(path: Path) -> dict[str, dict[str, int]]:
+    """Read judgements: query id -> document id -> grade. Raises SourceError naming file and line."""
     judged: dict[str, dict[str, int]] = {}
     number = 0
     for number, line in _lines(path):

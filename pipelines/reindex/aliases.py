@@ -9,9 +9,12 @@ from typing import TypeVar
 
 from qdrant_client import QdrantClient, models
 
+from pipelines.errors import SinkError
+from pipelines.sinks.qdrant.aliases import alias_targets
 from pipelines.sinks.qdrant.collection import ADMIN_SECONDS, Collection
 from pipelines.sinks.qdrant.config import QdrantSinkConfig
 from pipelines.sinks.qdrant.description import BEFORE
+from pipelines.sinks.qdrant.lease import CollectionLease
 from pipelines.sinks.qdrant.retry import call
 
 T = TypeVar("T")
@@ -51,9 +54,12 @@ class Alias:
 
     def target(self) -> str | None:
         """Read which collection the alias names; None where there is no such alias."""
+        return self.targets().get(self.name)
+
+    def targets(self) -> dict[str, str]:
+        """Read all aliases of the server, each with the collection that it names."""
         doing = "asking for the aliases, which servers that are too old do not have,"
-        found = self._ask(lambda: self.client.get_aliases().aliases, doing)
-        return next((one.collection_name for one in found if one.alias_name == self.name), None)
+        return self._ask(lambda: alias_targets(self.client), doing)
 
     def point_at(self, collection: str) -> None:
         """Let the alias name a collection, whether it is there already or not.
@@ -73,6 +79,22 @@ class Alias:
     def collection(self, name: str) -> Collection:
         """Return a collection of the same server."""
         return Collection(self.client, self._sink.model_copy(update={"alias": None, "collection": name}))
+
+    def lease(self, name: str) -> CollectionLease:
+        """Return the record of who writes to a collection of the same server."""
+        collection = self.collection(name)
+        return CollectionLease(collection.title, collection.config)
+
+    def snapshot(self, name: str) -> str:
+        """Make a snapshot of a collection on the server, and return its name."""
+        made = self._ask(lambda: self.client.create_snapshot(name, wait=True), f"making a snapshot of {name}")
+        if made is None:
+            raise SinkError(f"{self.title}: the server made no snapshot of {name}")
+        return made.name
+
+    def delete(self, name: str) -> None:
+        """Delete a collection, and all aliases that name it."""
+        self._ask(lambda: self.client.delete_collection(name), f"deleting {name}")
 
     def _ask(self, request: Callable[[], T], doing: str) -> T:
         seconds = min(ADMIN_SECONDS, self._sink.retry_seconds)

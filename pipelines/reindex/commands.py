@@ -1,9 +1,9 @@
-"""What can be done with the alias of a job: look, switch to the collection that the job filled, and go back."""
+"""What can be done with the alias of a job: look, verify and switch to the collection it filled, go back, clean up."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from types import TracebackType
 
 from qdrant_client import models
@@ -12,22 +12,30 @@ from pipelines.config.job import JobConfig
 from pipelines.embed.checked import JobEmbedders
 from pipelines.errors import SinkError
 from pipelines.reindex.aliases import Alias, Before
+from pipelines.reindex.ids import compare_ids, read_ids
+from pipelines.reindex.leftovers import Leftover, drop, find_leftovers, note_ages
 from pipelines.reindex.names import alias_sink, collection_name, is_named_after, with_collections
+from pipelines.reindex.verified import Verified
+from pipelines.reindex.verify.result import Verification
+from pipelines.reindex.verify.subject import Subject
+from pipelines.reindex.verify.verify import verify
 from pipelines.sinks.qdrant.client import open_client
-from pipelines.sinks.qdrant.description import BEFORE, COMPLETE, FILLING, held_provenance, is_complete
+from pipelines.sinks.qdrant.description import BEFORE, COMPLETE, FILLING, LEFT_AT, held_provenance, is_complete, utc_now
 
 
 @dataclass(frozen=True)
 class Row:
     """One collection as ``status`` tells of it.
 
-    ``state`` is filling, complete or unknown; ``models`` maps vectors to the models that made them.
+    ``state`` is filling, complete or unknown; ``models`` maps vectors to the models that made them. ``verified`` tells
+    whether a verification since the last run passed, None where there was none.
     """
 
     collection: str
     points: int
     state: str
     models: dict[str, str]
+    verified: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -58,7 +66,8 @@ class Reindexing:
         sink = alias_sink(config)
         embedders = JobEmbedders()
         with_collections(config, embedders)
-        self._fingerprint = embedders.facts(config).fingerprint
+        self._config, self._facts, self._embedders = config, embedders.facts(config), embedders.load(config)
+        self._fingerprint = self._facts.fingerprint
         self._alias = Alias(open_client(sink), sink)
         self._filled = self._alias.collection(collection_name(self._alias.name, self._fingerprint))
 
@@ -79,19 +88,39 @@ class Reindexing:
         lines.append(f"a run fills {self._filled.name} and does not touch the alias; a switch lets it name that one")
         return [*lines, self._taken()] if alias.name in alias.collections() else lines
 
-    def switch(self, *, dry_run: bool = False) -> list[str]:
-        """Let the alias name the collection that the job filled, once it is complete."""
+    def verify(self, on_check: Callable[[str], None] = lambda title: None) -> Verification:
+        """Look whether the collection that the job filled is what it is to be, and write down there what was found.
+
+        ``on_check`` hears what is looked at next.
+        """
+        now = self._alias.target()
+        old = self._alias.collection(now) if now is not None and now != self._filled.name else None
+        sink = alias_sink(self._config)
+        found = verify(
+            Subject(self._config, sink, self._alias.client, self._filled, old, self._facts, self._embedders), on_check
+        )
+        record = Verified(found.at, found.passed, found.points, [check.name for check in found.failed])
+        self._filled.remember(record.entry())
+        return found
+
+    def switch(self, *, dry_run: bool = False, unverified: bool = False) -> list[str]:
+        """Let the alias name the collection that the job filled, once it is complete and verified.
+
+        ``unverified`` does without a verification.
+        """
         alias, filled, now = self._alias, self._filled, self._alias.target()
         if now == filled.name:
             return [f"done already: {alias.title} names {now}"]
-        points = self._refuse_unready()
+        points = self._refuse_unready(unverified=unverified)
         if alias.name in alias.collections():
             raise SinkError(self._taken())
         came_from = f"in the place of {now}, which stays for a rollback" if now else "which is new"
         if dry_run:
             return [f"would let {alias.title} name {filled.name} ({points:,} points), {came_from}"]
-        at = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        at = utc_now()
         # Before the alias moves: whoever dies in between has changed nothing that searchers see.
+        if now:
+            alias.collection(now).remember({LEFT_AT: at})
         filled.remember({BEFORE: Before(now, at).to_text()})
         alias.point_at(filled.name)
         return [f"{alias.title} names {filled.name} ({points:,} points), {came_from}"]
@@ -120,11 +149,13 @@ class Reindexing:
             )
         held = f"{previous.name} ({previous.count():,} points) in the place of {now} ({filled.count():,} points)"
         if dry_run:
-            return [f"would let {alias.title} name {held}"]
+            return [f"would let {alias.title} name {held}", *self._written_since(now, previous.name)]
+        filled.remember({LEFT_AT: utc_now()})
         alias.point_at(previous.name)
         return [
             f"{alias.title} names {held}",
             f"what was written to {now} alone since {before.at} is not found now; a switch takes {now} again",
+            *self._written_since(now, previous.name),
         ]
 
     def status(self) -> Status:
@@ -143,11 +174,36 @@ class Reindexing:
             switch_to=self._filled.name if ready else None,
             rollback_to=back if back is not None and alias.collection(back).info() is not None else None,
             collections=[
-                Row(name, alias.collection(name).count(), _state(info), _models(info)) for name, info in infos.items()
+                Row(name, alias.collection(name).count(), _state(info), _models(info), _verified(info))
+                for name, info in infos.items()
             ],
         )
 
-    def _refuse_unready(self) -> int:
+    def leftovers(self) -> list[Leftover]:
+        """List the alias's collections that no alias names, and which of them are kept, and why."""
+        return find_leftovers(self._alias, self._filled.name, self._config.reindex)
+
+    def clean(self, found: Sequence[Leftover]) -> Iterator[str]:
+        """Drop those of the leftovers that are not kept; yields what was done to each."""
+        note_ages(self._alias, found)
+        yield from drop(self._alias, found, snapshot=self._config.reindex.snapshot)
+
+    def _written_since(self, now: str, previous: str) -> list[str]:
+        """Say which points are in one collection alone; the alias has moved already, so that nothing is raised."""
+        client = self._alias.client
+        try:
+            # Through a collection, whose requests are tried again.
+            ids = (read_ids(client, name, self._filled.ask) for name in (now, previous))
+            found = compare_ids(*ids)
+        except SinkError as error:
+            return [f"how many points that are cannot be told: {error}"]
+        first = f" (the first: {', '.join(found.first_left)})" if found.left else ""
+        return [
+            f"{found.left:,} points are in {now} alone{first}, {found.right:,} in {previous} alone, "
+            f"{found.both:,} in both"
+        ]
+
+    def _refuse_unready(self, *, unverified: bool) -> int:
         """Raise SinkError where the job's collection is not what it is to be; returns its points."""
         filled, run = self._filled, "run `fleetembed reindex run` to its end first"
         info = filled.info()
@@ -168,7 +224,20 @@ class Reindexing:
             raise SinkError(
                 f"{filled.title} is empty: searchers would find nothing; look at the job's source, and {run}"
             )
+        if not unverified:
+            self._refuse_unverified(info)
         return points
+
+    def _refuse_unverified(self, info: models.CollectionInfo) -> None:
+        held, filled = Verified.of(info), self._filled
+        way = "; or give --unverified, to switch all the same"
+        if held is None:
+            raise SinkError(f"{filled.title} was not verified since its last run; run `fleetembed reindex verify`{way}")
+        if not held.passed:
+            raise SinkError(
+                f"{filled.title} did not pass its verification of {held.at}: {', '.join(held.failed)}; see to that, "
+                f"and run `fleetembed reindex verify` again{way}"
+            )
 
     def _taken(self) -> str:
         alias = self._alias
@@ -182,6 +251,11 @@ class Reindexing:
 
 def _state(info: models.CollectionInfo) -> str:
     return {True: COMPLETE, False: FILLING, None: "unknown"}[is_complete(info)]
+
+
+def _verified(info: models.CollectionInfo) -> bool | None:
+    held = Verified.of(info)
+    return held.passed if held is not None else None
 
 
 def _models(info: models.CollectionInfo) -> dict[str, str]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any
 
 from qdrant_client import QdrantClient
 
@@ -19,28 +18,29 @@ from pipelines.config.job import JobConfig
 from pipelines.config.search import RerankConfig, SearchConfig
 from pipelines.config.section import make_section
 from pipelines.errors import ConfigError, SinkError
-from pipelines.search.filters import FilterLike, build_filter
+from pipelines.search.filters import FilterLike
+from pipelines.search.followed import FollowedName
 from pipelines.search.hits import Hit, Payload, with_payload_of
-from pipelines.search.query_models import make_encoders, with_models
-from pipelines.search.request import build_request, needs_version, refuse_old_server
+from pipelines.search.query_models import with_models
+from pipelines.search.request import needs_version, refuse_old_server
 from pipelines.search.rerank import Reranker
+from pipelines.search.searched import SearchedCollection, ask
 from pipelines.sinks.qdrant.client import open_client
 from pipelines.sinks.qdrant.config import QdrantSinkConfig
-from pipelines.sinks.qdrant.description import CollectionDescription, describe_collection
-from pipelines.sinks.qdrant.retry import call
-
-log = logging.getLogger("fleetembed")
-T = TypeVar("T")
-
-SECONDS_OF_PATIENCE = 15.0
+from pipelines.sinks.qdrant.description import CollectionDescription
 
 
 class Searcher:
-    """Searches one collection; close it, or use it in ``with``.
+    """Searches one collection, or what an alias names; close it, or use it in ``with``.
 
     ``Searcher.from_config`` opens the collection of a job, with the models of its configuration. ``Searcher.open``
-    opens any collection, with the models that its job wrote down in it, or that the caller names.
-    ``description`` is what the collection says of itself, ``ways`` are the job's ``searches`` by name.
+    opens any collection, with the models that its job wrote down in it, or that the caller names. ``ways`` are the
+    job's ``searches`` by name.
+
+    Of an alias, each ``search`` asks first which collection it names, and encodes the query with that collection's
+    models, also where the alias has moved since the last one: no question meets vectors of another model. All other
+    methods and properties are those of the collection that was found by the last ``search`` or ``follow``. Several
+    threads may search at once.
     """
 
     def __init__(
@@ -57,16 +57,7 @@ class Searcher:
         self.client: QdrantClient = open_client(sink)
         self.ways: Mapping[str, SearchConfig] = {}
         try:
-            if not self._ask(lambda: self.client.collection_exists(sink.searched)):
-                missing, advice = ("collection", "run the job first")
-                if sink.alias is not None:
-                    missing, advice = ("alias", "run `fleetembed reindex run`, then `fleetembed reindex switch`")
-                raise SinkError(f"{missing} {sink.place} does not exist yet; {advice}{self._others()}")
-            self.description: CollectionDescription = describe_collection(
-                self._ask(lambda: self.client.get_collection(sink.searched))
-            )
-            self._encoders = make_encoders(embeddings(self.description), self.description, sink.place)
-            self._warn()
+            self._name = FollowedName(self.client, sink, embeddings)
         except BaseException:
             self.close()
             raise
@@ -97,7 +88,7 @@ class Searcher:
         models: Mapping[str, str | dict[str, Any]] | None = None,
         **connection: Any,
     ) -> Searcher:
-        """Open a collection on a server (``url``) or in a folder (``path``).
+        """Open a collection, or an alias, on a server (``url``), or a collection in a folder (``path``).
 
         The job that filled it wrote down its embeddings. ``models`` names others: it maps a vector to a catalog model's
         name, or to keys of an embedding as a job's YAML has them: ``{"path": ...}`` alone says where the model's files
@@ -115,6 +106,11 @@ class Searcher:
         return self._sink.searched
 
     @property
+    def description(self) -> CollectionDescription:
+        """What the collection says of itself."""
+        return self._name.now.description
+
+    @property
     def vectors(self) -> dict[str, VectorSpec]:
         """The collection's vectors by name: each one's VectorSpec."""
         return self.description.vectors
@@ -122,12 +118,12 @@ class Searcher:
     @property
     def names(self) -> tuple[str, ...]:
         """The vectors that find candidates: those with an index for which queries can be encoded."""
-        return tuple(name for name in self._encoders if name not in self.description.rescoring)
+        return self._name.now.names
 
     @property
     def default_vectors(self) -> list[str]:
         """The vectors that find candidates for a text."""
-        return self._able("")
+        return self._name.now.able("")
 
     def search(
         self,
@@ -155,17 +151,28 @@ class Searcher:
         if isinstance(query, str) and not is_unicode(query):
             raise ConfigError("the query is not valid text: write it in UTF-8")
         _refuse_page(limit, offset)
-        if isinstance(with_payload, str):
-            with_payload = [with_payload]
-        plan = self.plan(query, using, way, settings)
-        vectors = self.encode(query, [*plan.using, *([plan.rescore] if plan.rescore is not None else [])])
-        if plan.rerank is None:
-            return self.find(vectors, plan, limit=limit, offset=offset, filter=filter, with_payload=with_payload)
-        if not isinstance(query, str):
-            raise ConfigError("rerank: a reranker reads texts, and the query is an image")
-        hits = max(limit + offset, plan.rerank.candidates)
-        found = self.rerank(query, self.find(vectors, plan, limit=hits, filter=filter), plan)
-        return [with_payload_of(hit, with_payload) for hit in found[offset : offset + limit]]
+        payload: Payload = [with_payload] if isinstance(with_payload, str) else with_payload
+        wanted = self._way(way)
+
+        def answer(searched: SearchedCollection) -> list[Hit]:
+            plan = searched.plan(query, using, wanted, settings)
+            vectors = searched.encode(query, [*plan.using, *([plan.rescore] if plan.rescore is not None else [])])
+            find = partial(self._find, searched, vectors, plan, filter=filter)
+            if plan.rerank is None:
+                return find(limit=limit, offset=offset, with_payload=payload)
+            if not isinstance(query, str):
+                raise ConfigError("rerank: a reranker reads texts, and the query is an image")
+            found = self.rerank(query, find(limit=max(limit + offset, plan.rerank.candidates)), plan)
+            return [with_payload_of(hit, payload) for hit in found[offset : offset + limit]]
+
+        return self._name.answer(answer)
+
+    def follow(self) -> None:
+        """Look which collection the alias names now, for ``plan``, ``encode`` and ``find``; ``search`` does so itself.
+
+        Nothing is asked where the searcher was opened on a collection. Raises SinkError for an alias that is gone.
+        """
+        self._name.follow()
 
     def plan(
         self,
@@ -178,30 +185,11 @@ class Searcher:
 
         ``using`` and ``settings`` go before what ``way`` says.
         """
-        if isinstance(way, str):
-            if way not in self.ways:
-                raise ConfigError(f"there is no search {way!r}; the job names {', '.join(self.ways) or 'none'}")
-            way = self.ways[way]
-        keys = way.model_dump(exclude_unset=True) if isinstance(way, SearchConfig) else way or {}
-        vectors = {} if using is None else {"using": list(using) if isinstance(using, tuple) else using}
-        plan = make_section(SearchConfig, {**keys, **vectors, **(settings or {})}, "search")
-        names = plan.using or self._able(query)
-        for name in [*names, *([plan.rescore] if plan.rescore is not None else [])]:
-            self._refuse_unknown(name, query)
-        if not names:
-            able = [name for name, encoder in self._encoders.items() if encoder.takes(query)]
-            if able:
-                raise ConfigError(f"no vector here has an index of its own; name one in using ({', '.join(able)})")
-            raise ConfigError("; ".join(dict.fromkeys(encoder.refusal(query) for encoder in self._encoders.values())))
-        return plan.model_copy(update={"using": names})
+        return self._name.now.plan(query, using, self._way(way), settings)
 
     def encode(self, query: str | Path, names: Collection[str]) -> dict[str, Any]:
         """Encode a query for vectors by name, as Qdrant's models hold them; None where it has no terms or tokens."""
-        encoded: dict[str, Any] = {}
-        for encoder in dict.fromkeys(self._encoders[name] for name in names):
-            wanted = [name for name in names if self._encoders[name] is encoder]
-            encoded |= encoder.encode(query, self.description.vectors, wanted)
-        return encoded
+        return self._name.now.encode(query, names)
 
     def find(
         self,
@@ -214,20 +202,9 @@ class Searcher:
         with_payload: Payload = True,
     ) -> list[Hit]:
         """Ask the collection with a query's vectors (see ``encode``) in a complete way (see ``plan``)."""
-        _refuse_page(limit, offset)
-        if self._sink.path is not None:
-            # The embedded engine has no index to go round, and warns of such settings.
-            way = way.model_copy(update={"exact": False, "hnsw_ef": None})
-        elif needs_version(way):
-            refuse_old_server(way, self._server_version, self._sink.place)
-        asked = build_request(way, vectors, hits=limit + offset, filter=build_filter(filter))
-        if asked is None:
-            log.warning("the query has no term that %s knows, so nothing is found", " or ".join(way.using))
-            return []
-        payload = list(with_payload) if not isinstance(with_payload, bool) else with_payload
-        find = partial(self.client.query_points, self.collection, limit=limit, offset=offset, with_payload=payload)
-        response = self._ask(lambda: find(**asked))
-        return [Hit(str(point.id), point.score, point.payload or {}) for point in response.points]
+        return self._find(
+            self._name.now, vectors, way, limit=limit, offset=offset, filter=filter, with_payload=with_payload
+        )
 
     def rerank(self, query: str, hits: Sequence[Hit], way: SearchConfig) -> list[Hit]:
         """Order the first hits anew by the way's cross encoder; those behind them keep their order."""
@@ -249,49 +226,39 @@ class Searcher:
     ) -> None:
         self.close()
 
+    def _find(
+        self,
+        searched: SearchedCollection,
+        vectors: Mapping[str, Any],
+        way: SearchConfig,
+        *,
+        limit: int,
+        offset: int = 0,
+        filter: FilterLike | None = None,
+        with_payload: Payload = True,
+    ) -> list[Hit]:
+        _refuse_page(limit, offset)
+        if self._sink.path is not None:
+            # The embedded engine has no index to go round, and warns of such settings.
+            way = way.model_copy(update={"exact": False, "hnsw_ef": None})
+        elif needs_version(way):
+            refuse_old_server(way, self._server_version, self._sink.place)
+        return searched.find(vectors, way, limit=limit, offset=offset, filter=filter, with_payload=with_payload)
+
+    def _way(self, way: SearchConfig | Mapping[str, Any] | str | None) -> SearchConfig | Mapping[str, Any] | None:
+        if not isinstance(way, str):
+            return way
+        if way not in self.ways:
+            raise ConfigError(f"there is no search {way!r}; the job names {', '.join(self.ways) or 'none'}")
+        return self.ways[way]
+
     @cached_property
     def _server_version(self) -> str:
         """The server's version; empty where it does not say, as behind a proxy that serves collections alone."""
         try:
-            return self._ask(self.client.info).version
+            return ask(self._sink, self.client.info).version
         except SinkError:
             return ""
-
-    def _able(self, query: str | Path) -> list[str]:
-        return [name for name in self.names if self._encoders[name].takes(query)]
-
-    def _refuse_unknown(self, name: str, query: str | Path) -> None:
-        if name not in self._encoders:
-            known = ", ".join(self._encoders)
-            raise ConfigError(f"{name!r} is no vector whose queries can be encoded; there are {known}")
-        if not self._encoders[name].takes(query):
-            raise ConfigError(self._encoders[name].refusal(query))
-
-    def _warn(self) -> None:
-        for name, why in self.description.unreadable.items():
-            if name not in self._encoders:
-                log.warning(
-                    "%s: this version cannot read how queries of %r are encoded (%s), so it is not searched; name its "
-                    "model (--model), or give the job's configuration",
-                    self._sink.place,
-                    name,
-                    why,
-                )
-        if self.description.complete is False:
-            log.warning(
-                "%s is being filled, or its job was stopped before the end: documents may be missing from what is "
-                "found. Run the job to its end",
-                self._sink.place,
-            )
-        elif not self._ask(lambda: self.client.count(self.collection, exact=False)).count:
-            log.warning("%s is empty: run the job that fills it", self._sink.place)
-
-    def _others(self) -> str:
-        names = sorted(collection.name for collection in self._ask(self.client.get_collections).collections)
-        return f" (there are {', '.join(names[:10])})" if names else ""
-
-    def _ask(self, request: Callable[[], T]) -> T:
-        return call(request, what=f"searching {self._sink.place}", seconds=SECONDS_OF_PATIENCE, comfort="")
 
 
 def _refuse_other_folders(folder: Path) -> None:

@@ -13,7 +13,7 @@ from pipelines.errors import SinkError
 from pipelines.sinks.base import JobFacts
 from pipelines.sinks.provenance import differences, provenance_of
 from pipelines.sinks.qdrant.config import QdrantSinkConfig
-from pipelines.sinks.qdrant.description import DEFERRED, FILLING, PROVENANCE, STATE, held_provenance
+from pipelines.sinks.qdrant.description import DEFERRED, FILLING, PROVENANCE, held_provenance, state_entries
 from pipelines.sinks.qdrant.points import OURS
 from pipelines.sinks.qdrant.retry import call
 from pipelines.sinks.qdrant.vectors import dense_params, quantization, sparse_params, vector_differences
@@ -41,13 +41,13 @@ class Collection:
 
     def info(self) -> models.CollectionInfo | None:
         """Read the collection's state, or None where there is none of that name."""
-        if not self._ask(lambda: self.client.collection_exists(self.name), "looking for the collection"):
+        if not self.ask(lambda: self.client.collection_exists(self.name), "looking for the collection"):
             return None
         return self._read()
 
     def count(self) -> int:
         """Count the points, exactly."""
-        return self._ask(lambda: self.client.count(self.name, exact=True), "counting the points").count
+        return self.ask(lambda: self.client.count(self.name, exact=True), "counting the points").count
 
     def is_empty(self) -> bool:
         """Look for a first point."""
@@ -87,7 +87,7 @@ class Collection:
         config = self.config
         dense = {name: dense_params(name, job, config) for name, spec in job.vectors.items() if spec.kind != "sparse"}
         sparse = {name: sparse_params(spec) for name, spec in job.vectors.items() if spec.kind == "sparse"}
-        self._ask(
+        self.ask(
             lambda: self.client.create_collection(
                 self.name,
                 vectors_config=dense,
@@ -106,7 +106,7 @@ class Collection:
 
         An HNSW graph has the links that filtered search needs only if the index was there when it was built.
         """
-        self.remember({PROVENANCE: provenance_of(job), STATE: FILLING})
+        self.remember({PROVENANCE: provenance_of(job), **state_entries(FILLING)})
         if self.config.path is not None:
             return  # the embedded engine has no payload indexes
         wanted: dict[str, Any] = {f"{OURS}.fingerprint": "keyword"}
@@ -115,7 +115,7 @@ class Collection:
         for field, kind in {**wanted, **self.config.payload_indexes}.items():
             if field not in known:
                 make = self._index_maker(field, models.PayloadSchemaType(kind))
-                self._ask(make, f"making the payload index on {field!r}")
+                self.ask(make, f"making the payload index on {field!r}")
 
     def defer_indexing(self) -> int | None:
         """Switch indexing off for the load; returns the threshold to restore, None where it was off already.
@@ -157,9 +157,13 @@ class Collection:
 
     def remember(self, entries: dict[str, Any]) -> None:
         """Merge entries into the collection's metadata; servers without metadata ignore them."""
-        self._ask(
+        self.ask(
             lambda: self.client.update_collection(self.name, metadata=entries), "writing the collection's metadata"
         )
+
+    def ask(self, request: Callable[[], T], doing: str) -> T:
+        """Make a request of its client; ``doing`` says what it is for. Raises SinkError."""
+        return call(request, what=f"{self.title}: {doing}", seconds=min(ADMIN_SECONDS, self.config.retry_seconds))
 
     def _green(self) -> str:
         status = self._read().status
@@ -168,11 +172,11 @@ class Collection:
         return str(status.value)
 
     def _read(self) -> models.CollectionInfo:
-        return self._ask(lambda: self.client.get_collection(self.name), "reading the collection")
+        return self.ask(lambda: self.client.get_collection(self.name), "reading the collection")
 
     def _set_threshold(self, kilobytes: int) -> None:
         diff = models.OptimizersConfigDiff(indexing_threshold=kilobytes)
-        self._ask(
+        self.ask(
             lambda: self.client.update_collection(self.name, optimizers_config=diff), "setting the indexing threshold"
         )
 
@@ -186,10 +190,7 @@ class Collection:
         return found[0] if found else None
 
     def _scroll_one(self, chosen: models.Filter | None, doing: str) -> list[models.Record]:
-        found, _ = self._ask(
+        found, _ = self.ask(
             lambda: self.client.scroll(self.name, scroll_filter=chosen, limit=1, with_payload=[OURS]), doing
         )
         return found
-
-    def _ask(self, request: Callable[[], T], doing: str) -> T:
-        return call(request, what=f"{self.title}: {doing}", seconds=min(ADMIN_SECONDS, self.config.retry_seconds))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from typing import Any
 
 from pydantic import ValidationError
@@ -20,6 +21,9 @@ STATE, FILLING, COMPLETE = "fleetembed_state", "filling", "complete"
 LEASE = "fleetembed_lease"
 # What an alias named before a switch let it name this collection (see `pipelines.reindex.aliases`), as JSON in a text.
 BEFORE = "fleetembed_alias_before"
+# When the state was written down, when an alias last left the collection, and what a verification found since the last
+# run, as JSON in a text. Times are ISO 8601, UTC.
+STATE_AT, LEFT_AT, VERIFIED = "fleetembed_state_at", "fleetembed_alias_left_at", "fleetembed_verified"
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,17 @@ def describe_collection(info: models.CollectionInfo) -> CollectionDescription:
 def held_provenance(info: models.CollectionInfo) -> dict[str, Any]:
     """Read what made the collection's vectors; empty where nothing says it, as on a server without metadata."""
     return _object((info.config.metadata or {}).get(PROVENANCE))
+
+
+def state_entries(state: str) -> dict[str, Any]:
+    """Say in the metadata what the state of a collection is from now on; what is filled anew is not verified."""
+    entries: dict[str, Any] = {STATE: state, STATE_AT: utc_now()}
+    return entries if state == COMPLETE else {**entries, VERIFIED: None}
+
+
+def utc_now() -> str:
+    """The time as metadata have it: ISO 8601 with seconds, UTC."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
 def is_complete(info: models.CollectionInfo) -> bool | None:

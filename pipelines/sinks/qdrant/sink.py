@@ -21,7 +21,7 @@ from pipelines.sinks.base import VECTORS_GONE, Held, JobFacts, LeaseStore, Write
 from pipelines.sinks.qdrant.client import api_key, open_client
 from pipelines.sinks.qdrant.collection import Collection
 from pipelines.sinks.qdrant.config import QdrantSinkConfig
-from pipelines.sinks.qdrant.description import COMPLETE, STATE, is_complete
+from pipelines.sinks.qdrant.description import COMPLETE, is_complete, state_entries
 from pipelines.sinks.qdrant.held import HeldPoints
 from pipelines.sinks.qdrant.lease import CollectionLease
 from pipelines.sinks.qdrant.points import OURS, Points, batches
@@ -112,7 +112,7 @@ class QdrantSink:
                 if info is not None and collection.restore_indexing(info, self._deferred) and completed:
                     figures["status"] = collection.wait_until_indexed()
                 if info is not None and (completed or (untouched and self._was_complete)):
-                    collection.remember({STATE: COMPLETE})
+                    collection.remember(state_entries(COMPLETE))
                 return {**figures, "points": collection.count()}
         except SinkError as error:
             if completed:

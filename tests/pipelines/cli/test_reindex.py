@@ -14,11 +14,11 @@ from tests.conftest import ROOT
 def test_the_script_offers_all_of_the_commands() -> None:
     app = runpy.run_path(str(ROOT / "jobs" / "reindex.py"))["app"]
     told = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "200"}).output
-    for command in ("plan", "run", "switch", "rollback", "status"):
+    for command in ("plan", "run", "verify", "switch", "rollback", "status", "clean"):
         assert f" {command} " in told
 
 
-@pytest.mark.parametrize("command", ["plan", "run", "switch", "rollback", "status"])
+@pytest.mark.parametrize("command", ["plan", "run", "verify", "switch", "rollback", "status", "clean"])
 def test_a_configuration_that_is_not_there_is_one_message_and_2(command: str, tmp_path: Path) -> None:
     app = runpy.run_path(str(ROOT / "jobs" / "reindex.py"))["app"]
     done = CliRunner().invoke(app, [command, "--config", str(tmp_path / "nowhere.yaml")])

@@ -48,6 +48,10 @@ class Story:
         path.write_text(json.dumps(job))
         return path
 
+    def collection(self, name: str) -> str:
+        """Name the collection that a job's last run filled."""
+        return f"docs-{self.report(name)['fingerprint'][:12]}"
+
     def report(self, name: str) -> dict[str, Any]:
         """Read the report of a job's last run."""
         found: dict[str, Any] = json.loads((self.folder / f"{name}.json").read_text())

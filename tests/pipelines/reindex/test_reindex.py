@@ -27,14 +27,16 @@ def test_a_live_collection_is_replaced_and_brought_back_while_searches_go_on(sto
     assert missing.exit_code == 1 and "fleetembed reindex switch" in missing.output
     assert "is not there yet" in refused("switch", english)
 
-    assert "next is switch" in done("run", english)
+    assert "next is verify, then switch" in done("run", english)
     (first,) = (one.name for one in story.client.get_collections().collections)
     assert first == f"docs-{story.report('v1')['fingerprint'][:12]}" and story.alias is None
-    assert f"would let alias 'docs' at {story.server.url} name {first}" in done("switch", english, "--dry-run")
+    assert f"would let alias 'docs' at {story.server.url} name {first}" in done(
+        "switch", english, "--dry-run", "--unverified"
+    )
     assert story.alias is None
-    assert f"names {first} (20 points)" in done("switch", english)
+    assert f"names {first} (20 points)" in done("switch", english, "--unverified")
     assert story.alias == first
-    assert "done already" in done("switch", english)
+    assert "done already" in done("switch", english, "--unverified")
     assert "nothing to go back to" in refused("rollback", english)
     assert found(english) == {RUNNER}
 
@@ -54,7 +56,7 @@ def test_a_live_collection_is_replaced_and_brought_back_while_searches_go_on(sto
     assert (told["names"], told["switch_to"], told["rollback_to"]) == (first, second, None)
 
     story.server.clear()
-    done("switch", german)
+    done("switch", german, "--unverified")
     changes = [(one.method, one.path) for one in story.server.requests() if one.method not in ("GET", "HEAD")]
     assert [path for _, path in changes][-2:] == [f"/collections/{second}", "/collections/aliases"]
     assert story.alias == second and found(english) == found(german) == {HOUSE}
@@ -62,7 +64,7 @@ def test_a_live_collection_is_replaced_and_brought_back_while_searches_go_on(sto
     told = status(german)
     assert (told["names"], told["switch_to"], told["rollback_to"]) == (second, None, first)
     assert told["collections"] == [
-        {"collection": name, "points": 20, "state": "complete", "models": {"bm25": "Qdrant/bm25"}}
+        {"collection": name, "points": 20, "state": "complete", "models": {"bm25": "Qdrant/bm25"}, "verified": None}
         for name in sorted((first, second))
     ]
 
@@ -72,7 +74,7 @@ def test_a_live_collection_is_replaced_and_brought_back_while_searches_go_on(sto
     assert story.alias == first and found(german) == {RUNNER}
     assert "done already" in done("rollback", german) and story.alias == first
     assert "switch takes it" in done("status", german)
-    done("switch", german)
+    done("switch", german, "--unverified")
     assert story.alias == second and "rollback takes it" in done("status", german)
     story.client.delete_collection(first)
     assert "is not there any more" in refused("rollback", german)
@@ -85,7 +87,7 @@ def test_embed_fills_the_same_collection_and_leaves_the_alias(story: Story) -> N
     assert story.alias is None
     done("run", config)
     assert story.report("v1")["rows"]["skipped"] == len(DOCUMENTS)
-    done("switch", config)
+    done("switch", config, "--unverified")
     assert "nothing to switch" in done("plan", config)
     # A nightly run adds to the collection that the alias names, and takes nothing from searchers meanwhile.
     assert call("embed", "--config", config).exit_code == 0
@@ -111,11 +113,11 @@ def test_the_name_of_a_live_collection_is_no_alias_and_the_way_out_is_told(story
     config = story.config("v1")
     assert "a collection has that name" in done("plan", config)
     done("run", config)
-    told = refused("switch", config)
+    told = refused("switch", config, "--unverified")
     assert "choose another alias" in told and "DELETE /collections/docs" in told
     assert story.client.count("docs").count == 0 and story.alias is None
     story.client.delete_collection("docs")
-    done("switch", config)
+    done("switch", config, "--unverified")
     assert found(config) == {RUNNER}
 
 
@@ -123,14 +125,14 @@ def test_an_alias_that_names_a_third_collection_is_not_taken_back(story: Story) 
     english, german = story.config("v1"), story.config("v2", "german")
     for config in (english, german):
         done("run", config)
-        done("switch", config)
+        done("switch", config, "--unverified")
     before = story.alias
     # Its own switch was the first; another job's collection is named now.
     assert "nothing to go back to" in refused("rollback", english)
     russian = story.config("v3", "russian")
     assert "no switch to it is written down" in refused("rollback", russian)
     done("run", russian)
-    done("switch", russian)
+    done("switch", russian, "--unverified")
     assert "give the configuration of the job that was switched to" in " ".join(refused("rollback", german).split())
     assert before in done("rollback", russian) and story.alias == before
 

@@ -1,0 +1,114 @@
+"""Whether the job's models still make the vectors that are stored: texts of sampled points are embedded again here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from embedders.base import VectorSpec
+from pipelines.embed.row_embedder import RowEmbedder
+from pipelines.reindex.ids import SHOWN
+from pipelines.reindex.verify.result import Check, judged, skipped
+from pipelines.reindex.verify.sample import SampledPoint, Sparse, Vector, read_vector
+from pipelines.reindex.verify.subject import Subject
+from pipelines.rows import ERROR_TYPE, IMAGE_COLUMN, is_dead
+from pipelines.sinks.qdrant.points import vector_lists
+
+LEAST, LEAST_QUANTIZED = 0.999, 0.99
+
+
+def check_reembedding(subject: Subject) -> list[Check]:
+    """Embed texts of sampled points again and compare each vector with the stored one: a check an embedding.
+
+    Dense vectors and the rows of multivectors by cosine, as a server may have normalized them; sparse ones, whose
+    values count, by `agreement`.
+    """
+    texts = [(point, text) for point in subject.sampled if (text := subject.text_of(point)) is not None]
+    texts = [(point, text) for point, text in texts if point.vectors][: subject.limits.reembed]
+    return [_check(subject, embedder, texts) for embedder in subject.embedders]
+
+
+def _check(subject: Subject, embedder: RowEmbedder, texts: list[tuple[SampledPoint, str]]) -> Check:
+    name = f"re-embedded {embedder.name}"
+    if embedder.images:
+        return skipped(name, "the model embeds images, which the points do not hold")
+    if not texts:
+        return skipped(name, "no sampled point keeps its text (sink.store_text)")
+    least = subject.limits.min_cosine
+    if least is None:
+        least = LEAST_QUANTIZED if embedder.config.card.varies_with_batch else LEAST
+    lowest, samples = 1.0, []
+    for start in range(0, len(texts), 64):
+        some = texts[start : start + 64]
+        made = embedder.embed(_rows([text for _, text in some]))
+        errors = made["error"].to_pylist()
+        vectors = _vectors(embedder, made)
+        for row, (point, _) in enumerate(some):
+            for vector in embedder.vectors:
+                value = agreement(vectors[vector][row], point.vectors.get(vector)) if errors[row] is None else -1.0
+                lowest = min(lowest, value)
+                if value < least:
+                    why = errors[row]["message"] if errors[row] else f"{value:.4f}"
+                    samples.append(f"point {point.id}, {vector}: {why}")
+    figures = {"points": len(texts), "lowest": round(lowest, 6), "below": len(samples)}
+    found = f"{lowest:.4f} at least, of {len(texts):,} points"
+    return judged(name, not samples, found, f">= {least:g}", figures, samples[:SHOWN])
+
+
+def agreement(made: Vector | str, stored: Vector | str | None) -> float:
+    """Compare two vectors: 1 where they are alike, whatever their kind.
+
+    The cosine of dense vectors; the lowest of the rows' of multivectors; of sparse ones 2ab / (aa + bb), which is 1
+    only where all values are equal too.
+    """
+    if stored is None or isinstance(made, str) or isinstance(stored, str):
+        return -1.0
+    if isinstance(made, Sparse) or isinstance(stored, Sparse):
+        if not (isinstance(made, Sparse) and isinstance(stored, Sparse)):
+            return -1.0
+        _, here, there = np.intersect1d(made.indices, stored.indices, assume_unique=True, return_indices=True)
+        both = float(made.values[here] @ stored.values[there])
+        norms = float(made.values @ made.values) + float(stored.values @ stored.values)
+        return 2 * both / norms if norms else 1.0
+    if made.shape != stored.shape:
+        return -1.0
+    return float(_cosines(np.atleast_2d(made), np.atleast_2d(stored)).min(initial=1.0))
+
+
+def _cosines(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    a64, b64 = a.astype(np.float64), b.astype(np.float64)
+    norms = np.linalg.norm(a64, axis=1) * np.linalg.norm(b64, axis=1)
+    dots = np.einsum("ij,ij->i", a64, b64)
+    # Two zero vectors are alike.
+    alike = (a64 == b64).all(axis=1).astype(np.float64)
+    cosines: npt.NDArray[np.float64] = np.divide(dots, norms, out=alike, where=norms > 0)
+    return cosines
+
+
+def _rows(texts: list[str]) -> pa.Table:
+    rows = len(texts)
+    return pa.table(
+        {
+            "text": pa.array(texts, pa.large_string()),
+            IMAGE_COLUMN: pa.nulls(rows, pa.large_binary()),
+            "error": pa.nulls(rows, ERROR_TYPE),
+        }
+    )
+
+
+def _vectors(embedder: RowEmbedder, made: pa.Table) -> dict[str, list[Vector | str]]:
+    live = np.flatnonzero(~is_dead(made))
+    found: dict[str, list[Vector | str]] = {}
+    for name, spec in embedder.vectors.items():
+        column: list[Vector | str] = ["is missing"] * made.num_rows
+        for row, vector in zip(live, _lists(made[name].take(pa.array(live)), spec), strict=True):
+            column[row] = read_vector(vector, spec)
+        found[name] = column
+    return found
+
+
+def _lists(column: pa.ChunkedArray, spec: VectorSpec) -> list[Any]:
+    return vector_lists(column, spec) if len(column) else []

@@ -1,0 +1,104 @@
+"""What is verified: a job's collection, what the alias names meanwhile, and what the job's last run said."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, TypeVar
+
+from qdrant_client import QdrantClient, models
+
+from pipelines.config.job import JobConfig
+from pipelines.config.reindex import VerifyConfig
+from pipelines.embed.row_embedder import RowEmbedder
+from pipelines.errors import SinkError
+from pipelines.reindex.verify.files import load_report
+from pipelines.reindex.verify.sample import SampledPoint, draw, read_points
+from pipelines.search.filters import build_filter
+from pipelines.sinks.base import JobFacts
+from pipelines.sinks.qdrant.collection import Collection
+from pipelines.sinks.qdrant.config import QdrantSinkConfig
+from pipelines.sinks.qdrant.retry import call
+
+T = TypeVar("T")
+SECONDS_OF_PATIENCE = 60.0
+
+
+@dataclass
+class Subject:
+    """A new collection and the old one, with what the checks have in common: the sample is read once."""
+
+    config: JobConfig
+    sink: QdrantSinkConfig
+    client: QdrantClient
+    new: Collection
+    old: Collection | None
+    job: JobFacts
+    embedders: list[RowEmbedder]
+
+    @property
+    def limits(self) -> VerifyConfig:
+        """What the configuration wants to see."""
+        return self.config.reindex.verify
+
+    @cached_property
+    def info(self) -> models.CollectionInfo:
+        """What the server says of the new collection; raises SinkError where there is none."""
+        info = self.new.info()
+        if info is None:
+            raise SinkError(f"{self.new.title} is not there yet; run `fleetembed reindex run` to its end first")
+        return info
+
+    @cached_property
+    def points(self) -> int:
+        """The new collection's points, counted exactly."""
+        return self.new.count()
+
+    @cached_property
+    def report(self) -> dict[str, Any] | None:
+        """The job's last run, None where no report tells of a complete run of this fingerprint."""
+        found = load_report(self.config.report)
+        complete = found is not None and found.get("status") == "complete"
+        return found if complete and found and found.get("fingerprint") == self.job.fingerprint else None
+
+    @property
+    def dead(self) -> int:
+        """Rows that the last run could not embed or write; 0 where nothing is known of it."""
+        return int((self.report or {}).get("rows", {}).get("dead", 0))
+
+    @cached_property
+    def copies_old(self) -> bool:
+        """Whether the points were read from the old collection, all of them, so that ids and payloads must agree."""
+        source: Any = getattr(self.config.source, "qdrant", None)
+        if source is None or self.old is None or self.config.source.limit is not None:
+            return False
+        same_server = source.url is not None and source.url.rstrip("/") == (self.sink.url or "").rstrip("/")
+        return same_server and source.collection in (self.sink.searched, self.old.name)
+
+    @property
+    def old_filter(self) -> models.Filter | None:
+        """Which of the old collection's points were read."""
+        source: Any = getattr(self.config.source, "qdrant", None)
+        return build_filter(source.filter) if self.copies_old else None
+
+    @cached_property
+    def sampled(self) -> list[SampledPoint]:
+        """Points of the new collection, drawn at random, with what is wrong with their vectors."""
+        ids = draw(self.client, self.new.name, self.limits.sample, self.ask)
+        keep = max(self.limits.reembed, self.limits.searches)
+        return list(read_points(self.client, self.new.name, ids, self.job.vectors, keep, self.ask))
+
+    def text_of(self, point: SampledPoint) -> str | None:
+        """The text that a point was made from, as its payload keeps it."""
+        source: Any = getattr(self.config.source, "qdrant", None)
+        for key in ("text", *([source.text] if source is not None else [])):
+            text = point.payload.get(key)
+            if isinstance(text, str):
+                return text
+        return None
+
+    def ask(self, request: Callable[[], T], doing: str) -> T:
+        """Make a request; raises SinkError that says what it was for."""
+        what = f"verifying {self.new.title}: {doing}"
+        return call(request, what=what, seconds=min(SECONDS_OF_PATIENCE, self.sink.retry_seconds), comfort="")

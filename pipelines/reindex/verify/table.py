@@ -1,0 +1,42 @@
+"""A verification as a table for the terminal."""
+
+from __future__ import annotations
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from pipelines.reindex.verify.result import Verification
+
+COLORS = {"passed": "green", "failed": "bold red", "reported": "cyan", "skipped": "dim"}
+# Narrower than this, what is wanted stands below what was found.
+WIDE = 100
+
+
+def show_verification(found: Verification, console: Console) -> None:
+    """Print a line a check, samples of what failed, and the verdict."""
+    old = f", beside {found.old}" if found.old else ""
+    console.print(Text(f"{found.collection} ({found.points:,} points) at {found.address}{old}"), soft_wrap=True)
+    wide = console.width >= WIDE
+    headings = ["check", "", "found", *(["wanted"] if wide else [])]
+    table = Table(*headings, box=box.SIMPLE, padding=(0, 1), pad_edge=False)
+    table.columns[1].no_wrap = True
+    for check in found.checks:
+        said = check.found if wide or not check.wanted else f"{check.found}\nwanted: {check.wanted}"
+        row = [Text(check.name), Text(check.outcome, style=COLORS[check.outcome]), Text(said)]
+        table.add_row(*row, *([Text(check.wanted)] if wide else []))
+    console.print(table)
+    for check in found.checks:
+        for sample in check.samples:
+            style = "red" if check.outcome == "failed" else ""
+            console.print(Text(f"{check.name}: {sample}", style=style), soft_wrap=True)
+    console.print(Text(verdict(found), style="green" if found.passed else "red"), soft_wrap=True)
+
+
+def verdict(found: Verification) -> str:
+    """Say in a sentence whether the alias may move."""
+    if found.passed:
+        return f"verified in {found.seconds:,.1f} s: {found.alias} may name {found.collection}"
+    names = ", ".join(check.name for check in found.failed)
+    return f"not verified: {len(found.failed)} failed ({names}); {found.alias} stays where it is"

@@ -1,0 +1,53 @@
+"""Verifies a collection: all checks, in order."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from pipelines.reindex.verify.completeness import check_count, check_fingerprint, check_ids, check_state
+from pipelines.reindex.verify.index_recall import check_recall
+from pipelines.reindex.verify.readback import check_payloads, check_vectors
+from pipelines.reindex.verify.reembedding import check_reembedding
+from pipelines.reindex.verify.result import Check, Verification
+from pipelines.reindex.verify.retrieval import check_retrieval
+from pipelines.reindex.verify.subject import Subject
+from pipelines.sinks.qdrant.description import utc_now
+
+# What is looked at, in words, and what makes the checks of it.
+CHECKS: tuple[tuple[str, Callable[[Subject], Check | list[Check]]], ...] = (
+    ("state of the collection", check_state),
+    ("number of points", check_count),
+    ("ids", check_ids),
+    ("fingerprint", check_fingerprint),
+    ("vectors read back", check_vectors),
+    ("payloads read back", check_payloads),
+    ("texts embedded again", check_reembedding),
+    ("recall of the index", check_recall),
+    ("old against new", check_retrieval),
+)
+
+
+def verify(subject: Subject, on_check: Callable[[str], None] = lambda title: None) -> Verification:
+    """Make all checks; ``on_check`` hears what is looked at next.
+
+    Raises SinkError where the collection is not there or the server does not answer, ConfigError for files of queries
+    that cannot be read.
+    """
+    started, at = time.monotonic(), utc_now()
+    checks: list[Check] = []
+    for title, check in CHECKS:
+        on_check(title)
+        found = check(subject)
+        checks += found if isinstance(found, list) else [found]
+    return Verification(
+        alias=subject.sink.searched,
+        address=subject.sink.address,
+        collection=subject.new.name,
+        old=subject.old.name if subject.old is not None else None,
+        fingerprint=subject.job.fingerprint,
+        at=at,
+        seconds=round(time.monotonic() - started, 2),
+        points=subject.points,
+        checks=checks,
+    )
