@@ -6,6 +6,7 @@ import json
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -78,8 +79,21 @@ def batches(table: pa.Table, job: JobFacts, *, points: int, megabytes: float, st
     """Cut a table into batches of at most so many points and, about, megabytes; a larger row goes alone."""
     sizes: list[int] = _sizes(table, job, store_text=store_text).tolist()
     limit = max(1, int(megabytes * 1e6))
-    for rows in constrained_batches(range(len(sizes)), limit, points, get_len=sizes.__getitem__, strict=False):
-        yield _points(table.slice(rows[0], len(rows)), rows[0], job, store_text=store_text)
+    for start, stop in _alike(table, job):
+        numbers = range(start, stop)
+        for rows in constrained_batches(numbers, limit, points, get_len=sizes.__getitem__, strict=False):
+            yield _points(table.slice(rows[0], len(rows)), rows[0], job, store_text=store_text)
+
+
+def _alike(table: pa.Table, job: JobFacts) -> Iterator[tuple[int, int]]:
+    """Cut a table where other vectors than before are missing (null): points of one request have the same vectors."""
+    columns = [table[name] for name in job.vectors if table[name].null_count]
+    if not columns:
+        yield 0, table.num_rows
+        return
+    there = np.stack([column.is_valid().to_numpy() for column in columns], axis=1)
+    cuts = np.flatnonzero((there[1:] != there[:-1]).any(axis=1)) + 1
+    yield from pairwise([0, *cuts.tolist(), table.num_rows])
 
 
 def vector_lists(column: pa.ChunkedArray, spec: VectorSpec) -> list[Any]:
@@ -102,7 +116,8 @@ def _split(lists: pa.ListArray, values: npt.NDArray[Any]) -> list[npt.NDArray[An
 
 
 def _points(table: pa.Table, first: int, job: JobFacts, *, store_text: bool) -> Points:
-    vectors = {name: vector_lists(table[name], spec) for name, spec in job.vectors.items()}
+    held = {name: spec for name, spec in job.vectors.items() if not table[name].null_count}
+    vectors = {name: vector_lists(table[name], spec) for name, spec in held.items()}
     names = ["document_id", "text", "payload", "chunk_no", "chunk_start", "chunk_end", "content_hash"]
     rows = table.select(names).to_pylist()
     payloads = [payload(row, job, store_text=store_text) for row in rows]
