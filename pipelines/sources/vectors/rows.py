@@ -11,6 +11,7 @@ import pyarrow as pa
 from pipelines.identity import content_hash, payload_hash, text_hash
 from pipelines.rows import HASHES, IDENTIFIED_SCHEMA, RowError, error_array
 from pipelines.sources.records import STAGE
+from pipelines.sources.rows import parse_payload
 from pipelines.sources.vectors.files import Content
 
 
@@ -81,6 +82,9 @@ def _live(point_row: Any, point: Any) -> dict[str, Any]:
     row: dict[str, Any] = point_row(point, "text")
     if row["error"] is not None and row["error"].type == "NoText":
         held = (point.payload.get("_fleetembed") or {}) if isinstance(point.payload.get("_fleetembed"), dict) else {}
+        if "text" in point.payload and not held:
+            # What is no text stays where it was.
+            row["payload"], _ = parse_payload(dict(point.payload))
         row |= {"error": None, "text_hash": held.get("text_hash"), "payload_hash": payload_hash(row["payload"])}
         row["content_hash"] = held.get("content_hash") or content_hash(None, row["payload"])
     return row
