@@ -40,7 +40,11 @@ class JobConfig(Section):
     corpus: str = Field("default", min_length=1, description="Namespace of the point ids")
     source: SourceConfig
     chunking: ChunkingConfig | None = None
-    embeddings: list[EmbeddingConfig] = Field(None, description="Left out where source.vectors brings the vectors")
+    # None becomes an empty list where the source brings vectors, and is refused elsewhere.
+    embeddings: list[EmbeddingConfig] = Field(
+        None,  # type: ignore[arg-type]
+        description="Left out where source.vectors brings the vectors",
+    )
     sink: list[SinkConfig] = Field(min_length=1)
     compute: ComputeConfig = ComputeConfig()
     errors: ErrorsConfig = ErrorsConfig()

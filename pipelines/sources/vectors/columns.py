@@ -102,7 +102,8 @@ def _dtype(spec: VectorSpec) -> np.dtype[np.generic]:
     kind = spec.arrow_type
     while hasattr(kind, "value_type"):
         kind = kind.value_type
-    return np.dtype(kind.to_pandas_dtype())
+    dtype: np.dtype[np.generic] = np.dtype(kind.to_pandas_dtype())
+    return dtype
 
 
 def _valid(array: pa.Array) -> Rows:

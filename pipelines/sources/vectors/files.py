@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -91,7 +91,7 @@ def _refuse_other_type(kind: pa.DataType, spec: VectorSpec, vector: str, name: s
 
 
 def _is_number(kind: pa.DataType) -> bool:
-    return pa.types.is_floating(kind) or pa.types.is_integer(kind)
+    return bool(pa.types.is_floating(kind) or pa.types.is_integer(kind))
 
 
 def _of_sink(provenance: dict[str, Any], schema: pa.Schema) -> Content:
@@ -117,7 +117,12 @@ def _of_export(config: dict[str, Any]) -> Content:
     columns = {name: f"vector_{name}" if name else "vector" for name in specs}
     held = (config.get("metadata") or {}).get(PROVENANCE)
     if isinstance(held, dict) and held.get("fingerprint") and held.get("vectors", {}).keys() == specs.keys():
-        return Content(held, {name: specs[name] for name in held["vectors"]}, columns, exported=True, rows=0)
+        # Qdrant has no distance of sparse vectors, and a job has one.
+        ours = {
+            name: replace(specs[name], distance=one["distance"], idf=one["idf"])
+            for name, one in held["vectors"].items()
+        }
+        return Content(held, ours, columns, exported=True, rows=0)
     vectors = {
         name: {"kind": one.kind, "dim": one.dim, "distance": one.distance, "idf": one.idf, "type": str(one.arrow_type)}
         for name, one in specs.items()
