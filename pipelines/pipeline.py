@@ -127,7 +127,8 @@ class EmbeddingPipeline:
 
         An average length that is to be measured is the one that the job's place holds, else that of these rows.
         """
-        rows = pa.concat_tables([IDENTIFIED_SCHEMA.empty_table(), *self._first_rows(n)]).slice(0, n)
+        first = [IDENTIFIED_SCHEMA.empty_table(), *self._first_rows(n)]
+        rows = pa.concat_tables(first, promote_options="default").slice(0, n)
         for embedder in self._embedders.load(self._with_preview_lengths(rows)):
             rows = embedder.embed(rows)
         frame: pd.DataFrame = rows.drop_columns([IMAGE_COLUMN]).to_pandas()

@@ -5,7 +5,8 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic_core import PydanticKnownError
 
 from embedders.errors import FleetembedError
 from pipelines.config.chunking import ChunkingConfig
@@ -40,7 +41,11 @@ class JobConfig(Section):
     corpus: str = Field("default", min_length=1, description="Namespace of the point ids")
     source: SourceConfig
     chunking: ChunkingConfig | None = None
-    embeddings: list[EmbeddingConfig] = Field(min_length=1)
+    # None becomes an empty list where the source brings vectors, and is refused elsewhere.
+    embeddings: list[EmbeddingConfig] = Field(
+        None,  # type: ignore[arg-type]
+        description="Left out where source.vectors brings the vectors",
+    )
     sink: list[SinkConfig] = Field(min_length=1)
     compute: ComputeConfig = ComputeConfig()
     errors: ErrorsConfig = ErrorsConfig()
@@ -49,6 +54,20 @@ class JobConfig(Section):
     )
     reindex: ReindexConfig = ReindexConfig()
     report: Place = Field("run_report.json", description="File of the run's report")
+
+    @field_validator("embeddings", mode="before")
+    @classmethod
+    def _needed_without_vectors(cls, value: Any, info: ValidationInfo) -> Any:
+        source = info.data.get("source")
+        brought = source is not None and source.brings_vectors
+        if brought and value:
+            raise ValueError("leave them out: source.vectors brings the vectors, and no model runs")
+        if not brought and value is None:
+            raise PydanticKnownError("missing")
+        if not brought and value == []:
+            lengths = {"field_type": "List", "min_length": 1, "actual_length": 0}
+            raise PydanticKnownError("too_short", lengths)
+        return [] if value is None else value
 
     @field_validator("sink", mode="before")
     @classmethod
@@ -72,6 +91,8 @@ class JobConfig(Section):
 
     @model_validator(mode="after")
     def _chunks_stay(self) -> JobConfig:
+        if self.chunking is not None and self.source.brings_vectors:
+            raise ValueError("chunking: rows of source.vectors have their vectors, and are not cut; leave chunking out")
         if self.chunking is not None and self.source.qdrant is not None:
             raise ValueError(
                 "chunking: points of a collection keep their texts, and new chunking needs the original source; leave "
@@ -98,7 +119,8 @@ class JobConfig(Section):
         vectors = self.vector_names
         for name, way in self.searches.items():
             for vector in [*way.using, *([way.rescore] if way.rescore is not None else [])]:
-                if vector not in vectors:
+                # Which vectors a source brings is known when it is looked at.
+                if vectors and vector not in vectors:
                     raise ValueError(f"searches.{name}: {vector!r} is no vector of this job ({', '.join(vectors)})")
         if len({(sink.type, sink.identity) for sink in self.sink}) < len(self.sink):
             raise ValueError("sink: the same place is named twice")

@@ -29,7 +29,9 @@ class SinkKind:
 # By the word that stands as a sink's type. A new kind adds one line.
 SINKS = {
     "qdrant": SinkKind("pipelines.sinks.qdrant.config:QdrantSinkConfig", "pipelines.sinks.qdrant.factory:make_sink"),
-    "parquet": SinkKind("pipelines.sinks.parquet.config:ParquetSinkConfig", "pipelines.sinks.parquet.sink:ParquetSink"),
+    "parquet": SinkKind(
+        "pipelines.sinks.parquet.config:ParquetSinkConfig", "pipelines.sinks.parquet.factory:make_sink"
+    ),
 }
 SECTIONS: tuple[type[SinkSection], ...] = tuple(resolve_name(kind.section) for kind in SINKS.values())
 

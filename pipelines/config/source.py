@@ -14,6 +14,8 @@ from pipelines.config.section import NonEmpty, Section
 AUTO = "auto"
 # Keys that a collection's section goes with.
 BESIDE_COLLECTION = frozenset(("qdrant", "limit"))
+# Keys that go with sources whose rows have ids, payload and vectors.
+BESIDE_VECTORS = frozenset(("vectors", "limit"))
 
 
 def _known_format(name: str) -> str:
@@ -65,6 +67,12 @@ class SourceConfig(Section):
         description="In the place of path: a collection whose points are embedded anew; ids, document ids, chunks and "
         "payload stay as they are",
     )
+    vectors: NonEmpty | Annotated[list[NonEmpty], Field(min_length=1)] | None = Field(
+        None,
+        description="In the place of path: files that bring vectors, which go into the sinks without any model: the "
+        "folder of a Parquet sink, several of them whose rows are the same and whose vectors differ, or a file that "
+        "qdrant-to-parquet wrote; embeddings and chunking are left out then",
+    )
     format: Annotated[str, AfterValidator(_known_format)] = Field(
         AUTO, description="auto goes by the file's ending", json_schema_extra=_describe_formats
     )
@@ -100,6 +108,18 @@ class SourceConfig(Section):
         return [self.path] if isinstance(self.path, str) else list(self.path)
 
     @property
+    def vector_paths(self) -> list[str]:
+        """The paths of files with vectors as a list; empty where the job makes its vectors."""
+        if self.vectors is None:
+            return []
+        return [self.vectors] if isinstance(self.vectors, str) else list(self.vectors)
+
+    @property
+    def brings_vectors(self) -> bool:
+        """Whether rows come with their vectors, so that no model is needed."""
+        return self.vectors is not None
+
+    @property
     def max_image_bytes(self) -> int:
         """``max_image_mb`` in bytes."""
         return int(self.max_image_mb * 1e6)
@@ -108,10 +128,17 @@ class SourceConfig(Section):
     def local_places(self) -> list[tuple[str, str]]:
         """What is read that may be local to a machine: keys, and a path or URL each."""
         folder = self.qdrant.path if self.qdrant is not None else None
-        return [("source.path", path) for path in self.paths] + ([("source.qdrant.path", folder)] if folder else [])
+        return [
+            *(("source.path", path) for path in self.paths),
+            *(("source.vectors", path) for path in self.vector_paths),
+            *([("source.qdrant.path", folder)] if folder else []),
+        ]
 
     @model_validator(mode="after")
     def _one_place(self) -> SourceConfig:
+        if self.vectors is not None:
+            self._refuse_beside_vectors()
+            return self
         if (self.path is None) == (self.qdrant is None):
             given = "both are given" if self.path is not None else "path is missing"
             raise ValueError(f"{given}; give exactly one of path (files) and qdrant (a collection)")
@@ -127,6 +154,14 @@ class SourceConfig(Section):
                 f"{', '.join(extra)}: of no use beside qdrant, whose points have ids and payload; leave it out"
             )
         return self
+
+    def _refuse_beside_vectors(self) -> None:
+        fields = {name: field for name, field in type(self).model_fields.items() if name not in BESIDE_VECTORS}
+        extra = [name for name, field in fields.items() if getattr(self, name) != field.get_default()]
+        if extra:
+            raise ValueError(
+                f"{', '.join(extra)}: of no use beside vectors, whose rows have ids, payload and vectors; leave it out"
+            )
 
     @model_validator(mode="after")
     def _image_keys_agree(self) -> SourceConfig:

@@ -14,6 +14,7 @@ from embedders.model_options import Runtime
 from pipelines.config.embeddings import EmbeddingConfig
 from pipelines.config.job import JobConfig
 from pipelines.config.section import expand_home
+from pipelines.config.source import SourceConfig
 from pipelines.embed.chunking import load_tokenizer
 from pipelines.embed.doubled_prompts import doubled_prompts
 from pipelines.embed.row_embedder import RowEmbedder
@@ -21,6 +22,7 @@ from pipelines.errors import ConfigError
 from pipelines.identity import fingerprint
 from pipelines.sinks.base import JobFacts
 from pipelines.sources import Split
+from pipelines.sources.vectors.facts import brought_facts
 from pipelines.urls import is_url
 
 _RUNTIME = {field.name for field in fields(Runtime)}
@@ -70,6 +72,7 @@ class JobEmbedders:
 
     def __init__(self) -> None:
         self._made: dict[int, RowEmbedder] = {}
+        self._brought: tuple[SourceConfig, JobFacts] | None = None
 
     def load(self, config: JobConfig) -> list[RowEmbedder]:
         """Make the embedders of a configuration; raises as ``checked_embedder`` does."""
@@ -79,7 +82,11 @@ class JobEmbedders:
         return [self._made[number] for number in range(len(config.embeddings))]
 
     def facts(self, config: JobConfig) -> JobFacts:
-        """Gather what the sinks must know; see ``job_facts``."""
+        """Gather what the sinks must know: of the models (see ``job_facts``), or of what the source brings."""
+        if config.source.brings_vectors:
+            if self._brought is None or self._brought[0] != config.source:
+                self._brought = config.source, brought_facts(config)
+            return self._brought[1]
         return job_facts(config, self.load(config))
 
 
@@ -129,6 +136,8 @@ def _absolute(settings: dict[str, Any]) -> dict[str, Any]:
 
 def model_facts(config: JobConfig, facts: JobFacts) -> dict[str, dict[str, Any]]:
     """Describe the model behind each vector, for plans and reports; no fingerprint before its length is measured."""
+    if config.source.brings_vectors:
+        return {name: _brought_model(name, facts) for name in facts.vectors}
     unknown = {embedding.name for embedding in config.embeddings if embedding.measures_length}
     makers = {name: embedding for embedding in config.embeddings for name in embedding.vector_names}
     return {
@@ -141,6 +150,18 @@ def model_facts(config: JobConfig, facts: JobFacts) -> dict[str, dict[str, Any]]
             "fingerprint": None if name in unknown else facts.fingerprints[name],
         }
         for name, spec in facts.vectors.items()
+    }
+
+
+def _brought_model(name: str, facts: JobFacts) -> dict[str, Any]:
+    """Describe what made a vector that the source brings; no embedding of this job has a stage."""
+    spec = facts.vectors[name]
+    return {
+        "embedding": None,
+        "model": facts.models.get(name, "unknown"),
+        "kind": spec.kind,
+        "dim": spec.dim,
+        "fingerprint": facts.fingerprints.get(name, facts.fingerprint),
     }
 
 

@@ -22,6 +22,10 @@ def make_job(config: JobConfig, name: str, out: Path) -> tuple[JobConfig, list[s
     files cannot be had is left out, with the searches that use it. Raises ConfigError for a model that no catalog has,
     SourceError where no embedding is left.
     """
+    if not config.embeddings:
+        raise SourceError(
+            "the job has no embeddings to evaluate: source.vectors brings vectors; evaluate the job that made them"
+        )
     embeddings, notices = _usable(config)
     if not embeddings:
         raise SourceError("no embedding can be evaluated:\n" + indent("\n".join(notices), "  "))

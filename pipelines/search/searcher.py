@@ -67,14 +67,15 @@ class Searcher:
         """Open the collection of a job's first Qdrant sink; raises ConfigError when the job has none.
 
         An average length that the job measures is read from the collection. Where the sink has an alias, that is
-        opened, with the models that the collection behind it tells of: they may be another job's before a switch.
+        opened, with the models that the collection behind it tells of: they may be another job's before a switch. So is
+        that of a job without embeddings, whose source brought the vectors.
         """
         config = load_config(job, overrides)
         sinks = [sink for sink in config.sink if isinstance(sink, QdrantSinkConfig)]
         if not sinks:
             raise ConfigError("sink: the job has no qdrant sink, so there is no collection to search")
         own = {vector: one for one in config.embeddings for vector in one.vector_names}
-        searcher = cls(sinks[0], partial(with_models, models={}) if sinks[0].alias else lambda _: own)
+        searcher = cls(sinks[0], partial(with_models, models={}) if sinks[0].alias or not own else lambda _: own)
         searcher.ways = config.searches
         return searcher
 

@@ -128,6 +128,10 @@ class Format(ABC):
             return None
         return [file.name for file in split.files[: split.max_rows]] if split.files else [split.name]
 
+    def count_documents(self, split: Split) -> int:
+        """Count the documents of a split of a format that ``is_identified``; never raises for data."""
+        return split.rows or 0
+
     def count_rows(self, split: Split) -> int | None:
         """Count the rows (or lines) of a part of a file, where later parts must be numbered by that; else None."""
         return None

@@ -12,6 +12,7 @@ from pipelines.sources.lines import without_compression
 from pipelines.sources.parquet import Parquet
 from pipelines.sources.qdrant.format import QdrantCollection
 from pipelines.sources.text import Text
+from pipelines.sources.vectors.format import Vectors
 from pipelines.sources.webdataset import Webdataset
 
 FORMATS: tuple[Format, ...] = (
@@ -25,7 +26,7 @@ FORMATS: tuple[Format, ...] = (
     HuggingFace(),
 )
 # What has a section of its own in the configuration, and is no file.
-OTHERS: tuple[Format, ...] = (QdrantCollection(),)
+OTHERS: tuple[Format, ...] = (QdrantCollection(), Vectors())
 _NAMED = {kind.name: kind for kind in (*FORMATS, *OTHERS)}
 ENDINGS: dict[str, Format] = {ending: kind for kind in FORMATS for ending in kind.endings}
 FOLDER_MARKS = tuple(mark for kind in FORMATS for mark in kind.folder_marks)

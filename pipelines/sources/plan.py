@@ -41,7 +41,7 @@ def plan_source(config: SourceConfig, *, images: bool = True, written: Sequence[
     one dataset (``Format.dataset_folders``) is read as that. With ``limit``, splits past it are left out; files that do
     not tell their number of rows are read for that.
 
-    Of a collection, see ``plan_collection``.
+    Of a collection, see ``plan_collection``, of files with vectors ``plan_vectors``.
 
     Raises SourceError where a path has no file, two files that are a document each would have one id, or a column that
     the configuration names is in no file (JSONL: in none of the first 1,000 lines of any); ConfigError where a path is
@@ -52,6 +52,10 @@ def plan_source(config: SourceConfig, *, images: bool = True, written: Sequence[
         from pipelines.sources.qdrant.plan import plan_collection
 
         return plan_collection(config)
+    if config.brings_vectors:
+        from pipelines.sources.vectors.plan import plan_vectors
+
+        return plan_vectors(config, written)
     own = WrittenPlaces(written, config.paths)
     files, skipped, unnamed = _choose_files(config, own, images=images and config.image is None)
     _check_names(file for file, kind in files if kind.is_document)

@@ -48,6 +48,7 @@ class Split:
     cuts the split off. Where a split has many small files, ``files``, each of them is a row; path and name are the
     first one's. ``partitions`` are columns that the names of its folders have; see ``partitions.py``. Of a collection,
     ``points`` are the range, ``root`` is the server's URL or the folder, and ``bytes`` and ``rows`` are estimates.
+    Where rows lie in several folders, ``joined`` are the files of each, those of the first in full.
     """
 
     root: str
@@ -63,6 +64,7 @@ class Split:
     files: tuple[FoundFile, ...] = ()
     partitions: Partitions = ()
     points: PointRange | None = None
+    joined: tuple[tuple[FoundFile, ...], ...] = ()
 
     def origin(self, position: int | None) -> str:
         """Say where a record is: ``docs.jsonl:17``, ``docs.parquet:row 17``, ``a.tar:sample 17`` or the file's name.
@@ -140,7 +142,8 @@ class SourcePlan:
         if self.collection is not None:
             return 0
         return len(
-            {split.path for split in self.splits if not split.files}
+            {split.path for split in self.splits if not split.files and not split.joined}
+            | {file for split in self.splits for files in split.joined for file in files}
             | {file for split in self.splits for file in split.files}
         )
 

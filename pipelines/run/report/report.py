@@ -84,7 +84,8 @@ class RunReport:
     @property
     def embeddings(self) -> list[str]:
         """Names of the embeddings, which ``stages`` knows too; one may give several vectors of ``models``."""
-        return list(dict.fromkeys(facts.get("embedding", name) for name, facts in self.models.items()))
+        names = dict.fromkeys(facts.get("embedding", name) for name, facts in self.models.items())
+        return [name for name in names if name is not None]
 
     def take_stages(self, stages: dict[str, Figures]) -> None:
         """Take over the stages' sums, and derive the row counts and padding waste from them."""
@@ -103,7 +104,8 @@ class RunReport:
             "embedded": int(max((figures.get("rows", 0) for figures in embedders.values()), default=0)),
         }
         # Figures may be lost with the process that counts, receipts never.
-        self.rows["embedded"] = max(self.rows["embedded"], self._received)
+        if self.embeddings or not self.models:
+            self.rows["embedded"] = max(self.rows["embedded"], self._received)
         self.tokens = int(sum(figures.get("tokens", 0) for figures in embedders.values()))
         padded = sum(figures.get("padded_tokens", 0) for figures in embedders.values())
         self.padding_waste = round(1 - self.tokens / padded, 4) if padded else 0.0

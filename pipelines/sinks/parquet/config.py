@@ -22,6 +22,11 @@ class ParquetSinkConfig(Section):
     path: Place
     writers: int = Field(1, ge=1)
     compression_level: int = Field(3, ge=1, le=22, description="zstd level")
+    layout: Literal["fleetembed", "qdrant"] = Field(
+        "fleetembed",
+        description="Columns of the files: qdrant is that of qdrant-to-parquet, an export of points, which is written "
+        "once and not added to",
+    )
     store_text: bool = Field(True, description="Keep the text as a column")
 
     @property

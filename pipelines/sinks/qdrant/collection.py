@@ -87,10 +87,12 @@ class Collection:
         config = self.config
         dense = {name: dense_params(name, job, config) for name, spec in job.vectors.items() if spec.kind != "sparse"}
         sparse = {name: sparse_params(spec) for name, spec in job.vectors.items() if spec.kind == "sparse"}
+        # One without a name is given by itself.
+        unnamed = dense.get("")
         self.ask(
             lambda: self.client.create_collection(
                 self.name,
-                vectors_config=dense,
+                vectors_config=dense if unnamed is None else unnamed,
                 sparse_vectors_config=sparse or None,
                 shard_number=config.shards,
                 replication_factor=config.replication_factor,

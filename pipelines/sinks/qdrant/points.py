@@ -6,6 +6,7 @@ import json
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -105,11 +106,25 @@ def batches(
     specs = job.vectors if vectors else {}
     sizes: list[int] = _sizes(table, specs, store_text=store_text).tolist()
     limit = max(1, int(megabytes * 1e6))
-    for rows in constrained_batches(range(len(sizes)), limit, points, get_len=sizes.__getitem__, strict=False):
-        some = table.slice(rows[0], len(rows))
-        columns = {name: vector_lists(some[name], spec) for name, spec in specs.items()} if vectors else None
-        ids: list[int | str | uuid.UUID] = [to_point_id(name) for name in some["id"].to_pylist()]
-        yield Points(rows[0], ids, columns, _payloads(some, job, store_text=store_text))
+    for start, stop in _alike(table, specs):
+        numbers = range(start, stop)
+        for rows in constrained_batches(numbers, limit, points, get_len=sizes.__getitem__, strict=False):
+            some = table.slice(rows[0], len(rows))
+            held = {name: spec for name, spec in specs.items() if not some[name].null_count}
+            columns = {name: vector_lists(some[name], spec) for name, spec in held.items()} if vectors else None
+            ids: list[int | str | uuid.UUID] = [to_point_id(name) for name in some["id"].to_pylist()]
+            yield Points(rows[0], ids, columns, _payloads(some, job, store_text=store_text))
+
+
+def _alike(table: pa.Table, specs: Mapping[str, VectorSpec]) -> Iterator[tuple[int, int]]:
+    """Cut a table where other vectors than before are missing (null): points of one request have the same vectors."""
+    columns = [table[name] for name in specs if table[name].null_count]
+    if not columns:
+        yield 0, table.num_rows
+        return
+    there = np.stack([column.is_valid().to_numpy() for column in columns], axis=1)
+    cuts = np.flatnonzero((there[1:] != there[:-1]).any(axis=1)) + 1
+    yield from pairwise([0, *cuts.tolist(), table.num_rows])
 
 
 def vector_lists(column: pa.ChunkedArray, spec: VectorSpec) -> list[Any]:
