@@ -29,6 +29,7 @@ from pipelines.embed.documents import read_rows
 from pipelines.errors import SinkError
 from pipelines.reindex.names import with_collections
 from pipelines.rows import IDENTIFIED_SCHEMA, IMAGE_COLUMN
+from pipelines.run.deletions import plan_deletions
 from pipelines.run.placement.plan import plan_placement
 from pipelines.run.report.report import RunReport
 from pipelines.run.run import STOPPING, Run
@@ -48,7 +49,7 @@ class JobPlan:
 
     ``skipped_files`` counts files of a kind that no reader knows. ``fingerprint`` is None where the run would first
     measure an average length, which is part of it. ``placement`` tells in lines how the pools would be placed on the
-    cluster that the job joins; empty where it joins none. ``report`` and ``dead_letters`` are
+    cluster that the job joins; empty where it joins none; ``deletions`` what would be deleted. ``report`` and ``dead_letters`` are
     places, without credentials.
     """
 
@@ -62,6 +63,7 @@ class JobPlan:
     dead_letters: str
     notices: list[str] = field(default_factory=list)
     placement: list[str] = field(default_factory=list)
+    deletions: list[str] = field(default_factory=list)
 
 
 class EmbeddingPipeline:
@@ -114,6 +116,7 @@ class EmbeddingPipeline:
             report=without_credentials(config.report),
             dead_letters=without_credentials(config.dead_letters),
             placement=plan_placement(config),
+            deletions=plan_deletions(config),
         )
 
     def preview(self, n: int = 5) -> pd.DataFrame:

@@ -14,6 +14,7 @@ from pipelines.config.job import JobConfig
 from pipelines.config.source import SourceConfig
 from pipelines.embed.average_length import Lengths, measure_splits, total
 from pipelines.sources import Duplicates, Repeats, Split, SplitScan, find_duplicates, scan_split
+from pipelines.sources.presence import Presence, find_presence
 
 # One read task takes splits of so many bytes or files together: a million small files are not a million tasks.
 BYTES_A_TASK = 32 << 20
@@ -33,11 +34,15 @@ class Mapper(Protocol):
 
 @dataclass(frozen=True)
 class ScannedSource:
-    """What the job reads: splits, how many documents they hold, and the rows among them that repeat an id."""
+    """What the job reads: splits, how many documents they hold, and the rows among them that repeat an id.
+
+    ``presence`` tells which documents there are, by which those that are gone leave the sinks.
+    """
 
     splits: Sequence[Split]
     documents: int
     duplicates: Duplicates
+    presence: Presence
 
     @property
     def groups(self) -> list[list[MarkedSplit]]:
@@ -62,12 +67,13 @@ def group_splits(splits: Sequence[Split]) -> list[list[int]]:
     return [list(group) for group in groups]
 
 
-def scan(splits: Sequence[Split], source: SourceConfig, run: Mapper) -> ScannedSource:
-    """Count documents and find repeated ids over all splits."""
+def scan(splits: Sequence[Split], source: SourceConfig, run: Mapper, *, keep_keys: bool = False) -> ScannedSource:
+    """Count documents and find repeated ids over all splits; ``keep_keys`` as in ``find_presence``."""
     groups = [[splits[number] for number in group] for group in group_splits(splits)]
     scans = [one for group in run(partial(_scan_group, source=source), groups) for one in group]
     duplicates = find_duplicates(scans)
-    return ScannedSource(duplicates.splits, sum(one.rows for one in scans), duplicates)
+    documents = sum(one.rows for one in scans) + duplicates.deletions
+    return ScannedSource(duplicates.splits, documents, duplicates, find_presence(scans, keep_keys=keep_keys))
 
 
 def measure(config: JobConfig, source: ScannedSource, run: Mapper) -> dict[str, Lengths]:

@@ -32,7 +32,7 @@ def _parts(report: RunReport) -> list[Any]:
     counts = report.rows
     figures = Table(box=box.SIMPLE, show_header=False)
     for name in counts:
-        if name != "chunked" or counts["chunked"] != counts["read"]:
+        if (name != "chunked" or counts["chunked"] != counts["read"]) and (name != "deleted" or _deletes(report)):
             figures.add_row(name, f"{counts[name]:,}")
     stages = Table("stage", "rows", "tokens", "padding", "seconds", "rows/s", box=box.SIMPLE)
     for column in stages.columns[1:]:
@@ -45,7 +45,7 @@ def _parts(report: RunReport) -> list[Any]:
     parts: list[Any] = [title, figures, stages]
     parts += [Text(_length_line(name, found)) for name, found in report.statistics.items()]
     held = (sink for sink in report.sinks if "points" in sink)
-    parts += [Text(f"{sink['type']}: {sink['points']:,} points in {sink['place']}") for sink in held]
+    parts += [Text(_sink_line(sink)) for sink in held]
     parts += [
         f"{figures['truncated']:,} texts were longer than {name} takes and were cut"
         for name, figures in report.stages.items()
@@ -58,8 +58,22 @@ def _parts(report: RunReport) -> list[Any]:
     ]
     if lost := _losses(report):
         parts.append(Text(lost, style="yellow"))
+    if report.deletions_read:
+        parts.append(Text(f"{_counted(report.deletions_read, 'document')} deleted by the source"))
+    if report.deleted_points is not None:
+        parts.append(Text(f"ids of deleted points: {report.deleted_points}"))
     parts += [Text(notice, style="yellow") for notice in report.notices]
     return parts
+
+
+def _deletes(report: RunReport) -> bool:
+    """Whether the job was to delete anything."""
+    return any("deleted" in sink for sink in report.sinks)
+
+
+def _sink_line(sink: dict[str, Any]) -> str:
+    deleted = f", {sink['deleted']:,} deleted" if "deleted" in sink else ""
+    return f"{sink['type']}: {sink['points']:,} points in {sink['place']}{deleted}"
 
 
 def _losses(report: RunReport) -> str:

@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from embedders.base import VectorSpec
+from pipelines.config.deletions import MAX_DELETE, Deletions, MaxDelete
 from pipelines.config.section import Place, Section
 from pipelines.filesystem import seconds_of_retries
 from pipelines.urls import named_place, without_credentials
@@ -23,6 +24,8 @@ class ParquetSinkConfig(Section):
     writers: int = Field(1, ge=1)
     compression_level: int = Field(3, ge=1, le=22, description="zstd level")
     store_text: bool = Field(True, description="Keep the text as a column")
+    deletions: Deletions = "keep"
+    max_delete: MaxDelete = MAX_DELETE
 
     @property
     def place(self) -> str:
