@@ -49,8 +49,8 @@ class JobPlan:
 
     ``skipped_files`` counts files of a kind that no reader knows. ``fingerprint`` is None where the run would first
     measure an average length, which is part of it. ``placement`` tells in lines how the pools would be placed on the
-    cluster that the job joins; empty where it joins none; ``deletions`` what would be deleted. ``report`` and ``dead_letters`` are
-    places, without credentials.
+    cluster that the job joins; empty where it joins none; ``deletions`` what would be deleted. ``report`` and
+    ``dead_letters`` are places, without credentials.
     """
 
     files: int

@@ -41,7 +41,10 @@ def exit_code(action: Callable[[], int | None], console: Console) -> int:
 
 
 def run_job(config: Path, overrides: Sequence[str], console: Console) -> int:
-    """Run a job; 0 all well, 1 failed or interrupted, 2 bad configuration, 3 done but with dead letters or refused deletions."""
+    """Run a job; 0 all well, 1 failed or interrupted, 2 bad configuration, 3 done but with dead letters.
+
+    3 also where deletions were refused.
+    """
     return exit_code(lambda: EmbeddingPipeline.from_config(config, overrides).run(console=console).exit_code, console)
 
 

@@ -34,7 +34,8 @@ def check_errors(report: RunReport, errors: ErrorsConfig, counter: Counter, *, a
 def check_documents(report: RunReport, counter: Counter, documents: int, settled: float) -> bool:
     """Compare the documents that were found with those whose fate is known; raises WorkerError where some are lost.
 
-    Returns whether they are the same, as far as is known. Fractions of documents, which chunks are, add up with a small error.
+    Returns whether they are the same, as far as is known. Fractions of documents, which chunks are, add up with a small
+    error.
     """
 
     def missing() -> int:

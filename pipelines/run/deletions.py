@@ -149,7 +149,7 @@ def _gather(tables: Iterator[pa.Table], check: Callable[[], None]) -> pa.Table:
 
 
 def _find_stale(sink: Sink, presence: Presence, check: Callable[[], None]) -> tuple[pa.Table, int]:
-    """Find a sink's points whose documents the source lacks and did not say are deleted; and count all of the corpus."""
+    """Find a sink's points whose documents the source lacks, but for those that it deletes; and count the corpus'."""
     told = pa.array(presence.deleted, pa.string())
     seen = 0
 

@@ -26,17 +26,18 @@ class RunReport:
 
     ``rows`` counts: ``read`` documents, ``chunked`` rows made of them, ``skipped`` rows the sinks held unchanged,
     ``embedded`` rows that went through the models, ``written`` rows every sink acknowledged, ``deleted`` points that
-    left the sinks because their document left the source, ``dead`` rows in the dead letters; after an interruption ``written`` may lag behind what the sinks hold. ``stages`` holds each stage's
-    sums: seconds are summed over its workers. ``startup_seconds`` pass until the first row reaches a model: start of
-    the engine (Ray and its workers' imports), average lengths, first reads; without a row to embed, until an engine
-    is there. ``engine`` is what drove the job: Ray, or this process alone. ``statistics`` holds by embedding the
-    average length ``avg_len`` where the job is to measure it: over how many ``texts``, and in how many ``seconds``; or
-    ``held_by`` which place, from an earlier run. ``nodes_lost`` and ``nodes_joined`` count nodes of the cluster that
-    went and came while rows were embedded, ``actors_restarted`` worker processes that were started anew.
-    ``blocks_embedded_again`` were given to a model more than once, because what it made of them, or the worker, was
-    lost; ``rows_embedded_again`` rows went through the last model more than once. ``deletions_read`` counts documents
-    that the source said are deleted, ``deleted_points`` is the file that has the ids of deleted points, and
-    ``deletions_refused`` tells that a sink lost none because too many would have gone (``max_delete``).
+    left the sinks because their document left the source, ``dead`` rows in the dead letters; after an interruption
+    ``written`` may lag behind what the sinks hold. ``stages`` holds each stage's sums: seconds are summed over its
+    workers. ``startup_seconds`` pass until the first row reaches a model: start of the engine (Ray and its workers'
+    imports), average lengths, first reads; without a row to embed, until an engine is there. ``engine`` is what drove
+    the job: Ray, or this process alone. ``statistics`` holds by embedding the average length ``avg_len`` where the job
+    is to measure it: over how many ``texts``, and in how many ``seconds``; or ``held_by`` which place, from an earlier
+    run. ``nodes_lost`` and ``nodes_joined`` count nodes of the cluster that went and came while rows were embedded,
+    ``actors_restarted`` worker processes that were started anew. ``blocks_embedded_again`` were given to a model more
+    than once, because what it made of them, or the worker, was lost; ``rows_embedded_again`` rows went through the last
+    model more than once. ``deletions_read`` counts documents that the source said are deleted, ``deleted_points`` is
+    the file that has the ids of deleted points, and ``deletions_refused`` tells that a sink lost none because too many
+    would have gone (``max_delete``).
     """
 
     run_id: str

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from pipelines.sinks.base import POINT_SCHEMA
-from pipelines.sinks.parquet.files import FileRows, hashes
+from pipelines.sinks.parquet.files import FileRows, hash_names
 
 
 def read_points(
@@ -41,7 +41,7 @@ def without_points(
 
     Ids are compared where 64-bit hashes of them say that a file has some.
     """
-    keys = hashes(deleted.to_pylist())
+    keys = hash_names(deleted.to_pylist())
 
     def left(name: str, kept: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
         if not np.isin(files[name].ids, keys).any():
