@@ -250,9 +250,10 @@ def test_a_run_that_is_killed_while_it_deletes_has_told_what_goes_and_the_next_o
     gone = names(*range(5), *range(35, 40))
     (told,) = (corpus.folder / "deleted_points").glob("deleted-*.parquet")
     assert sorted(pq.read_table(told)["document_id"].to_pylist()) == gone
-    # Of two files with rows that go, the first had been written anew.
-    left = names(*range(5, 35), *range(35, 40)) if corpus.kind == "parquet" else names(*range(40))
-    assert corpus.documents() == left
+    left = corpus.documents()
+    # Of two files with rows that go, one had been written anew.
+    anew = (names(*range(5, 40)), names(*range(35))) if corpus.kind == "parquet" else (names(*range(40)),)
+    assert left in anew
 
     report = corpus.run()
     assert corpus.documents() == names(*range(5, 35))
