@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import pyarrow as pa
 from more_itertools import chunked
@@ -63,7 +64,7 @@ def delete_points(client: QdrantClient, config: QdrantSinkConfig, ids: Sequence[
     """Delete points by their ids, a batch a request, each until it is acknowledged as applied."""
     for batch in chunked(map(to_point_id, ids), BATCH):
         call(
-            lambda batch=batch: _delete(client, config.collection, batch),
+            partial(_delete, client, config.collection, batch),
             what=f"{config.title}: deleting {len(batch)} points",
             seconds=config.retry_seconds,
         )
