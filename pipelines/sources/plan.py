@@ -201,8 +201,10 @@ def _check_columns(
     if config.exif:
         wanted.pop("exif", None)
     wanted |= {config.id: "id"} if config.id is not None else {}
-    # Where files do not tell their columns, rows would be read for it, and a feed may have its first deletion anywhere.
-    if config.deleted is not None and all(outline.columns is not None for outline in outlines):
+    if config.deleted is not None:
+        # Where files do not tell their columns, a feed may have deletions alone, or its first one anywhere.
+        if any(outline.columns is None for outline in outlines):
+            return
         wanted |= {config.deleted: "deleted"}
     if any(format_named(split.format).is_table for split in splits):
         wanted |= {config.image: "image"} if config.image is not None else {}

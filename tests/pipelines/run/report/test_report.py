@@ -12,7 +12,15 @@ def test_counts_come_from_stages_and_receipts() -> None:
     report = filled_report()
     report.take_receipts(receipts(12, 2, 2))
     report.take_receipts(receipts(1, 0))
-    assert report.rows == {"read": 10, "chunked": 20, "skipped": 5, "embedded": 15, "written": 13, "dead": 2}
+    assert report.rows == {
+        "read": 10,
+        "chunked": 20,
+        "skipped": 5,
+        "embedded": 15,
+        "written": 13,
+        "deleted": 0,
+        "dead": 2,
+    }
     assert report.settled == 20
     assert report.tokens == 120
     assert report.stages["dense"]["padding_waste"] == 0.1
