@@ -50,7 +50,7 @@ class Corpus:
         self.path.write_text("".join(row if isinstance(row, str) else json.dumps(row) + "\n" for row in rows))
 
     def config(self) -> dict[str, Any]:
-        places = {
+        places: dict[str, dict[str, Any]] = {
             "parquet": {"type": "parquet", "path": str(self.folder / "out")},
             "folder": {"type": "qdrant", "path": str(self.folder / "qdrant"), "collection": "books"},
             "server": {"type": "qdrant", "url": self.url, "collection": "books", "writers": 1},

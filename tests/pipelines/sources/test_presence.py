@@ -13,7 +13,7 @@ from tests.pipelines.sources.reading import FILES_OF_A_TEST, read_once
 
 # A row of an id: a document, one that is dead, or a deletion.
 FEED = st.lists(st.tuples(st.sampled_from("abcdefgh"), st.sampled_from(["live", "dead", "deleted"])), min_size=1)
-ROWS = {"live": {"text": "x"}, "dead": {"text": None}, "deleted": {"gone": True}}
+ROWS: dict[str, dict[str, object]] = {"live": {"text": "x"}, "dead": {"text": None}, "deleted": {"gone": True}}
 
 
 @FILES_OF_A_TEST
