@@ -29,6 +29,7 @@ from pipelines.embed.documents import read_rows
 from pipelines.errors import SinkError
 from pipelines.reindex.names import with_collections
 from pipelines.rows import IDENTIFIED_SCHEMA, IMAGE_COLUMN
+from pipelines.run.deletions import plan_deletions
 from pipelines.run.placement.plan import plan_placement
 from pipelines.run.report.report import RunReport
 from pipelines.run.run import STOPPING, Run
@@ -48,8 +49,9 @@ class JobPlan:
 
     ``skipped_files`` counts files of a kind that no reader knows. ``fingerprint`` is None where the run would first
     measure an average length, which is part of it. ``placement`` tells in lines how the pools would be placed on the
-    cluster that the job joins; empty where it joins none. ``report`` and ``dead_letters`` are
-    places, without credentials. Where a ``collection`` is read in the place of files, ``points`` are those read of it.
+    cluster that the job joins; empty where it joins none; ``deletions`` what would be deleted. ``report`` and
+    ``dead_letters`` are places, without credentials. Where a ``collection`` is read in the place of files, ``points``
+    are those read of it.
     """
 
     files: int
@@ -64,6 +66,7 @@ class JobPlan:
     placement: list[str] = field(default_factory=list)
     collection: str | None = None
     points: int | None = None
+    deletions: list[str] = field(default_factory=list)
 
 
 class EmbeddingPipeline:
@@ -120,6 +123,7 @@ class EmbeddingPipeline:
             placement=plan_placement(config),
             collection=None if source.collection is None else source.collection.title,
             points=None if source.collection is None else source.collection.points,
+            deletions=plan_deletions(config),
         )
 
     def preview(self, n: int = 5) -> pd.DataFrame:

@@ -16,6 +16,7 @@ from pipelines.urls import named_place, server_of
 # Where fleetembed evaluate writes unless it is told another place.
 EVALUATIONS = "output/evaluation"
 LETTERS = "errors.path (dead letters, beside the report)"
+DELETED = "report (deleted points, beside it)"
 
 
 def plan_job_source(config: JobConfig) -> SourcePlan:
@@ -52,6 +53,8 @@ def written_places(config: JobConfig) -> list[Written]:
         if sink.folder is not None
     ]
     places += [Written(dead_letters_key(config), config.dead_letters), Written("report", config.report)]
+    if config.deleted_points is not None:
+        places.append(Written(DELETED, config.deleted_points))
     # Without a home, the cache may be nowhere.
     with suppress(ModelNotFoundError):
         places.append(Written("the cache of models (FLEETEMBED_CACHE_DIR)", str(cache_root()), foreign=True))

@@ -34,7 +34,7 @@ def embed_corpus(
     """Embed a corpus into Qdrant collections or Parquet files. Run it again to go on, or to add what is new.
 
     Exit codes: 0 all well; 1 failed or interrupted; 2 bad usage or configuration; 3 done but with dead letters (0 where
-    the job says errors.exit_code_on_dead: 0).
+    the job says errors.exit_code_on_dead: 0), or with more points to delete than a sink's max_delete allows.
     """
     if schema:
         print(json.dumps(JobConfig.model_json_schema(), indent=2))

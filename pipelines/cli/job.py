@@ -41,7 +41,10 @@ def exit_code(action: Callable[[], int | None], console: Console) -> int:
 
 
 def run_job(config: Path, overrides: Sequence[str], console: Console) -> int:
-    """Run a job; 0 all well, 1 failed or interrupted, 2 bad configuration, 3 done but with dead letters."""
+    """Run a job; 0 all well, 1 failed or interrupted, 2 bad configuration, 3 done but with dead letters.
+
+    3 also where deletions were refused.
+    """
     return exit_code(lambda: EmbeddingPipeline.from_config(config, overrides).run(console=console).exit_code, console)
 
 
@@ -63,7 +66,7 @@ def show_plan(plan: JobPlan, console: Console) -> None:
         console.print(Text(f"would write to {sink['type']} {sink['place']}; {there}"), soft_wrap=True)
     console.print(Text(f"report: {plan.report}"), soft_wrap=True)
     console.print(Text(f"dead letters: {plan.dead_letters}"), soft_wrap=True)
-    for line in plan.placement:
+    for line in [*plan.deletions, *plan.placement]:
         console.print(Text(line), soft_wrap=True)
     console.print(f"job fingerprint {_short(plan.fingerprint)}; nothing was changed")
 

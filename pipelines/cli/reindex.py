@@ -37,7 +37,8 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would happen a
 def reindex() -> None:
     """Replace the collection that searchers ask, by the sink's alias, without a gap.
 
-    Exit codes: 0 all well; 1 failed, refused or interrupted; 2 bad usage or configuration; 3 run with dead letters.
+    Exit codes: 0 all well; 1 failed, refused or interrupted; 2 bad usage or configuration; 3 run with dead letters or
+    refused deletions.
     """
 
 

@@ -81,7 +81,11 @@ def _override(raw: Any, override: str) -> Any:
         value = yaml.load(text, _StrictLoader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"--set {override!r}: the value is not valid YAML: {error}") from None
-    return _with(raw, path.strip().split("."), value, override)
+    keys = path.strip().split(".")
+    # A sink that stands alone is the first of one.
+    if keys[:2] == ["sink", "0"] and isinstance(raw, dict) and isinstance(raw.get("sink"), dict):
+        del keys[1]
+    return _with(raw, keys, value, override)
 
 
 def _with(node: Any, keys: list[str], value: Any, override: str) -> Any:

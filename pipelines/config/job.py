@@ -147,8 +147,15 @@ class JobConfig(Section):
     @property
     def dead_letters(self) -> str:
         """Folder that dead letters are written to."""
-        if self.errors.path:
-            return self.errors.path
+        return self.errors.path or self._beside_report("dead_letters")
+
+    @property
+    def deleted_points(self) -> str | None:
+        """Folder in which runs keep the ids of points that they delete; None for a job that deletes none."""
+        deletes = self.source.deleted is not None or any(sink.deletions == "sweep" for sink in self.sink)
+        return self._beside_report("deleted_points") if deletes else None
+
+    def _beside_report(self, folder: str) -> str:
         body, mark, options = self.report.partition("?") if is_url(self.report) else (self.report, "", "")
         parent, slash, _ = body.rpartition("/")
-        return f"{parent}{slash}dead_letters{mark}{options}"
+        return f"{parent}{slash}{folder}{mark}{options}"

@@ -99,6 +99,13 @@ class SourceConfig(Section):
     payload: list[str] | Literal["all"] = Field("all", description="Columns to keep; all keeps every other column")
     delimiter: str = Field(",", min_length=1, max_length=1, description="CSV only; .tsv has tabs")
     limit: int | None = Field(None, ge=1, description="Read at most so many documents")
+    deleted: NonEmpty | None = Field(
+        None,
+        description="Column of a change feed that marks deletions. A row in which it is true (true, 1, or one of these "
+        "as text) is not embedded: at the end of the run the points of its id leave every sink, all chunks. false, 0, "
+        "null or nothing is a document as any other; another value is a dead row. Never in the payload. A feed has an "
+        "id once, its last row: of an id that is there both deleted and not, the document stays",
+    )
 
     @property
     def paths(self) -> list[str]:
@@ -162,6 +169,16 @@ class SourceConfig(Section):
             raise ValueError(
                 f"{', '.join(extra)}: of no use beside vectors, whose rows have ids, payload and vectors; leave it out"
             )
+
+    @model_validator(mode="after")
+    def _deleted_names_documents(self) -> SourceConfig:
+        if self.deleted is None:
+            return self
+        if self.id is None:
+            raise ValueError("deleted needs id: the column that says which document a deletion is of")
+        if self.deleted in (self.id, self.text, self.image):
+            raise ValueError(f"deleted: the column {self.deleted!r} is that of id, text or image already")
+        return self
 
     @model_validator(mode="after")
     def _image_keys_agree(self) -> SourceConfig:

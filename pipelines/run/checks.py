@@ -31,10 +31,11 @@ def check_errors(report: RunReport, errors: ErrorsConfig, counter: Counter, *, a
         )
 
 
-def check_documents(report: RunReport, counter: Counter, documents: int | None, settled: float) -> None:
+def check_documents(report: RunReport, counter: Counter, documents: int | None, settled: float) -> bool:
     """Compare the documents that were found with those whose fate is known; raises WorkerError where some are lost.
 
-    ``documents`` None: as many as were read. Fractions of documents, which chunks are, add up with a small error.
+    ``documents`` None: as many as were read. Returns whether they are the same, as far as is known. Fractions of
+    documents, which chunks are, add up with a small error.
     """
 
     def missing() -> int:
@@ -54,4 +55,5 @@ def check_documents(report: RunReport, counter: Counter, documents: int | None, 
         if report.lost_work:
             raise WorkerError(f"{told}: they were lost with a node or a worker; run the job again for them")
         report.notices.append(f"{told}, as far as is known; the source may have changed: run the job again for them")
-        return
+        return False
+    return missing() == 0

@@ -21,6 +21,7 @@ from pipelines.embed.average_length import averages, held_lengths, measuring, nu
 from pipelines.embed.checked import JobEmbedders, model_facts, notices
 from pipelines.embed.job_models import job_fingerprints
 from pipelines.run.checks import check_documents, check_errors
+from pipelines.run.deletions import delete_gone, sweeps
 from pipelines.run.engine import Engine, MoreThanFewError
 from pipelines.run.engine_choice import choose_engines
 from pipelines.run.placement.pools import Pool
@@ -73,6 +74,8 @@ class Run:
         self._running: RunningReport | None = None
         self._scanned: ScannedSource | None = None
         self._of_chunks = False
+        # Points by the name of the sink.
+        self._deleted: dict[str, int] = {}
 
     def carry_out(self) -> RunReport:
         """See ``EmbeddingPipeline.run``."""
@@ -168,7 +171,8 @@ class Run:
         pools = engine.place(self._config)
         planned = with_stand_ins(self._config)
         engine.prepare(planned, self._embedders.load(planned), pools)
-        self._scanned = self._scanned or scan(source.splits, self._config.source, engine.map)
+        if self._scanned is None:
+            self._scanned = scan(source.splits, self._config.source, engine.map, keep_keys=sweeps(self._config))
         self._report.documents = self._scanned.documents
         if nothing_held and engine.most_rows is not None and self._scanned.documents > engine.most_rows:
             raise MoreThanFewError
@@ -179,7 +183,10 @@ class Run:
         # One process sees one folder.
         letters = local_path(self._config.dead_letters) if engine.name == "ray" else None
         with self._opened_sinks(self._facts), marked(letters) as mark:
-            self._drive(engine, pools, self._scanned, mark)
+            accounted = self._drive(engine, pools, self._scanned, mark)
+            self._deleted = delete_gone(
+                self._config, self._sinks, self._scanned, self._report, accounted=accounted, check=self._refuse_to_go_on
+            )
 
     def _settle(self, lengths: dict[str, float]) -> JobFacts:
         """Take average lengths into the configuration; the facts are stand-ins while there is more to measure."""
@@ -226,7 +233,9 @@ class Run:
                     if (lost := self._leases.lost(sink)) is not None:
                         sink.abandon()
                         raise lost
-                    self._report.sinks.append(about | sink.finish(completed=completed, untouched=untouched))
+                    figures = sink.finish(completed=completed, untouched=untouched)
+                    deleted = {"deleted": self._deleted[sink.name]} if sink.name in self._deleted else {}
+                    self._report.sinks.append(about | figures | deleted)
                 # Whatever ends one, a signal too, the others are finished.
                 except BaseException as error:
                     log.error("%s could not be finished: %s", sink.name, error or type(error).__name__)
@@ -234,7 +243,8 @@ class Run:
         if failure is not None:
             raise failure
 
-    def _drive(self, engine: Engine, pools: list[Pool], source: ScannedSource, mark: FolderMark | None) -> None:
+    def _drive(self, engine: Engine, pools: list[Pool], source: ScannedSource, mark: FolderMark | None) -> bool:
+        """Run the job's stages; returns whether what was read is what was scanned."""
         prints = self._fingerprints(engine)
         counter, vectors = engine.counter, self._facts.vectors
         stages = job_stages(self._config, pools, self._sinks, self._run_id, counter, prints, mark, vectors)
@@ -245,16 +255,16 @@ class Run:
             file = self._running = RunningReport(self._config.report)
             with view, watching(self._report, file, engine, view, self._clock, lambda: settled):
                 for receipts in tables:
-                    stop_if_asked()
-                    self._leases.refuse_lost()
+                    self._refuse_to_go_on()
                     settled += sum(receipts["documents"].to_pylist())
                     self._report.take_receipts(receipts)
                     check_errors(self._report, self._config.errors, engine.counter, at_end=False)
         self._report.count_repeats()
         check_errors(self._report, self._config.errors, engine.counter, at_end=True)
-        check_documents(self._report, engine.counter, None if source.is_live else source.documents, settled)
+        same = check_documents(self._report, engine.counter, None if source.is_live else source.documents, settled)
         if source.is_live:
             self._settle_documents()
+        return same and not source.is_live
 
     def _settle_documents(self) -> None:
         """Say how many documents a source turned out to have that changed while it was read."""
@@ -265,6 +275,11 @@ class Run:
                 "a part of the collection was read again after a worker was lost, and may have changed in between: run "
                 "the job again for what was missed"
             )
+
+    def _refuse_to_go_on(self) -> None:
+        """Raise where a signal came, or a place was lost to another run."""
+        stop_if_asked()
+        self._leases.refuse_lost()
 
     def _fingerprints(self, engine: Engine) -> dict[str, str]:
         """What each model must be wherever it runs; in this process they were just made."""

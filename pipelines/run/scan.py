@@ -16,6 +16,7 @@ from pipelines.config.source import SourceConfig
 from pipelines.embed.average_length import Lengths, measure_splits, total
 from pipelines.sources import Duplicates, Repeats, Split, SplitScan, find_duplicates, scan_split
 from pipelines.sources.formats import format_named
+from pipelines.sources.presence import Presence, find_presence
 
 # One read task takes splits of so many bytes or files together: a million small files are not a million tasks.
 BYTES_A_TASK = 32 << 20
@@ -38,11 +39,13 @@ class ScannedSource:
     """What the job reads: splits, how many documents they hold, and the rows among them that repeat an id.
 
     Of a source that ``is_live``, documents come and go while it is read: their number is that of when it was planned.
+    ``presence`` tells which documents there are, by which those that are gone leave the sinks.
     """
 
     splits: Sequence[Split]
     documents: int
     duplicates: Duplicates
+    presence: Presence
     is_live: bool = False
 
     @property
@@ -68,14 +71,19 @@ def group_splits(splits: Sequence[Split]) -> list[list[int]]:
     return [list(group) for group in groups]
 
 
-def scan(splits: Sequence[Split], source: SourceConfig, run: Mapper) -> ScannedSource:
-    """Count documents and find repeated ids over all splits; a collection, whose ids are unique, is not read for it."""
+def scan(splits: Sequence[Split], source: SourceConfig, run: Mapper, *, keep_keys: bool = False) -> ScannedSource:
+    """Count documents and find repeated ids over all splits; a collection, whose ids are unique, is not read for it.
+
+    ``keep_keys`` as in ``find_presence``.
+    """
     if splits and all(format_named(split.format).is_live for split in splits):
-        return ScannedSource(splits, sum(split.rows or 0 for split in splits), Duplicates(splits, {}), is_live=True)
+        documents = sum(split.rows or 0 for split in splits)
+        return ScannedSource(splits, documents, Duplicates(splits, {}), Presence(None, 0, ()), is_live=True)
     groups = [[splits[number] for number in group] for group in group_splits(splits)]
     scans = [one for group in run(partial(_scan_group, source=source), groups) for one in group]
     duplicates = find_duplicates(scans)
-    return ScannedSource(duplicates.splits, sum(one.rows for one in scans), duplicates)
+    documents = sum(one.rows for one in scans) + duplicates.deletions
+    return ScannedSource(duplicates.splits, documents, duplicates, find_presence(scans, keep_keys=keep_keys))
 
 
 def measure(config: JobConfig, source: ScannedSource, run: Mapper) -> dict[str, Lengths]:

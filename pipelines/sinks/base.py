@@ -13,7 +13,7 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,9 @@ import pyarrow as pa
 
 from embedders.base import VectorSpec
 from pipelines.rows import RowError
+
+# A point and its document, by their ids.
+POINT_SCHEMA = pa.schema([("document_id", pa.string()), ("id", pa.string())])
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,14 @@ class SinkSection(Protocol):
     @property
     def retry_seconds(self) -> float:
         """How long one request is tried again before it fails the job."""
+
+    @property
+    def deletions(self) -> Literal["keep", "sweep"]:
+        """What becomes of points whose document left the source."""
+
+    @property
+    def max_delete(self) -> float:
+        """Share of the corpus' points that one sweep may delete."""
 
     @property
     def type(self) -> str:
@@ -196,6 +207,15 @@ class Sink(Protocol):
 
     def connect(self) -> SinkWriter:
         """Make a worker's connection, which the caller closes; ``open`` comes first."""
+
+    def points(self, documents: Sequence[str] | None = None) -> Iterator[pa.Table]:
+        """Give the ids of the corpus' points, those of some documents or all, as tables of POINT_SCHEMA.
+
+        For the driver, when all of the run is written and nothing is deleted yet, before ``finish``.
+        """
+
+    def delete(self, points: pa.Table) -> None:
+        """Delete points, a table of POINT_SCHEMA, by ``finish`` at the latest; one that is not there is no error."""
 
     def finish(self, *, completed: bool, untouched: bool = False) -> dict[str, Any]:
         """Settle the place after the last write, also when the job failed; returns figures for the report.

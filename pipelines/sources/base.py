@@ -22,18 +22,22 @@ SAMPLE_ROWS = 1000
 
 @dataclass(frozen=True)
 class Fields:
-    """Which columns are id (None: made from the content), text, payload (None: all others) and image, if any."""
+    """Which columns are id (None: made from the content), text, payload (None: all others) and image, if any.
+
+    ``deleted`` is the column that marks deletions, if any.
+    """
 
     id: str | None
     text: str
     payload: frozenset[str] | None
     image: str | None = None
     max_image_bytes: int = 0
+    deleted: str | None = None
 
     @property
     def columns(self) -> frozenset[str] | None:
         """All columns to read; None for all there are."""
-        named = {name for name in (self.id, self.text, self.image) if name is not None}
+        named = {name for name in (self.id, self.text, self.image, self.deleted) if name is not None}
         return None if self.payload is None else self.payload | named
 
 
@@ -110,7 +114,8 @@ class Format(ABC):
         """Choose the columns that become id, text, payload and image."""
         payload = None if config.payload == "all" else frozenset(config.payload)
         name, text = ("id", "text") if self.is_document else (config.id, config.text)
-        return Fields(name, text, payload, self.image_column(config.image), config.max_image_bytes)
+        deleted = config.deleted if self.is_table else None
+        return Fields(name, text, payload, self.image_column(config.image), config.max_image_bytes, deleted)
 
     def dataset_folders(self, files: Sequence[FoundFile]) -> tuple[set[str], set[str]]:
         """Find folders each of which is one dataset of this format, whatever the endings of the files in it.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -23,9 +23,11 @@ SCAN_ROWS = 1024
 class SplitScan:
     """What a first look at a split tells.
 
-    ``rows`` counts all rows, ``dead`` those of them that are dead by themselves; ``characters`` of text is None
-    where texts were not read. ``keys`` (xxh3_64 of the document id) and ``positions`` (uint64, ascending) are those
-    of live rows. ``lines`` is the number of lines (or rows) by which the parts of a file that come later are numbered.
+    ``rows`` counts all rows but deletions, ``dead`` those of them that are dead by themselves; ``characters`` of text
+    is None where texts were not read. ``keys`` (xxh3_64 of the document id) and ``positions`` (uint64, ascending) are
+    those of live rows, ``dead_keys`` those of dead rows; ``nameless`` counts dead rows whose id is not known, one for
+    all that cannot be read. ``deleted`` are ids of documents that rows say are deleted, ``deleted_positions`` where.
+    ``lines`` is the number of lines (or rows) by which the parts of a file that come later are numbered.
     """
 
     split: Split
@@ -35,6 +37,10 @@ class SplitScan:
     keys: npt.NDArray[np.uint64]
     positions: npt.NDArray[np.uint64]
     lines: int | None = None
+    dead_keys: npt.NDArray[np.uint64] = field(default_factory=lambda: np.zeros(0, np.uint64))
+    nameless: int = 0
+    deleted: tuple[str, ...] = ()
+    deleted_positions: npt.NDArray[np.uint64] = field(default_factory=lambda: np.zeros(0, np.uint64))
 
 
 def scan_split(split: Split, config: SourceConfig) -> SplitScan:
@@ -47,12 +53,12 @@ def scan_split(split: Split, config: SourceConfig) -> SplitScan:
     kind = format_named(split.format)
     if kind.is_identified:
         # Whoever plans them sees to it that each id comes once.
-        return SplitScan(split, kind.count_documents(split), 0, None, _keys([]), np.zeros(0, np.uint64))
+        return SplitScan(split, kind.count_documents(split), 0, None, np.zeros(0, np.uint64), np.zeros(0, np.uint64))
     ids = kind.ids(split, config)
     if ids is None:
         scan = _scan_rows(split, config)
     else:
-        scan = SplitScan(split, len(ids), 0, None, _keys(ids), np.arange(len(ids), dtype=np.uint64))
+        scan = SplitScan(split, len(ids), 0, None, document_keys(ids), np.arange(len(ids), dtype=np.uint64))
     try:
         return replace(scan, lines=kind.count_rows(split))
     except READ_ERRORS:
@@ -62,18 +68,38 @@ def scan_split(split: Split, config: SourceConfig) -> SplitScan:
 def _scan_rows(split: Split, config: SourceConfig) -> SplitScan:
     fields = format_named(split.format).fields(config)
     rows = characters = 0
-    keys, positions = [np.zeros(0, np.uint64)], [np.zeros(0, np.uint64)]
+    keys, positions, dead_keys = ([np.zeros(0, np.uint64)] for _ in range(3))
+    deleted: dict[int, str] = {}
+    nameless = 0
     for block in blocks(parse_rows(read_records(split, config), fields), SCAN_ROWS):
-        alive = [row for row in block if row.error is None]
-        rows += len(block)
+        deleted |= {row.position or 0: row.id or "" for row in block if row.deleted and row.error is None}
+        alive = [row for row in block if row.error is None and not row.deleted]
+        # An id that cannot be read as it is has a replacement character in it, and may be any.
+        dead = [row.id or "\ufffd" for row in block if row.error is not None]
+        named = [name for name in dead if "\ufffd" not in name]
+        rows += len(alive) + len(dead)
         characters += sum(len(row.text or "") for row in alive)
-        keys.append(_keys([row.id or "" for row in alive]))
+        keys.append(document_keys([row.id or "" for row in alive]))
         positions.append(np.array([row.position for row in alive], dtype=np.uint64))
+        dead_keys.append(document_keys(named))
+        nameless += len(dead) - len(named)
     key_array = np.concatenate(keys)
-    return SplitScan(split, rows, rows - len(key_array), characters, key_array, np.concatenate(positions))
+    return SplitScan(
+        split,
+        rows,
+        rows - len(key_array),
+        characters,
+        key_array,
+        np.concatenate(positions),
+        dead_keys=np.concatenate(dead_keys),
+        nameless=nameless,
+        deleted=tuple(deleted.values()),
+        deleted_positions=np.array(list(deleted), dtype=np.uint64),
+    )
 
 
-def _keys(ids: Sequence[str]) -> npt.NDArray[np.uint64]:
+def document_keys(ids: Sequence[str]) -> npt.NDArray[np.uint64]:
+    """Hash document ids to 64 bits, by which they are compared."""
     return np.fromiter((xxhash.xxh3_64_intdigest(name.encode()) for name in ids), dtype=np.uint64, count=len(ids))
 
 
@@ -93,10 +119,14 @@ def number_lines(scans: Sequence[SplitScan]) -> list[Split]:
 
 @dataclass(frozen=True)
 class Duplicates:
-    """The rows that repeat an id: (position, number of the first one's split, its position) for each split."""
+    """The rows that repeat an id: (position, number of the first one's split, its position) for each split.
+
+    ``deletions`` counts those of them that are deletions, of documents that live rows have.
+    """
 
     splits: Sequence[Split]
     rows: dict[int, npt.NDArray[np.int64]]
+    deletions: int = 0
 
     def of_split(self, number: int) -> Repeats | None:
         """Rows of one split, by its number in the plan, that repeat an id; None where there are none."""
@@ -110,11 +140,15 @@ class Duplicates:
 def find_duplicates(scans: Sequence[SplitScan]) -> Duplicates:
     """Find the rows whose id an earlier row has, in the order of splits and rows; ``scans`` are all of a plan's.
 
+    A deletion is one where any live row has its id.
+
     Ids are compared by 64-bit hashes. Among n ids, the chance that two different ones look equal, so that a good row
     ends as a dead letter, is n^2 / 2^65: 1 in 3,700 for 100 million.
     """
     ordered = np.sort(np.concatenate([np.zeros(0, np.uint64), *(scan.keys for scan in scans)]))
     repeated = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
+    deleted = [document_keys(scan.deleted) for scan in scans]
+    repeated = np.union1d(repeated, np.intersect1d(ordered, np.concatenate([np.zeros(0, np.uint64), *deleted])))
     firsts = np.full((len(repeated), 2), -1, dtype=np.int64)
     rows = {}
     for number, scan in enumerate(scans if len(repeated) else ()):
@@ -128,4 +162,13 @@ def find_duplicates(scans: Sequence[SplitScan]) -> Duplicates:
         repeats[new_at[unseen]] = False
         if repeats.any():
             rows[number] = np.column_stack([positions[repeats], firsts[which[repeats]]])
-    return Duplicates(number_lines(scans), rows)
+    deletions = 0
+    for number, keys in enumerate(deleted if len(repeated) else ()):
+        at = np.flatnonzero(np.isin(keys, repeated))
+        if len(at):
+            positions = scans[number].deleted_positions[at].astype(np.int64)
+            found = np.column_stack([positions, firsts[np.searchsorted(repeated, keys[at])]])
+            found = np.concatenate([rows.get(number, np.zeros((0, 3), np.int64)), found])
+            rows[number] = found[np.argsort(found[:, 0])]
+            deletions += len(at)
+    return Duplicates(number_lines(scans), rows, deletions)

@@ -47,7 +47,7 @@ class Parquet(Format):
         fields = self.fields(config)
         names: list[str] = []
         try:
-            if fields.id is None or not _ids_alone_decide(split, fields, fields.id):
+            if fields.id is None or fields.deleted is not None or not _ids_alone_decide(split, fields, fields.id):
                 return None
             for record in islice(_records(split, {fields.id}), split.max_rows):
                 name = _plain_id(record, fields.id)

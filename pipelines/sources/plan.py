@@ -212,6 +212,11 @@ def _check_columns(
     if config.exif:
         wanted.pop("exif", None)
     wanted |= {config.id: "id"} if config.id is not None else {}
+    if config.deleted is not None:
+        # Where files do not tell their columns, a feed may have deletions alone, or its first one anywhere.
+        if any(outline.columns is None for outline in outlines):
+            return
+        wanted |= {config.deleted: "deleted"}
     if any(format_named(split.format).is_table for split in splits):
         wanted |= {config.image: "image"} if config.image is not None else {}
         # Where images are, the default name of the text's column need be no column.

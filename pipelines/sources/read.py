@@ -20,7 +20,7 @@ from pipelines.sources.split import Split
 
 @dataclass(frozen=True)
 class Repeats:
-    """Rows of a split whose id was read before: sorted positions, and the origins of the rows that are kept."""
+    """Rows of a split whose id another row has: sorted positions, and the origins of the rows that are kept."""
 
     positions: npt.NDArray[np.int64]
     firsts: tuple[str, ...]
@@ -33,11 +33,12 @@ def read_split(
 
     Images are fetched from where rows refer to; with ``images`` False, rows are read without. Never raises for data: a
     row that cannot be used, or repeats an id, has an error; so has the one row, without an id, that stands for an
-    unreadable file or the unreadable rest of one.
+    unreadable file or the unreadable rest of one. Rows that are deletions are left out, unless they have an error.
     """
     fields = format_named(split.format).fields(config)
     rows = parse_rows(read_records(split, config), fields)
     rows = rows if repeats is None else _marked(rows, repeats)
+    rows = (row for row in rows if not row.deleted or row.error is not None)
     fetched = fields.image is not None and images
     if fields.image is not None:
         rows = _with_images(rows, split, config) if images else map(_without_image, rows)
@@ -103,6 +104,9 @@ def _marked(rows: Iterable[Row], repeats: Repeats) -> Iterator[Row]:
         first = firsts.get(row.position)
         if first is not None and row.error is None:
             what = "the content" if row.hashed else f"document id {str(row.id)[:200]!r}"
-            row.error = RowError(STAGE, "DuplicateId", f"{what} was already read at {first}; the first is kept")
+            message = f"{what} was already read at {first}; the first is kept"
+            if row.deleted:
+                message = f"{what} is deleted here, and is a document at {first}; the document stays"
+            row.error = RowError(STAGE, "DuplicateId", message)
             row.image = row.reference = None
         yield row

@@ -17,11 +17,13 @@ from pipelines.rows import RowError
 from pipelines.sources.base import Fields
 from pipelines.sources.image_values import Reference, named_path, parse_image, too_large
 from pipelines.sources.records import STAGE, Oversized, Record, Undecodable
+from pipelines.sources.tombstones import parse_deleted
 
 # A block ends here also when it has fewer rows than asked for: long texts and images must not fill the memory.
 BLOCK_CHARACTERS = 16 << 20
 BLOCK_BYTES = 64 << 20
 NOTHING = "the row has neither text nor image"
+NAMELESS = RowError(STAGE, "InvalidId", "the row is a deletion, and has no id that says of which document")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _MISSING = object()
 
@@ -31,7 +33,8 @@ class Row:
     """One row, with its position in the split: what is usable of it, and an error if anything is not.
 
     Of ``image`` (bytes) and ``reference`` (where they are), one at most is not None. ``hashed`` tells that the id is
-    made from the content, of which an image that is elsewhere counts by its path.
+    made from the content, of which an image that is elsewhere counts by its path. A row that is ``deleted`` has an id
+    alone: its document is to leave the sinks.
     """
 
     position: int | None
@@ -42,6 +45,7 @@ class Row:
     reference: Reference | None = None
     error: RowError | None = None
     hashed: bool = False
+    deleted: bool = False
 
 
 def parse_rows(records: Iterable[Record], fields: Fields) -> Iterator[Row]:
@@ -89,6 +93,11 @@ def parse_row(values: dict[str, Any], fields: Fields, position: int | None = Non
     image; characters that UTF-8 cannot hold are U+FFFD in it.
     """
     name, id_error = parse_id(values.get(fields.id)) if fields.id is not None else (None, None)
+    deleted, deleted_error = (False, None)
+    if fields.deleted is not None:
+        deleted, deleted_error = parse_deleted(values.get(fields.deleted), fields.deleted)
+    if deleted:
+        return Row(position, name, error=id_error or (NAMELESS if name is None else None), deleted=True)
     text, text_error = _parse_text(values.get(fields.text, _MISSING), fields)
     kept = {
         key: value
@@ -96,11 +105,12 @@ def parse_row(values: dict[str, Any], fields: Fields, position: int | None = Non
         if key != fields.text
         and key != fields.id
         and key != fields.image
+        and key != fields.deleted
         and (fields.payload is None or key in fields.payload)
     }
     if fields.image is None:
         payload, payload_error = parse_payload(kept)
-        return Row(position, name, text, payload, None, None, text_error or id_error or payload_error)
+        return Row(position, name, text, payload, None, None, text_error or id_error or deleted_error or payload_error)
     value = values.get(fields.image)
     image, reference, image_error = parse_image(value, fields.max_image_bytes)
     path = named_path(value)
@@ -109,7 +119,7 @@ def parse_row(values: dict[str, Any], fields: Fields, position: int | None = Non
     if text is None and image is None and reference is None:
         image_error = image_error or RowError(STAGE, "EmptyRow", NOTHING)
     payload, payload_error = parse_payload(kept)
-    error = text_error or image_error or id_error or payload_error
+    error = text_error or image_error or id_error or deleted_error or payload_error
     return Row(
         position, name, text, payload, image if error is None else None, reference if error is None else None, error
     )

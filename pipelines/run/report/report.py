@@ -16,7 +16,7 @@ from pipelines.run.report.losses import Losses
 from pipelines.run.tally import BLOCKS, REREAD_DOCUMENTS, REREAD_ROWS, STARTED_AT, Figures, figures_of
 
 Status = Literal["running", "complete", "failed", "interrupted"]
-COUNTS = ("read", "chunked", "skipped", "embedded", "copied", "payload_only", "written", "dead")
+COUNTS = ("read", "chunked", "skipped", "embedded", "copied", "payload_only", "written", "deleted", "dead")
 # What receipts tell.
 RECEIVED = ("copied", "payload_only", "written", "dead")
 MAX_SAMPLES = 10
@@ -29,16 +29,19 @@ class RunReport:
     ``rows`` counts: ``read`` documents, ``chunked`` rows made of them, ``skipped`` rows the sinks held unchanged,
     ``embedded`` rows that went through the models, ``copied`` rows that a sink was given with the vectors that another
     one had, ``payload_only`` rows whose vectors all sinks had, some of them beside another payload, ``written`` rows
-    every sink acknowledged, ``dead`` rows in the dead letters; after an interruption ``written``, ``copied`` and
-    ``payload_only`` may lag behind what the sinks hold. ``stages`` holds each stage's
-    sums: seconds are summed over its workers. ``startup_seconds`` pass until the first row reaches a model: start of
-    the engine (Ray and its workers' imports), average lengths, first reads; without a row to embed, until an engine
-    is there. ``engine`` is what drove the job: Ray, or this process alone. ``statistics`` holds by embedding the
-    average length ``avg_len`` where the job is to measure it: over how many ``texts``, and in how many ``seconds``; or
-    ``held_by`` which place, from an earlier run. ``nodes_lost`` and ``nodes_joined`` count nodes of the cluster that
-    went and came while rows were embedded, ``actors_restarted`` worker processes that were started anew.
-    ``blocks_embedded_again`` were given to a model more than once, because what it made of them, or the worker, was
-    lost; ``rows_embedded_again`` rows went through the last model more than once.
+    every sink acknowledged, ``deleted`` points that left the sinks because their document left the source, ``dead``
+    rows in the dead letters; after an interruption ``written``, ``copied`` and ``payload_only`` may lag behind what the
+    sinks hold. ``stages`` holds each stage's sums: seconds are summed over its workers. ``startup_seconds`` pass until
+    the first row reaches a model: start of the engine (Ray and its workers' imports), average lengths, first reads;
+    without a row to embed, until an engine is there. ``engine`` is what drove the job: Ray, or this process alone.
+    ``statistics`` holds by embedding the average length ``avg_len`` where the job is to measure it: over how many
+    ``texts``, and in how many ``seconds``; or ``held_by`` which place, from an earlier run. ``nodes_lost`` and
+    ``nodes_joined`` count nodes of the cluster that went and came while rows were embedded, ``actors_restarted`` worker
+    processes that were started anew. ``blocks_embedded_again`` were given to a model more than once, because what it
+    made of them, or the worker, was lost; ``rows_embedded_again`` rows went through the last model more than once.
+    ``deletions_read`` counts documents that the source said are deleted, ``deleted_points`` is the file that has the
+    ids of deleted points, and ``deletions_refused`` tells that a sink lost none because too many would have gone
+    (``max_delete``).
     """
 
     run_id: str
@@ -67,6 +70,9 @@ class RunReport:
     dead_letters: str | None = None
     dead_samples: list[str] = field(default_factory=list)
     exit_code_on_dead: int = 3
+    deletions_read: int = 0
+    deleted_points: str | None = None
+    deletions_refused: bool = False
 
     def __post_init__(self) -> None:
         # By the receipts: rows that reached the sinks, and blocks.
@@ -76,9 +82,14 @@ class RunReport:
 
     @property
     def exit_code(self) -> int:
-        """0 all well, 1 failed or interrupted, ``exit_code_on_dead`` (3, or 0) done but with dead letters."""
+        """0 all well, 1 failed or interrupted; done but with dead letters: ``exit_code_on_dead`` (3, or 0).
+
+        3 where deletions were refused, whatever ``exit_code_on_dead`` says.
+        """
         if self.status != "complete":
             return 1
+        if self.deletions_refused:
+            return 3
         return self.exit_code_on_dead if self.rows["dead"] else 0
 
     @property

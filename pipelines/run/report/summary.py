@@ -35,8 +35,7 @@ def _parts(report: RunReport) -> list[Any]:
     counts = report.rows
     figures = Table(box=box.SIMPLE, show_header=False)
     for name in counts:
-        told = counts["chunked"] != counts["read"] if name == "chunked" else counts[name] or name not in ONLY_SOME_RUNS
-        if told:
+        if _is_told(name, report):
             figures.add_row(name.replace("_", " "), f"{counts[name]:,}")
     stages = Table("stage", "rows", "tokens", "padding", "seconds", "rows/s", box=box.SIMPLE)
     for column in stages.columns[1:]:
@@ -49,7 +48,7 @@ def _parts(report: RunReport) -> list[Any]:
     parts: list[Any] = [title, figures, stages]
     parts += [Text(_length_line(name, found)) for name, found in report.statistics.items()]
     held = (sink for sink in report.sinks if "points" in sink)
-    parts += [Text(f"{sink['type']}: {sink['points']:,} points in {sink['place']}") for sink in held]
+    parts += [Text(_sink_line(sink)) for sink in held]
     parts += [
         f"{figures['truncated']:,} texts were longer than {name} takes and were cut"
         for name, figures in report.stages.items()
@@ -62,8 +61,27 @@ def _parts(report: RunReport) -> list[Any]:
     ]
     if lost := _losses(report):
         parts.append(Text(lost, style="yellow"))
+    if report.deletions_read:
+        parts.append(Text(f"{_counted(report.deletions_read, 'document')} deleted by the source"))
+    if report.deleted_points is not None:
+        parts.append(Text(f"ids of deleted points: {report.deleted_points}"))
     parts += [Text(notice, style="yellow") for notice in report.notices]
     return parts
+
+
+def _is_told(name: str, report: RunReport) -> bool:
+    """Whether a count tells anything in this run."""
+    counts = report.rows
+    if name == "chunked":
+        return counts["chunked"] != counts["read"]
+    if name == "deleted":
+        return any("deleted" in sink for sink in report.sinks)
+    return bool(counts[name]) or name not in ONLY_SOME_RUNS
+
+
+def _sink_line(sink: dict[str, Any]) -> str:
+    deleted = f", {sink['deleted']:,} deleted" if "deleted" in sink else ""
+    return f"{sink['type']}: {sink['points']:,} points in {sink['place']}{deleted}"
 
 
 def _losses(report: RunReport) -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping
 from typing import ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from embedders.base import VectorSpec
+from pipelines.config.deletions import MAX_DELETE, Deletions, MaxDelete
 from pipelines.config.section import Place, Section
 from pipelines.filesystem import seconds_of_retries
 from pipelines.urls import named_place, without_credentials
@@ -28,6 +29,14 @@ class ParquetSinkConfig(Section):
         "once and not added to",
     )
     store_text: bool = Field(True, description="Keep the text as a column")
+    deletions: Deletions = "keep"
+    max_delete: MaxDelete = MAX_DELETE
+
+    @model_validator(mode="after")
+    def _an_export_is_written_once(self) -> ParquetSinkConfig:
+        if self.layout == "qdrant" and self.deletions == "sweep":
+            raise ValueError("deletions: sweep has nothing to sweep with layout: qdrant, which is written once")
+        return self
 
     @property
     def place(self) -> str:

@@ -145,10 +145,10 @@ def read_rows(filesystem: fs.FileSystem, path: str, description: FileDescription
     return FileRows(
         name=path.rpartition("/")[2],
         generation=provenance["generation"],
-        ids=_hashes(ids),
+        ids=hash_names(ids),
         keys=keys64(ids, hashes),
         texts=keys64(ids, table[text_hash].to_pylist()),
-        documents=_hashes(f"{provenance['corpus']}\n{name}" for name in documents),
+        documents=hash_names(f"{provenance['corpus']}\n{name}" for name in documents),
         chunk_no=table["chunk_no"].to_numpy() if provenance["chunked"] else np.empty(0, np.int32),
         chunk_count=table["chunk_count"].to_numpy() if provenance["chunked"] else np.empty(0, np.int32),
     )
@@ -195,5 +195,6 @@ def _past_the_end(files: Sequence[FileRows], current: npt.NDArray[np.bool_]) -> 
     return past
 
 
-def _hashes(names: Iterable[str]) -> Keys:
+def hash_names(names: Iterable[str]) -> Keys:
+    """Hash names to 64 bits."""
     return np.fromiter((_HASH(name.encode()) for name in names), dtype=np.uint64)

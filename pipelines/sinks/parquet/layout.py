@@ -22,7 +22,7 @@ from embedders.base import VectorSpec
 from pipelines.errors import SinkError
 from pipelines.filesystem import open_filesystem, write_file
 from pipelines.identity import keys64
-from pipelines.sinks.base import JobFacts, LeaseStore, WriteResult
+from pipelines.sinks.base import VECTORS_GONE, Held, JobFacts, LeaseStore, WriteResult
 from pipelines.sinks.lease.file import folder_lease
 from pipelines.sinks.parquet.config import ParquetSinkConfig
 from pipelines.sinks.parquet.files import file_name, is_part_name
@@ -98,6 +98,13 @@ class ExportSink:
             write_file(self.filesystem, f"{self.path}/{SUCCESS}", pa.py_buffer(b""))
         return {**figures, "points": points, "files": len(names)}
 
+    def points(self, documents: Sequence[str] | None = None) -> Iterator[pa.Table]:
+        """Give none: all that the folder has was written by this run. See Sink."""
+        return iter(())
+
+    def delete(self, points: pa.Table) -> None:
+        """Do nothing, since ``points`` gives none."""
+
     def abandon(self) -> None:
         """Do nothing: no file is open."""
 
@@ -121,9 +128,13 @@ class ExportWriter:
     def __init__(self, sink: ExportSink, job: JobFacts) -> None:
         self._sink, self._job = sink, job
 
-    def held(self, ids: Sequence[str], content_hashes: Sequence[str]) -> npt.NDArray[np.bool_]:
-        """Mark nothing: see ExportSink."""
-        return np.zeros(len(ids), np.bool_)
+    def held(self, rows: pa.Table) -> npt.NDArray[np.uint8]:
+        """Say that all rows are lacking: see ExportSink."""
+        return np.full(rows.num_rows, Held.LACKS, np.uint8)
+
+    def vectors(self, rows: pa.Table) -> pa.Table:
+        """Give none, since nothing is held; see SinkWriter."""
+        return pa.table({name: pa.nulls(rows.num_rows, spec.arrow_type) for name, spec in self._job.vectors.items()})
 
     def write(self, table: pa.Table) -> WriteResult:
         """Commit rows as one file; the same rows written again replace it."""
@@ -136,6 +147,10 @@ class ExportWriter:
             with sink.reporting(f"does not take a file of {rows.num_rows} rows"):
                 write_file(sink.filesystem, f"{sink.path}/{name}", stream.getvalue())
         return WriteResult(written=table.num_rows)
+
+    def update(self, table: pa.Table) -> WriteResult:
+        """Reject all rows, since nothing is held; see SinkWriter."""
+        return WriteResult(rejected=dict.fromkeys(range(table.num_rows), VECTORS_GONE))
 
     def close(self) -> None:
         """Do nothing: each file is closed when it is written."""

@@ -23,6 +23,7 @@ from pipelines.sinks.base import VECTORS_GONE, JobFacts, LeaseStore, WriteResult
 from pipelines.sinks.folder_mark import FolderMark, remove_marks
 from pipelines.sinks.lease.file import folder_lease
 from pipelines.sinks.parquet.config import ParquetSinkConfig
+from pipelines.sinks.parquet.deletion import read_points, without_points
 from pipelines.sinks.parquet.files import (
     METADATA_KEY,
     FileDescription,
@@ -71,11 +72,12 @@ class ParquetSink:
         self._index: Any = RowIndex.of([], {})
         self._new_columns = True
         self._was_complete = False
+        self._deleted: list[pa.ChunkedArray] = []
         # What a writer on another machine proves by that it sees this folder; an object store needs none.
         self.mark: FolderMark | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_files": {}, "_described": {}}
+        return {**self.__dict__, "_files": {}, "_described": {}, "_deleted": []}
 
     def check(self, job: JobFacts) -> dict[str, Any]:
         """Read every file's metadata; raises SinkError where the folder holds what this job cannot add to."""
@@ -104,7 +106,7 @@ class ParquetSink:
             self._clear_temporary()
             if isinstance(self.filesystem, fs.LocalFileSystem):
                 self.mark = FolderMark.leave(self.path)
-        self._files = {}
+        self._files, self._deleted = {}, []
         self._new_columns = all(file.has_new_columns for file in files.values())
         self.generation = 1 + max(
             (file.provenance["generation"] for file in files.values() if file.provenance), default=0
@@ -124,8 +126,26 @@ class ParquetSink:
         shared = ray is not None and isinstance(self._index, ray.ObjectRef)
         return ParquetWriter(self, self.job, ray.get(self._index) if ray and shared else self._index)
 
+    def points(self, documents: Sequence[str] | None = None) -> Iterator[pa.Table]:
+        """Read the ids of all files of the corpus; see Sink."""
+        if self.job is None:
+            raise RuntimeError("open() the sink before points()")
+        files = self._describe_files(self.job)
+        self._files = self._read_rows(files)
+        corpus = {name for name, file in files.items() if (file.provenance or {}).get("corpus") == self.job.corpus}
+        current = {name: kept for name, kept in current_rows(list(self._files.values())).items() if name in corpus}
+        with self.reporting("cannot be read"):
+            yield from read_points(self.filesystem, self.path, current, documents)
+
+    def delete(self, points: pa.Table) -> None:
+        """Leave points out when the folder is settled, oldest files first; see Sink."""
+        self._deleted.append(points["id"])
+
     def finish(self, *, completed: bool, untouched: bool = False) -> dict[str, Any]:
-        """Remove rows that a newer one replaced, then write the manifest; a run that failed leaves all as it is."""
+        """Remove rows that a newer one replaced, and deleted ones, then write the manifest.
+
+        A run that failed leaves all as it is.
+        """
         figures: dict[str, Any] = {"path": self.place}
         if untouched and self._was_complete:
             self._mark_complete()
@@ -136,6 +156,11 @@ class ParquetSink:
         files = self._describe_files(self.job)
         self._files = self._read_rows(files)
         current = current_rows(list(self._files.values()))
+        replaced = sum(int((~kept).sum()) for kept in current.values())
+        if self._deleted:
+            deleted = pa.chunked_array([ids for some in self._deleted for ids in some.chunks], pa.string())
+            with self.reporting("cannot be read"):
+                current = without_points(self.filesystem, self.path, self._files, current, deleted)
         counts = {name: int(kept.sum()) for name, kept in sorted(current.items()) if kept.any()}
         with self.reporting("cannot be settled"):
             for name, kept in current.items():
@@ -145,7 +170,6 @@ class ParquetSink:
             self._clear_temporary()
             if self.mark is not None:
                 remove_marks(self.path)
-        replaced = sum(int((~kept).sum()) for kept in current.values())
         return {**figures, "points": sum(counts.values()), "files": len(counts), "replaced": replaced}
 
     def abandon(self) -> None:

@@ -114,6 +114,8 @@ class Collection:
         wanted: dict[str, Any] = {f"{OURS}.fingerprint": "keyword"}
         if job.chunked:
             wanted["document_id"] = "keyword"
+        if self.config.deletions == "sweep":
+            wanted[f"{OURS}.corpus"] = "keyword"
         for field, kind in {**wanted, **self.config.payload_indexes}.items():
             if field not in known:
                 make = self._index_maker(field, models.PayloadSchemaType(kind))

@@ -9,6 +9,7 @@ from typing import ClassVar, Literal
 from pydantic import Field, model_validator
 
 from embedders.base import VectorSpec
+from pipelines.config.deletions import MAX_DELETE, Deletions, MaxDelete
 from pipelines.config.secrets import is_reference, read_secret
 from pipelines.config.section import NonEmpty, Place, Section
 from pipelines.errors import ConfigError
@@ -52,6 +53,8 @@ class QdrantSinkConfig(Section):
         "auto", description="Indexing off while loading, then on again; auto does so for a collection that is empty"
     )
     store_text: bool = Field(True, description="Keep the text in the payload")
+    deletions: Deletions = "keep"
+    max_delete: MaxDelete = MAX_DELETE
     shards: int | None = Field(None, ge=1)
     replication_factor: int | None = Field(None, ge=1)
     on_disk: bool | None = Field(None, description="Keep the original dense vectors on disk")

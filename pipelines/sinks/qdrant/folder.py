@@ -10,6 +10,7 @@ import hashlib
 import os
 import re
 import sqlite3
+from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from pipelines.rows import HASHES
 from pipelines.sinks.base import JobFacts, LeaseStore, WriteResult
 from pipelines.sinks.qdrant.client import folder_store, open_client, open_folder
 from pipelines.sinks.qdrant.config import QdrantSinkConfig
+from pipelines.sinks.qdrant.deletion import Position, pages
 from pipelines.sinks.qdrant.sink import QdrantSink
 from pipelines.sinks.ray_context import running_ray
 from pipelines.urls import is_url
@@ -65,6 +67,16 @@ class FolderHost:
     def update(self, config: QdrantSinkConfig, job: JobFacts, table: pa.Table) -> WriteResult:
         """See ``QdrantWriter.update``."""
         return self._sink(config, job).connect().update(table)
+
+    def page(
+        self, config: QdrantSinkConfig, job: JobFacts, documents: Sequence[str] | None, after: Position
+    ) -> tuple[pa.Table, Position]:
+        """See ``QdrantSink.page``."""
+        return self._sink(config, job).page(documents, after)
+
+    def delete(self, config: QdrantSinkConfig, job: JobFacts, points: pa.Table) -> None:
+        """See ``QdrantSink.delete``."""
+        self._sink(config, job).delete(points)
 
     def finish(
         self, config: QdrantSinkConfig, job: JobFacts, *, completed: bool, untouched: bool = False
@@ -158,6 +170,14 @@ class FolderSink:
         if self.job is None:
             raise RuntimeError("open() the sink before connect()")
         return FolderWriter(self._host, self.config, self.job)
+
+    def points(self, documents: Sequence[str] | None = None) -> Iterator[pa.Table]:
+        """Ask the host for the points of the corpus, page by page; see Sink."""
+        return pages(lambda some, after: ask(self._host, "page", self.config, self.job, some, after), documents)
+
+    def delete(self, points: pa.Table) -> None:
+        """Delete points through the host; see Sink."""
+        ask(self._host, "delete", self.config, self.job, points)
 
     def finish(self, *, completed: bool, untouched: bool = False) -> dict[str, Any]:
         """Count the points, and close the folder unless another sink of this job has it open."""

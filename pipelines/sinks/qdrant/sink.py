@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any, TypeVar
@@ -21,6 +21,7 @@ from pipelines.sinks.base import VECTORS_GONE, Held, JobFacts, LeaseStore, Write
 from pipelines.sinks.qdrant.client import api_key, open_client
 from pipelines.sinks.qdrant.collection import Collection
 from pipelines.sinks.qdrant.config import QdrantSinkConfig
+from pipelines.sinks.qdrant.deletion import Position, delete_points, pages, read_page
 from pipelines.sinks.qdrant.description import COMPLETE, is_complete, state_entries
 from pipelines.sinks.qdrant.held import HeldPoints
 from pipelines.sinks.qdrant.lease import CollectionLease
@@ -96,6 +97,25 @@ class QdrantSink:
             raise RuntimeError("open() the sink before connect()")
         client = self._client or self._connect_client()
         return QdrantWriter(client, self.config, self.job, was_empty=self._was_empty, borrowed=client is self._client)
+
+    def points(self, documents: Sequence[str] | None = None) -> Iterator[pa.Table]:
+        """Scroll through the points of the corpus; see Sink."""
+        with self._collection() as collection:
+            yield from pages(lambda some, after: self.page(some, after, collection.client), documents)
+
+    def page(
+        self, documents: Sequence[str] | None, after: Position, client: QdrantClient | None = None
+    ) -> tuple[pa.Table, Position]:
+        """Read one page of ``points``, with the sink's own client unless one is given; see ``read_page``."""
+        job, opened = self.job, client or self._client
+        if job is None or opened is None:
+            raise RuntimeError("open() the sink before points()")
+        return read_page(opened, self.config, job, documents, after)
+
+    def delete(self, points: pa.Table) -> None:
+        """Delete points by their ids; see Sink."""
+        with self._collection() as collection:
+            delete_points(collection.client, self.config, points["id"].to_pylist())
 
     def finish(self, *, completed: bool, untouched: bool = False) -> dict[str, Any]:
         """Switch indexing on again, wait for it where the load put it off, and count the points.

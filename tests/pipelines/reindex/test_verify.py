@@ -173,7 +173,7 @@ def test_a_copy_must_have_the_ids_and_payloads_of_what_it_was_copied_from(story:
     assert outcomes(story)["ids"] == outcomes(story)["payload"] == outcomes(story)["points"] == "passed"
     old, new = story.collection("v1"), story.collection("v2")
     points, _ = story.client.scroll(old, limit=3)
-    first, second, third = (point.id for point in points)
+    first, second, _ = (point.id for point in points)
     story.client.delete(new, [first])
     story.client.set_payload(new, {"price": 2}, [second])
     story.client.upsert(new, [models.PointStruct(id=7, vector={}, payload={"document_id": "new"})])

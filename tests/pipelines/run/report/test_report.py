@@ -7,7 +7,7 @@ from pipelines.run.report.report import MAX_SAMPLES, RunReport
 from pipelines.run.tally import figures_of
 from tests.pipelines.run.report.filled_report import filled_report, receipts
 
-NONE = {"copied": 0, "payload_only": 0}
+NONE = {"copied": 0, "payload_only": 0, "deleted": 0}
 
 
 def test_counts_come_from_stages_and_receipts() -> None:
