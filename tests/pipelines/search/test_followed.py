@@ -87,7 +87,7 @@ def test_each_question_has_the_models_of_what_the_alias_names(
         qdrant_client.update_collection_aliases(
             [models.DeleteAliasOperation(delete_alias=models.DeleteAlias(alias_name="docs"))]
         )
-        with pytest.raises(SinkError, match="alias docs at .* does not exist"):
+        with pytest.raises(SinkError, match=r"alias docs at .* does not exist"):
             of_job.search("runs")
         name("german")
         assert found(of_job) == {"d2"}
