@@ -13,8 +13,9 @@ from pipelines.sinks.qdrant.points import OURS
 
 def check_state(subject: Subject) -> Check:
     """See that a run filled the collection to its end, and that the server shows all of it: green, none deferred."""
+    there = subject.info
     status = subject.new.wait_until_indexed(subject.limits.wait_seconds)
-    info = subject.new.info() or subject.info
+    info = subject.new.info() or there
     complete = is_complete(info)
     queue = info.update_queue
     deferred = (queue.deferred_points or 0) if queue is not None else 0
