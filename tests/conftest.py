@@ -7,6 +7,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,21 @@ os.environ["FLEETEMBED_CACHE_DIR"] = tempfile.mkdtemp(prefix="fleetembed-tests-"
 ALL_CORES = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
 if (worker := os.environ.get("PYTEST_XDIST_WORKER", "")[2:]).isdigit() and ALL_CORES:
     os.sched_setaffinity(0, {sorted(ALL_CORES)[int(worker) % len(ALL_CORES)]})
+
+
+@contextmanager
+def all_cores() -> Iterator[None]:
+    """Let what is started meanwhile, a Ray for instance, run on every core; this process goes on with its own."""
+    if not ALL_CORES:
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, ALL_CORES)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
 
 # No test is timed: a machine that does other things would fail it. For `make check-fast` there is a profile with fewer
 # draws of each property; the whole suite draws them in full.
@@ -103,6 +119,6 @@ def ray_local(_left_ray: None) -> None:
 
     if ray.is_initialized():
         return
-    if ALL_CORES:
-        os.sched_setaffinity(0, ALL_CORES)
-    ray.init(address="local", num_cpus=4, include_dashboard=False, object_store_memory=200 << 20, log_to_driver=False)
+    about = {"include_dashboard": False, "object_store_memory": 200 << 20, "log_to_driver": False}
+    with all_cores():
+        ray.init(address="local", num_cpus=4, **about)

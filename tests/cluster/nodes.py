@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 import tempfile
@@ -16,7 +15,7 @@ import pytest
 import ray
 from ray.cluster_utils import Cluster
 
-from tests.conftest import ALL_CORES
+from tests.conftest import all_cores
 
 STORE_BYTES = 100 << 20
 SECONDS_TO_END = 20
@@ -100,11 +99,11 @@ def cluster(num_cpus: float = 1, **options: Any) -> Iterator[Nodes]:
     folder = Path(tempfile.mkdtemp(prefix="fe-", dir="/tmp"))
     # Ray writes the address of its last cluster there, and does not make the folder.
     (folder / "ray").mkdir()
-    if ALL_CORES:
-        os.sched_setaffinity(0, ALL_CORES)
-    with pytest.MonkeyPatch.context() as patch:
+    with all_cores(), pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_TMPDIR", str(folder))
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        # A killed node refuses connections at once; five of them in a row are its death. By default that takes 15 s.
+        patch.setenv("RAY_health_check_period_ms", "500")
         patch.delenv("RAY_ADDRESS", raising=False)
         # Each node puts a handler of its own in the place of this process's.
         before = signal.getsignal(signal.SIGTERM)

@@ -1,7 +1,7 @@
 """A job on a cluster, in a process of its own, and where Ray put its actors.
 
-Run with a cluster's address, what to do (``run``, ``plan``, or ``where``: put actors where the job's would be, and let
-each tell of itself) and jobs as JSON; the last line printed is what came of each of them, as JSON.
+Run with a cluster's address and steps as JSON: what to do (``run``, ``plan``, or ``where``: put actors where the job's
+would be, and let each tell of itself) with which job. The last line printed is what came of each of them, as JSON.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -35,12 +35,12 @@ MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 
 def do(address: str, action: str, config: dict[str, Any]) -> dict[str, Any]:
     """Do something with a job on a cluster, and return what came of it."""
-    return do_each(address, action, [config])[0]
+    return do_each(address, (action, config))[0]
 
 
-def do_each(address: str, action: str, configs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Do something with several jobs, one after the other in one process."""
-    with begin(address, action, configs) as process:
+def do_each(address: str, *steps: tuple[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """Do several things, one after the other in one process: what it imports costs more than most jobs of a test."""
+    with begin(address, *steps) as process:
         output, errors = process.communicate(timeout=SECONDS)
     assert process.returncode == 0, errors
     outcomes: list[dict[str, Any]] = json.loads(output.splitlines()[-1])
@@ -48,10 +48,10 @@ def do_each(address: str, action: str, configs: Sequence[dict[str, Any]]) -> lis
 
 
 @contextmanager
-def begin(address: str, action: str, configs: Sequence[dict[str, Any]]) -> Iterator[subprocess.Popen[str]]:
+def begin(address: str, *steps: tuple[str, dict[str, Any]]) -> Iterator[subprocess.Popen[str]]:
     """Start what does that; it is killed if it still runs in the end."""
     kept = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
-    command = [sys.executable, "-m", "tests.cluster.placed_job", address, action, json.dumps(configs)]
+    command = [sys.executable, "-m", "tests.cluster.placed_job", address, json.dumps(steps)]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, env=kept, cwd=ROOT, stdout=pipe, stderr=pipe, text=True) as process:
         try:
@@ -120,9 +120,9 @@ def _outcome(action: str, config: JobConfig) -> dict[str, Any]:
         return {"error": f"{type(error).__name__}: {error}"}
 
 
-def main(address: str, action: str, jobs: str) -> None:
-    outcomes = [_outcome(action, load_config(job, [f"compute.address={address}"])) for job in json.loads(jobs)]
-    print(json.dumps(outcomes, default=str))
+def main(address: str, steps: str) -> None:
+    at = [f"compute.address={address}"]
+    print(json.dumps([_outcome(action, load_config(job, at)) for action, job in json.loads(steps)], default=str))
 
 
 if __name__ == "__main__":

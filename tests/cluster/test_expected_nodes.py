@@ -50,15 +50,15 @@ def test_local_paths_are_refused_before_anything_is_waited_for_whatever_is_expec
 ) -> None:
     expected: list[dict[str, int]] = [{"nodes": 9}, {"cpus": 64}, {"gpus": 1}]
     jobs = [job(tmp_path, expect=expect, wait_seconds=600) for expect in expected]
-    for action in ("plan", "run"):
-        for outcome, machines in zip(do_each(nodes.address, action, jobs), (9, 2, 2), strict=True):
-            words = f"PreflightError: the cluster has {machines} machines, and these paths are local to each of them:"
-            assert outcome["error"].startswith(words), outcome
+    outcomes = do_each(nodes.address, *((action, job) for action in ("plan", "run") for job in jobs))
+    for outcome, machines in zip(outcomes, (9, 2, 2) * 2, strict=True):
+        words = f"PreflightError: the cluster has {machines} machines, and these paths are local to each of them:"
+        assert outcome["error"].startswith(words), outcome
 
 
 def test_the_request_of_a_job_that_is_killed_is_cleared_and_nothing_of_it_is_left(nodes: Nodes, tmp_path: Path) -> None:
     waiting = job(tmp_path, expect={"nodes": 9}, shared_storage=True)
-    with begin(nodes.address, "run", [waiting]) as process:
+    with begin(nodes.address, ("run", waiting)) as process:
         wait_until(lambda: len(asked_for(nodes)) == 9)
         process.send_signal(signal.SIGKILL)
         process.wait()

@@ -65,9 +65,10 @@ def asked_for(nodes: Nodes) -> list[dict[str, float]]:
 
 
 def test_two_nodes_of_two_cpus_embed_with_dense_and_bm25(small: Nodes, minilm: Path, tmp_path: Path) -> None:
-    outcome = do(small.address, "run", job(tmp_path, {**DENSE, "path": str(minilm)}, BM25))
+    config = job(tmp_path, {**DENSE, "path": str(minilm)}, BM25)
+    outcome, placed = do_each(small.address, ("run", config), ("where", config))
     assert outcome["report"]["rows"]["written"] == ROWS, outcome
-    told = do(small.address, "where", job(tmp_path, DENSE, BM25))["told"]
+    told = placed["told"]
     # An actor a node, with all of its cores.
     assert len({one["node"] for one in told}) == 2 == len(told)
     assert [one["threads"] for one in told] == [min(2, CORES)] * 2
@@ -86,12 +87,12 @@ def test_a_job_that_cannot_fit_is_refused_by_a_plan_and_at_once_by_a_run(
     small: Nodes, minilm: Path, tmp_path: Path
 ) -> None:
     jobs = [job(tmp_path, {**DENSE, "path": str(minilm)}, stages={"dense": stage}) for stage, _ in REFUSED]
-    for action, started in (("plan", jobs), ("run", jobs[1:4])):
-        told = [one.get("error", one) for one in do_each(small.address, action, started)]
-        expected = [words for _, words in REFUSED] if action == "plan" else [words for _, words in REFUSED[1:4]]
-        assert [one.startswith(f"PreflightError: {words}") for one, words in zip(told, expected, strict=True)] == [
-            True
-        ] * len(expected), told
+    steps = [*(("plan", one) for one in jobs), *(("run", one) for one in jobs[1:4])]
+    expected = [words for _, words in [*REFUSED, *REFUSED[1:4]]]
+    told = [one.get("error", one) for one in do_each(small.address, *steps)]
+    assert [one.startswith(f"PreflightError: {words}") for one, words in zip(told, expected, strict=True)] == [
+        True
+    ] * len(expected), told
 
 
 def test_a_plan_for_a_cluster_that_does_not_answer_is_an_error(tmp_path: Path) -> None:
@@ -116,12 +117,13 @@ def test_actors_land_where_their_selectors_say(labelled: Nodes, minilm: Path, tm
         },
     }
     config = job(tmp_path, {**DENSE, "path": str(minilm)}, BM25, stages=stages)
-    assert do(labelled.address, "plan", config)["placement"] == [
+    planned, placed = do_each(labelled.address, ("plan", config), ("where", config))
+    assert planned["placement"] == [
         "would run on 1 node of 4 CPUs, 1 node of 2 CPUs and 2 GPUs, 1 node of 0 CPUs:",
         "  dense: 2 actors of 1.08 CPU, threads by the cores of its node, on nodes with pool: !in(gpu, head)",
         "  bm25: 2 actors of 0.15 CPU, no node has pool: spot; by fallback_strategy on nodes with pool: gpu",
     ]
-    told = do(labelled.address, "where", config)["told"]
+    told = placed["told"]
     assert Counter((one["pool"], one["label"]) for one in told) == {("dense", "cpu"): 2, ("bm25", "gpu"): 2}
     # Both of a node's actors have half of its cores.
     assert [one["threads"] for one in told if one["pool"] == "dense"] == [max(1, min(4, CORES) // 2)] * 2
@@ -157,7 +159,7 @@ def test_a_job_waits_for_the_nodes_it_expects_and_gives_the_request_back(tmp_pat
 
         # A job that is stopped while it waits gives the request back too.
         waiting = job(tmp_path, BM25, expect={"nodes": 9}, shared_storage=True)
-        with begin(nodes.address, "run", [waiting]) as process:
+        with begin(nodes.address, ("run", waiting)) as process:
             wait_until(lambda: len(asked_for(nodes)) == 9)
             process.terminate()
             process.wait(SECONDS)
@@ -169,7 +171,7 @@ def test_a_job_waits_for_the_nodes_it_expects_and_gives_the_request_back(tmp_pat
             job(tmp_path, BM25, expect=expect, wait_seconds=1, stages=grows, shared_storage=True)
             for expect in ({"cpus": 64}, {"gpus": 1})
         )
-        ran, refused = do_each(nodes.address, "run", [less, none])
+        ran, refused = do_each(nodes.address, ("run", less), ("run", none))
         notice = (
             "compute.expect: after 1 s there were 5 of 64 CPUs; the job goes on with 1 node of 4 CPUs, 1 node of 1 CPU"
         )
@@ -182,8 +184,8 @@ def test_a_job_waits_for_the_nodes_it_expects_and_gives_the_request_back(tmp_pat
 def test_local_paths_are_refused_where_nodes_are_on_several_machines(tmp_path: Path) -> None:
     with cluster(num_cpus=2) as nodes:
         nodes._cluster.add_node(num_cpus=2, object_store_memory=STORE_BYTES, node_ip_address="127.0.0.2")
-        (planned,) = do_each(nodes.address, "plan", [job(tmp_path, BM25)])
-        refused, ran = do_each(nodes.address, "run", [job(tmp_path, BM25), job(tmp_path, BM25, shared_storage=True)])
+        local, shared = job(tmp_path, BM25), job(tmp_path, BM25, shared_storage=True)
+        planned, refused, ran = do_each(nodes.address, ("plan", local), ("run", local), ("run", shared))
         words = "PreflightError: the cluster has 2 machines, and these paths are local to each of them: sink.0.path "
         assert planned["error"].startswith(words) and refused["error"].startswith(words), (planned, refused)
         assert ran["report"]["rows"]["written"] == ROWS, ran

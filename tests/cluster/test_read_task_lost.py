@@ -53,4 +53,5 @@ def test_a_read_task_that_is_run_again_gives_the_blocks_it_gave_before(minilm: P
         points, _ = client.scroll("docs", limit=2 * ROWS, with_payload=True)
     finally:
         client.close()
-    assert sorted(point.payload["document_id"] for point in points) == sorted(row["id"] for row in rows)
+    held = [(point.payload["document_id"], point.payload["text"], point.payload["filler"]) for point in points]
+    assert sorted(held) == sorted((row["id"], row["text"], row["filler"]) for row in rows)

@@ -12,7 +12,7 @@ import pytest
 from embedders.errors import FleetembedError
 from pipelines import EmbeddingPipeline
 from tests.cluster.nodes import cluster
-from tests.cluster.placed_job import do
+from tests.cluster.placed_job import do_each
 from tests.cluster.running_job import dense, start_job, write_corpus
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
@@ -36,8 +36,8 @@ def test_two_nodes_of_one_cpu_beside_a_head_without_any_carry_a_job_out(minilm: 
         nodes.add(num_cpus=1)
         nodes.add(num_cpus=1)
         config = job(tmp_path, minilm)
-        assert "2 nodes of 1 CPU" in do(nodes.address, "plan", config)["placement"][0]
-        outcome = do(nodes.address, "run", config)
+        planned, outcome = do_each(nodes.address, ("plan", config), ("run", config))
+    assert "2 nodes of 1 CPU" in planned["placement"][0]
     assert outcome["report"]["rows"]["written"] == ROWS, outcome
     assert pads.dataset(tmp_path / "out").count_rows() == ROWS
 

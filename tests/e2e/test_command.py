@@ -20,16 +20,13 @@ from tests.conftest import ROOT
 from tests.e2e.jobs import Job, Row, parquet_points
 
 COMMAND = [sys.executable, str(ROOT / "jobs" / "embed_corpus.py")]
+LOCAL = "compute.engine=local"
+RAY = pytest.param("compute.engine=ray", marks=pytest.mark.ray)
 
 
 @pytest.fixture
 def job(tmp_path: Path, minilm: Path) -> Job:
     return Job(tmp_path, minilm, [{"type": "parquet", "path": str(tmp_path / "out")}])
-
-
-@pytest.fixture(params=["local", pytest.param("ray", marks=pytest.mark.ray)])
-def engine(request: pytest.FixtureRequest) -> str:
-    return f"compute.engine={request.param}"
 
 
 def run(job: Job, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -129,8 +126,16 @@ def test_a_file_that_is_no_report_is_never_replaced_by_one(job: Job) -> None:
         assert job.corpus.read_bytes() == before
 
 
+# Ctrl-C where Ray runs a job is the matter of test_leftovers.py, and so is a run on Ray that is killed.
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    ("number", "engine"),
+    [
+        (signal.SIGINT, LOCAL),
+        (signal.SIGTERM, LOCAL),
+        pytest.param(signal.SIGTERM, "compute.engine=ray", marks=pytest.mark.ray),
+    ],
+)
 def test_a_signal_stops_cleanly_with_a_report(
     job: Job, stdlib_rows: list[Row], number: signal.Signals, engine: str
 ) -> None:
@@ -156,7 +161,7 @@ def test_sigterm_while_a_model_is_downloaded_stops_the_command_with_a_message(
         silent_hub.settimeout(60)
         monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{silent_hub.getsockname()[1]}")
         monkeypatch.setenv("FLEETEMBED_CACHE_DIR", str(job.folder / "cache"))
-        child = start(job, "compute.engine=local")
+        child = start(job, LOCAL)
         with silent_hub.accept()[0] as connection:
             assert connection.recv(1)
             child.send_signal(signal.SIGTERM)
@@ -166,6 +171,7 @@ def test_sigterm_while_a_model_is_downloaded_stops_the_command_with_a_message(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("engine", [LOCAL, RAY])
 def test_too_many_dead_rows_end_a_run_and_what_it_started(job: Job, engine: str) -> None:
     job.write([{"id": str(number), "text": None if number % 5 == 0 else "fine"} for number in range(400)])
     done = run(job, "--set", engine)
@@ -196,17 +202,17 @@ def test_rows_that_are_held_count_when_dead_ones_are_judged(job: Job) -> None:
 
 @pytest.mark.slow
 def test_a_run_killed_half_way_is_completed_by_the_next_with_little_done_twice(
-    job: Job, stdlib_rows: list[Row], engine: str
+    job: Job, stdlib_rows: list[Row]
 ) -> None:
     rows = stdlib_rows[:400]
     job.write(rows)
-    child = start(job, engine)
+    child = start(job, LOCAL)
     wait_for(child, lambda: committed(job) * 16 >= len(rows) // 2)
     child.kill()
     child.wait()
     child.stdout and child.stdout.close()
     first = job.report["rows"]["embedded"]
-    done = run(job, "--set", engine)
+    done = run(job, "--set", LOCAL)
     assert done.returncode == 0, done.stderr
     assert parquet_points(job.folder / "out").keys() == {row["id"] for row in rows}
     report = job.report

@@ -52,47 +52,33 @@ def make_job(tmp_path: Path, minilm: Path, engine: str) -> Callable[..., Job]:
 
 
 @ON_BOTH
-def test_every_document_arrives_with_its_id_payload_and_the_embedders_own_vectors(
+def test_every_document_arrives_with_the_embedders_own_vectors_and_later_runs_embed_only_what_is_new_or_changed(
     place: Place, make_job: Callable[..., Job], docstrings: list[Row], minilm: Path
 ) -> None:
     job = make_job(place.sink)
-    job.write(docstrings)
+    first, *others, new = docstrings
+    old, count = [first, *others], len(docstrings) - 1
+    job.write(old)
     report = job.run()
     assert report.exit_code == 0
     assert report.rows == {
-        "read": len(docstrings),
-        "chunked": len(docstrings),
+        "read": count,
+        "chunked": count,
         "skipped": 0,
-        "embedded": len(docstrings),
+        "embedded": count,
         "copied": 0,
         "payload_only": 0,
-        "written": len(docstrings),
+        "written": count,
+        "deleted": 0,
         "dead": 0,
     }
-    points = place.points()
-    assert points.keys() == {row["id"] for row in docstrings}
-    dense = TextEmbedding(MINILM, specific_model_path=str(minilm), cuda=False)
-    sparse = SparseTextEmbedding("Qdrant/bm25")
-    texts = [row["text"] for row in docstrings]
-    for row, vector, terms in zip(docstrings, dense.embed(texts), sparse.embed(texts), strict=True):
-        point = points[row["id"]]
-        assert point["payload"] == {"kind": row["kind"], "module": row["module"]}
-        assert point["text"] == row["text"]
-        np.testing.assert_allclose(point["dense"], vector, atol=1e-5)
-        assert point["bm25"] == pytest.approx(terms.as_dict(), abs=1e-6)
-
-
-@ON_BOTH
-def test_a_second_run_embeds_nothing_and_a_later_one_only_what_is_new_or_changed(
-    place: Place, make_job: Callable[..., Job], docstrings: list[Row]
-) -> None:
-    job = make_job(place.sink)
-    first, *others, new = docstrings
-    job.write([first, *others])
-    job.run()
+    assert_the_report_names_models_stages_and_counts(job.report, count)
     before = place.points()
+    assert before.keys() == {row["id"] for row in old}
+    assert_points_are_the_embedders_own(before, old, minilm)
+
     again = job.run()
-    assert (again.rows["embedded"], again.rows["skipped"]) == (0, len(docstrings) - 1)
+    assert (again.rows["embedded"], again.rows["skipped"]) == (0, count)
     job.write([{**first, "text": "A new text about zebras."}, *others, new])
     third = job.run()
     assert (third.rows["embedded"], third.rows["written"]) == (2, 2)
@@ -102,6 +88,27 @@ def test_a_second_run_embeds_nothing_and_a_later_one_only_what_is_new_or_changed
     assert not np.allclose(after[first["id"]]["dense"], before[first["id"]]["dense"])
     for row in others:
         np.testing.assert_array_equal(after[row["id"]]["dense"], before[row["id"]]["dense"])
+
+
+def assert_points_are_the_embedders_own(points: dict[str, Row], rows: list[Row], minilm: Path) -> None:
+    dense = TextEmbedding(MINILM, specific_model_path=str(minilm), cuda=False)
+    sparse = SparseTextEmbedding("Qdrant/bm25")
+    texts = [row["text"] for row in rows]
+    for row, vector, terms in zip(rows, dense.embed(texts), sparse.embed(texts), strict=True):
+        point = points[row["id"]]
+        assert point["payload"] == {"kind": row["kind"], "module": row["module"]}
+        assert point["text"] == row["text"]
+        np.testing.assert_allclose(point["dense"], vector, atol=1e-5)
+        assert point["bm25"] == pytest.approx(terms.as_dict(), abs=1e-6)
+
+
+def assert_the_report_names_models_stages_and_counts(report: dict[str, Any], documents: int) -> None:
+    assert report["status"] == "complete"
+    assert report["documents"] == documents
+    assert {"read", "skip", "dense", "bm25"} < report["stages"].keys()
+    assert 0 <= report["stages"]["dense"]["padding_waste"] < 0.5
+    assert len(report["models"]["dense"]["fingerprint"]) == 64
+    assert report["tokens"] > 0
 
 
 def test_two_sinks_embed_once_and_hold_the_same(
@@ -185,22 +192,6 @@ def test_preview_embeds_a_few_rows_into_a_frame(
     assert frame["dense"].isna().tolist() == [True, False, False]
     assert len(frame["dense"].iloc[1]) == 384
     assert not (tmp_path / "out").exists()
-
-
-@ON_BOTH
-def test_the_report_names_models_stages_and_counts(
-    make_job: Callable[..., Job], docstrings: list[Row], tmp_path: Path
-) -> None:
-    job = make_job(Place("parquet", tmp_path, None).sink)
-    job.write(docstrings)
-    job.run()
-    report = job.report
-    assert report["status"] == "complete"
-    assert report["documents"] == len(docstrings)
-    assert {"read", "skip", "dense", "bm25"} < report["stages"].keys()
-    assert 0 <= report["stages"]["dense"]["padding_waste"] < 0.5
-    assert len(report["models"]["dense"]["fingerprint"]) == 64
-    assert report["tokens"] > 0
 
 
 @ON_RAY
