@@ -196,6 +196,7 @@ def test_rows_that_are_held_count_when_dead_ones_are_judged(job: Job) -> None:
         "copied": 0,
         "payload_only": 0,
         "written": 0,
+        "deleted": 0,
         "dead": 50,
     }
 
