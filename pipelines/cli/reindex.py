@@ -183,6 +183,8 @@ def show_status(found: Status, console: Console) -> None:
     """Print a table, a line a collection, and below it what the alias names and what comes next."""
     table = Table("collection", "points", "state", "models", "", box=None, pad_edge=False)
     table.columns[1].justify = "right"
+    for column in (table.columns[0], table.columns[2]):
+        column.no_wrap = True
     marks = {found.switch_to: "switch takes it", found.rollback_to: "rollback takes it", found.names: "the alias"}
     for row in found.collections:
         models = ", ".join(f"{vector}: {model}" if vector else model for vector, model in row.models.items())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -74,7 +75,7 @@ def test_what_is_named_written_to_or_of_unknown_age_is_never_dropped(story: Stor
     story.client.update_collection_aliases(
         [models.DeleteAliasOperation(delete_alias=models.DeleteAlias(alias_name="archive"))]
     )
-    holder = Holder.of_this_process("run-1", "books")
+    holder = replace(Holder.of_this_process("run-1", "books"), machine="another", host="elsewhere", pid=17)
     story.client.update_collection(first, metadata={"fleetembed_lease": holder.to_text()})
     assert f"keeps {first} (20 points, 10.0 days old): held by run run-1" in done("clean", versions[2], "--yes")
     nothing = {"fleetembed_state_at": None, "fleetembed_alias_left_at": None, "fleetembed_alias_before": None}
