@@ -24,7 +24,7 @@ def make_old(story: Story, *names: str) -> None:
     for name in names:
         before = story.client.get_collection(name).config.metadata or {}
         ago = {key: days_ago(10) for key in ("fleetembed_state_at", "fleetembed_alias_left_at") if key in before}
-        if "fleetembed_alias_before" in before:
+        if before.get("fleetembed_alias_before") is not None:
             held = before["fleetembed_alias_before"]
             ago["fleetembed_alias_before"] = held.replace(held.split('"at": "')[1].split('"')[0], days_ago(10))
         story.client.update_collection(name, metadata=ago)
