@@ -78,26 +78,26 @@ def note_ages(alias: Alias, found: Sequence[Leftover]) -> None:
 
 
 def drop(alias: Alias, found: Sequence[Leftover], *, snapshot: bool) -> Iterator[str]:
-    """Delete collections, and say of each what was done; one that an alias names by now is left alone.
+    """Delete collections, and say of each what was done; one that is named or written to by now is left alone.
 
     Deleting takes aliases along, so these are asked for right before each deletion.
     """
     for one in found:
         if one.kept is not None:
             continue
-        if one.collection in alias.targets().values():
-            yield f"left alone: an alias names {one.collection} by now"
+        name = one.collection
+        if alias.collection(name).info() is None:
+            yield f"gone already: {name}"
             continue
-        collection = alias.collection(one.collection)
         if snapshot:
-            yield f"snapshot {alias.snapshot(one.collection)} of {one.collection} is on the server"
-            if one.collection in alias.targets().values():
-                yield f"left alone: an alias names {one.collection} by now"
-                continue
-        if collection.info() is None:
-            yield f"gone already: {one.collection}"
+            yield f"snapshot {alias.snapshot(name)} of {name} is on the server"
+        why = _held(alias, name)
+        if why is None and name in alias.targets().values():
+            why = "an alias names it by now"
+        if why is not None:
+            yield f"left alone: {name}, {why}"
             continue
-        alias.delete(one.collection)
+        alias.delete(name)
         yield f"dropped {one.describe()}"
 
 

@@ -60,7 +60,7 @@ def check_ids(subject: Subject) -> Check:
     figures = {"only_old": found.left, "only_new": found.right, "both": found.both, "dead": subject.dead}
     said = f"{found.left:,} in the old alone, {found.right:,} in the new alone, {found.both:,} in both"
     if not subject.copies_old:
-        return Check("ids", "reported", said, "nothing: the source is not the old collection", figures)
+        return Check("ids", "reported", said, "not judged: the source is not the old collection", figures)
     most = subject.limits.max_differences
     good = found.left <= subject.dead + most and found.right <= most
     dead = f", but {subject.dead:,} dead" if subject.dead else ""

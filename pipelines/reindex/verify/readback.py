@@ -42,7 +42,7 @@ def check_payloads(subject: Subject) -> Check:
     said = f"{len(both) - len(changed):,} of {len(both):,} as in the old collection"
     samples = [f"point {name}: {', '.join(keys)}" for name, keys in list(changed.items())[:SHOWN]]
     if not subject.copies_old:
-        return Check("payload", "reported", said, "nothing: the source is not the old collection", figures, samples)
+        return Check("payload", "reported", said, "not judged: the source is not the old collection", figures, samples)
     good = len(changed) <= subject.limits.max_differences
     return judged(
         "payload", good, said, "all" if not subject.limits.max_differences else "nearly all", figures, samples

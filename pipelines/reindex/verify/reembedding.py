@@ -54,7 +54,7 @@ def _check(subject: Subject, embedder: RowEmbedder, texts: list[tuple[SampledPoi
                     why = errors[row]["message"] if errors[row] else f"{value:.4f}"
                     samples.append(f"point {point.id}, {vector}: {why}")
     figures = {"points": len(texts), "lowest": round(lowest, 6), "below": len(samples)}
-    found = f"{lowest:.4f} at least, of {len(texts):,} points"
+    found = f"the lowest {lowest:.4f}, {len(texts):,} points"
     return judged(name, not samples, found, f">= {least:g}", figures, samples[:SHOWN])
 
 

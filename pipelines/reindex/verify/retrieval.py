@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -42,37 +42,38 @@ def check_retrieval(subject: Subject) -> list[Check]:
                 old.search(items[0].query if items else "first", limit=1)
             except ConfigError as error:
                 old, why = None, f"{subject.old.name} cannot be asked: {error}"
-        checks = [*_known(subject, items, new, old, why)]
-        queries = given or {str(number): item.query for number, item in enumerate(items)}
-        before, now = (_run(subject, searcher, queries) for searcher in (old, new))
+        made = {str(number): item.query for number, item in enumerate(items)}
+        known = [_run(subject, searcher, made) for searcher in (old, new)]
+        checks = [_known(subject, items, known[0], known[1] or {}, why)]
+        queries = made if given is None else given
+        before, now = known if given is None else [_run(subject, searcher, given) for searcher in (old, new)]
         checks.append(_overlap(before, now, why))
         if limits.qrels is not None:
             checks.append(_judged(subject, queries, before, now or {}))
         return checks
 
 
-def _known(subject: Subject, items: list[KnownItem], new: Searcher, old: Searcher | None, why: str) -> Iterable[Check]:
+def _known(subject: Subject, items: list[KnownItem], before: Finding | None, now: Finding, why: str) -> Check:
     name = "known-item MRR@10"
     if not items:
-        return [skipped(name, "no sampled point has a title or a text to ask for")]
-    queries = {str(number): item.query for number, item in enumerate(items)}
+        return skipped(name, "no sampled point has a title or a text to ask for")
     wanted = {str(number): item.point.document_id for number, item in enumerate(items)}
-    now = _run(subject, new, queries) or {}
-    before = _run(subject, old, queries)
     if before is None:
         value = _mrr(wanted, now)
         figures = {"queries": len(items), "mrr": round(value, 4)}
-        return [Check(name, "reported", f"{value:.4f}, {len(items):,} queries", f"nothing: {why}", figures)]
+        return Check(name, "reported", f"{value:.4f}, {len(items):,} queries", f"not judged: {why}", figures)
     there = _held_by_old(subject, items)
     shared = {query: document for query, document in wanted.items() if document in there}
     if not shared:
-        return [skipped(name, "none of the sampled documents is in the old collection")]
-    return [_compared(subject, name, _mrr(shared, before), _mrr(shared, now), len(shared))]
+        return skipped(name, "none of the sampled documents is in the old collection")
+    return _compared(subject, name, _mrr(shared, before), _mrr(shared, now), len(shared))
 
 
 def _overlap(before: Finding | None, now: Finding | None, why: str) -> Check:
-    if before is None or not now:
+    if before is None:
         return skipped("overlap@10", why)
+    if not before or now is None:
+        return skipped("overlap@10", "there is no query to ask")
     shares = [
         len(set(now[query]) & set(found)) / max(len(now[query]), len(found), 1) if found or now[query] else 1.0
         for query, found in before.items()
@@ -80,7 +81,7 @@ def _overlap(before: Finding | None, now: Finding | None, why: str) -> Check:
     share = sum(shares) / len(shares)
     figures = {"queries": len(shares), "overlap": round(share, 4)}
     found = f"{share:.4f}, {len(shares):,} queries"
-    return Check("overlap@10", "reported", found, "nothing: two models may differ", figures)
+    return Check("overlap@10", "reported", found, "not judged: two models may differ", figures)
 
 
 def _judged(subject: Subject, queries: Mapping[str, str], before: Finding | None, now: Finding) -> Check:
@@ -97,7 +98,7 @@ def _judged(subject: Subject, queries: Mapping[str, str], before: Finding | None
     if len(values) == 1:
         figures = {"queries": len(judgements), "ndcg": round(values[0], 4)}
         found = f"{values[0]:.4f}, {len(judgements):,} queries"
-        return Check("nDCG@10", "reported", found, "nothing to compare with", figures)
+        return Check("nDCG@10", "reported", found, "not judged: there is nothing to compare with", figures)
     return _compared(subject, "nDCG@10", values[0], values[1], len(judgements))
 
 
