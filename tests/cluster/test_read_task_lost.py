@@ -5,10 +5,12 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 from qdrant_client import QdrantClient
 
+from embedders import TextEmbedding
 from tests.cluster.running_job import dense, start_job, write_corpus
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
@@ -50,8 +52,12 @@ def test_a_read_task_that_is_run_again_gives_the_blocks_it_gave_before(minilm: P
     assert report["rows"]["embedded"] < 1.2 * ROWS
     client = QdrantClient(path=str(tmp_path / "qdrant"))
     try:
-        points, _ = client.scroll("docs", limit=2 * ROWS, with_payload=True)
+        points, _ = client.scroll("docs", limit=2 * ROWS, with_payload=True, with_vectors=True)
     finally:
         client.close()
     held = [(point.payload["document_id"], point.payload["text"], point.payload["filler"]) for point in points]
     assert sorted(held) == sorted((row["id"], row["text"], row["filler"]) for row in rows)
+    some = points[:: ROWS // 15]
+    model = TextEmbedding("sentence-transformers/all-MiniLM-L6-v2", specific_model_path=str(minilm))
+    wanted = np.stack(list(model.embed([point.payload["text"] for point in some])))
+    np.testing.assert_allclose([point.vector["dense"] for point in some], wanted, atol=1e-5)
