@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ from pipelines.run.deletions import plan_deletions
 from pipelines.run.placement.plan import plan_placement
 from pipelines.run.report.report import RunReport
 from pipelines.run.run import STOPPING, Run
+from pipelines.sinks.base import Sink, SinkSection
 from pipelines.sinks.factory import make_sink
 from pipelines.sinks.lease.lease import held_notices
 from pipelines.stopping import stoppable
@@ -75,9 +76,16 @@ class EmbeddingPipeline:
     ``EmbeddingPipeline.from_config("job.yaml").run()`` does what ``fleetembed embed --config job.yaml`` does.
     """
 
-    def __init__(self, config: JobConfig) -> None:
+    def __init__(
+        self,
+        config: JobConfig,
+        *,
+        embedders: JobEmbedders | None = None,
+        make_sink: Callable[[SinkSection], Sink] = make_sink,
+    ) -> None:
         self.config = config
-        self._embedders = JobEmbedders()
+        self._embedders = embedders or JobEmbedders()
+        self._make_sink = make_sink
 
     @classmethod
     def from_config(
@@ -97,11 +105,11 @@ class EmbeddingPipeline:
         self._embedders.facts(with_stand_ins(self.config))
         named = with_collections(self.config, self._embedders)
         refuse_own_collection(named, source)
-        sinks = [make_sink(sink) for sink in named.sink]
+        sinks = [self._make_sink(sink) for sink in named.sink]
         held = held_lengths(named, sinks)
         config = with_lengths(named, numbers(held))
         facts = self._embedders.facts(with_stand_ins(config))
-        facts = replace(facts, chunked=facts.chunked or source.of_chunks)
+        facts = replace(facts, chunked=facts.chunked or source.of_chunks, copied_from=source.copied_from)
         return JobPlan(
             files=source.files,
             skipped_files=source.skipped_files,
@@ -147,7 +155,8 @@ class EmbeddingPipeline:
         # Models may be downloaded.
         with stoppable(*STOPPING):
             config = with_collections(self.config, self._embedders)
-        return Run(config, self._embedders, console or Console(stderr=True)).carry_out()
+        sinks = [self._make_sink(sink) for sink in config.sink]
+        return Run(config, self._embedders, console or Console(stderr=True), sinks).carry_out()
 
     def _first_rows(self, n: int) -> Iterator[pa.Table]:
         source = plan_job_source(self.config)

@@ -14,7 +14,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from pipelines import EmbeddingPipeline
 from pipelines.cli.consoles import make_console
 from pipelines.cli.job import exit_code, show_plan, start_logging
 from pipelines.config.file import load_config
@@ -47,9 +46,8 @@ def plan(config: Config, overrides: Overrides = None) -> None:
     """Say what a run would do, which collection it would fill, and what the alias names. Changes nothing."""
 
     def act() -> None:
-        pipeline = EmbeddingPipeline.from_config(config, overrides or [])
-        with Reindexing(pipeline.config) as reindexing:
-            show_plan(pipeline.plan(), make_console())
+        with Reindexing(load_config(config, overrides or [])) as reindexing:
+            show_plan(reindexing.plan(), make_console())
             _print(reindexing.describe(), make_console())
 
     raise typer.Exit(exit_code(act, errors))
@@ -61,13 +59,17 @@ def run(
     overrides: Overrides = None,
     log_level: Annotated[str, typer.Option(help="DEBUG, INFO, WARNING or ERROR.")] = "INFO",
 ) -> None:
-    """Fill the new collection, or go on with it. The alias stays as it is."""
+    """Fill the new collection, or go on with it. The alias stays as it is.
+
+    Where the job reads a collection of the alias's server, which lives on, further passes copy what changed meanwhile.
+    """
     start_logging(log_level)
 
     def act() -> int:
-        pipeline = EmbeddingPipeline.from_config(config, overrides or [])
-        alias = alias_sink(pipeline.config).searched
-        report = pipeline.run(console=errors)
+        job = load_config(config, overrides or [])
+        alias = alias_sink(job).searched
+        with Reindexing(job, _say) as reindexing:
+            report = reindexing.run(errors)
         filled = collection_name(alias, report.fingerprint)
         errors.print(
             Text(f"{filled} is filled; next is verify, then switch, which lets the alias {alias} name it"),
@@ -204,10 +206,14 @@ def _shown_state(row: Row) -> str:
 
 def _act(config: Path, overrides: list[str] | None, action: Callable[[Reindexing], None]) -> None:
     def act() -> None:
-        with Reindexing(load_config(config, overrides or [])) as reindexing:
+        with Reindexing(load_config(config, overrides or []), _say) as reindexing:
             action(reindexing)
 
     raise typer.Exit(exit_code(act, errors))
+
+
+def _say(line: str) -> None:
+    errors.print(Text(line), soft_wrap=True)
 
 
 def _print(lines: Iterable[str], console: Console) -> None:

@@ -1,4 +1,4 @@
-"""How a collection that takes another's place is verified, and how long the ones before it are kept."""
+"""How a collection that takes another's place catches up and is verified, and how long the ones before it are kept."""
 
 from __future__ import annotations
 
@@ -39,8 +39,12 @@ class VerifyConfig(Section):
 
 
 class ReindexConfig(Section):
-    """The collections of an alias: what a new one must show, and how long old ones stay."""
+    """The collections of an alias: how a new one catches up, what it must show, and how long old ones stay."""
 
+    until: int = Field(
+        100, ge=1, description="run goes over the old collection until a pass finds fewer changes than this"
+    )
+    passes: int = Field(10, ge=0, description="Passes at most, after the first")
     verify: VerifyConfig = VerifyConfig()
     keep: int = Field(1, ge=0, description="Collections that the alias named before and that clean leaves for rollback")
     keep_days: float = Field(7, ge=0, description="clean drops no collection younger than this")

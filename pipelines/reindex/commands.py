@@ -3,24 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 
 from qdrant_client import models
+from rich.console import Console
 
 from pipelines.config.job import JobConfig
 from pipelines.embed.checked import JobEmbedders
 from pipelines.errors import SinkError
+from pipelines.pipeline import EmbeddingPipeline, JobPlan
 from pipelines.reindex.aliases import Alias, Before
+from pipelines.reindex.catch_up import CatchUp
 from pipelines.reindex.ids import compare_ids, read_ids
 from pipelines.reindex.leftovers import Leftover, drop, find_leftovers, note_ages
 from pipelines.reindex.names import alias_sink, collection_name, is_named_after, with_collections
+from pipelines.reindex.origin import find_origin, refuse_old_server, refuse_same, why_single
+from pipelines.reindex.switching import Switching, taken
 from pipelines.reindex.verified import Verified
 from pipelines.reindex.verify.result import Verification
 from pipelines.reindex.verify.subject import Subject
 from pipelines.reindex.verify.verify import verify
+from pipelines.run.report.report import RunReport
 from pipelines.sinks.qdrant.client import open_client
-from pipelines.sinks.qdrant.description import BEFORE, COMPLETE, FILLING, LEFT_AT, held_provenance, is_complete, utc_now
+from pipelines.sinks.qdrant.description import (
+    COMPLETE,
+    FILLING,
+    LEFT_AT,
+    held_provenance,
+    is_complete,
+    utc_now,
+)
 
 
 @dataclass(frozen=True)
@@ -62,11 +75,13 @@ class Reindexing:
     with ``dry_run`` what they would do.
     """
 
-    def __init__(self, config: JobConfig) -> None:
+    def __init__(self, config: JobConfig, say: Callable[[str], None] = lambda line: None) -> None:
+        """Take a job; ``say`` hears what ``run`` and ``switch`` do meanwhile, a line a pass."""
         sink = alias_sink(config)
         embedders = JobEmbedders()
         with_collections(config, embedders)
         self._config, self._facts, self._embedders = config, embedders.facts(config), embedders.load(config)
+        self._made, self._say = embedders, say
         self._fingerprint = self._facts.fingerprint
         self._alias = Alias(open_client(sink), sink)
         self._filled = self._alias.collection(collection_name(self._alias.name, self._fingerprint))
@@ -79,14 +94,32 @@ class Reindexing:
     ) -> None:
         self._alias.client.close()
 
+    def plan(self) -> JobPlan:
+        """Plan a run of the job, or its first pass; raises what ``run`` would raise before it embeds anything."""
+        catch_up = self._catch_up()
+        return EmbeddingPipeline(self._config).plan() if catch_up is None else catch_up.pipeline.plan()
+
+    def run(self, console: Console) -> RunReport:
+        """Fill the job's collection; where that copies a collection that lives on, in passes, until it has caught up.
+
+        Raises as ``EmbeddingPipeline.run`` does.
+        """
+        catch_up = self._catch_up()
+        if catch_up is not None:
+            return catch_up.run(console)
+        if (why := why_single(self._config)) is not None:
+            self._say(f"a single pass, without deletions: {why}")
+        return EmbeddingPipeline(self._config, embedders=self._made).run(console=console)
+
     def describe(self) -> list[str]:
-        """Say which collection a run would fill, and what the alias names now."""
+        """Say which collection a run would fill, in which passes, and what the alias names now."""
         alias, now = self._alias, self._alias.target()
         lines = [f"{alias.title} names {now} now" if now else f"{alias.title} is not there yet"]
+        lines += self._describe_passes(now)
         if now == self._filled.name:
             return [*lines, f"a run adds to {now}, which searchers ask; there is nothing to switch"]
         lines.append(f"a run fills {self._filled.name} and does not touch the alias; a switch lets it name that one")
-        return [*lines, self._taken()] if alias.name in alias.collections() else lines
+        return [*lines, taken(alias, self._filled.name)] if alias.name in alias.collections() else lines
 
     def verify(self, on_check: Callable[[str], None] = lambda title: None) -> Verification:
         """Look whether the collection that the job filled is what it is to be, and write down there what was found.
@@ -106,24 +139,11 @@ class Reindexing:
     def switch(self, *, dry_run: bool = False, unverified: bool = False) -> list[str]:
         """Let the alias name the collection that the job filled, once it is complete and verified.
 
-        ``unverified`` does without a verification.
+        ``unverified`` does without a verification. Where the collection that the job reads lives on, what writers did
+        is copied before, and what they did while the alias moved is after it.
         """
-        alias, filled, now = self._alias, self._filled, self._alias.target()
-        if now == filled.name:
-            return [f"done already: {alias.title} names {now}"]
-        points = self._refuse_unready(unverified=unverified)
-        if alias.name in alias.collections():
-            raise SinkError(self._taken())
-        came_from = f"in the place of {now}, which stays for a rollback" if now else "which is new"
-        if dry_run:
-            return [f"would let {alias.title} name {filled.name} ({points:,} points), {came_from}"]
-        at = utc_now()
-        # Before the alias moves: whoever dies in between has changed nothing that searchers see.
-        if now:
-            alias.collection(now).remember({LEFT_AT: at})
-        filled.remember({BEFORE: Before(now, at).to_text()})
-        alias.point_at(filled.name)
-        return [f"{alias.title} names {filled.name} ({points:,} points), {came_from}"]
+        switching = Switching(self._alias, self._filled, self._fingerprint, self._config.reindex, self._catch_up)
+        return switching.switch(dry_run=dry_run, unverified=unverified)
 
     def rollback(self, *, dry_run: bool = False) -> list[str]:
         """Let the alias name again what it named before the switch to the collection of this job."""
@@ -188,6 +208,32 @@ class Reindexing:
         note_ages(self._alias, found)
         yield from drop(self._alias, found, snapshot=self._config.reindex.snapshot)
 
+    def _catch_up(self, old: str | None = None) -> CatchUp | None:
+        """Make ready to copy the collection that the job reads, or ``old``; None where it reads none that lives on."""
+        origin = find_origin(self._config, self._alias)
+        if origin is None:
+            return None
+        if old is not None:
+            origin = replace(origin, collection=self._alias.collection(old))
+        refuse_same(origin, self._filled)
+        refuse_old_server(self._alias)
+        return CatchUp(self._config, origin, self._filled, self._made, self._say)
+
+    def _describe_passes(self, now: str | None) -> list[str]:
+        origin = find_origin(self._config, self._alias)
+        if origin is None:
+            why = why_single(self._config)
+            return [f"a run makes a single pass, without deletions: {why}"] if why is not None else []
+        settings, points = self._config.reindex, f"{origin.collection.count():,} points"
+        lines = [
+            f"a run copies {origin.name} ({points}) in a first pass, then in at most {settings.passes} more, until one "
+            f"finds fewer than {settings.until:,} changes; what writers do meanwhile is caught up with, deletions too, "
+            "and by the switch a last time"
+        ]
+        if now is not None and now != origin.name:
+            lines.append(f"what is written to {now}, which the alias names, is not copied: the job reads {origin.name}")
+        return lines
+
     def _written_since(self, now: str, previous: str) -> list[str]:
         """Say which points are in one collection alone; the alias has moved already, so that nothing is raised."""
         client = self._alias.client
@@ -202,51 +248,6 @@ class Reindexing:
             f"{found.left:,} points are in {now} alone{first}, {found.right:,} in {previous} alone, "
             f"{found.both:,} in both"
         ]
-
-    def _refuse_unready(self, *, unverified: bool) -> int:
-        """Raise SinkError where the job's collection is not what it is to be; returns its points."""
-        filled, run = self._filled, "run `fleetembed reindex run` to its end first"
-        info = filled.info()
-        if info is None:
-            raise SinkError(f"{filled.title} is not there yet; {run}")
-        complete = is_complete(info)
-        if complete is None:
-            raise SinkError(
-                f"{filled.title} does not say whether it is complete: no run has filled it, or the server is older "
-                f"than Qdrant 1.16, which is the first that keeps metadata; {run}, on such a server"
-            )
-        if not complete:
-            raise SinkError(f"{filled.title} is being filled, or its run was stopped before the end; {run}")
-        if held_provenance(info).get("fingerprint") != self._fingerprint:
-            raise SinkError(f"{filled.title} was filled by another job, with other models or settings; {run}")
-        points = filled.count()
-        if not points:
-            raise SinkError(
-                f"{filled.title} is empty: searchers would find nothing; look at the job's source, and {run}"
-            )
-        if not unverified:
-            self._refuse_unverified(info)
-        return points
-
-    def _refuse_unverified(self, info: models.CollectionInfo) -> None:
-        held, filled = Verified.of(info), self._filled
-        way = "; or give --unverified, to switch all the same"
-        if held is None:
-            raise SinkError(f"{filled.title} was not verified since its last run; run `fleetembed reindex verify`{way}")
-        if not held.passed:
-            raise SinkError(
-                f"{filled.title} did not pass its verification of {held.at}: {', '.join(held.failed)}; see to that, "
-                f"and run `fleetembed reindex verify` again{way}"
-            )
-
-    def _taken(self) -> str:
-        alias = self._alias
-        return (
-            f"{alias.title}: a collection has that name, which no alias can take then. Either choose another alias, "
-            f"and let searchers ask that one from now on: no gap. Or, once {self._filled.name} is complete, delete the "
-            f"collection {alias.name} (DELETE /collections/{alias.name}) and switch at once: searches fail from the "
-            "one to the other, and there is no way back to what it held"
-        )
 
 
 def _state(info: models.CollectionInfo) -> str:

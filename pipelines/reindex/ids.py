@@ -77,6 +77,16 @@ def compare_ids(left: Iterator[PointId], right: Iterator[PointId]) -> Difference
     return found
 
 
+def only_left(left: Iterator[PointId], right: Iterator[PointId]) -> Iterator[PointId]:
+    """Yield what the first of two ascending sequences of ids has alone."""
+    other = next(right, None)
+    for one in left:
+        while other is not None and _order(other) < _order(one):
+            other = next(right, None)
+        if other is None or _order(other) != _order(one):
+            yield one
+
+
 def _order(point: PointId) -> tuple[int, int]:
     """Order ids as Qdrant does: all integers before all UUIDs, these by their 128-bit value."""
     return (0, point) if isinstance(point, int) else (1, UUID(str(point)).int)

@@ -7,7 +7,7 @@ import secrets
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime, timezone
@@ -34,7 +34,6 @@ from pipelines.run.stages.job_stages import job_stages
 from pipelines.run.tally import REREAD_ROWS
 from pipelines.run.watching import RunClock, watching
 from pipelines.sinks.base import JobFacts, Sink
-from pipelines.sinks.factory import make_sink
 from pipelines.sinks.folder_mark import FolderMark, marked
 from pipelines.sinks.lease.lease import RunLeases
 from pipelines.sources import SourcePlan
@@ -57,9 +56,10 @@ class Run:
     """Carries a job out once: its clock, report and sinks.
 
     The configuration gets its average lengths on the way, those that places hold before those that are measured.
+    ``sinks`` are those of its sections, in their order.
     """
 
-    def __init__(self, config: JobConfig, embedders: JobEmbedders, console: Console) -> None:
+    def __init__(self, config: JobConfig, embedders: JobEmbedders, console: Console, sinks: Sequence[Sink]) -> None:
         self._config, self._embedders, self._console = config, embedders, console
         self._clock = RunClock()
         now = datetime.now(timezone.utc)
@@ -67,13 +67,14 @@ class Run:
         self._report = RunReport(self._run_id, self._config.corpus, started=now.isoformat(timespec="seconds"))
         self._report.dead_letters = without_credentials(self._config.dead_letters)
         self._report.exit_code_on_dead = self._config.errors.exit_code_on_dead
-        self._sinks: list[Sink] = [make_sink(sink) for sink in self._config.sink]
+        self._sinks = list(sinks)
         self._leases = RunLeases(self._sinks, self._run_id, self._config.corpus)
         self._facts: JobFacts
         self._telling: threading.Thread | None = None
         self._running: RunningReport | None = None
         self._scanned: ScannedSource | None = None
         self._of_chunks = False
+        self._copied_from: str | None = None
         # Points by the name of the sink.
         self._deleted: dict[str, int] = {}
 
@@ -146,7 +147,7 @@ class Run:
     def _embed_all(self) -> None:
         source = plan_job_source(self._config)
         refuse_own_collection(self._config, source)
-        self._of_chunks = source.of_chunks
+        self._of_chunks, self._copied_from = source.of_chunks, source.copied_from
         held = held_lengths(self._config, self._sinks)
         for name, found in held.items():
             self._report.statistics[name] = {"avg_len": found.avg_len, "held_by": found.place}
@@ -192,7 +193,7 @@ class Run:
         """Take average lengths into the configuration; the facts are stand-ins while there is more to measure."""
         self._config = with_lengths(self._config, lengths)
         facts = self._embedders.facts(with_stand_ins(self._config))
-        facts = replace(facts, chunked=facts.chunked or self._of_chunks)
+        facts = replace(facts, chunked=facts.chunked or self._of_chunks, copied_from=self._copied_from)
         self._report.fingerprint = "" if measuring(self._config) else facts.fingerprint
         self._report.models = model_facts(self._config, facts)
         return facts

@@ -31,7 +31,8 @@ class JobFacts:
     """What a sink needs to know of the job: its name space, vectors and fingerprint.
 
     ``models`` maps a vector's name to its model's name, ``fingerprints`` to its own fingerprint, or its embedding's.
-    ``embeddings`` maps an embedding's name to its configuration, by which queries are encoded.
+    ``embeddings`` maps an embedding's name to its configuration, by which queries are encoded. ``copied_from`` is the
+    collection, never an alias, whose points the job reads, where it reads one.
     """
 
     corpus: str
@@ -41,6 +42,7 @@ class JobFacts:
     fingerprints: dict[str, str] = field(default_factory=dict)
     chunked: bool = False
     embeddings: dict[str, dict[str, Any]] = field(default_factory=dict)
+    copied_from: str | None = None
 
 
 @dataclass

@@ -153,6 +153,11 @@ class SourcePlan:
         return self.collection is not None and self.collection.chunked
 
     @property
+    def copied_from(self) -> str | None:
+        """The collection that is read, by its name; None where files are."""
+        return None if self.collection is None else self.collection.name
+
+    @property
     def bytes(self) -> int:
         """How many bytes they have, compressed as they are."""
         return sum(split.bytes for split in self.splits)

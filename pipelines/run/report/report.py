@@ -41,7 +41,7 @@ class RunReport:
     made of them, or the worker, was lost; ``rows_embedded_again`` rows went through the last model more than once.
     ``deletions_read`` counts documents that the source said are deleted, ``deleted_points`` is the file that has the
     ids of deleted points, and ``deletions_refused`` tells that a sink lost none because too many would have gone
-    (``max_delete``).
+    (``max_delete``). ``passes`` are the counts of all passes of a reindexing, the last of which the report is of.
     """
 
     run_id: str
@@ -73,6 +73,7 @@ class RunReport:
     deletions_read: int = 0
     deleted_points: str | None = None
     deletions_refused: bool = False
+    passes: list[dict[str, Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         # By the receipts: rows that reached the sinks, and blocks.

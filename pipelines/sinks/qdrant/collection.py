@@ -14,7 +14,7 @@ from pipelines.sinks.base import JobFacts
 from pipelines.sinks.provenance import differences, provenance_of
 from pipelines.sinks.qdrant.config import QdrantSinkConfig
 from pipelines.sinks.qdrant.description import DEFERRED, FILLING, PROVENANCE, held_provenance, state_entries
-from pipelines.sinks.qdrant.points import OURS
+from pipelines.sinks.qdrant.points import FROM, OURS
 from pipelines.sinks.qdrant.retry import call
 from pipelines.sinks.qdrant.vectors import dense_params, quantization, sparse_params, vector_differences
 
@@ -53,13 +53,16 @@ class Collection:
         """Look for a first point."""
         return not self._scroll_one(None, "looking for points")
 
-    def refuse_unless_fit(self, info: models.CollectionInfo, job: JobFacts) -> None:
-        """Raise SinkError, naming the differences, where the collection's vectors or points are not this job's."""
+    def refuse_unless_fit(self, info: models.CollectionInfo, job: JobFacts, *, shared: bool = False) -> None:
+        """Raise SinkError, naming the differences, where the collection's vectors or points are not this job's.
+
+        With ``shared``, points that no job of this tool wrote may be there.
+        """
         advice = f"choose another collection for this job, or delete {self.title}"
         found = vector_differences(info, job)
         if found:
             raise SinkError(f"{self.title} does not fit: {'; '.join(found)}. Now {advice}")
-        stranger = self._point_without(job.fingerprint)
+        stranger = self._point_without(job.fingerprint, shared=shared)
         if stranger is None:
             return
         made = (stranger.payload or {}).get(OURS)
@@ -103,9 +106,10 @@ class Collection:
             "creating the collection",
         )
 
-    def settle_for(self, job: JobFacts, known: Mapping[str, Any]) -> None:
+    def settle_for(self, job: JobFacts, known: Mapping[str, Any], *, shared: bool = False) -> None:
         """Write down what makes the vectors, and make the payload indexes not yet ``known``, before the upload.
 
+        With ``shared``, points are told apart by where they come from.
         An HNSW graph has the links that filtered search needs only if the index was there when it was built.
         """
         self.remember({PROVENANCE: provenance_of(job), **state_entries(FILLING)})
@@ -114,6 +118,8 @@ class Collection:
         wanted: dict[str, Any] = {f"{OURS}.fingerprint": "keyword"}
         if job.chunked:
             wanted["document_id"] = "keyword"
+        if shared:
+            wanted[f"{OURS}.{FROM}"] = "keyword"
         if self.config.deletions == "sweep":
             wanted[f"{OURS}.corpus"] = "keyword"
         for field, kind in {**wanted, **self.config.payload_indexes}.items():
@@ -188,9 +194,13 @@ class Collection:
         # Not waited for: over many points it takes long, and shards apply updates in order anyway.
         return lambda: self.client.create_payload_index(self.name, field, schema, wait=False)
 
-    def _point_without(self, fingerprint: str) -> models.Record | None:
-        ours = models.FieldCondition(key=f"{OURS}.fingerprint", match=models.MatchValue(value=fingerprint))
-        found = self._scroll_one(models.Filter(must_not=[ours]), "looking for points of other jobs")
+    def _point_without(self, fingerprint: str, *, shared: bool) -> models.Record | None:
+        key = f"{OURS}.fingerprint"
+        fitting: list[models.Condition] = [
+            models.FieldCondition(key=key, match=models.MatchValue(value=fingerprint)),
+            *([models.IsEmptyCondition(is_empty=models.PayloadField(key=key))] if shared else []),
+        ]
+        found = self._scroll_one(models.Filter(must_not=fitting), "looking for points of other jobs")
         return found[0] if found else None
 
     def _scroll_one(self, chosen: models.Filter | None, doing: str) -> list[models.Record]:

@@ -18,6 +18,7 @@ from embedders.base import VectorSpec
 from pipelines.rows import HASHES, spread
 from pipelines.sinks.base import Held, JobFacts
 from pipelines.sinks.qdrant.config import QdrantSinkConfig
+from pipelines.sinks.qdrant.guard import Guard
 from pipelines.sinks.qdrant.points import FLOAT_BYTES, INDEX_BYTES, OURS, POINT_BYTES, provenance, to_point_id
 
 RETRIEVE_POINTS = 1000
@@ -36,8 +37,10 @@ class Caller(Protocol):
 class HeldPoints:
     """Asks one collection what it holds of a job's rows."""
 
-    def __init__(self, client: QdrantClient, config: QdrantSinkConfig, job: JobFacts, call: Caller) -> None:
-        self._client, self._config, self._job, self._call = client, config, job, call
+    def __init__(
+        self, client: QdrantClient, config: QdrantSinkConfig, job: JobFacts, call: Caller, guard: Guard | None = None
+    ) -> None:
+        self._client, self._config, self._job, self._call, self._guard = client, config, job, call, guard
 
     def codes(self, ids: Sequence[PointId], wanted: Sequence[Mapping[str, Any]]) -> npt.NDArray[np.uint8]:
         """Compare what the points' payloads say of them with what is ``wanted``: one of ``Held`` a point, uint8."""
@@ -45,8 +48,14 @@ class HeldPoints:
         for some in chunked(ids, RETRIEVE_POINTS):
             for record in self._retrieve(some, vectors=False):
                 there[record.id] = (record.payload or {}).get(OURS)
-        pairs = zip(ids, wanted, strict=True)
-        return np.array([held_of(there.get(name), made) for name, made in pairs], np.uint8)
+        pairs = list(zip(ids, wanted, strict=True))
+        guard = self._guard
+        if guard is None:
+            return np.array([held_of(there.get(name), made) for name, made in pairs], np.uint8)
+        codes = [guard.code(there[name], made, held_of) if name in there else Held.LACKS for name, made in pairs]
+        absent = np.array([name not in there for name in ids], np.bool_)
+        # What somebody deleted is to stay as it is, as what somebody wrote.
+        return np.where(absent & guard.deleted(ids), Held.SAME, np.array(codes)).astype(np.uint8)
 
     def codes_of_rows(self, rows: pa.Table) -> npt.NDArray[np.uint8]:
         """As ``codes``, for rows with ``id`` and HASHES."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -22,6 +22,8 @@ from pipelines.rows import HASHES
 from pipelines.sinks.base import JobFacts
 
 OURS = "_fleetembed"
+# Inside of OURS: the collection that a job read the point from. Whoever replaces the point or its payload drops it.
+FROM = "from"
 RESERVED = frozenset(("document_id", "text", "chunk_no", "chunk_start", "chunk_end", "payload", OURS))
 
 # Bytes in JSON: a float32 is written as the float64 it equals, and an index with its comma.
@@ -54,11 +56,15 @@ class Points:
         """What the payloads say of where the points come from."""
         return [payload[OURS] for payload in self.payloads]
 
-    def overwrites(self) -> list[models.UpdateOperation]:
-        """Make an operation a point that replaces its payload."""
+    def overwrites(self, only: models.Filter | None = None) -> list[models.UpdateOperation]:
+        """Make an operation a point that replaces its payload; with ``only``, where the point matches that."""
         pairs = zip(self.ids, self.payloads, strict=True)
         return [
-            models.OverwritePayloadOperation(overwrite_payload=models.SetPayload(payload=payload, points=[name]))
+            models.OverwritePayloadOperation(
+                overwrite_payload=models.SetPayload(payload=payload, points=[name])
+                if only is None
+                else models.SetPayload(payload=payload, filter=with_ids(only, [name]))
+            )
             for name, payload in pairs
         ]
 
@@ -92,8 +98,17 @@ def payload(row: dict[str, Any], job: JobFacts, *, store_text: bool) -> dict[str
 
 
 def provenance(row: dict[str, Any], job: JobFacts) -> dict[str, Any]:
-    """Say, for a payload, what a point is made from: the hashes of its row, and the job's fingerprint and corpus."""
-    return {**{name: row[name] for name in HASHES}, "fingerprint": job.fingerprint, "corpus": job.corpus}
+    """Say, for a payload, what a point is made from: the hashes of its row, and the job's fingerprint and corpus.
+
+    A point of a job that reads a collection also says which one.
+    """
+    made = {**{name: row[name] for name in HASHES}, "fingerprint": job.fingerprint, "corpus": job.corpus}
+    return made if job.copied_from is None else {**made, FROM: job.copied_from}
+
+
+def with_ids(chosen: models.Filter | None, ids: Sequence[Any]) -> models.Filter:
+    """Narrow a filter to points of these ids."""
+    return models.Filter(must=[models.HasIdCondition(has_id=list(ids)), *([] if chosen is None else [chosen])])
 
 
 def batches(

@@ -23,6 +23,7 @@ from pipelines.sinks.qdrant.collection import Collection
 from pipelines.sinks.qdrant.config import QdrantSinkConfig
 from pipelines.sinks.qdrant.deletion import Position, delete_points, pages, read_page
 from pipelines.sinks.qdrant.description import COMPLETE, is_complete, state_entries
+from pipelines.sinks.qdrant.guard import Guard, marked
 from pipelines.sinks.qdrant.held import HeldPoints
 from pipelines.sinks.qdrant.lease import CollectionLease
 from pipelines.sinks.qdrant.points import OURS, Points, batches
@@ -41,11 +42,15 @@ class QdrantSink:
     """Writes rows as points of one collection on a server.
 
     With a ``client`` given, that one is used for everything (and left open); so the embedded engine is served.
-    The API key is read from the driver's environment and travels to workers inside the pickled sink only.
+    The API key is read from the driver's environment and travels to workers inside the pickled sink only. With a
+    ``guard``, what others write to the collection is left alone.
     """
 
-    def __init__(self, config: QdrantSinkConfig, client: QdrantClient | None = None) -> None:
+    def __init__(
+        self, config: QdrantSinkConfig, client: QdrantClient | None = None, *, guard: Guard | None = None
+    ) -> None:
         self.config = config
+        self.guard = guard
         self.workers = config.writers
         self.name = f"qdrant:{config.address}/{config.collection}"
         self.job: JobFacts | None = None
@@ -60,7 +65,7 @@ class QdrantSink:
             info = collection.info()
             if info is None:
                 return {"exists": False, "points": 0}
-            collection.refuse_unless_fit(info, job)
+            collection.refuse_unless_fit(info, job, shared=self.guard is not None)
             return {"exists": True, "points": collection.count()}
 
     def provenance(self) -> dict[str, Any] | None:
@@ -76,14 +81,15 @@ class QdrantSink:
     def open(self, job: JobFacts) -> None:
         """Create the collection, or check the one there and undo what a killed load left switched off."""
         self._deferred = None
+        shared = self.guard is not None
         with self._collection() as collection:
             info = collection.info()
             if info is None:
                 collection.create(job)
             else:
-                collection.refuse_unless_fit(info, job)
+                collection.refuse_unless_fit(info, job, shared=shared)
                 collection.restore_indexing(info)
-            collection.settle_for(job, info.payload_schema if info else {})
+            collection.settle_for(job, info.payload_schema if info else {}, shared=shared)
             self.job = job
             self._was_complete = info is not None and is_complete(info) is True
             self._was_empty = collection.is_empty()
@@ -96,7 +102,8 @@ class QdrantSink:
         if self.job is None:
             raise RuntimeError("open() the sink before connect()")
         client = self._client or self._connect_client()
-        return QdrantWriter(client, self.config, self.job, was_empty=self._was_empty, borrowed=client is self._client)
+        told = {"was_empty": self._was_empty, "borrowed": client is self._client}
+        return QdrantWriter(client, self.config, self.job, **told, guard=self.guard)
 
     def points(self, documents: Sequence[str] | None = None) -> Iterator[pa.Table]:
         """Scroll through the points of the corpus; see Sink."""
@@ -173,6 +180,7 @@ class QdrantWriter:
         *,
         was_empty: bool,
         borrowed: bool = False,
+        guard: Guard | None = None,
     ) -> None:
         self._client = client
         self._borrowed = borrowed
@@ -182,7 +190,8 @@ class QdrantWriter:
         self._retries = 0
         # A point that the server took, which tells whether it still takes any.
         self._taken: Points | None = None
-        self._there = HeldPoints(client, config, job, self._call)
+        self._there = HeldPoints(client, config, job, self._call, guard)
+        self._guard = guard
 
     def held(self, rows: pa.Table) -> npt.NDArray[np.uint8]:
         """Compare rows with the hashes and the fingerprint in the points' payloads; see SinkWriter."""
@@ -213,7 +222,8 @@ class QdrantWriter:
         config = self._config
         limits: dict[str, Any] = {"points": most, "megabytes": config.batch_mb}
         for points in batches(table, self._job, **limits, store_text=config.store_text, vectors=vectors):
-            if vectors:
+            # A guarded request passes over points that are gone.
+            if vectors or self._guard is not None:
                 self._send(points, result)
             else:
                 self._send_to_those_there(points, result)
@@ -285,11 +295,17 @@ class QdrantWriter:
         return None
 
     def _apply(self, points: Points) -> None:
-        client, name = self._client, self._config.collection
+        client, name, guard = self._client, self._config.collection, self._guard
+        only = marked() if guard is not None else None
         if points.vectors is None:
-            answers = client.batch_update_points(name, points.overwrites(), wait=True)
-        else:
+            answers = client.batch_update_points(name, points.overwrites(only), wait=True)
+        elif guard is None:
             answers = [client.upsert(name, points.batch(), wait=True)]
+        else:
+            answers = [
+                client.upsert(name, part.batch(), wait=True, update_filter=only, update_mode=mode)
+                for part, mode in guard.parts(points)
+            ]
         undone = [answer.status.value for answer in answers if answer.status != models.UpdateStatus.COMPLETED]
         if undone and not (self._there.codes(points.ids, points.provenances) == Held.SAME).all():
             raise NotAppliedError(f"the server answered {undone[0]!r}, not 'completed'")

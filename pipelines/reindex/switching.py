@@ -1,0 +1,154 @@
+"""Moves an alias to the collection that a job filled, and copies what was written on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from qdrant_client import models
+
+from embedders.errors import FleetembedError
+from pipelines.config.reindex import ReindexConfig
+from pipelines.errors import SinkError
+from pipelines.reindex.aliases import Alias, Before
+from pipelines.reindex.catch_up import CatchUp, refuse_many
+from pipelines.reindex.verified import Verified
+from pipelines.sinks.qdrant.collection import Collection
+from pipelines.sinks.qdrant.description import BEFORE, CATCHING_UP, LEFT_AT, held_provenance, is_complete, utc_now
+from pipelines.sources.presence import Keys
+
+
+class Switching:
+    """An alias, and the collection that it is to name.
+
+    ``find_catch_up`` makes ready to copy the collection that the job reads, or the one that is given; None where it
+    reads none that lives on.
+    """
+
+    def __init__(
+        self,
+        alias: Alias,
+        filled: Collection,
+        fingerprint: str,
+        settings: ReindexConfig,
+        find_catch_up: Callable[[str | None], CatchUp | None],
+    ) -> None:
+        self._alias, self._filled, self._fingerprint = alias, filled, fingerprint
+        self._settings, self._find_catch_up = settings, find_catch_up
+
+    def switch(self, *, dry_run: bool, unverified: bool) -> list[str]:
+        """See ``Reindexing.switch``."""
+        alias, filled, now = self._alias, self._filled, self._alias.target()
+        if now == filled.name:
+            return self._finish_switch(dry_run=dry_run)
+        points = self._refuse_unready(unverified=unverified)
+        if alias.name in alias.collections():
+            raise SinkError(taken(alias, filled.name))
+        came_from = f"in the place of {now}, which stays for a rollback" if now else "which is new"
+        catch_up = self._find_catch_up(None)
+        if dry_run:
+            would = f"would let {alias.title} name {filled.name} ({points:,} points), {came_from}"
+            return [would] if catch_up is None else [f"would catch up with {catch_up.name}, before and after", would]
+        known = self._catch_up_before(catch_up, unverified=unverified) if catch_up is not None else None
+        points, at = filled.count(), utc_now()
+        # Before the alias moves: whoever dies in between has changed nothing that searchers see.
+        if now:
+            alias.collection(now).remember({LEFT_AT: at})
+        left = catch_up.name if catch_up is not None else None
+        filled.remember({BEFORE: Before(now, at).to_text(), CATCHING_UP: left})
+        alias.point_at(filled.name)
+        lines = [f"{alias.title} names {filled.name} ({points:,} points), {came_from}"]
+        return lines if catch_up is None else [*lines, self._catch_up_after(catch_up, known)]
+
+    def _catch_up_before(self, catch_up: CatchUp, *, unverified: bool) -> Keys:
+        """Catch up a last time before the alias moves; returns the keys of the ids that the new collection has.
+
+        The verification stays valid where little has changed since.
+        """
+        filled = self._filled
+        info = filled.info()
+        verified = Verified.of(info) if info is not None else None
+        catch_up.make_pass()
+        if not unverified:
+            refuse_many(catch_up.passes, self._settings.until, filled)
+        if verified is not None:
+            filled.remember(verified.entry())
+        return catch_up.keys()
+
+    def _catch_up_after(self, catch_up: CatchUp, known: Keys | None) -> str:
+        """Copy what was written while the alias moved; says what that was."""
+        filled = self._filled
+        try:
+            written, deleted = catch_up.settle(known)
+        except FleetembedError as error:
+            raise SinkError(
+                f"{self._alias.title} names {filled.name} now, and what was written to {catch_up.name} at the last is "
+                f"not copied yet: {error}. Give the switch again, which goes on with that"
+            ) from error
+        filled.remember({CATCHING_UP: None})
+        return f"{written:,} written and {deleted:,} deleted while the alias moved"
+
+    def _finish_switch(self, *, dry_run: bool) -> list[str]:
+        """Copy what a switch that was stopped left to be copied, where there is such."""
+        alias, filled = self._alias, self._filled
+        done = f"done already: {alias.title} names {filled.name}"
+        info = filled.info()
+        left = (info.config.metadata or {}).get(CATCHING_UP) if info is not None else None
+        if not isinstance(left, str):
+            return [done]
+        if dry_run:
+            return [done, f"would copy what was written to {left} at the last, which a switch that was stopped left"]
+        catch_up = self._find_catch_up(left)
+        if catch_up is None:
+            return [done]
+        return [
+            done,
+            self._catch_up_after(catch_up, None),
+            f"the switch had been stopped: points of {left} that were not in {filled.name} were copied, also where "
+            "they had been deleted there since",
+        ]
+
+    def _refuse_unready(self, *, unverified: bool) -> int:
+        """Raise SinkError where the job's collection is not what it is to be; returns its points."""
+        filled, run = self._filled, "run `fleetembed reindex run` to its end first"
+        info = filled.info()
+        if info is None:
+            raise SinkError(f"{filled.title} is not there yet; {run}")
+        complete = is_complete(info)
+        if complete is None:
+            raise SinkError(
+                f"{filled.title} does not say whether it is complete: no run has filled it, or the server is older "
+                f"than Qdrant 1.16, which is the first that keeps metadata; {run}, on such a server"
+            )
+        if not complete:
+            raise SinkError(f"{filled.title} is being filled, or its run was stopped before the end; {run}")
+        if held_provenance(info).get("fingerprint") != self._fingerprint:
+            raise SinkError(f"{filled.title} was filled by another job, with other models or settings; {run}")
+        points = filled.count()
+        if not points:
+            raise SinkError(
+                f"{filled.title} is empty: searchers would find nothing; look at the job's source, and {run}"
+            )
+        if not unverified:
+            self._refuse_unverified(info)
+        return points
+
+    def _refuse_unverified(self, info: models.CollectionInfo) -> None:
+        held, filled = Verified.of(info), self._filled
+        way = "; or give --unverified, to switch all the same"
+        if held is None:
+            raise SinkError(f"{filled.title} was not verified since its last run; run `fleetembed reindex verify`{way}")
+        if not held.passed:
+            raise SinkError(
+                f"{filled.title} did not pass its verification of {held.at}: {', '.join(held.failed)}; see to that, "
+                f"and run `fleetembed reindex verify` again{way}"
+            )
+
+
+def taken(alias: Alias, filled: str) -> str:
+    """Say that a collection has the alias's name, and the ways out."""
+    return (
+        f"{alias.title}: a collection has that name, which no alias can take then. Either choose another alias, "
+        f"and let searchers ask that one from now on: no gap. Or, once {filled} is complete, delete the "
+        f"collection {alias.name} (DELETE /collections/{alias.name}) and switch at once: searches fail from the "
+        "one to the other, and there is no way back to what it held"
+    )

@@ -1,0 +1,364 @@
+"""A collection that lives on is copied in passes, and nothing that its writers do meanwhile is lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import count, islice
+from pathlib import Path
+from typing import Any
+
+import pytest
+from qdrant_client import QdrantClient, models
+
+from pipelines.reindex.aliases import Alias
+from tests.pipelines.reindex.conftest import Story, done, refused
+from tests.qdrant_server.faults import Fault
+from tests.waiting import wait_until
+
+OLD = "old-docs"
+Payloads = dict[int, dict[str, Any]]
+
+
+def text(number: int, edition: int = 1) -> str:
+    return f"word{number} in edition {edition}"
+
+
+def write(client: QdrantClient, collection: str, *points: tuple[int, dict[str, Any]]) -> None:
+    """Write points as a program of its own would: without vectors, which are not looked at here."""
+    client.upsert(collection, [models.PointStruct(id=name, vector={}, payload=load) for name, load in points])
+
+
+def live(story: Story, points: int) -> Payloads:
+    """Make a collection that nobody of ours filled, with integer ids, and let the alias name it."""
+    old = {"old": models.VectorParams(size=2, distance=models.Distance.COSINE)}
+    story.client.create_collection(OLD, old)
+    payloads: Payloads = {number: {"text": text(number), "n": number} for number in range(points)}
+    write(story.client, OLD, *payloads.items())
+    create = models.CreateAlias(alias_name="docs", collection_name=OLD)
+    story.client.update_collection_aliases([models.CreateAliasOperation(create_alias=create)])
+    return payloads
+
+
+def copying(story: Story, name: str = "v2", **reindex: Any) -> Path:
+    """The configuration of a job that copies what the alias names."""
+    path = story.config(name, batch_points=16)
+    job = json.loads(path.read_text())
+    job |= {"source": {"qdrant": {"url": story.server.url, "collection": "docs", "page_points": 32}}}
+    path.write_text(json.dumps({**job, "reindex": reindex, "compute": {"engine": "local", "block_rows": 16}}))
+    return path
+
+
+def held(client: QdrantClient, collection: str) -> Payloads:
+    """A collection's payloads, without what the job adds."""
+    found: Payloads = {}
+    for point in client.scroll(collection, limit=10_000)[0]:
+        assert isinstance(point.id, int) and point.id not in found
+        added = ("_fleetembed", "document_id")
+        found[point.id] = {key: value for key, value in (point.payload or {}).items() if key not in added}
+    return found
+
+
+def made_by(client: QdrantClient, collection: str) -> dict[int, str]:
+    """The texts by which the vectors of a collection's copied points were made."""
+    found = client.scroll(collection, limit=10_000, with_vectors=True)[0]
+    return {int(point.id): str(point.vector) for point in found}
+
+
+class Writer:
+    """Inserts, changes and deletes through the alias, one point after the other, and knows what there must be.
+
+    No point is touched twice within many operations, so that each of them is one that a pass may meet.
+    """
+
+    def __init__(self, url: str, payloads: Payloads) -> None:
+        self.believed = payloads
+        self._client = QdrantClient(url=url, check_compatibility=False)
+        self._ids, self._new = iter(sorted(payloads)), count(10_000)
+        self._stop, self.done = threading.Event(), 0
+        self.failure: BaseException | None = None
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        thread = threading.Thread(target=self._run)
+        thread.start()
+        try:
+            wait_until(lambda: self.done > 4 or self.failure)
+            yield
+            before = self.done
+            wait_until(lambda: self.done > before + 8 or self.failure)
+        finally:
+            self._stop.set()
+            thread.join()
+            self._client.close()
+        assert self.failure is None
+
+    def _run(self) -> None:
+        try:
+            while not self._stop.wait(0.02):
+                self._act(next(self._ids), self.done % 4)
+                self.done += 1
+        except BaseException as error:
+            self.failure = error
+
+    def _act(self, name: int, kind: int) -> None:
+        if kind == 0:
+            name = next(self._new)
+            self.believed[name] = {"text": text(name), "n": name}
+            write(self._client, "docs", (name, self.believed[name]))
+        elif kind == 1:
+            self.believed[name] = {"text": text(name, 2), "n": -name}
+            write(self._client, "docs", (name, self.believed[name]))
+        elif kind == 2:
+            self.believed[name] = {**self.believed[name], "price": name}
+            self._client.set_payload("docs", {"price": name}, [name])
+        else:
+            del self.believed[name]
+            self._client.delete("docs", [name])
+
+
+def test_what_writers_do_from_the_first_pass_to_the_switch_is_all_there(story: Story) -> None:
+    payloads = live(story, 1200)
+    config = copying(story, until=60)
+    told = done("plan", config)
+    assert f"a run copies {OLD} (1,200 points) in a first pass, then in at most 10 more" in told
+    writer = Writer(story.server.url, payloads)
+    with writer.writing():
+        ran = done("run", config)
+        assert story.alias == OLD
+        switched = done("switch", config, "--unverified")
+    new = story.collection("v2")
+    assert story.alias == new and "deleted while the alias moved" in switched
+    assert held(story.client, new) == writer.believed
+    passes = story.report("v2")["passes"]
+    assert "pass 2: " in ran and sum(one["deleted"] for one in passes) < writer.done
+    # Nothing is embedded anew that has not changed, and what is read is the new text.
+    assert "done already" in done("switch", config)
+
+
+def test_a_pass_embeds_and_deletes_only_what_changed_and_leaves_what_others_wrote(story: Story) -> None:
+    live(story, 40)
+    config = copying(story, until=1)
+    assert "pass 2: 0 embedded, 0 payload only, 0 deleted of 40 read" in done("run", config)
+    new = story.collection("v2")
+    assert story.client.get_collection(new).config.metadata["fleetembed_state"] == "complete"  # type: ignore[index]
+    before = made_by(story.client, new)
+    # Somebody writes to both; one of his points is not in the old collection at all.
+    write(story.client, OLD, (1, {"text": "from the old"}), (2, {"text": text(2, 2)}), (50, {"text": "inserted"}))
+    write(story.client, new, (1, {"text": "newer"}), (60, {"text": "only here"}))
+    story.client.set_payload(OLD, {"price": 3}, [3, 4])
+    story.client.delete(OLD, [5, 6, 7])
+    write(story.client, new, (7, {"text": "written again"}))
+    told = done("run", config)
+    assert "pass 1: 2 embedded, 2 payload only, 2 deleted of 38 read" in told and "pass 2: 0 embedded" in told
+    assert f"3 points of {new} were written by others" in told
+    report = story.report("v2")
+    assert [(one["written"], one["deleted"]) for one in report["passes"]] == [(4, 2), (0, 0)]
+    there, after = held(story.client, new), made_by(story.client, new)
+    others: Payloads = {1: {"text": "newer"}, 60: {"text": "only here"}, 7: {"text": "written again"}}
+    assert there == {**held(story.client, OLD), **others}
+    assert after[2] != before[2] and after[50] and after[3] == before[3]
+    # An ordinary run goes on as it did: it does not know whose points they are.
+    story.client.delete(new, [1, 7, 60])
+    done("run", config)
+    assert held(story.client, new) == held(story.client, OLD)
+
+
+def test_writes_while_the_alias_moves_are_caught_up_and_newer_ones_stay(
+    story: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live(story, 40)
+    config = copying(story)
+    done("run", config)
+    done("verify", config)
+    new, client, move = story.collection("v2"), story.client, Alias.point_at
+    write(client, OLD, (30, {"text": text(30, 2)}))
+    client.delete(OLD, [31])
+
+    def moves(alias: Alias, collection: str) -> None:
+        # To the old one, at the last moment.
+        write(client, OLD, (100, {"text": "new"}), *((name, {"text": text(name, 2)}) for name in (1, 3, 5)))
+        client.delete(OLD, [2, 6])
+        move(alias, collection)
+        # To the new one, at once.
+        client.delete("docs", [4, 5])
+        write(client, "docs", (3, {"text": "newest"}), (6, {"text": "again"}), (101, {"text": "newer"}))
+
+    monkeypatch.setattr(Alias, "point_at", moves)
+    assert f"would catch up with {OLD}, before and after" in done("switch", config, "--dry-run")
+    assert held(client, new)[30]["text"] == text(30)
+    told = done("switch", config)
+    assert "2 written and 1 deleted while the alias moved" in told and story.alias == new
+    wanted = {number: {"text": text(number), "n": number} for number in range(40) if number not in (2, 4, 5, 31)}
+    changed = {1: text(1, 2), 30: text(30, 2), 3: "newest", 6: "again", 100: "new", 101: "newer"}
+    assert held(client, new) == {**wanted, **{name: {"text": words} for name, words in changed.items()}}
+    # The job reads what the alias names, which is its own collection now.
+    assert "source.qdrant reads" in refused("run", config)
+    done("rollback", config)
+    assert story.alias == OLD
+
+
+def test_a_switch_that_died_behind_the_alias_is_gone_on_with(story: Story, monkeypatch: pytest.MonkeyPatch) -> None:
+    live(story, 20)
+    config = copying(story)
+    done("run", config)
+    new, move = story.collection("v2"), Alias.point_at
+
+    def dies(alias: Alias, collection: str) -> None:
+        write(story.client, OLD, (100, {"text": "new"}))
+        move(alias, collection)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Alias, "point_at", dies)
+    refused("switch", config, "--unverified")
+    assert story.alias == new and 100 not in held(story.client, new)
+    assert f"would copy what was written to {OLD}" in done("switch", config, "--dry-run")
+    assert "1 written and 0 deleted while the alias moved" in done("switch", config)
+    assert held(story.client, new)[100] == {"text": "new"}
+    assert done("switch", config).startswith("done already") and "written" not in done("switch", config)
+
+
+def test_a_verification_holds_for_few_changes_and_not_for_many(story: Story) -> None:
+    live(story, 40)
+    config = copying(story, until=3)
+    done("run", config)
+    done("verify", config)
+    write(story.client, OLD, *((number, {"text": text(number, 2)}) for number in range(4)))
+    told = refused("switch", config)
+    assert "4 points were caught up just now, more than reindex.until (3)" in told and story.alias == OLD
+    assert "was not verified" in refused("switch", config)
+    done("verify", config)
+    write(story.client, OLD, *((number, {"text": text(number, 3)}) for number in range(3)))
+    done("switch", config)
+    assert story.alias == story.collection("v2") and "verified" in done("status", config)
+
+
+def test_writers_that_are_faster_than_the_passes_are_told_of(story: Story, monkeypatch: pytest.MonkeyPatch) -> None:
+    live(story, 10)
+    config = copying(story, until=2, passes=2)
+    editions = count(2)
+
+    def keeps_up(*_: Any, **__: Any) -> None:
+        edition = next(editions)
+        write(story.client, OLD, *((number, {"text": text(number, edition)}) for number in range(3)))
+
+    monkeypatch.setattr("pipelines.reindex.catch_up.CatchUp._wait_for_old", keeps_up)
+    told = " ".join(done("run", config).split())
+    assert "pass 3: 3 embedded" in told and "pass 4" not in told
+    assert "of 3 passes, the last one found 3 changes" in told and "reindex.until is 2" in told
+
+
+def test_points_that_the_old_collection_does_not_show_yet_are_waited_for(story: Story) -> None:
+    live(story, 20)
+    config = copying(story, until=1)
+    done("run", config)
+    story.server.defer(3, collection=OLD, reads=1)
+    assert "0 deleted of 20 read" in done("run", config)
+    assert len(held(story.client, story.collection("v2"))) == 20
+
+
+def start(config: Path) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "jobs/reindex.py", "run", "--config", str(config)]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ})
+
+
+def killed_at(story: Story, config: Path, meanwhile: Callable[[str], Iterator[None]]) -> None:
+    """Start a run, kill it where ``meanwhile``, which is given the new collection's name, has come to its end."""
+    process = start(config)
+    try:
+        list(meanwhile(""))
+        assert process.poll() is None
+        os.kill(process.pid, signal.SIGKILL)
+    finally:
+        process.kill()
+        process.wait()
+        story.server.clear()
+
+
+def test_a_run_that_is_killed_in_its_first_pass_goes_on(story: Story) -> None:
+    live(story, 120)
+    config = copying(story, until=1)
+    story.server.inject(Fault("stall", path_suffix="/points", skip=4, times=None))
+
+    def meanwhile(_: str) -> Iterator[None]:
+        wait_until(lambda: len(story.server.requests("PUT", "/points")) > 4)
+        write_around(story)
+        yield
+
+    killed_at(story, config, meanwhile)
+    told = done("run", config)
+    report = story.report("v2")
+    assert report["passes"][0]["embedded"] < 120 and "pass 2: 0 embedded" in told
+    assert held(story.client, story.collection("v2")) == held(story.client, OLD)
+
+
+def test_a_run_that_is_killed_in_a_later_pass_goes_on(story: Story) -> None:
+    live(story, 120)
+    config = copying(story, until=1)
+    story.server.inject(Fault("stall", path_suffix="/points", skip=4, times=None))
+
+    def meanwhile(_: str) -> Iterator[None]:
+        wait_until(lambda: len(story.server.requests("PUT", "/points")) > 4)
+        write_around(story)
+        (new,) = (one.name for one in story.client.get_collections().collections if one.name != OLD)
+        story.server.clear()
+        story.server.inject(Fault("stall", method="POST", path_suffix=f"{new}/points/delete", times=None))
+        wait_until(lambda: story.server.requests("POST", f"{new}/points/delete"))
+        yield
+
+    killed_at(story, config, meanwhile)
+    assert "pass 2: 0 embedded, 0 payload only, 0 deleted" in done("run", config)
+    assert held(story.client, story.collection("v2")) == held(story.client, OLD)
+
+
+def write_around(story: Story) -> None:
+    """Change, insert and delete, in the part that was read and in the one that was not."""
+    points = [(name, {"text": text(name, 2)}) for name in (1, 119, 500)]
+    # Past the fault, which strikes PUT alone.
+    operation = models.UpsertOperation(
+        upsert=models.PointsList(points=[models.PointStruct(id=name, vector={}, payload=load) for name, load in points])
+    )
+    story.client.batch_update_points(OLD, [operation])
+    story.client.delete(OLD, list(islice(count(0, 40), 3)))
+
+
+@pytest.mark.parametrize(
+    ("changed", "code", "message"),
+    [
+        ({"source": {"limit": 5}}, 0, "a single pass, without deletions: source.limit is 5"),
+        ({"sink": "two"}, 0, "a single pass, without deletions: the job has 2 sinks"),
+        ({"source": {"collection": "new"}}, 1, "is the collection that source.qdrant reads"),
+    ],
+    ids=["limit", "two-sinks", "itself"],
+)
+def test_what_cannot_be_caught_up_with_is_told(story: Story, changed: dict[str, Any], code: int, message: str) -> None:
+    live(story, 10)
+    config = copying(story)
+    job = json.loads(config.read_text())
+    source = changed.get("source", {})
+    if "limit" in source:
+        job["source"]["limit"] = 5
+    elif "collection" in source:
+        done("run", config)
+        job["source"]["qdrant"]["collection"] = story.collection("v2")
+    else:
+        job["sink"] = [job["sink"], {"type": "parquet", "path": str(story.folder / "out")}]
+    config.write_text(json.dumps(job))
+    told = " ".join((refused("run", config) if code else done("run", config)).split())
+    assert message in told and "pass 1" not in told
+
+
+def test_an_old_server_is_refused_because_it_would_overwrite_what_writers_wrote(
+    story: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live(story, 10)
+    version = models.VersionInfo(title="qdrant", version="1.15.4")
+    monkeypatch.setattr("qdrant_client.QdrantClient.info", lambda client: version)
+    told = refused("run", copying(story), code=2)
+    assert "is on a Qdrant server 1.15.4" in told and "1.16 or newer" in told
