@@ -38,7 +38,7 @@ from pipelines.sinks.parquet.files import (
     read_rows,
     read_vectors,
 )
-from pipelines.sinks.parquet.index import RowIndex
+from pipelines.sinks.parquet.index import Place, RowIndex
 from pipelines.sinks.provenance import differences, provenance_of
 from pipelines.sinks.ray_context import running_ray
 
@@ -240,7 +240,12 @@ class ParquetSink:
     def _read_rows(self, files: dict[str, FileDescription]) -> dict[str, FileRows]:
         """Read the rows of files not read before; a name stands for its rows, so no file is read twice."""
         fresh = [name for name in files if name not in self._files]
-        rows = _side_by_side(lambda name: read_rows(self.filesystem, f"{self.path}/{name}", files[name]), fresh)
+        asked = self.config.reuse_moved
+
+        def read(name: str) -> FileRows:
+            return read_rows(self.filesystem, f"{self.path}/{name}", files[name], text_hashes=asked)
+
+        rows = _side_by_side(read, fresh)
         read = {**self._files, **dict(zip(fresh, rows, strict=True))}
         return {name: read[name] for name in files}
 
@@ -297,9 +302,16 @@ class ParquetWriter:
 
     def vectors(self, rows: pa.Table) -> pa.Table:
         """Read vectors from the files that were there when the run began; see SinkWriter."""
+        return self._vectors_at(self._index.places_of(rows))
+
+    def vectors_of_texts(self, rows: pa.Table) -> pa.Table:
+        """Read vectors of rows' texts from those files; see SinkWriter."""
+        return self._vectors_at(self._index.places_of_texts(rows))
+
+    def _vectors_at(self, places: Sequence[Place | None]) -> pa.Table:
         sink, names = self._sink, list(self._job.vectors)
         wanted: dict[str, list[tuple[int, int]]] = defaultdict(list)
-        for row, place in enumerate(self._index.places_of(rows)):
+        for row, place in enumerate(places):
             if place is not None:
                 wanted[place[0]].append((row, place[1]))
 
@@ -315,7 +327,7 @@ class ParquetWriter:
         there = np.array([row for _, some in pairs for row, _ in some], np.int64)
         empty = pa.schema([(name, spec.arrow_type) for name, spec in self._job.vectors.items()]).empty_table()
         found = pa.concat_tables([empty, *(table for table, _ in pairs)])
-        return pa.table({name: spread(found[name], there, rows.num_rows) for name in names})
+        return pa.table({name: spread(found[name], there, len(places)) for name in names})
 
     def update(self, table: pa.Table) -> WriteResult:
         """Commit the rows whole, with the vectors that the folder has for them; see SinkWriter."""
