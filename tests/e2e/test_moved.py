@@ -94,12 +94,14 @@ def test_documents_with_new_ids_are_copied_on_request_and_equal_those_embedded(
 def test_of_a_document_with_a_paragraph_put_in_only_that_one_is_embedded(sink: dict[str, Any], tmp_path: Path) -> None:
     model = write_synthetic_model(tmp_path / "model")
     chunking = {"tokenizer": str(model), "max_tokens": 12, "overlap": 0, "boundary": "paragraph"}
-    # Smaller blocks than documents: what is written first takes the ids whose vectors later rows want.
-    job = Job(tmp_path, model, [{**sink, "reuse_moved": True}], {**BM25, "chunking": chunking})
-    paragraphs = [f"harbour boat number {n} harbour boat harbour boat harbour" for n in range(12)]
+    # In such blocks, what is written first takes the ids whose vectors later rows want.
+    compute = {"block_rows": 4, "engine": "local"}
+    job = Job(tmp_path, model, [{**sink, "reuse_moved": True}], {**BM25, "chunking": chunking, "compute": compute})
+    # Ten tokens each.
+    paragraphs = [f"the quick brown fox jumps in the capital of {letter}" for letter in "bcfghjklmnpq"]
     job.write([document("d", "\n\n".join(paragraphs))])
     assert counts(job) == {"embedded": 12}
-    paragraphs.insert(3, "a boat that is new here, and harbour boat and harbour")
+    paragraphs.insert(3, "hello , the fox is in the capital of embedding")
     job.write([document("d", "\n\n".join(paragraphs))])
     assert counts(job) == {"embedded": 1, "copied": 9, "payload_only": 3}
     after = stored(sink)

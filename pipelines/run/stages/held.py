@@ -45,7 +45,8 @@ def lacking(codes: Codes) -> npt.NDArray[np.bool_]:
 
 def is_whole(codes: Codes) -> npt.NDArray[np.bool_]:
     """Mark what a sink is to be given with vectors; the marks have the shape of the codes."""
-    return np.isin(codes, (Held.LACKS, Held.MOVED))
+    marks: npt.NDArray[np.bool_] = (codes == Held.LACKS) | (codes == Held.MOVED)
+    return marks
 
 
 def needs_models(table: pa.Table) -> npt.NDArray[np.bool_]:

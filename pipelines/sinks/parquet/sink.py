@@ -242,10 +242,10 @@ class ParquetSink:
         fresh = [name for name in files if name not in self._files]
         asked = self.config.reuse_moved
 
-        def read(name: str) -> FileRows:
+        def rows_of(name: str) -> FileRows:
             return read_rows(self.filesystem, f"{self.path}/{name}", files[name], text_hashes=asked)
 
-        rows = _side_by_side(read, fresh)
+        rows = _side_by_side(rows_of, fresh)
         read = {**self._files, **dict(zip(fresh, rows, strict=True))}
         return {name: read[name] for name in files}
 

@@ -101,7 +101,7 @@ class HeldPoints:
         whole = [vectors for vectors in found if vectors is not None]
         return pa.table(
             {
-                name: spread(_column([vectors[name] for vectors in whole], spec), at, rows.num_rows)
+                name: spread(_column([vectors[name] for vectors in whole], spec), at, len(wanted))
                 for name, spec in self._job.vectors.items()
             }
         )
