@@ -108,10 +108,6 @@ def test_of_a_document_with_a_paragraph_put_in_only_that_one_is_embedded(sink: d
     assert [text.strip() for _, _, text, *_ in after] == paragraphs
     # The same as embedded from nothing.
     job.sinks = [{"type": "parquet", "path": str(tmp_path / "fresh")}]
-    options = {
-        "options": {"avg_len": json.loads((tmp_path / "report.json").read_text())["statistics"]["bm25"]["avg_len"]}
-    }
-    job.extra["embeddings"] = [{**BM25["embeddings"][0], **options}]
     assert counts(job) == {"embedded": 13}
     assert [(chunk, text, terms) for _, chunk, text, _, terms in stored(job.sinks[0])] == [
         (chunk, text, terms) for _, chunk, text, _, terms in after
