@@ -39,8 +39,7 @@ def has_vectors(codes: Codes) -> npt.NDArray[np.bool_]:
 
 def lacking(codes: Codes) -> npt.NDArray[np.bool_]:
     """Mark the rows that some sink is to be given with vectors."""
-    marks: npt.NDArray[np.bool_] = is_whole(codes).any(axis=1)
-    return marks
+    return np.asarray(is_whole(codes).any(axis=1), np.bool_)
 
 
 def is_whole(codes: Codes) -> npt.NDArray[np.bool_]:

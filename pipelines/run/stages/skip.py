@@ -89,7 +89,12 @@ class SkipStage:
     def _find_moved(
         self, table: pa.Table, rows: npt.NDArray[np.int64], writers: Sequence[SinkWriter]
     ) -> tuple[npt.NDArray[np.int64], pa.Table]:
-        """Fetch the vectors of those among ``rows``, positions, that moved; returns the positions of these."""
+        """Fetch the vectors of those among ``rows``, positions, that moved; returns the positions of these.
+
+        Without ``moved``, none of them did.
+        """
+        if not self.moved:
+            return rows[:0], table.slice(0, 0)
         asked = table.select(ASKED).take(rows)
         at, found = find_moved(asked, [writers[number] for number in self.moved], self.vectors)
         return rows[at], found

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +28,10 @@ from pipelines.sinks.provenance import provenance_of
 METADATA_KEY = b"fleetembed"
 _HASH = xxhash.xxh3_64_intdigest
 Keys = npt.NDArray[np.uint64]
+# Files that are read at once.
+READERS = 8
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 # Columns that files of older versions lack.
@@ -164,6 +169,12 @@ def read_vectors(filesystem: fs.FileSystem, path: str, names: Sequence[str], row
     with filesystem.open_input_file(path) as source:
         table = pq.ParquetFile(source, pre_buffer=True).read(list(names))
     return table.select(names).replace_schema_metadata(None).take(pa.array(rows, pa.int64()))
+
+
+def side_by_side(work: Callable[[T], R], items: Sequence[T]) -> list[R]:
+    """Do work on items, READERS at once; returns the results in the items' order."""
+    with ThreadPoolExecutor(READERS) as pool:
+        return list(pool.map(work, items))
 
 
 def current_rows(files: Sequence[FileRows]) -> dict[str, npt.NDArray[np.bool_]]:
