@@ -61,12 +61,14 @@ class WriteResult:
 class Held(IntEnum):
     """What a sink holds of a row, under the row's id and with the job's fingerprint.
 
-    ``VECTORS``: vectors of this very text, beside another payload. ``SAME``: all of it. ``LACKS``: neither.
+    ``VECTORS``: vectors of this very text, beside another payload. ``SAME``: all of it. ``LACKS``: neither. ``MOVED``,
+    which no sink says by itself, is a row that all sinks lack and one has the vectors of, under another id.
     """
 
     LACKS = 0
     VECTORS = 1
     SAME = 2
+    MOVED = 3
 
 
 # Why a row is dead whose vectors a sink had when it was asked, and has no more when they are wanted.
@@ -100,6 +102,10 @@ class SinkSection(Protocol):
         """Share of the corpus' points that one sweep may delete."""
 
     @property
+    def reuse_moved(self) -> bool:
+        """Whether its writers are asked for ``vectors_of_texts``."""
+
+    @property
     def type(self) -> str:
         """The word for this kind of sink."""
 
@@ -130,6 +136,9 @@ class SinkWriter(Protocol):
 
         A row is null in all columns where the sink has no vectors of its text.
         """
+
+    def vectors_of_texts(self, rows: pa.Table) -> pa.Table:
+        """Read the vectors that the sink holds, under whatever ids, of rows' texts: as ``vectors``, by text hash."""
 
     def write(self, table: pa.Table) -> WriteResult:
         """Write rows (IDENTIFIED_SCHEMA plus one column a vector, none of them dead); returns when acknowledged.

@@ -23,7 +23,7 @@ from pipelines import EmbeddingPipeline
 from pipelines.embed import chunking, documents
 from pipelines.identity import point_id
 from pipelines.run.report.report import RunReport
-from pipelines.sinks.parquet.sink import ParquetWriter
+from pipelines.sinks.parquet.writer import ParquetWriter
 from tests.qdrant_server.process import QdrantTestServer
 
 BM25 = {"name": "bm25", "model": "Qdrant/bm25"}

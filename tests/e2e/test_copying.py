@@ -64,6 +64,11 @@ def test_rays_workers_copy_to_a_sink_that_is_added(job: Job, tmp_path: Path) -> 
     assert counts(job) == {"embedded": 2, "copied": 20}
     assert_same(stored(job.sinks[0]), stored(store))
     assert job.report["stages"]["dense"]["rows"] == 2
+    store["reuse_moved"] = True
+    job.write([{"id": "moved", "text": ROWS[0]["text"], "module": "there"}, *ROWS[1:19], *ROWS[20:]])
+    assert counts(job) == {"skipped": 20, "copied": 1}
+    moved = stored(store)
+    np.testing.assert_allclose(moved["moved"]["dense"], moved["d0"]["dense"], atol=1e-6)
 
 
 def test_sinks_in_different_states_are_each_given_what_they_lack(job: Job, tmp_path: Path) -> None:

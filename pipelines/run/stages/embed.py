@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 
@@ -18,12 +18,10 @@ from pipelines.embed.row_embedder import RowEmbedder
 from pipelines.rows import IMAGE_COLUMN, RowError, add_errors, is_dead, spread
 from pipelines.run.packing import BLOCK_BYTES, cut, join
 from pipelines.run.placement.pools import Pool
-from pipelines.run.stages.held import HELD_COLUMN, codes_of, has_vectors
+from pipelines.run.stages.held import HELD_COLUMN, codes_of, has_vectors, needs_models
+from pipelines.run.stages.moved import TOKENS_A_ROW
 from pipelines.run.stages.stage import Resources, Work
 from pipelines.run.tally import BLOCKS, Counter, figures_of, short_name
-
-# Of a row whose multivector will be copied, as it is not known how many vectors are in it.
-TOKENS_A_ROW = 256
 
 
 @dataclass(frozen=True)
@@ -74,14 +72,18 @@ class EmbedStage:
         embedders = [RowEmbedder(one, {**self.pool.runtime(one), **shared}) for one in self.pool.embeddings]
         unchecked = dict(self.fingerprints)
 
+        def check() -> None:
+            for embedder in embedders:
+                if expected := unchecked.pop(embedder.name, None):
+                    refuse_other_model(embedder, expected)
+
         def embed(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
             for table in tables:
-                if self.vectors and not _lacks_vectors(table).any():
-                    yield from self._pass_by(table)
+                # By the codes alone, which are the same when a task is run again: where it is cut depends on it.
+                if self.vectors and has_vectors(codes_of(table)).all():
+                    yield from self._pass_by(embedders, table, check)
                     continue
-                for embedder in embedders:
-                    if expected := unchecked.pop(embedder.name, None):
-                        refuse_other_model(embedder, expected)
+                check()
                 for number, piece in enumerate(self._pieces(embedders, table)):
                     # The first was counted when its block was begun.
                     if number:
@@ -97,7 +99,7 @@ class EmbedStage:
         where it is cut and joined is a matter of the rows' contents, and not of errors, which may pass.
         """
         # A block whose worker dies of it is counted too. One that no model gets does not begin a stage.
-        reached = (_lacks_vectors(table) & ~is_dead(table)).any()
+        reached = (needs_models(table) & ~is_dead(table)).any()
         if reached:
             self._count_block()
         sizes = _sum((one.estimate_bytes(table) for one in embedders), table.num_rows)
@@ -107,21 +109,30 @@ class EmbedStage:
         if not reached:
             self._count_block()
 
-    def _pass_by(self, table: pa.Table) -> Iterator[pa.Table]:
-        """Give a block that no model has to see, in pieces for which vectors of so many bytes may be copied later."""
+    def _pass_by(
+        self, embedders: Sequence[RowEmbedder], table: pa.Table, check: Callable[[], None]
+    ) -> Iterator[pa.Table]:
+        """Give a block that no model has to see, in pieces for which vectors of so many bytes may be copied later.
+
+        What a row was to bring, and does not, when its task is run again, the models make.
+        """
         specs = {name: spec for name, spec in self.vectors.items() if name in self.gives}
         wide = sum((spec.dim or 0) * TOKENS_A_ROW * 4 for spec in specs.values() if spec.kind == "multivector")
         for piece in cut(table, np.full(table.num_rows, wide, np.int64), self.block_bytes):
-            for name, spec in specs.items():
-                piece = piece.append_column(name, pa.nulls(piece.num_rows, spec.arrow_type))
-            yield piece
+            if (needs_models(piece) & ~is_dead(piece)).any():
+                check()
+                yield self._embed_all(embedders, piece)
+            else:
+                for name, spec in specs.items():
+                    piece = piece.append_column(name, pa.nulls(piece.num_rows, spec.arrow_type))
+                yield piece
             self._count_block()
 
     def _count_block(self) -> None:
         self.add(figures_of(self.pool.embeddings[0].name), {BLOCKS: 1})
 
     def _embed_all(self, embedders: Sequence[RowEmbedder], table: pa.Table) -> pa.Table:
-        rows = np.flatnonzero(_lacks_vectors(table))
+        rows = np.flatnonzero(needs_models(table))
         # Not taken from, which would copy, where all of them are to be embedded.
         some = table if len(rows) == table.num_rows else table.take(rows)
         for embedder in embedders:
@@ -160,11 +171,6 @@ class EmbedStage:
 
         crashes = crashing_images(table[IMAGE_COLUMN].to_pylist())
         return add_errors(table, {row: RowError(name, "DecoderCrash", why) for row, why in crashes.items()})
-
-
-def _lacks_vectors(table: pa.Table) -> npt.NDArray[np.bool_]:
-    """Mark the rows that models are to embed, unless they are dead."""
-    return ~has_vectors(codes_of(table))
 
 
 def _sum(sizes: Iterable[npt.NDArray[np.int64]], rows: int) -> npt.NDArray[np.int64]:

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pipelines.rows import HASHES, add_errors, is_dead, set_column
+from pipelines.run.stages.moved import brings_vectors, without_moved
 from pipelines.sinks.base import VECTORS_GONE, Held, SinkWriter
 
 HELD_COLUMN = "_held"
@@ -31,14 +32,34 @@ def codes_of(table: pa.Table) -> Codes:
 
 
 def has_vectors(codes: Codes) -> npt.NDArray[np.bool_]:
-    """Mark the rows of whose text some sink has the vectors, which no model has to make."""
+    """Mark the rows of whose text some sink had the vectors when it was asked."""
     marks: npt.NDArray[np.bool_] = (codes != Held.LACKS).any(axis=1)
     return marks
 
 
 def lacking(codes: Codes) -> npt.NDArray[np.bool_]:
     """Mark the rows that some sink is to be given with vectors."""
-    marks: npt.NDArray[np.bool_] = (codes == Held.LACKS).any(axis=1)
+    return np.asarray(is_whole(codes).any(axis=1), np.bool_)
+
+
+def is_whole(codes: Codes) -> npt.NDArray[np.bool_]:
+    """Mark what a sink is to be given with vectors; the marks have the shape of the codes."""
+    marks: npt.NDArray[np.bool_] = (codes == Held.LACKS) | (codes == Held.MOVED)
+    return marks
+
+
+def needs_models(table: pa.Table) -> npt.NDArray[np.bool_]:
+    """Mark the rows whose vectors models have to make, unless they are dead.
+
+    The vectors of a row that moved may be gone when its task is run again: then it does not bring them.
+    """
+    codes = codes_of(table)
+    gone = _has_moved(codes) & ~brings_vectors(table)
+    return ~has_vectors(codes) | gone
+
+
+def _has_moved(codes: Codes) -> npt.NDArray[np.bool_]:
+    marks: npt.NDArray[np.bool_] = (codes == Held.MOVED).any(axis=1)
     return marks
 
 
@@ -57,11 +78,13 @@ def unpack_codes(data: bytes, shape: tuple[int, ...]) -> Codes:
 def copy_vectors(table: pa.Table, writers: Sequence[SinkWriter], vectors: Sequence[str]) -> pa.Table:
     """Fill in the vectors of live rows that some sinks lack from the first sink that has them.
 
-    A row whose vectors are gone meanwhile gets an error.
+    Rows that bring theirs keep these. A row whose vectors are gone meanwhile gets an error.
     """
     codes = codes_of(table)
-    wanted = ~is_dead(table) & has_vectors(codes) & lacking(codes)
-    parts, filled = [], []
+    wanted = ~is_dead(table) & has_vectors(codes) & lacking(codes) & ~_has_moved(codes)
+    bringing = np.flatnonzero(brings_vectors(table))
+    table, brought = without_moved(table)
+    parts, filled = ([brought], [bringing]) if brought is not None and len(bringing) else ([], [])
     for number, writer in enumerate(writers):
         asked = np.flatnonzero(wanted & (codes[:, number] != Held.LACKS))
         if not len(asked):

@@ -42,9 +42,11 @@ def job_stages(
     prints = fingerprints or {}
     # A server is read by few at once; all three share a worker.
     on_readers = replace(ON_READERS, workers=config.source.qdrant.readers) if config.source.qdrant else ON_READERS
+    # Where no model works, rows have their vectors from the source.
+    moved = [number for number, sink in enumerate(config.sink) if sink.reuse_moved and pools and vectors]
     stages: list[Stage] = [
         ReadStage(config, add, prints.get(TOKENIZER), resources=on_readers),
-        SkipStage(sinks, add, resources=on_readers),
+        SkipStage(sinks, add, moved, vectors or {}, resources=on_readers),
         BlockStage(config.compute.block_rows, add, resources=on_readers),
     ]
     stages += [EmbedStage(pool, add, prints, vectors=vectors or {}) for pool in pools]

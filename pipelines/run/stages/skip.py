@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
+from embedders.base import VectorSpec
 from pipelines.bisection import bisect_rows
 from pipelines.rows import document_shares, is_dead
-from pipelines.run.stages.held import ASKED, HELD_COLUMN, Codes, pack_codes, unpack_codes, with_codes
+from pipelines.run.stages.held import ASKED, HELD_COLUMN, Codes, has_vectors, pack_codes, unpack_codes, with_codes
+from pipelines.run.stages.moved import MOVED_COLUMN, find_moved, rows_at_once, with_moved
 from pipelines.run.stages.read import ON_READERS
 from pipelines.run.stages.stage import Resources, Work
 from pipelines.run.tally import REREAD_DOCUMENTS, REREAD_ROWS, Counter
@@ -25,21 +28,38 @@ class SkipStage:
 
     A task that is run again drops what it dropped the first time, and says of the rest what it said then, though sinks
     hold more by now.
+
+    Rows that all sinks lack take along the vectors that one of ``moved``, numbers of sinks, holds of their texts: a
+    column a vector of the job's ``vectors``. A row that does so, and finds none when its task is run again, stays.
     """
 
     sinks: Sequence[Sink]
     add: Counter
+    moved: Sequence[int] = ()
+    vectors: Mapping[str, VectorSpec] = field(default_factory=dict)
     name: str = "skip"
     takes: frozenset[str] = frozenset([*ASKED, "chunk_count", "error"])
-    gives: frozenset[str] = frozenset([HELD_COLUMN])
     keeps: bool = True
     resources: Resources = ON_READERS
+
+    @property
+    def gives(self) -> frozenset[str]:
+        """What sinks hold of rows, and vectors that travel with them."""
+        return frozenset([HELD_COLUMN, *([MOVED_COLUMN] if self.moved else [])])
 
     @contextmanager
     def open(self) -> Iterator[Work]:
         """See Stage."""
         with connected(self.sinks) as writers:
-            yield lambda tables: (self._skip(number, table, writers) for number, table in enumerate(tables))
+            yield lambda tables: (
+                self._skip(number, table, writers) for number, table in enumerate(self._pieces(tables))
+            )
+
+    def _pieces(self, tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+        """Cut tables, by rows alone, to those whose vectors may be in memory together."""
+        for table in tables:
+            size = rows_at_once(self.vectors) if self.moved else max(1, table.num_rows)
+            yield from (table.slice(start, size) for start in range(0, max(1, table.num_rows), size))
 
     def _skip(self, number: int, table: pa.Table, writers: Sequence[SinkWriter]) -> pa.Table:
         started = time.perf_counter()
@@ -48,8 +68,14 @@ class SkipStage:
         codes = np.full((table.num_rows, len(writers)), Held.LACKS, np.uint8)
         for sink, writer in enumerate(writers):
             codes[live, sink] = _held(writer, asked)
+        at, found = self._find_moved(table, live[~has_vectors(codes[live])], writers)
+        codes[at] = Held.MOVED
         decided, new = self.add.decide(f"{self.name} {number}", pack_codes(codes))
-        codes = unpack_codes(decided, codes.shape)
+        if not new:
+            codes = unpack_codes(decided, codes.shape)
+            at, found = self._find_moved(table, np.flatnonzero((codes == Held.MOVED).any(axis=1)), writers)
+        if self.moved:
+            table = with_moved(table, at, found)
         keep = ~(codes == Held.SAME).all(axis=1)
         shares = document_shares(table)
         seconds = {"seconds": time.perf_counter() - started}
@@ -59,6 +85,19 @@ class SkipStage:
         else:
             self.add(self.name, {REREAD_DOCUMENTS: float(shares.sum()), REREAD_ROWS: table.num_rows, **seconds})
         return with_codes(table, codes).filter(pa.array(keep))
+
+    def _find_moved(
+        self, table: pa.Table, rows: npt.NDArray[np.int64], writers: Sequence[SinkWriter]
+    ) -> tuple[npt.NDArray[np.int64], pa.Table]:
+        """Fetch the vectors of those among ``rows``, positions, that moved; returns the positions of these.
+
+        Without ``moved``, none of them did.
+        """
+        if not self.moved:
+            return rows[:0], table.slice(0, 0)
+        asked = table.select(ASKED).take(rows)
+        at, found = find_moved(asked, [writers[number] for number in self.moved], self.vectors)
+        return rows[at], found
 
 
 def _held(writer: SinkWriter, rows: pa.Table) -> Codes:

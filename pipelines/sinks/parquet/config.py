@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from embedders.base import VectorSpec
 from pipelines.config.deletions import MAX_DELETE, Deletions, MaxDelete
+from pipelines.config.reuse import ReuseMoved
 from pipelines.config.section import Place, Section
 from pipelines.filesystem import seconds_of_retries
 from pipelines.urls import named_place, without_credentials
@@ -31,11 +32,14 @@ class ParquetSinkConfig(Section):
     store_text: bool = Field(True, description="Keep the text as a column")
     deletions: Deletions = "keep"
     max_delete: MaxDelete = MAX_DELETE
+    reuse_moved: ReuseMoved = False
 
     @model_validator(mode="after")
     def _an_export_is_written_once(self) -> ParquetSinkConfig:
         if self.layout == "qdrant" and self.deletions == "sweep":
             raise ValueError("deletions: sweep has nothing to sweep with layout: qdrant, which is written once")
+        if self.layout == "qdrant" and self.reuse_moved:
+            raise ValueError("reuse_moved has nothing to take from with layout: qdrant, which is written once")
         return self
 
     @property

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +28,10 @@ from pipelines.sinks.provenance import provenance_of
 METADATA_KEY = b"fleetembed"
 _HASH = xxhash.xxh3_64_intdigest
 Keys = npt.NDArray[np.uint64]
+# Files that are read at once.
+READERS = 8
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 # Columns that files of older versions lack.
@@ -110,7 +115,8 @@ def describe_file(filesystem: fs.FileSystem, path: str) -> FileDescription:
 class FileRows:
     """One file's rows as 64-bit hashes: a few bytes a row, whatever the ids' length.
 
-    ``keys`` are of id and content, ``texts`` of id and text hash, or the ``keys`` where the file has none.
+    ``keys`` are of id and content, ``texts`` of id and text hash, or the ``keys`` where the file has none. ``hashes``
+    are the text hashes by themselves, where they are asked for and the file has them, else empty.
     ``documents`` and the columns after it are empty where nothing is chunked.
     """
 
@@ -119,6 +125,7 @@ class FileRows:
     ids: Keys
     keys: Keys
     texts: Keys
+    hashes: Keys
     documents: Keys
     chunk_no: npt.NDArray[np.int32]
     chunk_count: npt.NDArray[np.int32]
@@ -129,8 +136,10 @@ class FileRows:
         return self.generation, self.name
 
 
-def read_rows(filesystem: fs.FileSystem, path: str, description: FileDescription) -> FileRows:
-    """Read the columns that say which rows a file of this sink has."""
+def read_rows(
+    filesystem: fs.FileSystem, path: str, description: FileDescription, *, text_hashes: bool = False
+) -> FileRows:
+    """Read the columns that say which rows a file of this sink has, with ``text_hashes`` those, too."""
     provenance = description.provenance or {}
     text_hash = "text_hash" if description.has_new_columns else "content_hash"
     names = list(dict.fromkeys(["id", "content_hash", text_hash]))
@@ -148,6 +157,7 @@ def read_rows(filesystem: fs.FileSystem, path: str, description: FileDescription
         ids=hash_names(ids),
         keys=keys64(ids, hashes),
         texts=keys64(ids, table[text_hash].to_pylist()),
+        hashes=text_keys(table[text_hash].to_pylist() if text_hashes and description.has_new_columns else empty),
         documents=hash_names(f"{provenance['corpus']}\n{name}" for name in documents),
         chunk_no=table["chunk_no"].to_numpy() if provenance["chunked"] else np.empty(0, np.int32),
         chunk_count=table["chunk_count"].to_numpy() if provenance["chunked"] else np.empty(0, np.int32),
@@ -159,6 +169,12 @@ def read_vectors(filesystem: fs.FileSystem, path: str, names: Sequence[str], row
     with filesystem.open_input_file(path) as source:
         table = pq.ParquetFile(source, pre_buffer=True).read(list(names))
     return table.select(names).replace_schema_metadata(None).take(pa.array(rows, pa.int64()))
+
+
+def side_by_side(work: Callable[[T], R], items: Sequence[T]) -> list[R]:
+    """Do work on items, READERS at once; returns the results in the items' order."""
+    with ThreadPoolExecutor(READERS) as pool:
+        return list(pool.map(work, items))
 
 
 def current_rows(files: Sequence[FileRows]) -> dict[str, npt.NDArray[np.bool_]]:
@@ -193,6 +209,11 @@ def _past_the_end(files: Sequence[FileRows], current: npt.NDArray[np.bool_]) -> 
     known = documents[end] == documents
     past: npt.NDArray[np.bool_] = known & (chunk_no > chunk_no[end]) & (generation < generation[end])
     return past
+
+
+def text_keys(hashes: Iterable[str]) -> Keys:
+    """Read text hashes as the numbers that they are."""
+    return np.fromiter((int(name, 16) for name in hashes), dtype=np.uint64)
 
 
 def hash_names(names: Iterable[str]) -> Keys:

@@ -1,9 +1,13 @@
-"""Which rows a folder of Parquet files held when a run began, and where: sorted 64-bit keys, 24 bytes a row."""
+"""Which rows a folder of Parquet files held when a run began, and where: sorted 64-bit keys, 24 bytes a row.
+
+With the texts' hashes by themselves, it is 40 bytes a row.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -11,42 +15,65 @@ import pyarrow as pa
 
 from pipelines.identity import keys64
 from pipelines.sinks.base import Held
-from pipelines.sinks.parquet.files import FileRows, Keys
+from pipelines.sinks.parquet.files import FileRows, Keys, text_keys
 
 _ROW_BITS = 32
+# A file's name, and a row in the file.
+Place: TypeAlias = tuple[str, int]
+
+
+@dataclass(frozen=True)
+class Places:
+    """Sorted keys, and beside each the file's number, shifted by 32 bits, and the row in the file."""
+
+    keys: Keys
+    places: Keys
+
+    @classmethod
+    def of(cls, keys: Sequence[Keys], rows: Sequence[npt.NDArray[np.int64]]) -> Places:
+        """Take the keys of files at these rows; a file without keys has none."""
+        none = [np.empty(0, np.uint64)]
+        taken = [(number, some) for number, some in enumerate(rows) if len(keys[number])]
+        kept = np.concatenate([keys[number][some] for number, some in taken] or none)
+        places = [np.uint64(number << _ROW_BITS) | some.astype(np.uint64) for number, some in taken]
+        order = np.argsort(kept)
+        return cls(kept[order], np.concatenate(places or none)[order])
+
+    def find(self, keys: Keys) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
+        """Mark the keys that are in it, and say where."""
+        return _found(self.keys, keys)
 
 
 @dataclass(frozen=True)
 class RowIndex:
-    """Keys of the current rows, sorted.
+    """Keys of the current rows.
 
-    ``contents`` has a key of each row's id and content, ``texts`` of its id and text (of its content again where a
-    file of an older version does not tell the text's hash). ``places`` lies beside ``texts``: the file's number in
-    ``names``, shifted by 32 bits, and the row in the file.
+    ``contents`` has a key of each row's id and content, sorted; ``texts`` of its id and text (of its content again
+    where a file of an older version does not tell the text's hash), ``hashes`` of its text, where that was asked for.
+    ``names`` are the files'.
     """
 
     contents: Keys
-    texts: Keys
-    places: Keys
+    texts: Places
+    hashes: Places
     names: tuple[str, ...]
 
     @classmethod
     def of(cls, files: Sequence[FileRows], current: Mapping[str, npt.NDArray[np.bool_]]) -> RowIndex:
         """Make an index of the rows that are ``current``, by file name."""
         kept = [np.flatnonzero(current[file.name]) for file in files]
-        none = [np.empty(0, np.uint64)]
-        contents = np.concatenate([file.keys[rows] for file, rows in zip(files, kept, strict=True)] or none)
-        texts = np.concatenate([file.texts[rows] for file, rows in zip(files, kept, strict=True)] or none)
-        places = [np.uint64(number << _ROW_BITS) | rows.astype(np.uint64) for number, rows in enumerate(kept)]
-        order = np.argsort(texts)
+        contents = [file.keys[rows] for file, rows in zip(files, kept, strict=True)]
         return cls(
-            np.sort(contents), texts[order], np.concatenate(places or none)[order], tuple(file.name for file in files)
+            np.sort(np.concatenate(contents or [np.empty(0, np.uint64)])),
+            Places.of([file.texts for file in files], kept),
+            Places.of([file.hashes for file in files], kept),
+            tuple(file.name for file in files),
         )
 
     def codes(self, rows: pa.Table) -> npt.NDArray[np.uint8]:
         """Say what was held of rows with ``id`` and HASHES: one of ``Held`` a row, uint8."""
         codes = np.full(rows.num_rows, Held.LACKS, np.uint8)
-        codes[_found(self.texts, _keys(rows, "text_hash"))[0]] = Held.VECTORS
+        codes[self.texts.find(_keys(rows, "text_hash"))[0]] = Held.VECTORS
         codes[self.has(_keys(rows, "content_hash"))] = Held.SAME
         return codes
 
@@ -54,15 +81,24 @@ class RowIndex:
         """Mark the keys of id and content that are in it."""
         return _found(self.contents, keys)[0]
 
-    def places_of(self, rows: pa.Table) -> list[tuple[str, int] | None]:
+    def places_of(self, rows: pa.Table) -> list[Place | None]:
         """Tell for each row in which file the vectors of its id and text were, and in which row of it."""
-        places: list[tuple[str, int] | None] = [None] * rows.num_rows
+        places: list[Place | None] = [None] * rows.num_rows
         for name in ("content_hash", "text_hash"):
-            found, at = _found(self.texts, _keys(rows, name))
-            for row in np.flatnonzero(found):
-                place = int(self.places[at[row]])
-                places[row] = self.names[place >> _ROW_BITS], place & ((1 << _ROW_BITS) - 1)
+            self._find(self.texts, _keys(rows, name), places)
         return places
+
+    def places_of_texts(self, rows: pa.Table) -> list[Place | None]:
+        """Tell for each row in which file vectors of its text were, under any id, and in which row of it."""
+        places: list[Place | None] = [None] * rows.num_rows
+        self._find(self.hashes, text_keys(rows["text_hash"].to_pylist()), places)
+        return places
+
+    def _find(self, index: Places, keys: Keys, places: list[Place | None]) -> None:
+        found, at = index.find(keys)
+        for row in np.flatnonzero(found):
+            place = int(index.places[at[row]])
+            places[row] = self.names[place >> _ROW_BITS], place & ((1 << _ROW_BITS) - 1)
 
 
 def _keys(rows: pa.Table, name: str) -> Keys:

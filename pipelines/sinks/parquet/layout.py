@@ -136,6 +136,10 @@ class ExportWriter:
         """Give none, since nothing is held; see SinkWriter."""
         return pa.table({name: pa.nulls(rows.num_rows, spec.arrow_type) for name, spec in self._job.vectors.items()})
 
+    def vectors_of_texts(self, rows: pa.Table) -> pa.Table:
+        """Give none; see SinkWriter."""
+        return self.vectors(rows)
+
     def write(self, table: pa.Table) -> WriteResult:
         """Commit rows as one file; the same rows written again replace it."""
         if table.num_rows:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,10 +14,8 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from pipelines.errors import SinkError
-from pipelines.filesystem import TEMPORARY, open_filesystem, retries_of, write_file
-from pipelines.identity import keys64
-from pipelines.rows import set_column, spread
-from pipelines.sinks.base import VECTORS_GONE, JobFacts, LeaseStore, WriteResult
+from pipelines.filesystem import TEMPORARY, open_filesystem, write_file
+from pipelines.sinks.base import JobFacts, LeaseStore
 from pipelines.sinks.folder_mark import FolderMark, remove_marks
 from pipelines.sinks.lease.file import folder_lease
 from pipelines.sinks.parquet.config import ParquetSinkConfig
@@ -30,25 +26,21 @@ from pipelines.sinks.parquet.files import (
     FileRows,
     current_rows,
     describe_file,
-    encode,
     encode_with,
-    file_name,
     file_schema,
     is_part_name,
     read_rows,
-    read_vectors,
+    side_by_side,
 )
 from pipelines.sinks.parquet.index import RowIndex
+from pipelines.sinks.parquet.writer import ParquetWriter
 from pipelines.sinks.provenance import differences, provenance_of
 from pipelines.sinks.ray_context import running_ray
 
 SUCCESS = "_SUCCESS"
 MANIFEST = "_manifest.json"
-READERS = 8
 # Name, size and time of writing: a file that has the same is the same.
 FileStamp = tuple[str, int, int | None]
-T = TypeVar("T")
-R = TypeVar("R")
 
 
 class ParquetSink:
@@ -224,7 +216,7 @@ class ParquetSink:
             return file
 
         found = self._list()
-        return {info.base_name: file for info, file in zip(found, _side_by_side(describe, found), strict=True)}
+        return {info.base_name: file for info, file in zip(found, side_by_side(describe, found), strict=True)}
 
     def _refuse_unless_fit(self, name: str, file: FileDescription, job: JobFacts) -> None:
         advice = "choose another path for this job, or delete that folder"
@@ -240,7 +232,12 @@ class ParquetSink:
     def _read_rows(self, files: dict[str, FileDescription]) -> dict[str, FileRows]:
         """Read the rows of files not read before; a name stands for its rows, so no file is read twice."""
         fresh = [name for name in files if name not in self._files]
-        rows = _side_by_side(lambda name: read_rows(self.filesystem, f"{self.path}/{name}", files[name]), fresh)
+        asked = self.config.reuse_moved
+
+        def rows_of(name: str) -> FileRows:
+            return read_rows(self.filesystem, f"{self.path}/{name}", files[name], text_hashes=asked)
+
+        rows = side_by_side(rows_of, fresh)
         read = {**self._files, **dict(zip(fresh, rows, strict=True))}
         return {name: read[name] for name in files}
 
@@ -280,81 +277,6 @@ class ParquetSink:
     def _clear_temporary(self) -> None:
         if self.filesystem.get_file_info(f"{self.path}/{TEMPORARY}").type == fs.FileType.Directory:
             self.filesystem.delete_dir(f"{self.path}/{TEMPORARY}")
-
-
-class ParquetWriter:
-    """One worker's writer: the keys of what it held when the run began, and a way to add files."""
-
-    def __init__(self, sink: ParquetSink, job: JobFacts, index: RowIndex) -> None:
-        self._sink = sink
-        self._job = job
-        self._index = index
-        self._schema = sink.schema(job)
-
-    def held(self, rows: pa.Table) -> npt.NDArray[np.uint8]:
-        """Say what was committed, and current, when the run began; see SinkWriter."""
-        return self._index.codes(rows)
-
-    def vectors(self, rows: pa.Table) -> pa.Table:
-        """Read vectors from the files that were there when the run began; see SinkWriter."""
-        sink, names = self._sink, list(self._job.vectors)
-        wanted: dict[str, list[tuple[int, int]]] = defaultdict(list)
-        for row, place in enumerate(self._index.places_of(rows)):
-            if place is not None:
-                wanted[place[0]].append((row, place[1]))
-
-        def read(name: str) -> pa.Table | None:
-            try:
-                return read_vectors(sink.filesystem, f"{sink.path}/{name}", names, [at for _, at in wanted[name]])
-            except FileNotFoundError:
-                return None
-
-        with sink.reporting("cannot be read"):
-            tables = _side_by_side(read, list(wanted))
-        pairs = [(table, wanted[name]) for table, name in zip(tables, wanted, strict=True) if table is not None]
-        there = np.array([row for _, some in pairs for row, _ in some], np.int64)
-        empty = pa.schema([(name, spec.arrow_type) for name, spec in self._job.vectors.items()]).empty_table()
-        found = pa.concat_tables([empty, *(table for table, _ in pairs)])
-        return pa.table({name: spread(found[name], there, rows.num_rows) for name in names})
-
-    def update(self, table: pa.Table) -> WriteResult:
-        """Commit the rows whole, with the vectors that the folder has for them; see SinkWriter."""
-        for name, column in zip(self._job.vectors, self.vectors(table).columns, strict=True):
-            table = set_column(table, name, column)
-        there = table[next(iter(self._job.vectors))].is_valid()
-        result = self.write(table.filter(there))
-        gone = np.flatnonzero(~there.to_numpy(zero_copy_only=False))
-        return WriteResult(result.written, dict.fromkeys(map(int, gone), VECTORS_GONE), result.retries)
-
-    def write(self, table: pa.Table) -> WriteResult:
-        """Commit the rows that the folder does not hold yet, as one file; raises SinkError when it cannot be written,
-        or this machine sees another folder of that name than the driver.
-
-        ``written`` counts the rows that were there already, too.
-        """
-        keys = keys64(table["id"].to_pylist(), table["content_hash"].to_pylist())
-        missing = ~self._index.has(keys)
-        before = retries_of(self._sink.filesystem)
-        if missing.any():
-            self._commit(table.filter(pa.array(missing)), keys[missing])
-        return WriteResult(written=table.num_rows, retries=retries_of(self._sink.filesystem) - before)
-
-    def close(self) -> None:
-        """Do nothing: each file is closed when it is written."""
-
-    def _commit(self, table: pa.Table, keys: npt.NDArray[np.uint64]) -> None:
-        sink = self._sink
-        if sink.mark is not None:
-            sink.mark.refuse_unseen()
-        rows = table.select(self._schema.names).cast(self._schema)
-        data = encode(rows, self._job, sink.generation, sink.config.compression_level)
-        with sink.reporting(f"does not take a file of {rows.num_rows} rows"):
-            write_file(sink.filesystem, f"{sink.path}/{file_name(sink.generation, keys)}", data)
-
-
-def _side_by_side(work: Callable[[T], R], items: Sequence[T]) -> list[R]:
-    with ThreadPoolExecutor(READERS) as pool:
-        return list(pool.map(work, items))
 
 
 def _is_damage(error: Exception) -> bool:

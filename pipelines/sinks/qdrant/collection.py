@@ -122,6 +122,8 @@ class Collection:
             wanted[f"{OURS}.{FROM}"] = "keyword"
         if self.config.deletions == "sweep":
             wanted[f"{OURS}.corpus"] = "keyword"
+        if self.config.reuse_moved:
+            wanted[f"{OURS}.text_hash"] = "keyword"
         for field, kind in {**wanted, **self.config.payload_indexes}.items():
             if field not in known:
                 make = self._index_maker(field, models.PayloadSchemaType(kind))

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from embedders.base import VectorSpec
 from pipelines.config.deletions import MAX_DELETE, Deletions, MaxDelete
+from pipelines.config.reuse import ReuseMoved
 from pipelines.config.secrets import is_reference, read_secret
 from pipelines.config.section import NonEmpty, Place, Section
 from pipelines.errors import ConfigError
@@ -55,6 +56,7 @@ class QdrantSinkConfig(Section):
     store_text: bool = Field(True, description="Keep the text in the payload")
     deletions: Deletions = "keep"
     max_delete: MaxDelete = MAX_DELETE
+    reuse_moved: ReuseMoved = False
     shards: int | None = Field(None, ge=1)
     replication_factor: int | None = Field(None, ge=1)
     on_disk: bool | None = Field(None, description="Keep the original dense vectors on disk")

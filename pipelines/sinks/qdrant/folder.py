@@ -60,6 +60,10 @@ class FolderHost:
         """See ``QdrantWriter.vectors``."""
         return self._sink(config, job).connect().vectors(rows)
 
+    def vectors_of_texts(self, config: QdrantSinkConfig, job: JobFacts, rows: pa.Table) -> pa.Table:
+        """See ``QdrantWriter.vectors_of_texts``."""
+        return self._sink(config, job).connect().vectors_of_texts(rows)
+
     def write(self, config: QdrantSinkConfig, job: JobFacts, table: pa.Table) -> WriteResult:
         """See ``QdrantWriter.write``."""
         return self._sink(config, job).connect().write(table)
@@ -228,6 +232,10 @@ class FolderWriter:
     def vectors(self, rows: pa.Table) -> pa.Table:
         """Read the vectors of rows' points through the host; see ``QdrantWriter.vectors``."""
         return ask(self._host, "vectors", self._config, self._job, rows.select(["id", *HASHES]))
+
+    def vectors_of_texts(self, rows: pa.Table) -> pa.Table:
+        """Read vectors by text through the host; see ``QdrantWriter.vectors_of_texts``."""
+        return ask(self._host, "vectors_of_texts", self._config, self._job, rows.select(["id", *HASHES]))
 
     def write(self, table: pa.Table) -> WriteResult:
         """Upsert all rows through the host."""

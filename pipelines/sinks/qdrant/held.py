@@ -63,16 +63,54 @@ class HeldPoints:
 
     def vectors(self, rows: pa.Table) -> pa.Table:
         """Read the points' vectors; see ``SinkWriter.vectors``. Those of cosine distance come as unit vectors."""
+        return self._vectors_at(*self._asked(rows))
+
+    def vectors_of_texts(self, rows: pa.Table) -> pa.Table:
+        """Read the vectors of points that have rows' texts; see ``SinkWriter.vectors_of_texts``."""
+        _, wanted = self._asked(rows)
+        points = self._points_by_text(sorted({made["text_hash"] for made in wanted}))
+        return self._vectors_at([points.get(made["text_hash"]) for made in wanted], wanted)
+
+    def _points_by_text(self, hashes: Sequence[str]) -> dict[str, PointId]:
+        """Find a point for each text hash, where there is one with the job's fingerprint."""
+        points: dict[str, PointId] = {}
+        for some in chunked(hashes, RETRIEVE_POINTS):
+            left, after = some, None
+            # Each page is of texts that have no point yet: those of which there are many cost one page.
+            while left:
+                records, after = self._scroll(left, after)
+                for record in records:
+                    points.setdefault((record.payload or {})[OURS]["text_hash"], record.id)
+                left = [] if after is None else [name for name in left if name not in points]
+        return points
+
+    def _scroll(self, hashes: list[str], after: Any) -> tuple[list[models.Record], Any]:
+        texts = models.FieldCondition(key=f"{OURS}.text_hash", match=models.MatchAny(any=hashes))
+        made = models.FieldCondition(key=f"{OURS}.fingerprint", match=models.MatchValue(value=self._job.fingerprint))
+        page: tuple[list[models.Record], Any] = self._call(
+            lambda: self._client.scroll(
+                self._config.collection,
+                scroll_filter=models.Filter(must=[texts, made]),
+                limit=RETRIEVE_POINTS,
+                offset=after,
+                with_payload=[OURS],
+                with_vectors=False,
+            ),
+            f"looking for {len(hashes)} texts",
+        )
+        return page
+
+    def _vectors_at(self, ids: Sequence[PointId | None], wanted: Sequence[Mapping[str, Any]]) -> pa.Table:
         found: list[dict[str, Any] | None] = []
-        for some in chunked(zip(*self._asked(rows), strict=True), self._points_an_answer()):
-            ids, wanted = zip(*some, strict=True)
-            there = {record.id: record for record in self._retrieve(list(ids), vectors=True)}
-            found += [self._named(there.get(name), made) for name, made in zip(ids, wanted, strict=True)]
+        for some in chunked(zip(ids, wanted, strict=True), self._points_an_answer()):
+            asked = list(dict.fromkeys(name for name, _ in some if name is not None))
+            there = {record.id: record for record in self._retrieve(asked, vectors=True)} if asked else {}
+            found += [self._named(None if name is None else there.get(name), made) for name, made in some]
         at = np.array([row for row, vectors in enumerate(found) if vectors is not None], np.int64)
         whole = [vectors for vectors in found if vectors is not None]
         return pa.table(
             {
-                name: spread(_column([vectors[name] for vectors in whole], spec), at, rows.num_rows)
+                name: spread(_column([vectors[name] for vectors in whole], spec), at, len(wanted))
                 for name, spec in self._job.vectors.items()
             }
         )

@@ -201,6 +201,13 @@ class QdrantWriter:
         """Read the vectors of rows' points; those of cosine distance come as unit vectors. See SinkWriter."""
         return self._there.vectors(rows)
 
+    def vectors_of_texts(self, rows: pa.Table) -> pa.Table:
+        """Read the vectors of points with rows' texts, of a collection that had points; see SinkWriter."""
+        if self._was_empty:
+            specs = self._job.vectors.items()
+            return pa.table({name: pa.nulls(rows.num_rows, spec.arrow_type) for name, spec in specs})
+        return self._there.vectors_of_texts(rows)
+
     def write(self, table: pa.Table) -> WriteResult:
         """Upsert all rows; a row that the server refuses alone is rejected with the server's reason."""
         return self._write(table, self._config.batch_points, vectors=True)

@@ -21,6 +21,7 @@ from qdrant_client import QdrantClient, models
 from pipelines.sinks.base import Held, JobFacts, Sink, SinkSection, SinkWriter
 from pipelines.sinks.factory import make_sink
 from pipelines.sinks.parquet.config import ParquetSinkConfig
+from pipelines.sinks.qdrant.sink import QdrantWriter
 from tests.pipelines.sinks import qdrant_help as qdrant
 from tests.pipelines.sinks import rows
 
@@ -128,6 +129,48 @@ def test_a_sink_says_what_it_holds_gives_vectors_of_all_kinds_and_takes_payloads
     with place.opened(facts) as writer:
         assert writer.held(later).tolist() == [SAME] * 4
         assert_close(writer.vectors(later), later)
+
+
+def test_a_sink_gives_the_vectors_of_texts_that_it_holds_under_other_ids(place: Place) -> None:
+    facts = rows.job(rows.ALL_KINDS)
+    place.section = place.section.model_copy(update={"reuse_moved": True})
+    moved = rows.table(
+        facts, [("x", "three", None), ("y", "two words here", '{"n": 5}'), ("z", "unknown", None), ("w", "three", None)]
+    )
+    with place.opened(facts) as writer:
+        assert {column.null_count for column in writer.vectors_of_texts(moved).columns} == {4}
+        writer.write(rows.table(facts, BEFORE))
+    with place.opened(facts) as writer:
+        assert writer.held(moved).tolist() == [LACKS] * 4
+        found = writer.vectors_of_texts(moved)
+        assert_close(found.take([0, 1, 3]), moved.take([0, 1, 3]))
+        assert {found[name].slice(2, 1).null_count for name in rows.ALL_KINDS} == {1}
+        assert writer.vectors_of_texts(moved.slice(0, 0)).num_rows == 0
+    if place.qdrant_options is not None:
+        place.forget_hashes(["text_hash"])
+        with place.opened(facts) as writer:
+            assert {column.null_count for column in writer.vectors_of_texts(moved).columns} == {4}
+
+
+@pytest.mark.server
+def test_a_text_of_very_many_points_hides_no_other_and_the_hashes_are_indexed(qdrant_server: Any) -> None:
+    place = Place(qdrant.config(url=qdrant_server.url, reuse_moved=True), {"url": qdrant_server.url})
+    facts = rows.job()
+    with place.opened(facts) as writer:
+        writer.write(
+            rows.table(facts, [*((str(number), "same", None) for number in range(2300)), ("9999", "rare", None)])
+        )
+    moved = rows.table(facts, [("a", "rare", None), ("b", "same", None), ("c", "none", None)])
+    with place.opened(facts) as writer:
+        found = writer.vectors_of_texts(moved)
+        assert found["dense"].null_count == 1
+        for row in range(2):
+            np.testing.assert_allclose(found["dense"][row].as_py(), moved["dense"][row].as_py(), atol=1e-5)
+    with closing(QdrantClient(url=qdrant_server.url)) as client:
+        assert "_fleetembed.text_hash" in client.get_collection(qdrant.NAME).payload_schema
+        # Vectors that another job made are none of this one's.
+        other = QdrantWriter(client, qdrant.config(url=qdrant_server.url), rows.job(fingerprint="f2"), was_empty=False)
+        assert other.vectors_of_texts(moved)["dense"].null_count == 3
 
 
 def test_a_payload_alone_that_comes_with_fewer_chunks_takes_the_rest_away(place: Place) -> None:
