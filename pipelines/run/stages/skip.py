@@ -11,11 +11,12 @@ import numpy as np
 import pyarrow as pa
 
 from pipelines.bisection import bisect_rows
+from pipelines.identity import keys64
 from pipelines.rows import document_shares, is_dead
 from pipelines.run.stages.held import ASKED, HELD_COLUMN, Codes, pack_codes, unpack_codes, with_codes
 from pipelines.run.stages.read import ON_READERS
 from pipelines.run.stages.stage import Resources, Work
-from pipelines.run.tally import REREAD_DOCUMENTS, REREAD_ROWS, Counter
+from pipelines.run.tally import REREAD_DOCUMENTS, REREAD_ROWS, Counter, short_name
 from pipelines.sinks.base import Held, Sink, SinkWriter, connected
 
 
@@ -48,8 +49,7 @@ class SkipStage:
         codes = np.full((table.num_rows, len(writers)), Held.LACKS, np.uint8)
         for sink, writer in enumerate(writers):
             codes[live, sink] = _held(writer, asked)
-        decided, new = self.add.decide(f"{self.name} {number}", pack_codes(codes))
-        codes = unpack_codes(decided, codes.shape)
+        codes, new = self._decide(number, asked, codes)
         keep = ~(codes == Held.SAME).all(axis=1)
         shares = document_shares(table)
         seconds = {"seconds": time.perf_counter() - started}
@@ -59,6 +59,18 @@ class SkipStage:
         else:
             self.add(self.name, {REREAD_DOCUMENTS: float(shares.sum()), REREAD_ROWS: table.num_rows, **seconds})
         return with_codes(table, codes).filter(pa.array(keep))
+
+    def _decide(self, number: int, asked: pa.Table, codes: Codes) -> tuple[Codes, bool]:
+        """Take what was decided for this table the first time, or ``codes``; tells whether it is the first time.
+
+        A live source may give another table then, whose rows are all kept: to drop any would bring those that come
+        after them into places that were taken already.
+        """
+        rows = short_name(keys64(asked["id"].to_pylist(), asked["content_hash"].to_pylist()).tobytes()).encode()
+        decided, new = self.add.decide(f"{self.name} {number}", rows + pack_codes(codes))
+        if not decided.startswith(rows):
+            return np.full(codes.shape, Held.LACKS, np.uint8), new
+        return unpack_codes(decided[len(rows) :], codes.shape), new
 
 
 def _held(writer: SinkWriter, rows: pa.Table) -> Codes:
