@@ -21,6 +21,11 @@ class CollectionConfig(Section):
     url: NonEmpty | None = None
     path: Place | None = Field(None, description="Folder of qdrant-client's embedded engine; it is read by one reader")
     text: NonEmpty = Field("text", description="Key of the payload that holds the text to embed")
+    vectors: bool = Field(
+        False,
+        description="Take the points' vectors as they are, and run no model: the collection is copied. embeddings and "
+        "chunking are left out then",
+    )
     filter: dict[str, Any] | str | list[str] | None = Field(
         None, description="Read only points that match: Qdrant's filter, or conditions such as lang=de and year>=2020"
     )
@@ -51,6 +56,12 @@ class CollectionConfig(Section):
             raise ValueError(f"path: {self.address} is a URL, and a collection's folder is on a disk; write url for it")
         if self.api_key is not None and not is_reference(self.api_key):
             raise ValueError("a key must not stand in a configuration: write ${QDRANT_API_KEY} and set that variable")
+        return self
+
+    @model_validator(mode="after")
+    def _copied_whole(self) -> CollectionConfig:
+        if self.vectors and self.text != type(self).model_fields["text"].get_default():
+            raise ValueError("text: of no use beside vectors, which brings payloads as they are; leave it out")
         return self
 
     def secret(self) -> str | None:

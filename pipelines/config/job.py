@@ -44,7 +44,7 @@ class JobConfig(Section):
     # None becomes an empty list where the source brings vectors, and is refused elsewhere.
     embeddings: list[EmbeddingConfig] = Field(
         None,  # type: ignore[arg-type]
-        description="Left out where source.vectors brings the vectors",
+        description="Left out where the source brings the vectors (source.vectors, source.qdrant.vectors)",
     )
     sink: list[SinkConfig] = Field(min_length=1)
     compute: ComputeConfig = ComputeConfig()
@@ -60,8 +60,9 @@ class JobConfig(Section):
     def _needed_without_vectors(cls, value: Any, info: ValidationInfo) -> Any:
         source = info.data.get("source")
         brought = source is not None and source.brings_vectors
-        if brought and value:
-            raise ValueError("leave them out: source.vectors brings the vectors, and no model runs")
+        if source is not None and brought and value:
+            key = "source.vectors" if source.vectors is not None else "source.qdrant.vectors"
+            raise ValueError(f"leave them out: {key} brings the vectors, and no model runs")
         if not brought and value is None:
             raise PydanticKnownError("missing")
         if not brought and value == []:
@@ -91,7 +92,7 @@ class JobConfig(Section):
 
     @model_validator(mode="after")
     def _chunks_stay(self) -> JobConfig:
-        if self.chunking is not None and self.source.brings_vectors:
+        if self.chunking is not None and self.source.vectors is not None:
             raise ValueError("chunking: rows of source.vectors have their vectors, and are not cut; leave chunking out")
         if self.chunking is not None and self.source.qdrant is not None:
             raise ValueError(

@@ -124,7 +124,7 @@ class SourceConfig(Section):
     @property
     def brings_vectors(self) -> bool:
         """Whether rows come with their vectors, so that no model is needed."""
-        return self.vectors is not None
+        return self.vectors is not None or (self.qdrant is not None and self.qdrant.vectors)
 
     @property
     def max_image_bytes(self) -> int:

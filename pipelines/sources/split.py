@@ -15,6 +15,7 @@ from pipelines.sources.partitions import Partitions
 
 if TYPE_CHECKING:
     from pipelines.sources.base import Format
+    from pipelines.sources.vectors.files import Content
 
 # Files are cut, and small ones put together, so that a split has about so many bytes.
 SPLIT_BYTES = 64 << 20
@@ -26,7 +27,8 @@ class PointRange:
     """Points of a collection whose ids are in a range, in Qdrant's order of ids.
 
     ``collection`` is its name, never an alias. ``start`` is the first id and ``stop`` the first one behind the range,
-    as text; None where the range is open. ``filter`` is Qdrant's, as JSON. ``key`` opens the server.
+    as text; None where the range is open. ``filter`` is Qdrant's, as JSON. ``key`` opens the server. ``content`` tells
+    of the vectors, where they are read too.
     """
 
     collection: str
@@ -34,6 +36,7 @@ class PointRange:
     stop: str | None = None
     filter: str | None = None
     key: SecretStr | None = None
+    content: Content | None = None
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,13 @@ import pyarrow as pa
 
 from embedders.base import VectorSpec
 from pipelines.bisection import bisect_rows
+from pipelines.identity import keys64
 from pipelines.rows import document_shares, is_dead
 from pipelines.run.stages.held import ASKED, HELD_COLUMN, Codes, has_vectors, pack_codes, unpack_codes, with_codes
 from pipelines.run.stages.moved import MOVED_COLUMN, find_moved, rows_at_once, with_moved
 from pipelines.run.stages.read import ON_READERS
 from pipelines.run.stages.stage import Resources, Work
-from pipelines.run.tally import REREAD_DOCUMENTS, REREAD_ROWS, Counter
+from pipelines.run.tally import REREAD_DOCUMENTS, REREAD_ROWS, Counter, short_name
 from pipelines.sinks.base import Held, Sink, SinkWriter, connected
 
 
@@ -70,9 +71,8 @@ class SkipStage:
             codes[live, sink] = _held(writer, asked)
         at, found = self._find_moved(table, live[~has_vectors(codes[live])], writers)
         codes[at] = Held.MOVED
-        decided, new = self.add.decide(f"{self.name} {number}", pack_codes(codes))
+        codes, new = self._decide(number, asked, codes)
         if not new:
-            codes = unpack_codes(decided, codes.shape)
             at, found = self._find_moved(table, np.flatnonzero((codes == Held.MOVED).any(axis=1)), writers)
         if self.moved:
             table = with_moved(table, at, found)
@@ -98,6 +98,18 @@ class SkipStage:
         asked = table.select(ASKED).take(rows)
         at, found = find_moved(asked, [writers[number] for number in self.moved], self.vectors)
         return rows[at], found
+
+    def _decide(self, number: int, asked: pa.Table, codes: Codes) -> tuple[Codes, bool]:
+        """Take what was decided for this table the first time, or ``codes``; tells whether it is the first time.
+
+        A live source may give another table then, whose rows are all kept: to drop any would bring those that come
+        after them into places that were taken already.
+        """
+        rows = short_name(keys64(asked["id"].to_pylist(), asked["content_hash"].to_pylist()).tobytes()).encode()
+        decided, new = self.add.decide(f"{self.name} {number}", rows + pack_codes(codes))
+        if not decided.startswith(rows):
+            return np.full(codes.shape, Held.LACKS, np.uint8), new
+        return unpack_codes(decided[len(rows) :], codes.shape), new
 
 
 def _held(writer: SinkWriter, rows: pa.Table) -> Codes:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import chain
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,17 +12,14 @@ import pyarrow as pa
 from more_itertools import chunked
 from qdrant_client import QdrantClient, models
 
-from embedders.arrow import dense_array, multivector_array, number_type, sparse_array
-from embedders.base import VectorSpec
 from pipelines.rows import HASHES, spread
 from pipelines.sinks.base import Held, JobFacts
 from pipelines.sinks.qdrant.config import QdrantSinkConfig
 from pipelines.sinks.qdrant.guard import Guard
-from pipelines.sinks.qdrant.points import FLOAT_BYTES, INDEX_BYTES, OURS, POINT_BYTES, provenance, to_point_id
+from pipelines.sinks.qdrant.points import OURS, POINT_BYTES, provenance, to_point_id
+from pipelines.sinks.qdrant.read_vectors import usual_bytes, vector_column
 
 RETRIEVE_POINTS = 1000
-# Of an answer with vectors, whose sizes the question does not know: so many tokens and terms are taken for granted.
-TOKENS_A_POINT, TERMS_A_POINT = 256, 256
 PointId = int | str | uuid.UUID
 
 
@@ -110,7 +106,7 @@ class HeldPoints:
         whole = [vectors for vectors in found if vectors is not None]
         return pa.table(
             {
-                name: spread(_column([vectors[name] for vectors in whole], spec), at, len(wanted))
+                name: spread(vector_column([vectors[name] for vectors in whole], spec), at, len(wanted))
                 for name, spec in self._job.vectors.items()
             }
         )
@@ -132,7 +128,7 @@ class HeldPoints:
         return None if None in named.values() else named
 
     def _points_an_answer(self) -> int:
-        sizes = [POINT_BYTES, *map(_usual_bytes, self._job.vectors.values())]
+        sizes = [POINT_BYTES, *map(usual_bytes, self._job.vectors.values())]
         most = int(self._config.batch_mb * 1e6) // sum(sizes)
         return max(1, min(most, RETRIEVE_POINTS))
 
@@ -156,28 +152,3 @@ def held_of(stored: Any, wanted: Mapping[str, Any]) -> Held:
     if "content_hash" in stored and not differing:
         return Held.SAME
     return Held.VECTORS if "text_hash" in stored and "text_hash" not in differing else Held.LACKS
-
-
-def _usual_bytes(spec: VectorSpec) -> int:
-    if spec.kind == "sparse":
-        return (FLOAT_BYTES + INDEX_BYTES) * TERMS_A_POINT
-    return FLOAT_BYTES * (spec.dim or 0) * (TOKENS_A_POINT if spec.kind == "multivector" else 1)
-
-
-def _column(vectors: Sequence[Any], spec: VectorSpec) -> pa.Array:
-    """Make a column of what the client gave; numbers become those of the vector's type."""
-    if spec.kind == "sparse":
-        indices = np.fromiter(chain.from_iterable(vector.indices for vector in vectors), np.uint32)
-        values = np.fromiter(chain.from_iterable(vector.values for vector in vectors), np.float32)
-        return sparse_array(_offsets(len(vector.indices) for vector in vectors), indices, values)
-    dtype = number_type(spec.arrow_type).to_pandas_dtype()
-    if not vectors:
-        return pa.array([], spec.arrow_type)
-    if spec.kind == "dense":
-        return dense_array(np.array(vectors, dtype))
-    tokens = [np.array(vector, dtype).reshape(-1, spec.dim or 0) for vector in vectors]
-    return multivector_array(_offsets(map(len, tokens)), np.concatenate(tokens))
-
-
-def _offsets(lengths: Iterator[int]) -> npt.NDArray[np.int64]:
-    return np.cumsum([0, *lengths])

@@ -7,6 +7,7 @@ an integer its value, a UUID its value behind the last integer.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from itertools import pairwise
 from uuid import UUID
@@ -15,6 +16,9 @@ from uuid import UUID
 Id = int | str | UUID
 # From which id on (None: from the first one), and before which one (None: to the last one); ids as text.
 Bounds = tuple[str | None, str | None]
+
+# UUIDs as servers write them.
+_WRITTEN = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 FIRST_UUID = 1 << 64
 UUIDS = 1 << 128
@@ -40,6 +44,8 @@ def id_at(place: int) -> str:
 
 def as_text(name: Id) -> str:
     """Write an id as the id column has it: an integer in decimal, a UUID in small letters with hyphens."""
+    if isinstance(name, str) and _WRITTEN.fullmatch(name):
+        return name
     return str(name) if isinstance(name, int) else id_at(place_of(name))
 
 

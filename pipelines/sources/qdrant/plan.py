@@ -10,11 +10,13 @@ from qdrant_client import QdrantClient, models
 from pipelines.config.collection import CollectionConfig
 from pipelines.config.source import SourceConfig
 from pipelines.errors import SourceError
+from pipelines.sinks.qdrant.read_vectors import usual_bytes
 from pipelines.sources.qdrant.connection import connected, look, read_key
 from pipelines.sources.qdrant.format import QdrantCollection
 from pipelines.sources.qdrant.ids import Bounds, are_even, cut, place_of
 from pipelines.sources.qdrant.rows import is_chunk, point_row
 from pipelines.sources.split import PlannedCollection, PointRange, SourcePlan, Split
+from pipelines.sources.vectors.files import Content, content_of_collection
 
 # Points that are looked at for their texts.
 SAMPLE_POINTS = 100
@@ -29,7 +31,8 @@ def plan_collection(config: SourceConfig) -> SourcePlan:
     """Find the collection, look at a sample of its points, and cut its ids into ranges.
 
     An alias is resolved here and nowhere else. With ``limit`` there is one range. Raises SourceError where the server
-    or the collection is not there, or none of the sampled points has a text; ConfigError for what is no filter.
+    or the collection is not there, or, unless vectors are read, none of the sampled points has a text; ConfigError for
+    what is no filter.
     """
     section = config.qdrant
     if section is None:
@@ -37,13 +40,15 @@ def plan_collection(config: SourceConfig) -> SourcePlan:
     key, chosen = read_key(section), _filter(section)
     with connected(section, key) as client:
         name, aliases = _find(client, section)
+        content = _content(client, section, name) if section.vectors else None
         count = look(section, lambda: client.count(name, chosen, exact=True), "counting the points").count
         sample = _sample(client, section, name, chosen, SAMPLE_POINTS, with_payload=True)
-        _refuse_without_texts(section, sample)
+        if content is None:
+            _refuse_without_texts(section, sample)
         bounds = _bounds(client, section, name, chosen, sample, 1 if config.limit else _ranges(section, count))
     wanted = min(count, config.limit or count)
     filter = None if chosen is None else chosen.model_dump_json(exclude_none=True)
-    points = [PointRange(name, start, stop, filter, key) for start, stop in bounds]
+    points = [PointRange(name, start, stop, filter, key, content) for start, stop in bounds]
     root = section.url or str(Path(section.path or "").absolute())
     whole = PlannedCollection(
         section.title,
@@ -54,7 +59,8 @@ def plan_collection(config: SourceConfig) -> SourcePlan:
         url=section.url,
         path=None if section.path is None else root,
     )
-    splits = _splits(points, root, section.title, wanted, _mean_bytes(sample, section.text), config.limit)
+    mean = _mean_bytes(sample, section.text) + sum(map(usual_bytes, content.specs.values() if content else ()))
+    splits = _splits(points, root, section.title, wanted, mean, config.limit)
     return SourcePlan(splits, notices=tuple(_notices(section, whole, sample)), collection=whole)
 
 
@@ -64,6 +70,17 @@ def source_collection(config: SourceConfig) -> str | None:
         return None
     with connected(config.qdrant, read_key(config.qdrant)) as client:
         return _find(client, config.qdrant)[0]
+
+
+def collection_content(section: CollectionConfig) -> Content:
+    """Ask for a collection's vectors and what its job wrote down of them; raises SourceError where it is not there."""
+    with connected(section, read_key(section)) as client:
+        return _content(client, section, _find(client, section)[0])
+
+
+def _content(client: QdrantClient, section: CollectionConfig, name: str) -> Content:
+    info = look(section, lambda: client.get_collection(name), "reading its configuration")
+    return content_of_collection(info.config.model_dump(mode="json"))
 
 
 def _filter(section: CollectionConfig) -> models.Filter | None:
@@ -178,7 +195,9 @@ def _notices(section: CollectionConfig, whole: PlannedCollection, sample: Sequen
         told.append(f"{section.title} is an alias of {whole.name}, which is read, also where the alias moves meanwhile")
     if not whole.points:
         told.append(f"{section.title} has no points" + (" that the filter lets through" if section.filter else ""))
-    lacking = sum(not isinstance((point.payload or {}).get(section.text), str) for point in sample)
+    lacking = (
+        0 if section.vectors else sum(not isinstance((point.payload or {}).get(section.text), str) for point in sample)
+    )
     if lacking:
         told.append(
             f"{section.title}: {lacking} of {len(sample)} sampled points have no text under {section.text!r}; such "

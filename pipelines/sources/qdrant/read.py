@@ -7,6 +7,7 @@ there may have been read.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -16,18 +17,22 @@ from qdrant_client import QdrantClient, models
 from pipelines.config.collection import CollectionConfig
 from pipelines.errors import SourceError
 from pipelines.sinks.qdrant.points import to_point_id
+from pipelines.sinks.qdrant.read_vectors import bytes_of
 from pipelines.sinks.qdrant.retry import RequestRefusedError
 from pipelines.sources.qdrant.connection import ask_for_page, connected
+from pipelines.sources.qdrant.copied import copied_row, named_vectors, vector_columns
 from pipelines.sources.qdrant.ids import place_of
 from pipelines.sources.qdrant.rows import point_row, to_table
 from pipelines.sources.split import PointRange, Split
+from pipelines.sources.vectors.checked import checked_rows
+from pipelines.sources.vectors.files import Content
 
 # Of a point beside text and payload.
 POINT_BYTES = 100
 
 
 def read_points(split: Split, config: CollectionConfig, *, block_rows: int) -> Iterator[pa.Table]:
-    """Yield a range's points as tables of IDENTIFIED_SCHEMA with at most ``block_rows``.
+    """Yield a range's points as tables of IDENTIFIED_SCHEMA, and a column a vector, with at most ``block_rows``.
 
     Raises SourceError where the server stays away for ``retry_seconds`` or refuses, so that no point is missing in
     silence.
@@ -35,14 +40,31 @@ def read_points(split: Split, config: CollectionConfig, *, block_rows: int) -> I
     if config.path is not None:
         # A worker is in a folder of its own.
         config = config.model_copy(update={"path": split.root})
+    content = _range_of(split).content
     with connected(config, _range_of(split).key) as client:
-        for rows in Pages(client, split, config):
-            for start in range(0, len(rows), block_rows):
-                yield to_table(rows[start : start + block_rows], split.name)
+        for page in Pages(client, split, config):
+            for start in range(0, len(page.rows), block_rows):
+                some = slice(start, start + block_rows)
+                table = to_table(page.rows[some], split.name)
+                yield table if content is None else _with_vectors(table, page.points[some], content)
+
+
+def _with_vectors(table: pa.Table, points: Sequence[models.Record], content: Content) -> pa.Table:
+    for name, column in vector_columns(points, content).items():
+        table = table.append_column(name, column)
+    return checked_rows(table, content)
+
+
+@dataclass(frozen=True)
+class Page:
+    """Points of one page, and a row of each."""
+
+    points: Sequence[models.Record]
+    rows: list[dict[str, Any]]
 
 
 class Pages:
-    """The rows of a range, a list a page. A page has so many points as have about ``page_mb``, by those read so far."""
+    """The points of a range. A page has so many of them as have about ``page_mb``, by those read so far."""
 
     def __init__(self, client: QdrantClient, split: Split, config: CollectionConfig) -> None:
         self._client, self._config = client, config
@@ -53,18 +75,25 @@ class Pages:
         self._rows, self._bytes = split.rows or 0, split.bytes
         self._most = config.page_points
 
-    def __iter__(self) -> Iterator[list[dict[str, Any]]]:
+    def __iter__(self) -> Iterator[Page]:
         """Read from the start of the range to its stop, or so many points as the split has at most."""
         stop = None if self._range.stop is None else place_of(self._range.stop)
         following: Any = None if self._range.start is None else to_point_id(self._range.start)
         while self._left is None or self._left > 0:
             points, following = self._page(following)
-            inside = [point for point in points if stop is None or place_of(point.id) < stop]
-            rows = [point_row(point, self._config.text) for point in inside]
-            self._learn(rows)
-            yield rows
+            inside = points
+            # In the order of their ids.
+            if stop is not None and points and place_of(points[-1].id) >= stop:
+                inside = [point for point in points if place_of(point.id) < stop]
+            page = Page(inside, [self._row(point) for point in inside])
+            self._learn(page)
+            yield page
             if following is None or (stop is not None and place_of(following) >= stop):
                 return
+
+    def _row(self, point: models.Record) -> dict[str, Any]:
+        content = self._range.content
+        return point_row(point, self._config.text) if content is None else copied_row(point, content)
 
     def _page(self, first: Any) -> tuple[Sequence[models.Record], Any]:
         """Ask for the points from an id on; for fewer, where the server does not take the request."""
@@ -86,16 +115,18 @@ class Pages:
             limit=limit,
             offset=first,
             with_payload=True,
-            with_vectors=False,
+            with_vectors=self._range.content is not None,
         )
 
     def _limit(self) -> int:
         fitting = int(self._config.page_mb * 1e6 * max(1, self._rows) / max(1, self._bytes))
         return max(1, min(self._most, fitting, self._most if self._left is None else self._left))
 
-    def _learn(self, rows: Sequence[dict[str, Any]]) -> None:
+    def _learn(self, page: Page) -> None:
         """Halve the weight of what was read before, so that a part of larger points soon counts."""
+        rows = page.rows
         size = sum(len(row["text"] or "") + len(row["payload"] or "") + POINT_BYTES for row in rows)
+        size += sum(bytes_of(vector) for point in page.points for vector in named_vectors(point.vector).values())
         if rows:
             self._bytes = int(self._bytes / max(1, self._rows) * len(rows) + size)
             self._rows = 2 * len(rows)

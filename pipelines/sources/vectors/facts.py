@@ -1,4 +1,4 @@
-"""What sinks must know of a job whose source brings the vectors, read from the files, without any model."""
+"""What sinks must know of a job whose source brings the vectors, read from files or a collection, without any model."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from typing import Any
 
 from embedders.fingerprint import facts_digest
 from pipelines.config.job import JobConfig
+from pipelines.config.source import SourceConfig
 from pipelines.errors import ConfigError, SourceError
 from pipelines.sinks.base import JobFacts
-from pipelines.sources.vectors.sets import VectorSet, find_sets
+from pipelines.sources.vectors.files import Content
+from pipelines.sources.vectors.sets import find_sets
 
 
 def brought_facts(config: JobConfig) -> JobFacts:
@@ -16,10 +18,10 @@ def brought_facts(config: JobConfig) -> JobFacts:
 
     Of several folders, they are those of one job that made all of their vectors. See ``joined_fingerprint``.
     """
-    sets = find_sets(config.source)
-    corpus = _corpus(config, sets)
-    made = [one.content.provenance for one in sets]
-    vectors = {name: spec for one in sets for name, spec in one.content.specs.items()}
+    contents = _contents(config.source)
+    made = [one.provenance for one in contents]
+    corpus = _corpus(config, made)
+    vectors = {name: spec for one in contents for name, spec in one.specs.items()}
     for sink in config.sink:
         sink.refuse_vectors(vectors)
     return JobFacts(
@@ -55,13 +57,22 @@ def _joined(made: list[dict[str, Any]], key: str) -> dict[str, Any]:
     return {name: value for one in made for name, value in (one.get(key) or {}).items()}
 
 
-def _corpus(config: JobConfig, sets: list[VectorSet]) -> str:
-    found = sorted({one.content.provenance["corpus"] for one in sets if "corpus" in one.content.provenance})
+def _contents(source: SourceConfig) -> list[Content]:
+    if source.qdrant is None:
+        return [one.content for one in find_sets(source)]
+    # Imported late: qdrant-client takes a second, and files need none.
+    from pipelines.sources.qdrant.plan import collection_content
+
+    return [collection_content(source.qdrant)]
+
+
+def _corpus(config: JobConfig, made: list[dict[str, Any]]) -> str:
+    found = sorted({one["corpus"] for one in made if "corpus" in one})
     if len(found) > 1:
         raise SourceError(f"source.vectors: the folders are of the corpora {', '.join(found)}, which cannot be joined")
     if found and "corpus" in config.model_fields_set and config.corpus != found[0]:
         raise ConfigError(
-            f"corpus: what source.vectors brings is of the corpus {found[0]}, which is part of its point ids; leave "
+            f"corpus: what the source brings is of the corpus {found[0]}, which is part of its point ids; leave "
             "corpus out"
         )
     return found[0] if found else config.corpus

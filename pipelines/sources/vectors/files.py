@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -57,7 +57,7 @@ def content_of(file: pq.ParquetFile, name: str) -> Content:
         if METADATA_KEY in metadata:
             content = _of_sink(json.loads(metadata[METADATA_KEY]), file.schema_arrow)
         elif COLLECTION_KEY in metadata:
-            content = _of_export(json.loads(metadata[COLLECTION_KEY]))
+            content = content_of_collection(json.loads(metadata[COLLECTION_KEY]))
         else:
             raise SourceError(
                 f"source.vectors: {name} does not say what made its vectors: it is neither of a Parquet sink of this "
@@ -102,8 +102,8 @@ def _of_sink(provenance: dict[str, Any], schema: pa.Schema) -> Content:
     return Content(provenance, specs, {name: name for name in specs}, exported=False, rows=0)
 
 
-def _of_export(config: dict[str, Any]) -> Content:
-    """Read a collection's configuration, as Qdrant's API has it.
+def content_of_collection(config: Mapping[str, Any]) -> Content:
+    """Read what a collection's configuration, as Qdrant's API has it, says of its points.
 
     A collection that no job of this tool filled has no fingerprint: it gets one of its vectors' properties, so that
     only collections with other vectors are kept apart, not those of other models.

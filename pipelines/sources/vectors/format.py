@@ -9,12 +9,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.config.source import SourceConfig
-from pipelines.rows import IDENTIFIED_SCHEMA, RowError, add_errors, error_array, is_dead
+from pipelines.rows import IDENTIFIED_SCHEMA, error_array
 from pipelines.sources.base import Format
 from pipelines.sources.files import FoundFile
-from pipelines.sources.records import READ_ERRORS, STAGE, Record, unreadable
+from pipelines.sources.records import READ_ERRORS, Record, unreadable
 from pipelines.sources.split import SPLIT_BYTES, Split
-from pipelines.sources.vectors.columns import checked_vectors
+from pipelines.sources.vectors.checked import checked_rows
 from pipelines.sources.vectors.files import Content, content_of, opened
 from pipelines.sources.vectors.join import with_joined
 from pipelines.sources.vectors.rows import exported_rows, sink_rows
@@ -82,7 +82,7 @@ def _tables(split: Split, file: FoundFile | None, block_rows: int) -> Iterator[p
                         read = pa.Table.from_batches([batch])
                         table = _identified(read, content, f"{name}:row ", position)
                         for beside in split.joined[1:]:
-                            table = _checked(with_joined(table, beside), _content(beside[0]))
+                            table = checked_rows(with_joined(table, beside), _content(beside[0]))
                         yield table
                         position += batch.num_rows
                 except READ_ERRORS as error:
@@ -106,28 +106,7 @@ def _identified(read: pa.Table, content: Content, origin: str, first: int) -> pa
     )
     for vector, column in content.columns.items():
         base = base.append_column(vector, read[column])
-    return _checked(base, content)
-
-
-def _checked(table: pa.Table, content: Content) -> pa.Table:
-    """Check the vectors that ``content`` tells of, which are columns by their own names."""
-    missing = np.zeros(table.num_rows, np.int64)
-    for number, (vector, spec) in enumerate(content.specs.items()):
-        array, faults = checked_vectors(table[vector], spec)
-        table = table.set_column(table.schema.get_field_index(vector), vector, array)
-        errors = {
-            row: RowError(STAGE, "InvalidVector", f"the vector {vector!r} cannot be used: {why}")
-            for row, why in faults.items()
-        }
-        table = add_errors(table, errors)
-        if array.null_count:
-            missing += (~array.is_valid().to_numpy(zero_copy_only=False)).astype(np.int64) << number
-            if not content.exported:
-                lost = np.flatnonzero((missing >> number) & 1)
-                why = f"the vector {vector!r} is missing"
-                table = add_errors(table, {int(row): RowError(STAGE, "NoVector", why) for row in lost})
-    # Points are written together that have the same vectors.
-    return table.take(np.argsort(missing, kind="stable")) if missing.any() and not is_dead(table).all() else table
+    return checked_rows(base, content)
 
 
 def _lost(what: str, error: BaseException, loss: str, name: str) -> pa.Table:

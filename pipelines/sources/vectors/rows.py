@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 from types import SimpleNamespace
-from typing import Any
 
 import pyarrow as pa
 
 from pipelines.identity import content_hash, payload_hash, text_hash
 from pipelines.rows import HASHES, IDENTIFIED_SCHEMA, RowError, error_array
 from pipelines.sources.records import STAGE
-from pipelines.sources.rows import parse_payload
 from pipelines.sources.vectors.files import Content
 
 
@@ -46,7 +44,7 @@ def _hashes(read: pa.Table, *, chunked: bool) -> dict[str, pa.Array]:
 def exported_rows(read: pa.Table, content: Content) -> pa.Table:
     """Make rows of points, whose payload is JSON; one that another job wrote is dead."""
     # Imported late: qdrant-client takes a second, and files of a Parquet sink need none.
-    from pipelines.sources.qdrant.rows import is_ours, point_row
+    from pipelines.sources.qdrant.copied import copied_row
 
     rows = []
     for name, text in zip(read["id"].to_pylist(), read["payload"].to_pylist(), strict=True):
@@ -58,12 +56,7 @@ def exported_rows(read: pa.Table, content: Content) -> pa.Table:
             why = RowError(STAGE, "InvalidPayload", f"the payload cannot be read: {error}")
             rows.append({"id": name, "document_id": name, "error": why})
             continue
-        row = _live(point_row, SimpleNamespace(id=name, payload=payload))
-        made: Any = payload["_fleetembed"] if is_ours(payload) else {}
-        held = content.provenance
-        if row["error"] is None and not content.is_foreign and _differs(made, held):
-            row["error"] = RowError(STAGE, "OtherJob", "the point was not made by the job that its collection tells of")
-        rows.append(row)
+        rows.append(copied_row(SimpleNamespace(id=name, payload=payload), content))
     columns = [
         error_array([row["error"] for row in rows])
         if field.name == "error"
@@ -71,20 +64,3 @@ def exported_rows(read: pa.Table, content: Content) -> pa.Table:
         for field in IDENTIFIED_SCHEMA
     ]
     return pa.table(columns, schema=IDENTIFIED_SCHEMA)
-
-
-def _differs(made: dict[str, Any], held: dict[str, Any]) -> bool:
-    return made.get("fingerprint") != held["fingerprint"] or made.get("corpus") != held.get("corpus")
-
-
-def _live(point_row: Any, point: Any) -> dict[str, Any]:
-    """Make a row of a point, which needs no text: nothing is made of it."""
-    row: dict[str, Any] = point_row(point, "text")
-    if row["error"] is not None and row["error"].type == "NoText":
-        held = (point.payload.get("_fleetembed") or {}) if isinstance(point.payload.get("_fleetembed"), dict) else {}
-        if "text" in point.payload and not held:
-            # What is no text stays where it was.
-            row["payload"], _ = parse_payload(dict(point.payload))
-        row |= {"error": None, "text_hash": held.get("text_hash"), "payload_hash": payload_hash(row["payload"])}
-        row["content_hash"] = held.get("content_hash") or content_hash(None, row["payload"])
-    return row

@@ -16,7 +16,7 @@ from pipelines.rows import IDENTIFIED_SCHEMA, IMAGE_COLUMN, set_column
 from pipelines.run.placement.pools import Pool
 from pipelines.run.stages.block import BlockStage
 from pipelines.run.stages.embed import EmbedStage
-from pipelines.run.stages.held import HELD_COLUMN
+from pipelines.run.stages.held import HELD_COLUMN, codes_of
 from pipelines.run.stages.skip import SkipStage
 from pipelines.run.stages.stage import Resources, open_stages
 from pipelines.run.stages.write import WriteStage
@@ -111,3 +111,22 @@ def test_a_row_whose_moved_vectors_are_gone_when_its_task_runs_again_is_embedded
     shutil.rmtree(tmp_path / "out")
     shutil.copytree(tmp_path / "kept", tmp_path / "out")
     assert run(opened(), moved, RunAgain())[1] == {"embedded": 1, "copied": 2, "written": 3, "dead": 0}
+
+
+def test_a_task_that_is_given_other_rows_when_it_runs_again_keeps_all_of_them(tmp_path: Path) -> None:
+    facts = JobFacts("corpus", "0" * 64, {"dense": DENSE}, {"dense": "m"}, {"dense": "0" * 64})
+    sink = make_sink(ParquetSinkConfig(type="parquet", path=str(tmp_path / "out")))
+    sink.open(facts)
+    table, tally = rows([f"text {n}" for n in range(9)], **{IMAGE_COLUMN: None}), RunAgain()
+    with closing(sink.connect()) as writer:
+        held = table.drop_columns([IMAGE_COLUMN]).append_column("dense", dense_array(np.ones((9, 2), np.float32)))
+        writer.write(held)
+    sink.finish(completed=True)
+    sink.open(facts)
+    stage = SkipStage([sink], tally)
+    assert through(stage, table.slice(0, 6)).num_rows == 0
+    # A point more, a point less, as many others: nothing of what was decided is about them.
+    for other in (table.slice(0, 7), table.slice(0, 5), table.slice(1, 6)):
+        kept = through(stage, other)
+        assert kept["id"].to_pylist() == other["id"].to_pylist() and not codes_of(kept).any()
+    assert through(stage, table.slice(0, 6)).num_rows == 0
