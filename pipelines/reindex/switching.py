@@ -65,18 +65,16 @@ class Switching:
         The verification stays valid where little has changed since.
         """
         filled = self._filled
-        info = filled.info()
-        verified = Verified.of(info) if info is not None else None
+        verified = self._verified_entry()
         catch_up.make_pass()
         if not unverified:
             refuse_many(catch_up.passes, self._settings.until, filled)
-        if verified is not None:
-            filled.remember(verified.entry())
+        filled.remember(verified)
         return catch_up.keys()
 
     def _catch_up_after(self, catch_up: CatchUp, known: Keys | None) -> str:
         """Copy what was written while the alias moved; says what that was."""
-        filled = self._filled
+        filled, verified = self._filled, self._verified_entry()
         try:
             written, deleted = catch_up.settle(known)
         except FleetembedError as error:
@@ -84,8 +82,14 @@ class Switching:
                 f"{self._alias.title} names {filled.name} now, and what was written to {catch_up.name} at the last is "
                 f"not copied yet: {error}. Give the switch again, which goes on with that"
             ) from error
-        filled.remember({CATCHING_UP: None})
+        filled.remember({CATCHING_UP: None, **verified})
         return f"{written:,} written and {deleted:,} deleted while the alias moved"
+
+    def _verified_entry(self) -> dict[str, str]:
+        """What the collection's metadata say of its verification, which a pass takes away; empty where nothing does."""
+        info = self._filled.info()
+        verified = Verified.of(info) if info is not None else None
+        return verified.entry() if verified is not None else {}
 
     def _finish_switch(self, *, dry_run: bool) -> list[str]:
         """Copy what a switch that was stopped left to be copied, where there is such."""

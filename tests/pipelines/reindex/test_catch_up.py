@@ -46,12 +46,12 @@ def live(story: Story, points: int) -> Payloads:
     return payloads
 
 
-def copying(story: Story, name: str = "v2", **reindex: Any) -> Path:
+def copying(story: Story, *, blocks: int = 128, **reindex: Any) -> Path:
     """The configuration of a job that copies what the alias names."""
-    path = story.config(name, batch_points=16)
+    path = story.config("v2", batch_points=128)
     job = json.loads(path.read_text())
-    job |= {"source": {"qdrant": {"url": story.server.url, "collection": "docs", "page_points": 32}}}
-    path.write_text(json.dumps({**job, "reindex": reindex, "compute": {"engine": "local", "block_rows": 16}}))
+    job |= {"source": {"qdrant": {"url": story.server.url, "collection": "docs", "page_points": 128}}}
+    path.write_text(json.dumps({**job, "reindex": reindex, "compute": {"engine": "local", "block_rows": blocks}}))
     return path
 
 
@@ -89,10 +89,8 @@ class Writer:
         thread = threading.Thread(target=self._run)
         thread.start()
         try:
-            wait_until(lambda: self.done > 4 or self.failure)
+            wait_until(lambda: self.done > 4 or not thread.is_alive())
             yield
-            before = self.done
-            wait_until(lambda: self.done > before + 8 or self.failure)
         finally:
             self._stop.set()
             thread.join()
@@ -101,9 +99,11 @@ class Writer:
 
     def _run(self) -> None:
         try:
-            while not self._stop.wait(0.02):
-                self._act(next(self._ids), self.done % 4)
+            for name in self._ids:
+                self._act(name, self.done % 4)
                 self.done += 1
+                if self._stop.wait(0.03):
+                    return
         except BaseException as error:
             self.failure = error
 
@@ -124,10 +124,10 @@ class Writer:
 
 
 def test_what_writers_do_from_the_first_pass_to_the_switch_is_all_there(story: Story) -> None:
-    payloads = live(story, 1200)
-    config = copying(story, until=60)
+    payloads = live(story, 500)
+    config = copying(story, until=200)
     told = done("plan", config)
-    assert f"a run copies {OLD} (1,200 points) in a first pass, then in at most 10 more" in told
+    assert f"a run copies {OLD} (500 points) in a first pass, then in at most 10 more" in told
     writer = Writer(story.server.url, payloads)
     with writer.writing():
         ran = done("run", config)
@@ -268,11 +268,11 @@ def start(config: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ})
 
 
-def killed_at(story: Story, config: Path, meanwhile: Callable[[str], Iterator[None]]) -> None:
-    """Start a run, kill it where ``meanwhile``, which is given the new collection's name, has come to its end."""
+def killed_after(story: Story, config: Path, meanwhile: Callable[[], None]) -> None:
+    """Start a run, and kill it when ``meanwhile`` has come to its end."""
     process = start(config)
     try:
-        list(meanwhile(""))
+        meanwhile()
         assert process.poll() is None
         os.kill(process.pid, signal.SIGKILL)
     finally:
@@ -283,15 +283,14 @@ def killed_at(story: Story, config: Path, meanwhile: Callable[[str], Iterator[No
 
 def test_a_run_that_is_killed_in_its_first_pass_goes_on(story: Story) -> None:
     live(story, 120)
-    config = copying(story, until=1)
+    config = copying(story, until=1, blocks=16)
     story.server.inject(Fault("stall", path_suffix="/points", skip=4, times=None))
 
-    def meanwhile(_: str) -> Iterator[None]:
+    def meanwhile() -> None:
         wait_until(lambda: len(story.server.requests("PUT", "/points")) > 4)
         write_around(story)
-        yield
 
-    killed_at(story, config, meanwhile)
+    killed_after(story, config, meanwhile)
     told = done("run", config)
     report = story.report("v2")
     assert report["passes"][0]["embedded"] < 120 and "pass 2: 0 embedded" in told
@@ -300,19 +299,18 @@ def test_a_run_that_is_killed_in_its_first_pass_goes_on(story: Story) -> None:
 
 def test_a_run_that_is_killed_in_a_later_pass_goes_on(story: Story) -> None:
     live(story, 120)
-    config = copying(story, until=1)
+    config = copying(story, until=1, blocks=16)
     story.server.inject(Fault("stall", path_suffix="/points", skip=4, times=None))
 
-    def meanwhile(_: str) -> Iterator[None]:
+    def meanwhile() -> None:
         wait_until(lambda: len(story.server.requests("PUT", "/points")) > 4)
         write_around(story)
         (new,) = (one.name for one in story.client.get_collections().collections if one.name != OLD)
         story.server.clear()
         story.server.inject(Fault("stall", method="POST", path_suffix=f"{new}/points/delete", times=None))
         wait_until(lambda: story.server.requests("POST", f"{new}/points/delete"))
-        yield
 
-    killed_at(story, config, meanwhile)
+    killed_after(story, config, meanwhile)
     assert "pass 2: 0 embedded, 0 payload only, 0 deleted" in done("run", config)
     assert held(story.client, story.collection("v2")) == held(story.client, OLD)
 
