@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field, model_validator
 
 from pipelines.config.section import Place, Section
@@ -41,6 +43,12 @@ class VerifyConfig(Section):
 class ReindexConfig(Section):
     """The collections of an alias: what a new one must show, and how long old ones stay."""
 
+    mode: Literal["new_collection", "add_vector"] = Field(
+        "new_collection",
+        description="add_vector adds the vectors of embeddings that the collection lacks to its points, in place: "
+        "source.qdrant and the sink are that collection, on a server of Qdrant 1.18 or later, and the job lists the "
+        "embeddings that it has too",
+    )
     verify: VerifyConfig = VerifyConfig()
     keep: int = Field(1, ge=0, description="Collections that the alias named before and that clean leaves for rollback")
     keep_days: float = Field(7, ge=0, description="clean drops no collection younger than this")

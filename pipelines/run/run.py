@@ -7,7 +7,7 @@ import secrets
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime, timezone
@@ -56,10 +56,13 @@ STOPPED: tuple[Status, str] = ("interrupted", "stopped by a signal")
 class Run:
     """Carries a job out once: its clock, report and sinks.
 
-    The configuration gets its average lengths on the way, those that places hold before those that are measured.
+    The configuration gets its average lengths on the way, those that places hold before those that are measured. Its
+    sinks are made of it unless ``sinks`` are given, one for each of its sections.
     """
 
-    def __init__(self, config: JobConfig, embedders: JobEmbedders, console: Console) -> None:
+    def __init__(
+        self, config: JobConfig, embedders: JobEmbedders, console: Console, sinks: Sequence[Sink] | None = None
+    ) -> None:
         self._config, self._embedders, self._console = config, embedders, console
         self._clock = RunClock()
         now = datetime.now(timezone.utc)
@@ -67,7 +70,7 @@ class Run:
         self._report = RunReport(self._run_id, self._config.corpus, started=now.isoformat(timespec="seconds"))
         self._report.dead_letters = without_credentials(self._config.dead_letters)
         self._report.exit_code_on_dead = self._config.errors.exit_code_on_dead
-        self._sinks: list[Sink] = [make_sink(sink) for sink in self._config.sink]
+        self._sinks = [make_sink(sink) for sink in self._config.sink] if sinks is None else list(sinks)
         self._leases = RunLeases(self._sinks, self._run_id, self._config.corpus)
         self._facts: JobFacts
         self._telling: threading.Thread | None = None

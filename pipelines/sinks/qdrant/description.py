@@ -21,6 +21,8 @@ STATE, FILLING, COMPLETE = "fleetembed_state", "filling", "complete"
 LEASE = "fleetembed_lease"
 # What an alias named before a switch let it name this collection (see `pipelines.reindex.aliases`), as JSON in a text.
 BEFORE = "fleetembed_alias_before"
+# The vectors that were added in place, and the provenance before (see `pipelines.reindex.add_vector`), as an object.
+ADDED = "fleetembed_added"
 # When the state was written down, when an alias last left the collection, and what a verification found since the last
 # run, as JSON in a text. Times are ISO 8601, UTC.
 STATE_AT, LEFT_AT, VERIFIED = "fleetembed_state_at", "fleetembed_alias_left_at", "fleetembed_verified"

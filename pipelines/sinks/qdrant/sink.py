@@ -162,7 +162,7 @@ class QdrantSink:
 class QdrantWriter:
     """One worker's connection: asks what is held, and writes until each point is acknowledged as applied.
 
-    ``borrowed`` tells that another closes the client.
+    ``borrowed`` tells that another closes the client. ``additions`` makes what is sent in the place of whole points.
     """
 
     def __init__(
@@ -173,8 +173,10 @@ class QdrantWriter:
         *,
         was_empty: bool,
         borrowed: bool = False,
+        additions: Callable[[Points], list[models.UpdateOperation]] | None = None,
     ) -> None:
         self._client = client
+        self._additions = additions
         self._borrowed = borrowed
         self._config = config
         self._job = job
@@ -288,6 +290,8 @@ class QdrantWriter:
         client, name = self._client, self._config.collection
         if points.vectors is None:
             answers = client.batch_update_points(name, points.overwrites(), wait=True)
+        elif self._additions is not None:
+            answers = client.batch_update_points(name, self._additions(points), wait=True)
         else:
             answers = [client.upsert(name, points.batch(), wait=True)]
         undone = [answer.status.value for answer in answers if answer.status != models.UpdateStatus.COMPLETED]
