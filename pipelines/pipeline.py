@@ -103,12 +103,21 @@ class EmbeddingPipeline:
         source = plan_job_source(self.config)
         RunReport.refuse_foreign_file(self.config.report)
         self._embedders.facts(with_stand_ins(self.config))
-        named = with_collections(self.config, self._embedders)
-        refuse_own_collection(named, source)
-        sinks = [self._make_sink(sink) for sink in named.sink]
+        embedders = self._embedders
+        sinks: list[Sink]
+        if self.config.adds_vectors:
+            # Imported late: qdrant-client takes a second.
+            from pipelines.reindex.add_vector import prepare_addition
+
+            addition = prepare_addition(self.config, embedders)
+            named, embedders, sinks = addition.config, addition.embedders(), [addition.make_sink()]
+        else:
+            named = with_collections(self.config, embedders)
+            refuse_own_collection(named, source)
+            sinks = [self._make_sink(sink) for sink in named.sink]
         held = held_lengths(named, sinks)
         config = with_lengths(named, numbers(held))
-        facts = self._embedders.facts(with_stand_ins(config))
+        facts = embedders.facts(with_stand_ins(config))
         facts = replace(facts, chunked=facts.chunked or source.of_chunks, copied_from=source.copied_from)
         return JobPlan(
             files=source.files,
@@ -152,11 +161,16 @@ class EmbeddingPipeline:
         Raises the FleetembedError that stopped the run, or KeyboardInterrupt after Ctrl-C or SIGTERM: what the sinks
         acknowledged stays, and the next run goes on from there.
         """
+        console = console or Console(stderr=True)
+        if self.config.adds_vectors:
+            from pipelines.reindex.add_vector import add_vectors
+
+            return add_vectors(self.config, self._embedders, console)
         # Models may be downloaded.
         with stoppable(*STOPPING):
             config = with_collections(self.config, self._embedders)
         sinks = [self._make_sink(sink) for sink in config.sink]
-        return Run(config, self._embedders, console or Console(stderr=True), sinks).carry_out()
+        return Run(config, self._embedders, console, sinks).carry_out()
 
     def _first_rows(self, n: int) -> Iterator[pa.Table]:
         source = plan_job_source(self.config)

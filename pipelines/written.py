@@ -25,7 +25,12 @@ def plan_job_source(config: JobConfig) -> SourcePlan:
 
 
 def refuse_own_collection(config: JobConfig, source: SourcePlan) -> None:
-    """Raise ConfigError where a sink would write to the collection that is read, or to the folder it is in."""
+    """Raise ConfigError where a sink would write to the collection that is read, or to the folder it is in.
+
+    A job that adds vectors in place is to do so.
+    """
+    if config.adds_vectors:
+        return
     read = source.collection
     for number, sink in enumerate(config.sink):
         if read is None or not isinstance(sink, QdrantSinkConfig):

@@ -14,10 +14,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from pipelines import EmbeddingPipeline
 from pipelines.cli.consoles import make_console
 from pipelines.cli.job import exit_code, show_plan, start_logging
 from pipelines.config.file import load_config
+from pipelines.config.job import JobConfig
+from pipelines.embed.checked import JobEmbedders
 from pipelines.errors import ConfigError
+from pipelines.reindex.add_vector import Addition, describe_addition, prepare_addition, roll_back
 from pipelines.reindex.commands import Reindexing, Row, Status
 from pipelines.reindex.names import alias_sink, collection_name
 from pipelines.reindex.verify.files import write_verification
@@ -46,7 +50,11 @@ def plan(config: Config, overrides: Overrides = None) -> None:
     """Say what a run would do, which collection it would fill, and what the alias names. Changes nothing."""
 
     def act() -> None:
-        with Reindexing(load_config(config, overrides or [])) as reindexing:
+        job = load_config(config, overrides or [])
+        if job.adds_vectors:
+            show_plan(EmbeddingPipeline(job).plan(), make_console())
+            return _print(describe_addition(_addition(job)), make_console())
+        with Reindexing(job) as reindexing:
             show_plan(reindexing.plan(), make_console())
             _print(reindexing.describe(), make_console())
 
@@ -67,6 +75,10 @@ def run(
 
     def act() -> int:
         job = load_config(config, overrides or [])
+        if job.adds_vectors:
+            code = EmbeddingPipeline(job).run(console=errors).exit_code
+            _print(describe_addition(_addition(job)), errors)
+            return code
         alias = alias_sink(job).searched
         with Reindexing(job, _say) as reindexing:
             report = reindexing.run(errors)
@@ -90,6 +102,9 @@ def verify(config: Config, overrides: Overrides = None) -> None:
 
     def act() -> int:
         job = load_config(config, overrides or [])
+        if job.adds_vectors:
+            _print(describe_addition(_addition(job)), errors)
+            return 0
         with Reindexing(job) as reindexing, errors.status("verifying") as status:
             found = reindexing.verify(lambda title: status.update(f"verifying: {title}"))
         show_verification(found, make_console())
@@ -116,9 +131,23 @@ def switch(
 
 
 @app.command()
-def rollback(config: Config, overrides: Overrides = None, dry_run: DryRun = False) -> None:
-    """Let the alias name again what it named before the switch."""
-    _act(config, overrides, lambda reindexing: _print(reindexing.rollback(dry_run=dry_run), make_console()))
+def rollback(
+    config: Config,
+    overrides: Overrides = None,
+    dry_run: DryRun = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Of mode add_vector: delete the vectors that it added.")] = False,
+) -> None:
+    """Let the alias name again what it named before the switch. Of mode add_vector: delete the vectors it added."""
+
+    def of_addition(job: JobConfig) -> None:
+        _print(roll_back(_addition(job), dry_run=dry_run or not yes), make_console())
+
+    _act(
+        config,
+        overrides,
+        lambda reindexing: _print(reindexing.rollback(dry_run=dry_run), make_console()),
+        of_addition,
+    )
 
 
 @app.command()
@@ -204,9 +233,20 @@ def _shown_state(row: Row) -> str:
     return f"{row.state}{verified}"
 
 
-def _act(config: Path, overrides: list[str] | None, action: Callable[[Reindexing], None]) -> None:
+def _act(
+    config: Path,
+    overrides: list[str] | None,
+    action: Callable[[Reindexing], None],
+    of_addition: Callable[[JobConfig], None] | None = None,
+) -> None:
+    """Act on an alias; where the job adds vectors in place, there is none, and what it adds is told of."""
+
     def act() -> None:
-        with Reindexing(load_config(config, overrides or []), _say) as reindexing:
+        job = load_config(config, overrides or [])
+        if job.adds_vectors:
+            tell = of_addition or (lambda job: _print(describe_addition(_addition(job)), make_console()))
+            return tell(job)
+        with Reindexing(job, _say) as reindexing:
             action(reindexing)
 
     raise typer.Exit(exit_code(act, errors))
@@ -214,6 +254,10 @@ def _act(config: Path, overrides: list[str] | None, action: Callable[[Reindexing
 
 def _say(line: str) -> None:
     errors.print(Text(line), soft_wrap=True)
+
+
+def _addition(job: JobConfig) -> Addition:
+    return prepare_addition(job, JobEmbedders())
 
 
 def _print(lines: Iterable[str], console: Console) -> None:

@@ -94,11 +94,30 @@ class JobConfig(Section):
     def _chunks_stay(self) -> JobConfig:
         if self.chunking is not None and self.source.vectors is not None:
             raise ValueError("chunking: rows of source.vectors have their vectors, and are not cut; leave chunking out")
-        if self.chunking is not None and self.source.qdrant is not None:
+        if self.chunking is not None and self.source.qdrant is not None and not self.adds_vectors:
             raise ValueError(
                 "chunking: points of a collection keep their texts, and new chunking needs the original source; leave "
                 "chunking out, or give source.path"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _adds_to_its_source(self) -> JobConfig:
+        if not self.adds_vectors:
+            return self
+        read, begin = self.source.qdrant, "reindex.mode add_vector"
+        if read is None or read.url is None or read.vectors:
+            raise ValueError(f"{begin}: source.qdrant must name the collection, by url, without vectors")
+        if read.filter is not None or self.source.limit is not None:
+            raise ValueError(f"{begin}: every point gets the vectors; leave source.qdrant.filter and source.limit out")
+        sink = self.sink[0]
+        if len(self.sink) > 1 or sink.type != "qdrant" or sink.identity != (read.url, None, read.collection):
+            raise ValueError(
+                f"{begin}: the one sink must be what source.qdrant reads, by the same url and name (as collection or "
+                "alias)"
+            )
+        if sink.deletions != "keep":
+            raise ValueError(f"{begin}: sink.deletions is of no use, no point is deleted; leave it out")
         return self
 
     @model_validator(mode="after")
@@ -130,6 +149,11 @@ class JobConfig(Section):
                 shown = without_credentials(self.dead_letters)
                 raise ValueError(f"errors.path: {shown} is the folder of sink.{number}; choose another one")
         return self
+
+    @property
+    def adds_vectors(self) -> bool:
+        """Whether the job adds vectors to the collection that it reads, in place."""
+        return self.reindex.mode == "add_vector"
 
     @property
     def vector_names(self) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field, model_validator
 
 from pipelines.config.section import Place, Section
@@ -45,6 +47,12 @@ class ReindexConfig(Section):
         100, ge=1, description="run goes over the old collection until a pass finds fewer changes than this"
     )
     passes: int = Field(10, ge=0, description="Passes at most, after the first")
+    mode: Literal["new_collection", "add_vector"] = Field(
+        "new_collection",
+        description="add_vector adds the vectors of embeddings that the collection lacks to its points, in place: "
+        "source.qdrant and the sink are that collection, on a server of Qdrant 1.18 or later, and the job lists the "
+        "embeddings that it has too",
+    )
     verify: VerifyConfig = VerifyConfig()
     keep: int = Field(1, ge=0, description="Collections that the alias named before and that clean leaves for rollback")
     keep_days: float = Field(7, ge=0, description="clean drops no collection younger than this")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -68,9 +68,13 @@ def _is_folder(name: str) -> bool:
 
 
 class JobEmbedders:
-    """A job's embedders, each made and checked once for as long as its configuration stays the same."""
+    """A job's embedders, each made and checked once for as long as its configuration stays the same.
 
-    def __init__(self) -> None:
+    ``fingerprint`` takes the place of the job's own, where these are a part of another job's embedders.
+    """
+
+    def __init__(self, fingerprint: str | None = None) -> None:
+        self._fingerprint = fingerprint
         self._made: dict[int, RowEmbedder] = {}
         self._brought: tuple[SourceConfig, JobFacts] | None = None
 
@@ -87,7 +91,8 @@ class JobEmbedders:
             if self._brought is None or self._brought[0] != config.source:
                 self._brought = config.source, brought_facts(config)
             return self._brought[1]
-        return job_facts(config, self.load(config))
+        facts = job_facts(config, self.load(config))
+        return facts if self._fingerprint is None else replace(facts, fingerprint=self._fingerprint)
 
 
 def job_facts(config: JobConfig, embedders: Sequence[RowEmbedder]) -> JobFacts:

@@ -111,7 +111,7 @@ class PlannedCollection:
     """A collection that is read: its ``name``, which no alias is, its ``aliases``, and its server or folder.
 
     ``title`` is for people to read. ``points`` are those that are read, counted when that was planned. ``chunked``
-    tells that points are chunks of documents.
+    tells that points are chunks of documents, ``with_vectors`` that their vectors are read too.
     """
 
     title: str
@@ -121,6 +121,7 @@ class PlannedCollection:
     chunked: bool
     url: str | None = None
     path: str | None = None
+    with_vectors: bool = False
 
 
 @dataclass(frozen=True)
@@ -157,8 +158,8 @@ class SourcePlan:
 
     @property
     def copied_from(self) -> str | None:
-        """The collection that is read, by its name; None where files are."""
-        return None if self.collection is None else self.collection.name
+        """The collection whose points are embedded anew, by its name; None where files are read, or vectors copied."""
+        return None if self.collection is None or self.collection.with_vectors else self.collection.name
 
     @property
     def bytes(self) -> int:

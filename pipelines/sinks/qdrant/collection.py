@@ -45,9 +45,16 @@ class Collection:
             return None
         return self._read()
 
-    def count(self) -> int:
-        """Count the points, exactly."""
-        return self.ask(lambda: self.client.count(self.name, exact=True), "counting the points").count
+    def existing(self) -> models.CollectionInfo:
+        """Read the state of a collection that must be there; raises SinkError where it is not."""
+        info = self.info()
+        if info is None:
+            raise SinkError(f"{self.title} is not there")
+        return info
+
+    def count(self, chosen: models.Filter | None = None) -> int:
+        """Count the points, or those that a filter selects, exactly."""
+        return self.ask(lambda: self.client.count(self.name, chosen, exact=True), "counting the points").count
 
     def is_empty(self) -> bool:
         """Look for a first point."""

@@ -23,6 +23,8 @@ LEASE = "fleetembed_lease"
 BEFORE = "fleetembed_alias_before"
 # The collection that an alias was moved from, while what was written to it at the last is still to be copied.
 CATCHING_UP = "fleetembed_catching_up"
+# The vectors that were added in place, and the provenance before (see `pipelines.reindex.add_vector`), as an object.
+ADDED = "fleetembed_added"
 # When the state was written down, when an alias last left the collection, and what a verification found since the last
 # run, as JSON in a text. Times are ISO 8601, UTC.
 STATE_AT, LEFT_AT, VERIFIED = "fleetembed_state_at", "fleetembed_alias_left_at", "fleetembed_verified"

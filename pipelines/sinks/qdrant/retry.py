@@ -30,7 +30,7 @@ _PASSING_CODES = frozenset(
 # the most: gRPC's client says the first, Qdrant's server the second; the third is of a message larger than a limit.
 _UNSENDABLE = ("Exception serializing request", "failed to decode Protobuf message", "message larger than max")
 # Of a request to change points, one of which was deleted meanwhile.
-_NO_POINT = "No point with id"
+NO_POINT = "No point with id"
 _NO_COLLECTION = re.compile(r"Collection .* not found", re.DOTALL)
 T = TypeVar("T")
 
@@ -129,7 +129,7 @@ def _of_status(status: int, message: str) -> Failure:
     text = f"{status} {message}"
     if "No space left" in message:
         return Failure("final", f"{text} (the server's disk is full)")
-    if status == 404 and _NO_POINT in message:
+    if status == 404 and NO_POINT in message:
         return Failure("request", text)
     if status in _FINAL_STATUS:
         return Failure("final", f"{text} ({_FINAL_STATUS[status]})")
@@ -148,7 +148,7 @@ def _of_code(error: grpc.RpcError) -> Failure:
         return Failure("request", text)
     if "No space left" in details:
         return Failure("final", f"{text} (the server's disk is full)")
-    if code == "NOT_FOUND" and _NO_POINT in details:
+    if code == "NOT_FOUND" and NO_POINT in details:
         return Failure("request", text)
     if code in _FINAL_CODES:
         return Failure("final", f"{text} ({_FINAL_STATUS[_FINAL_CODES[code]]})")

@@ -102,8 +102,10 @@ class QdrantSink:
         if self.job is None:
             raise RuntimeError("open() the sink before connect()")
         client = self._client or self._connect_client()
-        told = {"was_empty": self._was_empty, "borrowed": client is self._client}
-        return QdrantWriter(client, self.config, self.job, **told, guard=self.guard)
+        borrowed = client is self._client
+        return QdrantWriter(
+            client, self.config, self.job, was_empty=self._was_empty, borrowed=borrowed, guard=self.guard
+        )
 
     def points(self, documents: Sequence[str] | None = None) -> Iterator[pa.Table]:
         """Scroll through the points of the corpus; see Sink."""
@@ -169,7 +171,7 @@ class QdrantSink:
 class QdrantWriter:
     """One worker's connection: asks what is held, and writes until each point is acknowledged as applied.
 
-    ``borrowed`` tells that another closes the client.
+    ``borrowed`` tells that another closes the client. ``additions`` makes what is sent in the place of whole points.
     """
 
     def __init__(
@@ -181,8 +183,10 @@ class QdrantWriter:
         was_empty: bool,
         borrowed: bool = False,
         guard: Guard | None = None,
+        additions: Callable[[Points], list[models.UpdateOperation]] | None = None,
     ) -> None:
         self._client = client
+        self._additions = additions
         self._borrowed = borrowed
         self._config = config
         self._job = job
@@ -306,6 +310,8 @@ class QdrantWriter:
         only = marked() if guard is not None else None
         if points.vectors is None:
             answers = client.batch_update_points(name, points.overwrites(only), wait=True)
+        elif self._additions is not None:
+            answers = client.batch_update_points(name, self._additions(points), wait=True)
         elif guard is None:
             answers = [client.upsert(name, points.batch(), wait=True)]
         else:

@@ -87,6 +87,12 @@ def vector_differences(info: models.CollectionInfo, job: JobFacts) -> list[str]:
     return found + property_differences(stored, wanted)
 
 
+def property_differences_of(info: models.CollectionInfo, job: JobFacts) -> list[str]:
+    """Name how those of the job's vectors that a collection has differ there; empty where they agree."""
+    stored = {name: _compared(spec) for name, spec in stored_vectors(info).items()}
+    return property_differences(stored, {name: _compared(spec) for name, spec in job.vectors.items()})
+
+
 def _dense(info: models.CollectionInfo) -> Mapping[str, models.VectorParams]:
     vectors = info.config.params.vectors
     return vectors if isinstance(vectors, dict) else {"": vectors} if vectors else {}

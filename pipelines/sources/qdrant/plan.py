@@ -58,6 +58,7 @@ def plan_collection(config: SourceConfig) -> SourcePlan:
         chunked=any(is_chunk(point.payload or {}) for point in sample),
         url=section.url,
         path=None if section.path is None else root,
+        with_vectors=content is not None,
     )
     mean = _mean_bytes(sample, section.text) + sum(map(usual_bytes, content.specs.values() if content else ()))
     splits = _splits(points, root, section.title, wanted, mean, config.limit)
