@@ -20,6 +20,8 @@ from pipelines.sinks.qdrant.points import OURS, POINT_BYTES, provenance, to_poin
 from pipelines.sinks.qdrant.read_vectors import usual_bytes, vector_column
 
 RETRIEVE_POINTS = 1000
+# Of a page in a folder, where each page costs a look at all points.
+FOLDER_POINTS = 5000
 PointId = int | str | uuid.UUID
 
 
@@ -71,23 +73,27 @@ class HeldPoints:
         """Find a point for each text hash, where there is one with the job's fingerprint."""
         points: dict[str, PointId] = {}
         for some in chunked(hashes, RETRIEVE_POINTS):
-            left, after = some, None
+            left, after = set(some), None
             # Each page is of texts that have no point yet: those of which there are many cost one page.
             while left:
-                records, after = self._scroll(left, after)
+                records, after = self._scroll(sorted(left), after)
                 for record in records:
-                    points.setdefault((record.payload or {})[OURS]["text_hash"], record.id)
-                left = [] if after is None else [name for name in left if name not in points]
+                    stored = (record.payload or {}).get(OURS)
+                    if isinstance(stored, Mapping) and stored.get("text_hash") in left:
+                        points.setdefault(stored["text_hash"], record.id)
+                left = set() if after is None else left - points.keys()
         return points
 
     def _scroll(self, hashes: list[str], after: Any) -> tuple[list[models.Record], Any]:
+        """Read a page of points with these text hashes, in a folder of any points: its engine filters slowly."""
+        in_folder = self._config.path is not None
         texts = models.FieldCondition(key=f"{OURS}.text_hash", match=models.MatchAny(any=hashes))
         made = models.FieldCondition(key=f"{OURS}.fingerprint", match=models.MatchValue(value=self._job.fingerprint))
         page: tuple[list[models.Record], Any] = self._call(
             lambda: self._client.scroll(
                 self._config.collection,
-                scroll_filter=models.Filter(must=[texts, made]),
-                limit=RETRIEVE_POINTS,
+                scroll_filter=None if in_folder else models.Filter(must=[texts, made]),
+                limit=FOLDER_POINTS if in_folder else RETRIEVE_POINTS,
                 offset=after,
                 with_payload=[OURS],
                 with_vectors=False,
