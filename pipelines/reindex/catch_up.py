@@ -115,6 +115,9 @@ class CatchUp:
         self._wait_for_old()
         report = self._pipeline.run(console=console or Console(quiet=True))
         report.rows["deleted"] = self._delete_gone()
+        if report.rows["deleted"]:
+            # Counted before it.
+            report.sinks = [{**figures, "points": self._filled.count()} for figures in report.sinks]
         counts: dict[str, Any] = {name: report.rows[name] for name in COUNTED}
         self.passes.append(Pass(len(self.passes) + 1, **counts, seconds=round(time.monotonic() - started, 2)))
         report.passes = [asdict(one) for one in self.passes]

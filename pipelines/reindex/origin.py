@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from qdrant_client import models
 
 from pipelines.config.job import JobConfig
-from pipelines.errors import ConfigError, SinkError
+from pipelines.errors import ConfigError
 from pipelines.reindex.aliases import Alias
 from pipelines.reindex.names import alias_sink
 from pipelines.search.filters import build_filter
@@ -83,9 +83,9 @@ def refuse_old_server(alias: Alias) -> None:
 
 
 def refuse_same(origin: Origin, filled: Collection) -> None:
-    """Raise SinkError where the collection that is read is the one that is filled."""
+    """Raise ConfigError where the collection that is read is the one that is filled."""
     if origin.name == filled.name:
-        raise SinkError(
+        raise ConfigError(
             f"{filled.title} is the collection that source.qdrant reads: it has the vectors of this job already; "
             "change the model, or name the collection that is to be copied"
         )

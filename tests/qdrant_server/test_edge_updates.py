@@ -121,3 +121,27 @@ def test_a_new_named_vector_is_lacking_until_it_is_written(engines: Engines) -> 
     engines.client.delete_vector_name("both", "new")
     engines.change(edge.UpdateOperation.delete_vector_name("new"))
     engines.assert_same()
+
+
+def test_a_condition_lets_updates_pass_by_points_that_somebody_else_wrote(engines: Engines) -> None:
+    engines.upsert([3, UUIDS[0]], {"n": 0})
+    here = models.Filter(must_not=[models.IsEmptyCondition(is_empty=models.PayloadField(key=MARK))])
+    there = edge.Filter(must_not=[edge.IsEmptyCondition(MARK)])
+    ids = [3, 4, 5, *UUIDS]
+    new = [
+        models.PointStruct(id=number, vector={"dense": [3.0, 4.0]}, payload={"mark": {"from": "x"}}) for number in ids
+    ]
+    engines.client.upsert("both", new, update_filter=here)
+    points = [edge.Point(number, {"dense": [3.0, 4.0]}, {"mark": {"from": "x"}}) for number in ids]
+    engines.change(edge.UpdateOperation.upsert_points(points, there, None))
+    engines.assert_same()
+    for number in (3, 4, UUIDS[1], 77):
+        chosen = models.Filter(must=[models.HasIdCondition(has_id=[number]), here])
+        payload = models.SetPayload(payload={"again": True}, filter=chosen)
+        engines.client.batch_update_points("both", [models.OverwritePayloadOperation(overwrite_payload=payload)])
+        narrowed = edge.Filter(must=[edge.HasIdCondition({number})], must_not=[edge.IsEmptyCondition(MARK)])
+        engines.change(edge.UpdateOperation.overwrite_payload_by_filter(narrowed, {"again": True}))
+    engines.assert_same()
+    stored = {str(point.id): point.payload for point in engines.client.scroll("both", limit=20)[0]}
+    assert stored["3"] == stored[UUIDS[0]] == {"n": 0} and stored["5"] == {"mark": {"from": "x"}}
+    assert stored["4"] == stored[UUIDS[1]] == {"again": True} and "77" not in stored

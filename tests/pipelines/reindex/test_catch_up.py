@@ -18,7 +18,7 @@ import pytest
 from qdrant_client import QdrantClient, models
 
 from pipelines.reindex.aliases import Alias
-from tests.pipelines.reindex.conftest import Story, done, refused
+from tests.pipelines.reindex.conftest import Story, call, done, refused
 from tests.qdrant_server.faults import Fault
 from tests.waiting import wait_until
 
@@ -138,7 +138,6 @@ def test_what_writers_do_from_the_first_pass_to_the_switch_is_all_there(story: S
     assert held(story.client, new) == writer.believed
     passes = story.report("v2")["passes"]
     assert "pass 2: " in ran and sum(one["deleted"] for one in passes) < writer.done
-    # Nothing is embedded anew that has not changed, and what is read is the new text.
     assert "done already" in done("switch", config)
 
 
@@ -164,10 +163,29 @@ def test_a_pass_embeds_and_deletes_only_what_changed_and_leaves_what_others_wrot
     others: Payloads = {1: {"text": "newer"}, 60: {"text": "only here"}, 7: {"text": "written again"}}
     assert there == {**held(story.client, OLD), **others}
     assert after[2] != before[2] and after[50] and after[3] == before[3]
-    # An ordinary run goes on as it did: it does not know whose points they are.
+    assert report["sinks"][0]["points"] == len(there)
+    # Once they are gone, an ordinary run of the job copies what is not there, and a pass takes that for a copy too.
     story.client.delete(new, [1, 7, 60])
+    assert call("embed", "--config", config).exit_code == 0
+    assert story.report("v2")["rows"]["embedded"] == 1 and held(story.client, new) == held(story.client, OLD)
+    story.client.delete(OLD, [1])
+    assert "0 embedded, 0 payload only, 1 deleted of 37 read" in done("run", config)
+
+
+def test_copies_of_a_third_collection_are_brought_up_to_date(story: Story) -> None:
+    live(story, 10)
+    config = copying(story, until=1)
     done("run", config)
-    assert held(story.client, new) == held(story.client, OLD)
+    # Meanwhile another collection took the place of the old one.
+    story.client.create_collection("third", {"old": models.VectorParams(size=2, distance=models.Distance.COSINE)})
+    write(story.client, "third", *((number, {"text": text(number), "n": number}) for number in range(8)))
+    write(story.client, "third", (8, {"text": text(8, 2)}))
+    create = models.CreateAlias(alias_name="docs", collection_name="third")
+    story.client.update_collection_aliases([models.CreateAliasOperation(create_alias=create)])
+    assert "pass 1: 1 embedded, 8 payload only, 0 deleted of 9 read" in done("run", config)
+    new = held(story.client, story.collection("v2"))
+    # What was copied of the first one alone is not the third one's to delete.
+    assert new == {**held(story.client, "third"), 9: {"text": text(9), "n": 9}}
 
 
 def test_writes_while_the_alias_moves_are_caught_up_and_newer_ones_stay(
@@ -199,7 +217,7 @@ def test_writes_while_the_alias_moves_are_caught_up_and_newer_ones_stay(
     changed = {1: text(1, 2), 30: text(30, 2), 3: "newest", 6: "again", 100: "new", 101: "newer"}
     assert held(client, new) == {**wanted, **{name: {"text": words} for name, words in changed.items()}}
     # The job reads what the alias names, which is its own collection now.
-    assert "source.qdrant reads" in refused("run", config)
+    assert "source.qdrant reads" in refused("run", config, code=2)
     done("rollback", config)
     assert story.alias == OLD
 
@@ -331,7 +349,7 @@ def write_around(story: Story) -> None:
     [
         ({"source": {"limit": 5}}, 0, "a single pass, without deletions: source.limit is 5"),
         ({"sink": "two"}, 0, "a single pass, without deletions: the job has 2 sinks"),
-        ({"source": {"collection": "new"}}, 1, "is the collection that source.qdrant reads"),
+        ({"source": {"collection": "new"}}, 2, "is the collection that source.qdrant reads"),
     ],
     ids=["limit", "two-sinks", "itself"],
 )
@@ -348,7 +366,7 @@ def test_what_cannot_be_caught_up_with_is_told(story: Story, changed: dict[str, 
     else:
         job["sink"] = [job["sink"], {"type": "parquet", "path": str(story.folder / "out")}]
     config.write_text(json.dumps(job))
-    told = " ".join((refused("run", config) if code else done("run", config)).split())
+    told = " ".join((refused("run", config, code=code) if code else done("run", config)).split())
     assert message in told and "pass 1" not in told
 
 
