@@ -200,7 +200,7 @@ class CatchUp:
 
     def _outcome(self) -> Iterator[str]:
         last, until = self.passes[-1], self._config.reindex.until
-        if last.changes >= until:
+        if last.changes >= until and len(self.passes) > 1:
             rate = last.changes / max(last.seconds, 0.01)
             yield (
                 f"writers are about as fast as the passes: of {len(self.passes)} passes, the last one found "
