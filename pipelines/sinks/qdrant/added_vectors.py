@@ -191,9 +191,10 @@ class AddedVectorsWriter:
         """Say which points have the vectors of their texts: another payload changes nothing about that."""
         if self._has_vectors is not None:
             there = self._has_vectors([to_point_id(name) for name in rows["id"].to_pylist()])
-            return np.where(there, np.uint8(Held.SAME), np.uint8(Held.LACKS))
+            return np.array([Held.SAME if has else Held.LACKS for has in there], np.uint8)
         codes = self._writer.held(rows)
-        return np.where(codes == Held.VECTORS, np.uint8(Held.SAME), codes)
+        codes[codes == Held.VECTORS] = Held.SAME
+        return codes
 
     def vectors(self, rows: pa.Table) -> pa.Table:
         """See SinkWriter."""
