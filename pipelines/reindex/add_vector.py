@@ -20,7 +20,7 @@ from pipelines.embed.average_length import measuring
 from pipelines.embed.checked import JobEmbedders
 from pipelines.errors import ConfigError, SinkError
 from pipelines.run.report.report import RunReport
-from pipelines.run.run import Run
+from pipelines.run.run import STOPPING, Run
 from pipelines.sinks.base import JobFacts
 from pipelines.sinks.provenance import differences
 from pipelines.sinks.qdrant.added_vectors import AddedVectorsSink, lacking
@@ -31,6 +31,7 @@ from pipelines.sinks.qdrant.description import ADDED, PROVENANCE, held_provenanc
 from pipelines.sinks.qdrant.points import OURS
 from pipelines.sinks.qdrant.vectors import stored_vectors
 from pipelines.sources.qdrant.plan import source_collection
+from pipelines.stopping import stoppable
 from pipelines.urls import is_url
 
 # The first that adds a named vector to a collection.
@@ -130,7 +131,9 @@ def add_vectors(config: JobConfig, embedders: JobEmbedders, console: Console) ->
     Returns the report of the first pass, or of the last where that one alone had dead rows; those of the others are
     beside it. Raises as ``EmbeddingPipeline.run`` does.
     """
-    addition = prepare_addition(config, embedders)
+    # Models may be downloaded.
+    with stoppable(*STOPPING):
+        addition = prepare_addition(config, embedders)
     with closing(open_client(addition.sink)) as client:
         collection = Collection(client, addition.sink)
         is_new = collection.count(addition.left) == collection.count()
@@ -216,7 +219,8 @@ def _added(
         # A run that came to its end.
         before = noted.get("before") or before
     there = before.get("vectors", {}).keys()
-    _refuse_unlisted(there, whole, sink)
+    if ours:
+        _refuse_unlisted(stored_vectors(info), whole, sink)
     added = [one for one in config.embeddings if not there & set(one.vector_names)]
     if not added:
         raise ConfigError(

@@ -193,10 +193,10 @@ class AddedVectorsWriter:
         """Say which points have the vectors of their texts: another payload changes nothing about that."""
         if self._has_vectors is not None:
             there = self._has_vectors([to_point_id(name) for name in rows["id"].to_pylist()])
-            return np.array([Held.SAME if one else Held.LACKS for one in there], np.uint8)
+            return np.array([Held.SAME if has else Held.LACKS for has in there], np.uint8)
         codes = self._writer.held(rows)
-        marks: npt.NDArray[np.uint8] = np.where(codes == Held.VECTORS, np.uint8(Held.SAME), codes)
-        return marks
+        codes[codes == Held.VECTORS] = Held.SAME
+        return codes
 
     def vectors(self, rows: pa.Table) -> pa.Table:
         """See SinkWriter."""

@@ -51,11 +51,10 @@ class Docs:
         return EmbeddingPipeline.from_config(job)
 
 
-@pytest.mark.parametrize("chunked", [False, True])
 def test_points_get_the_vectors_that_a_job_of_all_embeddings_would_have_given_them(
-    tmp_path: Path, qdrant_server: QdrantTestServer, qdrant_client: QdrantClient, chunked: bool
+    tmp_path: Path, qdrant_server: QdrantTestServer, qdrant_client: QdrantClient
 ) -> None:
-    docs = Docs(tmp_path, qdrant_server.url, chunked=chunked)
+    docs = Docs(tmp_path, qdrant_server.url, chunked=True)
     docs.embed(BM25)
     docs.embed(BM25, GERMAN, sink={**docs.base["sink"], "collection": "both"})
     before = points(qdrant_client, "docs")

@@ -31,13 +31,12 @@ def metadata(client: QdrantClient, name: str) -> Any:
     return (client.get_collection(name).config.metadata or {})["fleetembed"]
 
 
-@pytest.mark.parametrize("chunked", [False, True])
 def test_the_collection_of_a_job_is_copied_to_a_collection_and_to_parquet(
-    tmp_path: Path, qdrant_server: QdrantTestServer, qdrant_client: QdrantClient, chunked: bool
+    tmp_path: Path, qdrant_server: QdrantTestServer, qdrant_client: QdrantClient
 ) -> None:
     # The last document has no terms, so that Qdrant gives no vector of it.
     source = documents(tmp_path, [*ROWS[:-1], {"id": "stop", "text": "the of"}])
-    chunking = {"tokenizer": word_tokenizer(tmp_path), "max_tokens": 64, "overlap": 8} if chunked else None
+    chunking = {"tokenizer": word_tokenizer(tmp_path), "max_tokens": 64, "overlap": 8}
     keys: dict[str, Any] = {"embeddings": [BM25], "corpus": "books", "chunking": chunking}
     old, new = ({"type": "qdrant", "url": qdrant_server.url, "collection": name} for name in ("old", "new"))
     direct, copied = ({"type": "parquet", "path": str(tmp_path / name)} for name in ("direct", "copied"))
