@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import xxhash
 from pyarrow import fs
@@ -110,7 +111,7 @@ def describe_file(filesystem: fs.FileSystem, path: str) -> FileDescription:
 class FileRows:
     """One file's rows as 64-bit hashes: a few bytes a row, whatever the ids' length.
 
-    ``keys`` are of id and content, ``texts`` of id and text hash, or the ``keys`` where the file has none.
+    ``keys`` are of id and content, ``texts`` of id and text hash, or the ``keys`` where there is none.
     ``documents`` and the columns after it are empty where nothing is chunked.
     """
 
@@ -147,7 +148,7 @@ def read_rows(filesystem: fs.FileSystem, path: str, description: FileDescription
         generation=provenance["generation"],
         ids=hash_names(ids),
         keys=keys64(ids, hashes),
-        texts=keys64(ids, table[text_hash].to_pylist()),
+        texts=keys64(ids, pc.coalesce(table[text_hash], table["content_hash"]).to_pylist()),
         documents=hash_names(f"{provenance['corpus']}\n{name}" for name in documents),
         chunk_no=table["chunk_no"].to_numpy() if provenance["chunked"] else np.empty(0, np.int32),
         chunk_count=table["chunk_count"].to_numpy() if provenance["chunked"] else np.empty(0, np.int32),
