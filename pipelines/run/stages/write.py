@@ -15,7 +15,7 @@ import pyarrow as pa
 from pipelines.bisection import bisect_rows
 from pipelines.rows import IDENTIFIED_SCHEMA, IMAGE_COLUMN, RowError, add_errors, document_shares, is_dead
 from pipelines.run.placement.sizes import SUPPORT_CPUS
-from pipelines.run.stages.held import HELD_COLUMN, codes_of, copy_vectors, has_vectors, lacking
+from pipelines.run.stages.held import HELD_COLUMN, Codes, codes_of, copy_vectors, has_vectors, lacking
 from pipelines.run.stages.stage import Resources, Work
 from pipelines.run.tally import DEAD_LETTERS, Counter, Figures
 from pipelines.sinks.base import Held, Sink, SinkWriter, WriteResult, connected
@@ -42,7 +42,8 @@ class WriteStage:
     """Writes to every sink what it lacks of live rows, and dead rows to the dead letters; gives receipts of all.
 
     A sink that lacks a row's vectors gets them from the models, or from the first sink that has them; one that has
-    them gets the rest alone. A row that one sink rejects is dead, and not offered to the sinks after it. Images are
+    them gets the rest alone. Rows that are ``brought`` have their vectors from the source, and each sink that has not all
+    of a row is given them. A row that one sink rejects is dead, and not offered to the sinks after it. Images are
     kept nowhere. Raises SinkError for dead rows where another folder of that name is seen than the one with ``mark``.
     """
 
@@ -52,6 +53,7 @@ class WriteStage:
     vectors: Sequence[str]
     add: Counter
     mark: FolderMark | None = None
+    brought: bool = False
     name: str = "write"
     gives: frozenset[str] = frozenset(RECEIPT_SCHEMA.names)
     keeps: bool = False
@@ -75,13 +77,15 @@ class WriteStage:
 
     def _write(self, table: pa.Table, writers: Sequence[SinkWriter]) -> pa.Table:
         codes = codes_of(table)
-        there, lacked = has_vectors(codes), lacking(codes)
+        if self.brought:
+            codes = np.where(codes == Held.SAME, codes, Held.LACKS)
+        there, lacked = has_vectors(codes) & (not self.brought), lacking(codes)
         table = table.drop_columns([IMAGE_COLUMN])
         embedded = int((~is_dead(table) & ~there).sum())
         self.add(_figures_of_sink(self.sinks[0]), {"offered": embedded})
-        table = copy_vectors(table, writers, self.vectors)
+        table = table if self.brought else copy_vectors(table, writers, self.vectors)
         for number, (sink, writer) in enumerate(zip(self.sinks, writers, strict=True)):
-            table = self._write_to(sink, writer, table, codes[:, number])
+            table = self._write_to(sink, writer, table, codes[:, number], there)
         live = ~is_dead(table)
         dead = table.filter(pa.array(is_dead(table)))
         if dead.num_rows:
@@ -101,8 +105,13 @@ class WriteStage:
         }
         return pa.Table.from_pylist([receipt], schema=RECEIPT_SCHEMA)
 
-    def _write_to(self, sink: Sink, writer: SinkWriter, table: pa.Table, codes: npt.NDArray[np.uint8]) -> pa.Table:
-        """Write what a sink lacks of the live rows, as its ``codes`` (rows,) say; gives the table with its errors."""
+    def _write_to(
+        self, sink: Sink, writer: SinkWriter, table: pa.Table, codes: Codes, there: npt.NDArray[np.bool_]
+    ) -> pa.Table:
+        """Write what a sink lacks of the live rows, as its ``codes`` (rows,) say; gives the table with its errors.
+
+        ``there`` marks the rows whose vectors some sink had.
+        """
         started = time.perf_counter()
         live = ~is_dead(table)
         whole, payloads = (np.flatnonzero(live & (codes == code)) for code in (Held.LACKS, Held.VECTORS))
@@ -112,7 +121,7 @@ class WriteStage:
             table = add_errors(table, {int(rows[row]): error for row, error in result.rejected.items()})
         figures: Figures = {
             "rows": sum(result.written for _, result in results),
-            "copied": int((~is_dead(table.take(whole)) & has_vectors(codes_of(table))[whole]).sum()),
+            "copied": int((~is_dead(table.take(whole)) & there[whole]).sum()),
             "payload_only": results[1][1].written,
             "retries": sum(result.retries for _, result in results),
             "seconds": time.perf_counter() - started,

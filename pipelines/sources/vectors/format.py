@@ -9,12 +9,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.config.source import SourceConfig
-from pipelines.rows import IDENTIFIED_SCHEMA, RowError, add_errors, error_array, is_dead
+from pipelines.identity import content_hash
+from pipelines.rows import IDENTIFIED_SCHEMA, RowError, add_errors, error_array, is_dead, set_column
 from pipelines.sources.base import Format
 from pipelines.sources.files import FoundFile
 from pipelines.sources.records import READ_ERRORS, STAGE, Record, unreadable
 from pipelines.sources.split import SPLIT_BYTES, Split
-from pipelines.sources.vectors.columns import checked_vectors
+from pipelines.sources.vectors.columns import checked_vectors, vector_digests
 from pipelines.sources.vectors.files import Content, content_of, opened
 from pipelines.sources.vectors.join import with_joined
 from pipelines.sources.vectors.rows import exported_rows, sink_rows
@@ -106,7 +107,17 @@ def _identified(read: pa.Table, content: Content, origin: str, first: int) -> pa
     )
     for vector, column in content.columns.items():
         base = base.append_column(vector, read[column])
-    return _checked(base, content)
+    return _checked(_with_vectors_hashed(base, content) if content.is_foreign else base, content)
+
+
+def _with_vectors_hashed(table: pa.Table, content: Content) -> pa.Table:
+    """Let the content hash cover the vectors: no fingerprint tells whether the same model made the same text's."""
+    digests = vector_digests([table[vector] for vector in content.specs])
+    hashes = [
+        held and content_hash(held, digest)
+        for held, digest in zip(table["content_hash"].to_pylist(), digests, strict=True)
+    ]
+    return set_column(table, "content_hash", pa.array(hashes, pa.string()))
 
 
 def _checked(table: pa.Table, content: Content) -> pa.Table:
