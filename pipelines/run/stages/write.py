@@ -42,8 +42,8 @@ class WriteStage:
     """Writes to every sink what it lacks of live rows, and dead rows to the dead letters; gives receipts of all.
 
     A sink that lacks a row's vectors gets them from the models, or from the first sink that has them; one that has
-    them gets the rest alone. Rows that are ``brought`` have their vectors from the source, and each sink that has not all
-    of a row is given them. A row that one sink rejects is dead, and not offered to the sinks after it. Images are
+    them gets the rest alone. Rows that are ``brought`` have their vectors from the source, and each sink that has not
+    all of a row is given them. A row that one sink rejects is dead, and not offered to the sinks after it. Images are
     kept nowhere. Raises SinkError for dead rows where another folder of that name is seen than the one with ``mark``.
     """
 
