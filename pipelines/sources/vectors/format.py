@@ -107,7 +107,9 @@ def _identified(read: pa.Table, content: Content, origin: str, first: int) -> pa
     )
     for vector, column in content.columns.items():
         base = base.append_column(vector, read[column])
-    return _checked(_with_vectors_hashed(base, content) if content.is_foreign else base, content)
+    # Folders of a sink have the hashes of the export that filled them, by which they are joined.
+    hashed = content.exported and content.is_foreign
+    return _checked(_with_vectors_hashed(base, content) if hashed else base, content)
 
 
 def _with_vectors_hashed(table: pa.Table, content: Content) -> pa.Table:
