@@ -66,7 +66,12 @@ def plan_deletions(config: JobConfig) -> list[str]:
                 "the end"
             )
     if config.source.deleted is not None:
-        lines.append(f"would delete from all sinks the documents in whose row {config.source.deleted!r} is true")
+        limit = _limit(config)
+        lines.append(
+            f"would delete from all sinks the documents in whose row {config.source.deleted!r} is true"
+            if limit is None
+            else f"would delete no document in whose row {config.source.deleted!r} is true: {limit}"
+        )
     if config.deleted_points is not None:
         lines.append(f"ids of deleted points: {without_credentials(config.deleted_points)}")
     return lines
@@ -90,12 +95,17 @@ def delete_gone(
         return {}
     presence = source.presence
     report.deletions_read = len(presence.deleted)
-    why_not = _limit(config) or _doubt(source, accounted=accounted)
+    limit = _limit(config)
+    # Behind the limit may be rows by which the same documents stay.
+    told_of = presence.deleted if limit is None else ()
+    if presence.deleted and limit is not None:
+        report.notices.append(f"no document that the source says is deleted was: {limit}")
+    why_not = limit or _doubt(source, accounted=accounted)
     if sweeps(config) and why_not is not None:
         report.notices.append(f"nothing was swept: {why_not}")
     found = []
     for number, (section, sink) in enumerate(zip(config.sink, sinks, strict=True)):
-        told = _gather(sink.points(presence.deleted), check) if presence.deleted else POINT_SCHEMA.empty_table()
+        told = _gather(sink.points(told_of), check) if told_of else POINT_SCHEMA.empty_table()
         swept = POINT_SCHEMA.empty_table()
         if section.deletions == "sweep" and why_not is None:
             swept, points = _find_stale(sink, presence, check)

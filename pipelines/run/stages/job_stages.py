@@ -52,6 +52,7 @@ def job_stages(
     stages += [EmbedStage(pool, add, prints, vectors=vectors or {}) for pool in pools]
     # Workers are in folders of their own, where a relative path would be another one.
     dead_letters = local_path(config.dead_letters) or config.dead_letters
-    stages.append(WriteStage(sinks, dead_letters, run_id, config.vector_names, add, mark))
+    brought = config.source.brings_vectors
+    stages.append(WriteStage(sinks, dead_letters, run_id, config.vector_names, add, mark, brought))
     check_columns(stages, frozenset([TASK_COLUMN]))
     return stages

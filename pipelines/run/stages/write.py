@@ -42,7 +42,8 @@ class WriteStage:
     """Writes to every sink what it lacks of live rows, and dead rows to the dead letters; gives receipts of all.
 
     A sink that lacks a row's vectors gets them from the models, or from the first sink that has them; one that has
-    them gets the rest alone. A row that one sink rejects is dead, and not offered to the sinks after it. Images are
+    them gets the rest alone. Rows that are ``brought`` have their vectors from the source, and each sink that has not
+    all of a row is given them. A row that one sink rejects is dead, and not offered to the sinks after it. Images are
     kept nowhere. Raises SinkError for dead rows where another folder of that name is seen than the one with ``mark``.
     """
 
@@ -52,6 +53,7 @@ class WriteStage:
     vectors: Sequence[str]
     add: Counter
     mark: FolderMark | None = None
+    brought: bool = False
     name: str = "write"
     gives: frozenset[str] = frozenset(RECEIPT_SCHEMA.names)
     keeps: bool = False
@@ -75,11 +77,13 @@ class WriteStage:
 
     def _write(self, table: pa.Table, writers: Sequence[SinkWriter]) -> pa.Table:
         codes = codes_of(table)
-        there, lacked = ~needs_models(table), lacking(codes)
+        if self.brought:
+            codes = np.where(codes == Held.SAME, codes, Held.LACKS)
+        there, lacked = ~needs_models(table) & (not self.brought), lacking(codes)
         table = table.drop_columns([IMAGE_COLUMN])
         embedded = int((~is_dead(table) & ~there).sum())
         self.add(_figures_of_sink(self.sinks[0]), {"offered": embedded})
-        table = copy_vectors(table, writers, self.vectors)
+        table = table if self.brought else copy_vectors(table, writers, self.vectors)
         for number, (sink, writer) in enumerate(zip(self.sinks, writers, strict=True)):
             table = self._write_to(sink, writer, table, codes[:, number], there)
         live = ~is_dead(table)
@@ -106,7 +110,7 @@ class WriteStage:
     ) -> pa.Table:
         """Write what a sink lacks of the live rows, as its ``codes`` (rows,) say; gives the table with its errors.
 
-        ``there`` marks the rows whose vectors no model made.
+        ``there`` marks the rows whose vectors neither a model nor the source made.
         """
         started = time.perf_counter()
         live = ~is_dead(table)

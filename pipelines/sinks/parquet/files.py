@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import xxhash
 from pyarrow import fs
@@ -151,13 +152,15 @@ def read_rows(
     ids, hashes = table["id"].to_pylist(), table["content_hash"].to_pylist()
     empty: list[Any] = []
     documents = table["document_id"].to_pylist() if provenance["chunked"] else empty
+    # Nothing is known of a text whose hash is null; a content's hash is no text's.
+    texts = pc.coalesce(table[text_hash], table["content_hash"]).to_pylist()
     return FileRows(
         name=path.rpartition("/")[2],
         generation=provenance["generation"],
         ids=hash_names(ids),
         keys=keys64(ids, hashes),
-        texts=keys64(ids, table[text_hash].to_pylist()),
-        hashes=text_keys(table[text_hash].to_pylist() if text_hashes and description.has_new_columns else empty),
+        texts=keys64(ids, texts),
+        hashes=text_keys(texts if text_hashes and description.has_new_columns else empty),
         documents=hash_names(f"{provenance['corpus']}\n{name}" for name in documents),
         chunk_no=table["chunk_no"].to_numpy() if provenance["chunked"] else np.empty(0, np.int32),
         chunk_count=table["chunk_count"].to_numpy() if provenance["chunked"] else np.empty(0, np.int32),

@@ -12,6 +12,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipelines.identity import keys64
 from pipelines.sinks.base import Held
@@ -102,7 +103,8 @@ class RowIndex:
 
 
 def _keys(rows: pa.Table, name: str) -> Keys:
-    return keys64(rows["id"].to_pylist(), rows[name].to_pylist())
+    # Of a text whose hash is null nothing is known but with its payload.
+    return keys64(rows["id"].to_pylist(), pc.coalesce(rows[name], rows["content_hash"]).to_pylist())
 
 
 def _found(index: Keys, keys: Keys) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64]]:

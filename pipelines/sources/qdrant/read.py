@@ -24,7 +24,7 @@ from pipelines.sources.qdrant.copied import copied_row, named_vectors, vector_co
 from pipelines.sources.qdrant.ids import place_of
 from pipelines.sources.qdrant.rows import point_row, to_table
 from pipelines.sources.split import PointRange, Split
-from pipelines.sources.vectors.checked import checked_rows
+from pipelines.sources.vectors.checked import checked_rows, with_vectors_hashed
 from pipelines.sources.vectors.files import Content
 
 # Of a point beside text and payload.
@@ -52,7 +52,7 @@ def read_points(split: Split, config: CollectionConfig, *, block_rows: int) -> I
 def _with_vectors(table: pa.Table, points: Sequence[models.Record], content: Content) -> pa.Table:
     for name, column in vector_columns(points, content).items():
         table = table.append_column(name, column)
-    return checked_rows(table, content)
+    return checked_rows(with_vectors_hashed(table, content) if content.is_foreign else table, content)
 
 
 @dataclass(frozen=True)

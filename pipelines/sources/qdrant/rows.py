@@ -96,7 +96,9 @@ def _chunk(payload: dict[str, Any], name: str, text: str | None) -> dict[str, An
     if isinstance(document := payload.get("document_id"), str):
         whole["document_id"] = document
     if is_chunk(payload):
-        whole |= {key: payload[key] for key in ("chunk_no", *SPAN) if payload.get(key) in INT32}
+        # What is no integer would be looked for in the range number by number.
+        numbers = {key: payload[key] for key in ("chunk_no", *SPAN) if isinstance(payload.get(key), int)}
+        whole |= {key: number for key, number in numbers.items() if number in INT32}
     return whole
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from pipelines.rows import RowError, add_errors, is_dead
+from pipelines.identity import content_hash
+from pipelines.rows import RowError, add_errors, is_dead, set_column
 from pipelines.sources.records import STAGE
-from pipelines.sources.vectors.columns import checked_vectors
+from pipelines.sources.vectors.columns import checked_vectors, vector_digests
 from pipelines.sources.vectors.files import Content
 
 
@@ -34,3 +35,13 @@ def checked_rows(table: pa.Table, content: Content) -> pa.Table:
                 table = add_errors(table, {int(row): RowError(STAGE, "NoVector", why) for row in lost})
     # Points are written together that have the same vectors.
     return table.take(np.argsort(missing, kind="stable")) if missing.any() and not is_dead(table).all() else table
+
+
+def with_vectors_hashed(table: pa.Table, content: Content) -> pa.Table:
+    """Let the content hash cover the vectors: no fingerprint tells whether the same model made the same text's."""
+    digests = vector_digests([table[vector] for vector in content.specs])
+    hashes = [
+        held and content_hash(held, digest)
+        for held, digest in zip(table["content_hash"].to_pylist(), digests, strict=True)
+    ]
+    return set_column(table, "content_hash", pa.array(hashes, pa.string()))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+import xxhash
 
 from embedders.arrow import SPARSE_TYPE, dense_array, sparse_array
 from embedders.base import VectorSpec
@@ -28,6 +31,21 @@ def checked_vectors(column: pa.Array | pa.ChunkedArray, spec: VectorSpec) -> tup
     if spec.kind == "sparse":
         return _sparse(array)
     return (_dense if spec.kind == "dense" else _multi)(array, spec)
+
+
+def vector_digests(columns: Sequence[pa.ChunkedArray]) -> list[str]:
+    """Hash the vectors of each row, as they are in a file, to 128 bits, in hex."""
+    hashers = [xxhash.xxh3_128() for _ in range(len(columns[0]) if columns else 0)]
+    for column in columns:
+        for hasher, vector in zip(hashers, column, strict=True):
+            parts = [vector[name] for name in ("indices", "values")] if pa.types.is_struct(column.type) else [vector]
+            for part in parts:
+                hasher.update(b"[" if part.is_valid else b"-")
+                numbers = part.values
+                while numbers is not None and hasattr(numbers.type, "value_type"):
+                    numbers = numbers.flatten()
+                hasher.update(b"" if numbers is None else numbers.to_numpy(zero_copy_only=False).tobytes())
+    return [hasher.hexdigest() for hasher in hashers]
 
 
 def _dense(array: pa.Array, spec: VectorSpec) -> tuple[pa.Array, Faults]:

@@ -14,7 +14,7 @@ from pipelines.sources.base import Format
 from pipelines.sources.files import FoundFile
 from pipelines.sources.records import READ_ERRORS, Record, unreadable
 from pipelines.sources.split import SPLIT_BYTES, Split
-from pipelines.sources.vectors.checked import checked_rows
+from pipelines.sources.vectors.checked import checked_rows, with_vectors_hashed
 from pipelines.sources.vectors.files import Content, content_of, opened
 from pipelines.sources.vectors.join import with_joined
 from pipelines.sources.vectors.rows import exported_rows, sink_rows
@@ -106,7 +106,9 @@ def _identified(read: pa.Table, content: Content, origin: str, first: int) -> pa
     )
     for vector, column in content.columns.items():
         base = base.append_column(vector, read[column])
-    return checked_rows(base, content)
+    # Folders of a sink have the hashes of the export that filled them, by which they are joined.
+    hashed = content.exported and content.is_foreign
+    return checked_rows(with_vectors_hashed(base, content) if hashed else base, content)
 
 
 def _lost(what: str, error: BaseException, loss: str, name: str) -> pa.Table:

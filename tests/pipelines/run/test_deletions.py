@@ -326,6 +326,19 @@ def test_a_document_that_is_deleted_and_there_in_one_feed_stays_and_the_deletion
     assert "document id 'd01' is deleted here, and is a document at rows.jsonl:3" in report.dead_samples[1]
 
 
+def test_a_deletion_waits_while_a_limit_hides_rows_by_which_its_document_may_stay(corpus: Corpus) -> None:
+    corpus.sink, corpus.source = {}, {"deleted": "gone"}
+    corpus.write(rows(*range(4)))
+    corpus.run()
+    corpus.write([{"id": "d00", "gone": True}, {"id": "d01", "gone": True}, *rows(0)])
+    report = corpus.run("source.limit=2")
+    assert corpus.documents() == names(*range(4)) and report.rows["deleted"] == 0
+    assert report.notices == [
+        "no document that the source says is deleted was: source.limit is 2, so that the source is not read whole"
+    ]
+    assert corpus.run().rows["deleted"] == 1 and corpus.documents() == names(0, 2, 3)
+
+
 def test_deletions_and_a_sweep_go_together_and_only_the_sweep_counts_against_max_delete(corpus: Corpus) -> None:
     corpus.source = {"deleted": "gone"}
     corpus.write(rows(*range(20)))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from qdrant_client import models
@@ -100,3 +102,12 @@ def test_points_without_a_text_are_dead_and_named() -> None:
     assert point_row(models.Record(id=1, payload=None), "text")["error"] is not None
     empty = point_row(models.Record(id=1, payload={"text": ""}), "text")
     assert empty["error"] is None and empty["text"] == ""
+
+
+@pytest.mark.parametrize("number", [None, 3.5e9, "7", -1, 2**40])
+def test_a_chunk_whose_numbers_are_none_is_read_at_once_with_those_of_the_whole_text(number: Any) -> None:
+    point = models.Record(id=1, payload={"text": "some text", "chunk_no": 2, "chunk_end": number, "_fleetembed": {}})
+    started = time.perf_counter()
+    row = point_row(point, "text")
+    assert (row["chunk_no"], row["chunk_start"], row["chunk_end"]) == (2, 0, 9)
+    assert time.perf_counter() - started < 5

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from qdrant_client import QdrantClient
@@ -32,12 +33,12 @@ def corpus(tmp_path: Path) -> Path:
     return path
 
 
-def job(folder: Path, source: dict[str, Any], sink: dict[str, Any], **keys: Any) -> EmbeddingPipeline:
-    base = {"source": source, "sink": sink, "compute": {"engine": "local", "block_rows": 32}}
+def job(folder: Path, source: dict[str, Any], sink: Any, **keys: Any) -> EmbeddingPipeline:
+    base: dict[str, Any] = {"source": source, "sink": sink, "compute": {"engine": "local", "block_rows": 32}}
     return EmbeddingPipeline.from_config({**base, "report": str(folder / "report.json"), **keys})
 
 
-def run(folder: Path, source: dict[str, Any], sink: dict[str, Any], **keys: Any) -> RunReport:
+def run(folder: Path, source: dict[str, Any], sink: Any, **keys: Any) -> RunReport:
     return job(folder, source, sink, **keys).run(console=Console(quiet=True))
 
 
@@ -143,3 +144,63 @@ def test_a_folder_that_is_not_whole_or_says_nothing_of_its_vectors_is_refused(tm
     part.write_bytes(part.read_bytes()[:-20])
     with pytest.raises(SourceError, match=r"cannot be read .* if it is damaged, delete it"):
         run(tmp_path, {"vectors": str(out)}, target)
+
+
+def test_the_vectors_of_files_that_know_no_text_are_replaced_where_the_content_changed(
+    tmp_path: Path, corpus: Path, qdrant_client: QdrantClient, qdrant_address: tuple[str, str | None]
+) -> None:
+    documents = {"path": str(corpus), "id": "id"}
+    sinks = [
+        {"type": "qdrant", "url": qdrant_address[0], "collection": "textless"},
+        {"type": "parquet", "path": str(tmp_path / "loaded")},
+    ]
+    for day in ("one", "two"):
+        corpus.write_text(corpus.read_text().replace("heron", f"heron of day {day}"))
+        place = tmp_path / day
+        run(tmp_path, documents, {"type": "parquet", "path": str(place), "store_text": False}, embeddings=[BM25])
+        for part in place.glob("part-*.parquet"):
+            # As files of the version before were, of which nothing but the content hash tells the text.
+            pq.write_table(pq.read_table(part).drop_columns(["text_hash", "payload_hash"]), part)
+        assert run(tmp_path, {"vectors": str(place)}, sinks).rows["written"] == 60
+    wanted = {row["id"]: row["bm25"] for part in place.glob("part-*") for row in pq.read_table(part).to_pylist()}
+    loaded = {row["id"]: row["bm25"] for part in (tmp_path / "loaded").glob("part-*") for row in read_rows(part)}
+    assert loaded == wanted
+    found = {name: vector["bm25"] for name, (_, vector) in points(qdrant_client, "textless").items()}
+    assert {name: sorted(vector.indices) for name, vector in found.items()} == {
+        name: sorted(vector["indices"]) for name, vector in wanted.items()
+    }
+
+
+def read_rows(part: Path) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = pq.read_table(part, partitioning=None).to_pylist()
+    return rows
+
+
+def export(folder: Path, first: list[float]) -> str:
+    """An export of a collection that no job filled: of three points, one lacks a vector."""
+    folder.mkdir()
+    dense = pa.list_(pa.float32())
+    params = {"vectors": {name: {"size": 2, "distance": "Dot"} for name in ("a", "b")}}
+    metadata = {"qdrant.collection_config": json.dumps({"params": params})}
+    schema = pa.schema([("id", pa.string()), ("vector_a", dense), ("vector_b", dense), ("payload", pa.string())])
+    columns = [["1", "2", "3"], [first, [0, 1], [1, 1]], [[2, 0], None, [0, 2]], ['{"text":"t"}', '{"text":"t"}', "{}"]]
+    arrays = [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)]
+    pq.write_table(pa.Table.from_arrays(arrays, schema=schema.with_metadata(metadata)), folder / "export.parquet")
+    return str(folder)
+
+
+def test_points_of_a_foreign_export_go_into_each_sink_as_they_are_and_again_when_their_vectors_changed(
+    tmp_path: Path, qdrant_client: QdrantClient, qdrant_address: tuple[str, str | None]
+) -> None:
+    one, two = ({"type": "qdrant", "url": qdrant_address[0], "collection": name} for name in ("one", "two"))
+    before, after = export(tmp_path / "before", [3, 4]), export(tmp_path / "after", [4, 3])
+    run(tmp_path, {"vectors": before}, one)
+    report = run(tmp_path, {"vectors": before}, [one, two])
+    assert (report.rows["written"], report.rows["copied"], report.rows["dead"]) == (3, 0, 0)
+    assert points(qdrant_client, "one") == points(qdrant_client, "two")
+    assert points(qdrant_client, "two")[2][1] == {"a": [0, 1]}
+
+    # The text is that of before, and which model made the vectors nobody knows.
+    report = run(tmp_path, {"vectors": after}, [one, two])
+    assert (report.rows["written"], report.rows["skipped"]) == (1, 2)
+    assert points(qdrant_client, "one")[1][1] == points(qdrant_client, "two")[1][1] == {"a": [4, 3], "b": [2, 0]}
