@@ -215,8 +215,8 @@ def _past_the_end(files: Sequence[FileRows], current: npt.NDArray[np.bool_]) -> 
 
 
 def text_keys(hashes: Iterable[str]) -> Keys:
-    """Read text hashes as the numbers that they are."""
-    return np.fromiter((int(name, 16) for name in hashes), dtype=np.uint64)
+    """Read text hashes as the numbers that they are; of longer ones, as a content has, the first 64 bits."""
+    return np.fromiter((int(name[:16], 16) for name in hashes), dtype=np.uint64)
 
 
 def hash_names(names: Iterable[str]) -> Keys:
