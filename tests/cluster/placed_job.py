@@ -104,7 +104,7 @@ def _where(config: JobConfig) -> list[dict[str, Any]]:
     with connection.connect(config.compute) as machines:
         pools = place_pools(config, machines)
         connection.configure(config.compute)
-        tasks = [b"{}"] * 3 * max(pool.resources.workers or 1 for pool in pools)
+        tasks = [b"{}"] * 8 * max(pool.resources.workers or 1 for pool in pools)
         rows = build_dataset([Telling(pool) for pool in pools], tasks, config.compute, machines.read_cpus).take_all()
         return [json.loads(told) for told in {row["told"] for row in rows} - {b"{}"}]
 
