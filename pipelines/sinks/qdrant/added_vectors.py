@@ -29,8 +29,8 @@ from pipelines.sinks.qdrant.description import ADDED, PROVENANCE
 from pipelines.sinks.qdrant.lease import CollectionLease
 from pipelines.sinks.qdrant.points import OURS, Points, to_point_id
 from pipelines.sinks.qdrant.retry import NO_POINT, call
-from pipelines.sinks.qdrant.sink import QdrantWriter
 from pipelines.sinks.qdrant.vectors import dense_params, property_differences_of, quantization
+from pipelines.sinks.qdrant.writer import QdrantWriter
 
 # What the job writes of a point beside its vectors. Its corpus stays as it is.
 MARKS = (*HASHES, "fingerprint")

@@ -21,7 +21,7 @@ from qdrant_client import QdrantClient, models
 from pipelines.sinks.base import Held, JobFacts, Sink, SinkSection, SinkWriter
 from pipelines.sinks.factory import make_sink
 from pipelines.sinks.parquet.config import ParquetSinkConfig
-from pipelines.sinks.qdrant.sink import QdrantWriter
+from pipelines.sinks.qdrant.writer import QdrantWriter
 from tests.pipelines.sinks import qdrant_help as qdrant
 from tests.pipelines.sinks import rows
 

@@ -10,7 +10,7 @@ import pytest
 
 from pipelines.sinks.factory import make_sink
 from pipelines.sinks.qdrant.client import open_client
-from pipelines.sinks.qdrant.sink import QdrantWriter
+from pipelines.sinks.qdrant.writer import QdrantWriter
 from tests.pipelines.sinks import qdrant_help as qdrant
 from tests.pipelines.sinks import rows
 from tests.pipelines.sinks.qdrant.conftest import ScriptedPoints

@@ -16,7 +16,7 @@ from pipelines.run.stages.write import write_rows
 from pipelines.sinks.base import JobFacts
 from pipelines.sinks.qdrant.client import open_client
 from pipelines.sinks.qdrant.retry import classify
-from pipelines.sinks.qdrant.sink import QdrantWriter
+from pipelines.sinks.qdrant.writer import QdrantWriter
 from tests.pipelines.sinks import qdrant_help as qdrant
 from tests.pipelines.sinks import rows
 from tests.pipelines.sinks.qdrant.conftest import CODES, ScriptedPoints
