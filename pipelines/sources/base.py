@@ -65,6 +65,8 @@ class Format(ABC):
     is_compressible: ClassVar[bool] = False
     # Whether rows have the columns that the configuration names for id, text and image.
     is_table: ClassVar[bool] = True
+    # Whether a file's first rows tell all of its columns.
+    has_header: ClassVar[bool] = False
     # Whether a file is one document: its id is the file's name, which the payload has as ``path``.
     is_document: ClassVar[bool] = False
     # Whether a file is an image: a job that takes none, or whose rows name them, passes it over below a folder.

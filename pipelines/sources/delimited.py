@@ -32,6 +32,7 @@ class Csv(Format):
     """CSV with a header; ``.tsv`` is separated by tabs unless ``source.delimiter`` says otherwise."""
 
     name = "csv"
+    has_header = True
     endings = (".csv", ".tsv")
     is_compressible = True
 

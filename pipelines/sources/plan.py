@@ -207,21 +207,7 @@ def _check_columns(
     config: SourceConfig, splits: Sequence[Split], outlines: Sequence[Outline], notices: Sequence[str]
 ) -> None:
     """See to it that each column of the configuration is in some file; reads no further than it must."""
-    wanted = dict.fromkeys(config.payload, "payload") if config.payload != "all" else {}
-    # Read from the images themselves.
-    if config.exif:
-        wanted.pop("exif", None)
-    wanted |= {config.id: "id"} if config.id is not None else {}
-    if config.deleted is not None:
-        # Where files do not tell their columns, a feed may have deletions alone, or its first one anywhere.
-        if any(outline.columns is None for outline in outlines):
-            return
-        wanted |= {config.deleted: "deleted"}
-    if any(format_named(split.format).is_table for split in splits):
-        wanted |= {config.image: "image"} if config.image is not None else {}
-        # Where images are, the default name of the text's column need be no column.
-        if config.image is None or config.text != type(config).model_fields["text"].default:
-            wanted |= {config.text: "text"}
+    wanted = _wanted_columns(config, splits, outlines)
     in_names = {key: None for split in splits for key, _ in split.partitions}
     in_files: dict[str, None] = {}
     for split, outline in zip(splits, outlines, strict=True):
@@ -238,3 +224,26 @@ def _check_columns(
     shown = ", ".join(list(there)[:SHOWN_COLUMNS]) + (", ..." if len(there) > SHOWN_COLUMNS else "")
     told = "".join(f". {notice}" for notice in notices[:SHOWN_NOTICES])
     raise SourceError(f"source.{wanted[missing]}: no file has a column {missing!r}.{hint} There are: {shown}{told}")
+
+
+def _wanted_columns(config: SourceConfig, splits: Sequence[Split], outlines: Sequence[Outline]) -> dict[str, str]:
+    """Map the columns that must be in some file to the keys that name them."""
+    kinds = [format_named(split.format) for split in splits]
+    named = {config.id: "id"} if config.id is not None else {}
+    if config.deleted is not None:
+        told = (outline.columns is not None or kind.has_header for kind, outline in zip(kinds, outlines, strict=True))
+        # Where only rows tell columns, a feed may have deletions alone, or its first one anywhere.
+        if not all(told):
+            return named
+        named |= {config.deleted: "deleted"}
+    wanted = dict.fromkeys(config.payload, "payload") if config.payload != "all" else {}
+    # Read from the images themselves.
+    if config.exif:
+        wanted.pop("exif", None)
+    wanted |= named
+    if any(kind.is_table for kind in kinds):
+        wanted |= {config.image: "image"} if config.image is not None else {}
+        # Where images are, the default name of the text's column need be no column.
+        if config.image is None or config.text != type(config).model_fields["text"].default:
+            wanted |= {config.text: "text"}
+    return wanted

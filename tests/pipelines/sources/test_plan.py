@@ -138,6 +138,18 @@ def test_empty_files_have_no_rows(tmp_path: Path) -> None:
     assert read(tmp_path) == []
 
 
+def test_a_misspelt_column_of_deletions_is_refused_where_a_header_tells_it(tmp_path: Path) -> None:
+    (tmp_path / "feed.csv").write_text("id,text,gone\na,x,false\nb,,true\n")
+    with pytest.raises(SourceError, match=r"source\.deleted: no file has a column 'gonn'\. Did you mean 'gone'\?"):
+        plan_source(SourceConfig(path=str(tmp_path), id="id", deleted="gonn"))
+    # Rows of JSON lines have it where they are deletions, and these may come late; each row has an id.
+    (tmp_path / "feed.jsonl").write_text('{"id": "a", "text": "x"}\n')
+    feed = SourceConfig(path=str(tmp_path / "feed.jsonl"), id="id", deleted="gone")
+    assert plan_source(feed).files == 1
+    with pytest.raises(SourceError, match=r"source\.id: no file has a column 'key'"):
+        plan_source(feed.model_copy(update={"id": "key"}))
+
+
 @pytest.mark.parametrize("ending", ["parquet", "jsonl", "csv", "arrow", "arrows"])
 @pytest.mark.parametrize(
     ("config", "message"),
