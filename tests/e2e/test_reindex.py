@@ -233,7 +233,7 @@ def story(tmp_path: Path, qdrant_server: QdrantTestServer, qdrant_client: Qdrant
     return Story(tmp_path, qdrant_server, qdrant_client, ray.get_runtime_context().gcs_address)
 
 
-def test_no_write_is_lost_and_no_answer_mixes_models_from_the_first_pass_to_the_rollback(story: Story) -> None:
+def test_no_write_is_lost_and_no_answer_mixes_models_until_the_rollback(story: Story) -> None:
     done_here("run", story.old_job)
     done_here("switch", story.old_job, "--unverified")
     old, new = (story.status(job)["collection"] for job in (story.old_job, story.new_job))
@@ -250,7 +250,7 @@ def test_no_write_is_lost_and_no_answer_mixes_models_from_the_first_pass_to_the_
             assert story.report["rows"]["dead"] == 0
             # What the killed runs copied is not embedded again.
             assert story.report["passes"][0]["embedded"] < COUNT / 2
-            story.done("verify")
+            done_here("verify", story.new_job)
             told = story.done("switch", "--set", "reindex.until=2000")
             assert f"names {new}" in told and "deleted while the alias moved" in told
             writer.wait_for(8)
@@ -261,7 +261,7 @@ def test_no_write_is_lost_and_no_answer_mixes_models_from_the_first_pass_to_the_
                 check_vectors(story, new, searcher)
                 # What is in one collection alone is not there to be changed after the way back.
                 writer.names = deque(name for name in writer.names if name in before and name in known)
-            told = story.done("rollback")
+            told = done_here("rollback", story.new_job)
             assert f"names {old}" in told and f"points are in {new} alone" in told
             writer.wait_for(8)
     assert [language for language, _ in groupby(asker.answers)] == ["english", "german", "english"]
