@@ -70,6 +70,5 @@ def nightly_job(folder: Path, url: str, *, dense: bool, engine: str) -> dict[str
         "embeddings": embeddings,
         "sink": [{"type": "qdrant", "url": url, "collection": "benchmark", "deletions": "sweep"}],
         "compute": {"engine": engine},
-        "dead_letters": str(folder / "dead"),
         "report": str(folder / "report.json"),
     }
