@@ -43,20 +43,12 @@ def point_id(corpus: str, document_id: str, chunk_no: int, *, chunked: bool) -> 
 
 def content_hash(text: str | None, payload: str | None, image: Buffer | None = None) -> str:
     """Hash what a point is made from: a row whose hash is unchanged is not embedded again."""
-    content = f"{len(text or '')}:{text or ''}{payload or ''}"
-    if image is not None:
-        # What is hashed without an image begins with a digit, so that the two kinds never meet.
-        content = f"image:{xxhash.xxh3_128_hexdigest(image)}:{content}"
-    digest: str = xxhash.xxh3_128_hexdigest(content.encode(errors="surrogatepass"))
-    return digest
+    return _content_hash(text, payload, _image_digest(image))
 
 
 def text_hash(text: str | None, image: Buffer | None = None) -> str:
     """Hash what a row's vectors are made from, its text and image, to 64 bits: compared for one point at a time."""
-    hasher = xxhash.xxh3_64((text or "").encode(errors="surrogatepass"))
-    if image is not None:
-        hasher.update(b"\0image:" + xxhash.xxh3_128_digest(image))
-    return str(hasher.hexdigest())
+    return _text_hash(text, _image_digest(image))
 
 
 def payload_hash(payload: str | None, span: tuple[int | None, int | None] | None = None) -> str:
@@ -70,31 +62,47 @@ def identify(table: pa.Table, corpus: str, *, chunked: bool) -> pa.Table:
     names = zip(table["document_id"].to_pylist(), table["chunk_no"].to_pylist(), dead, strict=True)
     ids = [None if gone else point_id(corpus, name, chunk, chunked=chunked) for name, chunk, gone in names]
     payloads = table["payload"].to_pylist()
-    spans = _spans(table) if chunked else [None] * table.num_rows
+    spans: list[Any] = [None] * table.num_rows
+    if chunked:
+        spans = list(zip(table["chunk_start"].to_pylist(), table["chunk_end"].to_pylist(), strict=True))
     payload_hashes = [None if gone else payload_hash(*part) for gone, *part in zip(dead, payloads, spans, strict=True)]
     if chunked:
         # A chunk that only moved must be written again, and one more or less tells the sink to look for stale ones.
         counts = table["chunk_count"].to_pylist()
-        payloads = [
-            f"{payload}{(*span, count)}" for payload, span, count in zip(payloads, _spans(table), counts, strict=True)
-        ]
+        payloads = [f"{payload}{(*span, count)}" for payload, span, count in zip(payloads, spans, counts, strict=True)]
     texts = table["text"].to_pylist()
-    images: list[list[Any]] = []
+    digests: list[list[str | None]] = []
     if table[IMAGE_COLUMN].null_count < table.num_rows:
         # Buffers, because to make Python bytes of images would copy them.
-        images = [[image.as_buffer() for image in table[IMAGE_COLUMN]]]
+        digests = [[_image_digest(image.as_buffer()) for image in table[IMAGE_COLUMN]]]
     hashes = [
-        None if gone else content_hash(*content) for gone, *content in zip(dead, texts, payloads, *images, strict=True)
+        None if gone else _content_hash(*content)
+        for gone, *content in zip(dead, texts, payloads, *digests, strict=True)
     ]
-    text_hashes = [None if gone else text_hash(*content) for gone, *content in zip(dead, texts, *images, strict=True)]
+    text_hashes = [None if gone else _text_hash(*content) for gone, *content in zip(dead, texts, *digests, strict=True)]
     columns = zip(("id", *HASHES), (ids, hashes, text_hashes, payload_hashes), strict=True)
     return reduce(
         lambda named, column: named.append_column(column[0], pa.array(column[1], pa.string())), columns, table
     )
 
 
-def _spans(table: pa.Table) -> list[tuple[int | None, int | None]]:
-    return list(zip(table["chunk_start"].to_pylist(), table["chunk_end"].to_pylist(), strict=True))
+def _image_digest(image: Buffer | None) -> str | None:
+    return None if image is None else str(xxhash.xxh3_128_hexdigest(image))
+
+
+def _content_hash(text: str | None, payload: str | None, image_digest: str | None = None) -> str:
+    content = f"{len(text or '')}:{text or ''}{payload or ''}"
+    if image_digest is not None:
+        # What is hashed without an image begins with a digit, so that the two kinds never meet.
+        content = f"image:{image_digest}:{content}"
+    return str(xxhash.xxh3_128_hexdigest(content.encode(errors="surrogatepass")))
+
+
+def _text_hash(text: str | None, image_digest: str | None = None) -> str:
+    hasher = xxhash.xxh3_64((text or "").encode(errors="surrogatepass"))
+    if image_digest is not None:
+        hasher.update(b"\0image:" + bytes.fromhex(image_digest))
+    return str(hasher.hexdigest())
 
 
 def keys64(ids: Iterable[str], content_hashes: Iterable[str]) -> npt.NDArray[np.uint64]:

@@ -5,8 +5,9 @@ Vector columns come ready-made from the embedders; every other column is built h
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -76,6 +77,17 @@ def error_array(errors: Sequence[RowError | None]) -> pa.Array:
     """Build the error column: null where all went well."""
     rows = [None if error is None else _entry(error) for error in errors]
     return pa.array(rows, type=ERROR_TYPE)
+
+
+def identified_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """Make a table of IDENTIFIED_SCHEMA of rows; a key that is missing is null, and ``error`` a RowError or None."""
+    columns = [
+        error_array([row.get("error") for row in rows])
+        if field.name == "error"
+        else pa.array([row.get(field.name) for row in rows], field.type)
+        for field in IDENTIFIED_SCHEMA
+    ]
+    return pa.table(columns, schema=IDENTIFIED_SCHEMA)
 
 
 def _entry(error: RowError) -> dict[str, str]:

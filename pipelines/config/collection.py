@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 from pydantic import Field, model_validator
 
-from pipelines.config.secrets import is_reference, read_secret
+from pipelines.config.secrets import read_qdrant_key, refuse_plain_key
 from pipelines.config.section import NonEmpty, Place, Section
 from pipelines.urls import is_url, without_credentials
 
@@ -54,8 +53,7 @@ class CollectionConfig(Section):
             raise ValueError("give exactly one of url (a server) and path (a folder)")
         if self.path is not None and is_url(self.path):
             raise ValueError(f"path: {self.address} is a URL, and a collection's folder is on a disk; write url for it")
-        if self.api_key is not None and not is_reference(self.api_key):
-            raise ValueError("a key must not stand in a configuration: write ${QDRANT_API_KEY} and set that variable")
+        refuse_plain_key(self.api_key)
         return self
 
     @model_validator(mode="after")
@@ -66,6 +64,4 @@ class CollectionConfig(Section):
 
     def secret(self) -> str | None:
         """Read the API key from the environment; raises ConfigError when the named variable is not set."""
-        if self.api_key is None:
-            return os.environ.get("QDRANT_API_KEY")
-        return read_secret(self.api_key, "source.qdrant.api_key")
+        return read_qdrant_key(self.api_key, "source.qdrant.api_key")

@@ -15,6 +15,17 @@ def is_reference(text: str) -> bool:
     return _REFERENCE.match(text) is not None
 
 
+def refuse_plain_key(key: str | None) -> None:
+    """Raise ValueError for an API key that stands in a configuration itself."""
+    if key is not None and not is_reference(key):
+        raise ValueError("a key must not stand in a configuration: write ${QDRANT_API_KEY} and set that variable")
+
+
+def read_qdrant_key(reference: str | None, key: str) -> str | None:
+    """Read the API key that a reference names, or that of QDRANT_API_KEY, if any; raises as ``read_secret`` does."""
+    return os.environ.get("QDRANT_API_KEY") if reference is None else read_secret(reference, key)
+
+
 def read_secret(reference: str, key: str) -> str:
     """Read the variable that a reference names; raises ConfigError, naming the ``key``, when it is not set."""
     name = reference[2:-1]

@@ -30,6 +30,7 @@ from pipelines.sinks.qdrant.config import QdrantSinkConfig
 from pipelines.sinks.qdrant.description import ADDED, PROVENANCE, held_provenance
 from pipelines.sinks.qdrant.points import OURS
 from pipelines.sinks.qdrant.vectors import stored_vectors
+from pipelines.sinks.qdrant.versions import dotted, release_of
 from pipelines.sources.qdrant.plan import source_collection
 from pipelines.stopping import stoppable
 from pipelines.urls import is_url
@@ -198,11 +199,11 @@ def _delete(client: QdrantClient, collection: Collection, name: str) -> None:
 
 def _refuse_server(client: QdrantClient, collection: Collection) -> None:
     version = collection.ask(client.info, "asking for its version").version
-    numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
-    if numbers < LEAST_SERVER:
+    held = release_of(version)
+    if held is None or held < LEAST_SERVER:
         raise SinkError(
             f"{collection.title}: its server is Qdrant {version}, and the first that adds a vector to a collection is "
-            f"{'.'.join(map(str, LEAST_SERVER))}; leave reindex.mode out to fill a new collection, or update the server"
+            f"{dotted(LEAST_SERVER)}; leave reindex.mode out to fill a new collection, or update the server"
         )
 
 

@@ -170,7 +170,7 @@ class CatchUp:
         self._wait_for_old()
         new, deleted = self._filled, 0
         if next(self._old_ids(), None) is None:
-            copied = self._count(marked(self._origin.name))
+            copied = self._filled.count(marked(self._origin.name))
             if copied:
                 self._say(
                     f"{self._origin.collection.title} is empty now, and nothing was deleted for it from {new.name}, "
@@ -194,10 +194,6 @@ class CatchUp:
             self._gone = np.append(self._gone, _keys_of(gone))
         return found
 
-    def _count(self, chosen: models.Filter) -> int:
-        new = self._filled
-        return new.ask(lambda: new.client.count(new.name, chosen, exact=True), "counting the points").count
-
     def _outcome(self) -> Iterator[str]:
         last, until = self.passes[-1], self._config.reindex.until
         if last.changes >= until and len(self.passes) > 1:
@@ -207,7 +203,7 @@ class CatchUp:
                 f"{last.changes:,} changes in {last.seconds:.1f} s ({rate:,.0f} a second), and reindex.until is "
                 f"{until:,}; raise that, or slow the writers down, before you switch"
             )
-        others = self._count(unmarked())
+        others = self._filled.count(unmarked())
         if others:
             yield (
                 f"{others:,} points of {self._filled.name} were written by others than reindex run, and are left as "

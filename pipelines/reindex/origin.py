@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 from qdrant_client import models
@@ -14,6 +13,7 @@ from pipelines.reindex.names import alias_sink
 from pipelines.search.filters import build_filter
 from pipelines.sinks.qdrant.collection import Collection
 from pipelines.sinks.qdrant.guard import GUARDED_SINCE
+from pipelines.sinks.qdrant.versions import dotted, release_of
 from pipelines.urls import server_of
 
 
@@ -73,11 +73,11 @@ def refuse_old_server(alias: Alias) -> None:
     # Behind a proxy that serves collections alone; a server that is away is told of by the next request.
     except Exception:
         return
-    found = re.match(r"(\d+)\.(\d+)", version)
-    if found is not None and (int(found[1]), int(found[2])) < GUARDED_SINCE:
+    held = release_of(version)
+    if held is not None and held < GUARDED_SINCE:
         raise ConfigError(
             f"{alias.title} is on a Qdrant server {version}, and copying a collection that lives on needs "
-            f"{'.'.join(map(str, GUARDED_SINCE))} or newer (upserts with a condition): update the server, or stop the "
+            f"{dotted(GUARDED_SINCE)} or newer (upserts with a condition): update the server, or stop the "
             "writers and fill a collection with fleetembed embed"
         )
 

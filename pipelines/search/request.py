@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +9,7 @@ from qdrant_client import models
 
 from pipelines.config.search import SearchConfig
 from pipelines.errors import ConfigError
+from pipelines.sinks.qdrant.versions import dotted, release_of
 
 # k of a plain fusion query, in every version of Qdrant.
 BUILT_IN_RRF_K = 2
@@ -62,19 +62,18 @@ def refuse_old_server(way: SearchConfig, version: str, place: str) -> None:
 
     A version that is no number is not refused.
     """
-    found = re.match(r"(\d+)\.(\d+)", version)
-    if found is None or not needs_version(way):
+    held = release_of(version)
+    if held is None or not needs_version(way):
         return
-    held = (int(found[1]), int(found[2]))
     if way.weights is not None and held < WEIGHTS_SINCE:
         raise ConfigError(
-            f"{place} is on a Qdrant server {version}, and weights are known from {_dotted(WEIGHTS_SINCE)} on: update "
+            f"{place} is on a Qdrant server {version}, and weights are known from {dotted(WEIGHTS_SINCE)} on: update "
             "the server, or leave them out"
         )
     if held < K_SINCE:
         raise ConfigError(
             f"{place} is on a Qdrant server {version}, and rrf_k (here {way.settled_rrf_k}) is known from "
-            f"{_dotted(K_SINCE)} on: update the server, or set rrf_k to {BUILT_IN_RRF_K}, which every server knows"
+            f"{dotted(K_SINCE)} on: update the server, or set rrf_k to {BUILT_IN_RRF_K}, which every server knows"
         )
 
 
@@ -82,10 +81,6 @@ def needs_version(way: SearchConfig) -> bool:
     """Whether a way asks for a fusion that not every Qdrant server knows."""
     special = way.weights is not None or way.settled_rrf_k != BUILT_IN_RRF_K
     return len(way.using) > 1 and way.fusion == "rrf" and special
-
-
-def _dotted(version: tuple[int, int]) -> str:
-    return ".".join(map(str, version))
 
 
 def _as_arguments(parts: dict[str, Any]) -> dict[str, Any]:

@@ -70,7 +70,7 @@ class Subject:
     @cached_property
     def copies_old(self) -> bool:
         """Whether the points were read from the old collection, all of them, so that ids and payloads must agree."""
-        source: Any = getattr(self.config.source, "qdrant", None)
+        source = self.config.source.qdrant
         if source is None or self.old is None or self.config.source.limit is not None:
             return False
         same_server = source.url is not None and source.url.rstrip("/") == (self.sink.url or "").rstrip("/")
@@ -79,8 +79,8 @@ class Subject:
     @property
     def old_filter(self) -> models.Filter | None:
         """Which of the old collection's points were read."""
-        source: Any = getattr(self.config.source, "qdrant", None)
-        return build_filter(source.filter) if self.copies_old else None
+        source = self.config.source.qdrant
+        return build_filter(source.filter) if source is not None and self.copies_old else None
 
     @cached_property
     def sampled(self) -> list[SampledPoint]:
@@ -91,7 +91,7 @@ class Subject:
 
     def text_of(self, point: SampledPoint) -> str | None:
         """The text that a point was made from, as its payload keeps it."""
-        source: Any = getattr(self.config.source, "qdrant", None)
+        source = self.config.source.qdrant
         for key in ("text", *([source.text] if source is not None else [])):
             text = point.payload.get(key)
             if isinstance(text, str):

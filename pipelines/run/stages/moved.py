@@ -25,7 +25,7 @@ MOVED_COLUMN = "_moved"
 TOKENS_A_ROW, TERMS_A_ROW = 256, 256
 
 
-def usual_bytes(spec: VectorSpec) -> int:
+def _usual_bytes(spec: VectorSpec) -> int:
     """Estimate the bytes of a row's vector."""
     if spec.arrow_type == SPARSE_TYPE:
         return 8 * TERMS_A_ROW
@@ -35,7 +35,7 @@ def usual_bytes(spec: VectorSpec) -> int:
 
 def rows_at_once(vectors: Mapping[str, VectorSpec]) -> int:
     """Say how many rows may have their vectors fetched together."""
-    return max(1, BLOCK_BYTES // max(1, sum(map(usual_bytes, vectors.values()))))
+    return max(1, BLOCK_BYTES // max(1, sum(map(_usual_bytes, vectors.values()))))
 
 
 def find_moved(

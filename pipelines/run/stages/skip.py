@@ -13,7 +13,6 @@ import pyarrow as pa
 
 from embedders.base import VectorSpec
 from pipelines.bisection import bisect_rows
-from pipelines.identity import keys64
 from pipelines.rows import document_shares, is_dead
 from pipelines.run.stages.held import ASKED, HELD_COLUMN, Codes, has_vectors, pack_codes, unpack_codes, with_codes
 from pipelines.run.stages.moved import MOVED_COLUMN, find_moved, rows_at_once, with_moved
@@ -105,7 +104,8 @@ class SkipStage:
         A live source may give another table then, whose rows are all kept: to drop any would bring those that come
         after them into places that were taken already.
         """
-        rows = short_name(keys64(asked["id"].to_pylist(), asked["content_hash"].to_pylist()).tobytes()).encode()
+        named = (f"{name}" for column in ("id", "content_hash") for name in asked[column].to_pylist())
+        rows = short_name("\n".join(named).encode()).encode()
         decided, new = self.add.decide(f"{self.name} {number}", rows + pack_codes(codes))
         if not decided.startswith(rows):
             return np.full(codes.shape, Held.LACKS, np.uint8), new

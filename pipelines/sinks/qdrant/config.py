@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Hashable, Mapping
 from typing import ClassVar, Literal
 
@@ -11,7 +10,7 @@ from pydantic import Field, model_validator
 from embedders.base import VectorSpec
 from pipelines.config.deletions import MAX_DELETE, Deletions, MaxDelete
 from pipelines.config.reuse import ReuseMoved
-from pipelines.config.secrets import is_reference, read_secret
+from pipelines.config.secrets import read_qdrant_key, refuse_plain_key
 from pipelines.config.section import NonEmpty, Place, Section
 from pipelines.errors import ConfigError
 from pipelines.urls import is_url, without_credentials
@@ -115,8 +114,7 @@ class QdrantSinkConfig(Section):
                 f"path: {without_credentials(self.path)} is a URL, and a collection's folder is on a disk; give its "
                 "path, or a server with url, or write Parquet there with type: parquet"
             )
-        if self.api_key is not None and not is_reference(self.api_key):
-            raise ValueError("a key must not stand in a configuration: write ${QDRANT_API_KEY} and set that variable")
+        refuse_plain_key(self.api_key)
         return self
 
     def refuse_vectors(self, vectors: Mapping[str, VectorSpec]) -> None:
@@ -130,6 +128,4 @@ class QdrantSinkConfig(Section):
 
     def secret(self) -> str | None:
         """Read the API key from the environment; raises ConfigError when the named variable is not set."""
-        if self.api_key is None:
-            return os.environ.get("QDRANT_API_KEY")
-        return read_secret(self.api_key, "sink.api_key")
+        return read_qdrant_key(self.api_key, "sink.api_key")

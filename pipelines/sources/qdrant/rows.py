@@ -9,7 +9,7 @@ import pyarrow as pa
 from qdrant_client import models
 
 from pipelines.identity import content_hash, payload_hash, text_hash
-from pipelines.rows import IDENTIFIED_SCHEMA, RowError, error_array
+from pipelines.rows import RowError, identified_table
 from pipelines.sinks.qdrant.points import OURS
 from pipelines.sources.qdrant.ids import as_text
 from pipelines.sources.records import STAGE
@@ -68,14 +68,7 @@ def point_row(point: models.Record, text_key: str) -> dict[str, Any]:
 
 def to_table(rows: Iterable[dict[str, Any]], title: str) -> pa.Table:
     """Make a table of IDENTIFIED_SCHEMA of rows; ``title`` is that of the collection."""
-    named = [{**row, "origin": f"{title}: point {row['id']}"} for row in rows]
-    columns = [
-        error_array([row["error"] for row in named])
-        if field.name == "error"
-        else pa.array([row.get(field.name) for row in named], field.type)
-        for field in IDENTIFIED_SCHEMA
-    ]
-    return pa.table(columns, schema=IDENTIFIED_SCHEMA)
+    return identified_table([{**row, "origin": f"{title}: point {row['id']}"} for row in rows])
 
 
 def _text(payload: dict[str, Any], key: str) -> tuple[str | None, RowError | None]:

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pyarrow as pa
 
 from pipelines.identity import content_hash, payload_hash, text_hash
-from pipelines.rows import HASHES, IDENTIFIED_SCHEMA, RowError, error_array
+from pipelines.rows import HASHES, IDENTIFIED_SCHEMA, RowError, identified_table
 from pipelines.sources.records import STAGE
 from pipelines.sources.vectors.files import Content
 
@@ -57,10 +57,4 @@ def exported_rows(read: pa.Table, content: Content) -> pa.Table:
             rows.append({"id": name, "document_id": name, "error": why})
             continue
         rows.append(copied_row(SimpleNamespace(id=name, payload=payload), content))
-    columns = [
-        error_array([row["error"] for row in rows])
-        if field.name == "error"
-        else pa.array([row.get(field.name) for row in rows], field.type)
-        for field in IDENTIFIED_SCHEMA
-    ]
-    return pa.table(columns, schema=IDENTIFIED_SCHEMA)
+    return identified_table(rows)
