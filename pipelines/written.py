@@ -10,8 +10,10 @@ from pipelines.config.job import JobConfig
 from pipelines.errors import ConfigError
 from pipelines.sinks.qdrant.config import QdrantSinkConfig
 from pipelines.sources import SourcePlan, plan_source
+from pipelines.sources.files import FoundFile
+from pipelines.sources.plan import list_source
 from pipelines.sources.written import Written
-from pipelines.urls import named_place, server_of
+from pipelines.urls import Place, named_place, server_of
 
 # Where fleetembed evaluate writes unless it is told another place.
 EVALUATIONS = "output/evaluation"
@@ -22,6 +24,11 @@ DELETED = "report (deleted points, beside it)"
 def plan_job_source(config: JobConfig) -> SourcePlan:
     """Plan a job's source without what the job itself writes; raises as `plan_source` does."""
     return plan_source(config.source, images=config.takes_images, written=written_places(config))
+
+
+def list_job_source(config: JobConfig) -> dict[Place, FoundFile]:
+    """List the files of a job's source as they are now: see ``SourcePlan.listed``; raises as ``plan_source`` does."""
+    return list_source(config.source, images=config.takes_images, written=written_places(config))
 
 
 def refuse_own_collection(config: JobConfig, source: SourcePlan) -> None:

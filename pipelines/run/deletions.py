@@ -30,6 +30,7 @@ log = logging.getLogger("fleetembed")
 
 # Between two batches a run looks whether it is to stop.
 BATCH_POINTS = 20_000
+LOST = "the source changed while it was read, or rows were lost; run the job again"
 TOLD, SWEPT = "deleted in the source", "no longer in the source"
 
 
@@ -84,23 +85,27 @@ def delete_gone(
     report: RunReport,
     *,
     accounted: bool,
+    changed: Callable[[], str | None],
     check: Callable[[], None],
 ) -> dict[str, int]:
     """Delete the points of what left the source; returns how many by the name of each sink that may lose any.
 
-    For a run whose rows are all written. ``accounted`` tells that what was read is what was scanned. ``check`` is
-    called now and then, and raises to stop. The report is told what went and what was refused. Raises SinkError.
+    For a run whose rows are all written. ``accounted`` tells that as many documents were read as were scanned,
+    ``changed`` says in which way the source is another one since. ``check`` is called now and then, and raises to
+    stop. The report is told what went and what was refused. Raises SinkError.
     """
     if config.deleted_points is None:
         return {}
     presence = source.presence
     report.deletions_read = len(presence.deleted)
-    limit = _limit(config)
-    # Behind the limit may be rows by which the same documents stay.
-    told_of = presence.deleted if limit is None else ()
-    if presence.deleted and limit is not None:
-        report.notices.append(f"no document that the source says is deleted was: {limit}")
-    why_not = limit or _doubt(source, accounted=accounted)
+    # Behind the limit, and in what a source has by now, may be rows by which the same documents stay.
+    unsure, doubt = _limit(config), _doubt(source)
+    if unsure is None and (presence.deleted or (sweeps(config) and doubt is None)):
+        unsure = changed()
+    why_not = unsure or doubt or (None if accounted else LOST)
+    told_of = presence.deleted if unsure is None else ()
+    if presence.deleted and unsure is not None:
+        report.notices.append(f"no document that the source says is deleted was: {unsure}")
     if sweeps(config) and why_not is not None:
         report.notices.append(f"nothing was swept: {why_not}")
     found = []
@@ -131,7 +136,7 @@ def _limit(config: JobConfig) -> str | None:
     return f"source.limit is {config.source.limit:,}, so that the source is not read whole"
 
 
-def _doubt(source: ScannedSource, *, accounted: bool) -> str | None:
+def _doubt(source: ScannedSource) -> str | None:
     """Say why it is not certain which documents the source has; None where it is."""
     if any(format_named(split.format).is_identified for split in source.splits):
         return "its rows have point ids of their own, by which documents of this job cannot be told from others"
@@ -145,8 +150,6 @@ def _doubt(source: ScannedSource, *, accounted: bool) -> str | None:
         return "not all ids of the source are known"
     if not len(source.presence.keys):
         return "the source has no document"
-    if not accounted:
-        return "the source changed while it was read, or rows were lost; run the job again"
     return None
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime, timezone
+from functools import partial
 from typing import Any
 
 from rich.console import Console
@@ -30,6 +31,7 @@ from pipelines.run.report.file import WHILE_RUNNING, RunningReport, make_room
 from pipelines.run.report.other_run import refuse_to_replace
 from pipelines.run.report.report import RunReport, Status
 from pipelines.run.scan import ScannedSource, measure, scan
+from pipelines.run.source_changes import WrittenDocuments, why_changed
 from pipelines.run.stages.job_stages import job_stages
 from pipelines.run.tally import REREAD_ROWS
 from pipelines.run.watching import RunClock, watching
@@ -75,6 +77,7 @@ class Run:
         self._scanned: ScannedSource | None = None
         self._of_chunks = False
         self._copied_from: str | None = None
+        self._written = WrittenDocuments()
         # Points by the name of the sink.
         self._deleted: dict[str, int] = {}
 
@@ -185,8 +188,15 @@ class Run:
         letters = local_path(self._config.dead_letters) if engine.name == "ray" else None
         with self._opened_sinks(self._facts), marked(letters) as mark:
             accounted = self._drive(engine, pools, self._scanned, mark)
+            changed = partial(why_changed, self._config, source.listed, self._scanned.presence, self._written)
             self._deleted = delete_gone(
-                self._config, self._sinks, self._scanned, self._report, accounted=accounted, check=self._refuse_to_go_on
+                self._config,
+                self._sinks,
+                self._scanned,
+                self._report,
+                accounted=accounted,
+                changed=changed,
+                check=self._refuse_to_go_on,
             )
 
     def _settle(self, lengths: dict[str, float]) -> JobFacts:
@@ -259,6 +269,7 @@ class Run:
                     self._refuse_to_go_on()
                     settled += sum(receipts["documents"].to_pylist())
                     self._report.take_receipts(receipts)
+                    self._written.take(receipts)
                     check_errors(self._report, self._config.errors, engine.counter, at_end=False)
         self._report.count_repeats()
         check_errors(self._report, self._config.errors, engine.counter, at_end=True)

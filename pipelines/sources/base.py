@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -49,7 +48,7 @@ class Outline:
     columns: tuple[str, ...] | None = None
 
 
-class Format(ABC):
+class Format:
     """One format of files. A subclass says what it is and how its records are read; its instances have no state.
 
     To add a format, write its class in a module of its own and name it in ``formats.py``.
@@ -80,9 +79,12 @@ class Format(ABC):
     # What stands before a row's number in its origin: "row " makes ``docs.parquet:row 17``.
     mark: ClassVar[str] = ""
 
-    @abstractmethod
     def records(self, split: Split, config: SourceConfig) -> Iterator[Record]:
-        """Read a split's records in order; raises READ_ERRORS where the rest of them cannot be read."""
+        """Read a split's records in order; raises READ_ERRORS where the rest of them cannot be read.
+
+        Every format has it but those that are ``is_identified``.
+        """
+        raise NotImplementedError(f"rows of {self.name} are read as identified rows, or not at all")
 
     def identified(self, split: Split, config: SourceConfig, *, block_rows: int) -> Iterator[pa.Table]:
         """Read a split of a format that ``is_identified`` as tables of IDENTIFIED_SCHEMA with at most ``block_rows``.

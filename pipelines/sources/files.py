@@ -13,16 +13,24 @@ from pyarrow import fs
 
 from pipelines.filesystem import open_filesystem
 
+# What a listing tells of a file's content beside its size: the time of the last change in nanoseconds, or what a store
+# of fsspec has of the kind; None where there is nothing.
+Stamp = int | str | None
+
 
 @dataclass(frozen=True)
 class FoundFile:
-    """A file, found under ``root``; ``name`` is its path relative to that. ``by`` tells how."""
+    """A file, found under ``root``; ``name`` is its path relative to that. ``by`` tells how.
+
+    Of one that is written anew, ``bytes`` or ``stamp`` change.
+    """
 
     root: str
     path: str
     name: str
     bytes: int
     by: Literal["name", "folder", "glob"]
+    stamp: Stamp = None
 
 
 def opened(root: str) -> tuple[fs.FileSystem, str]:
@@ -32,7 +40,7 @@ def opened(root: str) -> tuple[fs.FileSystem, str]:
     may keep one position in one file for all that read it (``tar://``), or one connection (``ftp://``).
     """
     found, inside = _opened(root)
-    if _is_of_fsspec(found) and not found.handler.fs.async_impl:
+    if is_of_fsspec(found) and not found.handler.fs.async_impl:
         return _opened(root, threading.get_ident())
     return found, inside
 
@@ -40,12 +48,13 @@ def opened(root: str) -> tuple[fs.FileSystem, str]:
 @lru_cache(maxsize=256)
 def _opened(root: str, thread: int = 0) -> tuple[fs.FileSystem, str]:
     found, inside = open_filesystem(root)
-    if _is_of_fsspec(found):
+    if is_of_fsspec(found):
         return fs.PyFileSystem(_FsspecFiles(found.handler.fs)), inside
     return found, inside
 
 
-def _is_of_fsspec(filesystem: fs.FileSystem) -> bool:
+def is_of_fsspec(filesystem: fs.FileSystem) -> bool:
+    """Whether a file system is one of fsspec, its ``handler.fs``."""
     return isinstance(filesystem, fs.PyFileSystem) and isinstance(filesystem.handler, fs.FSSpecHandler)
 
 

@@ -6,9 +6,9 @@ import glob
 import posixpath
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
-from typing import Literal
+from typing import Any, Literal
 
 from fsspec.utils import glob_translate
 from pyarrow import fs
@@ -16,11 +16,15 @@ from pyarrow import fs
 from embedders.errors import FleetembedError
 from pipelines.errors import SourceError
 from pipelines.filesystem import open_filesystem
-from pipelines.sources.files import FoundFile
+from pipelines.sources.files import FoundFile, Stamp, is_of_fsspec
 from pipelines.sources.walk import Found, walk
 from pipelines.urls import Place, decode, decodes, is_url, is_utf8, local_path, place_of, store_of, without_credentials
 
 _WILDCARD = re.compile(r"[*?\[]")
+# Keys by which stores of fsspec tell of a file's content, in small letters and without underscores.
+STAMPS = frozenset(
+    ("etag", "lastmodified", "mtime", "modified", "updated", "created", "generation", "md5hash", "crc32c", "checksum")
+)
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,13 @@ def find_files(path: str, folder_marks: Sequence[str] = ()) -> Listing:
     return listing
 
 
+def refresh(path: str) -> None:
+    """Let the store of a path forget what it listed, so that the next listing asks anew."""
+    filesystem = open_filesystem(path)[0]
+    if is_of_fsspec(filesystem):
+        filesystem.handler.fs.invalidate_cache()
+
+
 def _find(path: str, marks: Sequence[str]) -> Listing:
     filesystem, inside = open_filesystem(path)
     if not is_utf8(inside):
@@ -69,10 +80,9 @@ def _find(path: str, marks: Sequence[str]) -> Listing:
         )
     info = filesystem.get_file_info(inside)
     if info.type == fs.FileType.File:
-        place = place_of(path, info.path)
-        return Listing(
-            place, {place: FoundFile(path, info.path, PurePosixPath(info.path).name, info.size or 0, "name")}
-        )
+        place, name = place_of(path, info.path), PurePosixPath(info.path).name
+        stamp = stamp_of(filesystem.handler.fs.info(inside)) if is_of_fsspec(filesystem) else info.mtime_ns
+        return Listing(place, {place: FoundFile(path, info.path, name, info.size or 0, "name", stamp)})
     if info.type == fs.FileType.Directory:
         return _listing(path, inside, None, marks)
     folder, pattern = _split_glob(path)
@@ -93,7 +103,7 @@ def _listing(root: str, folder: str, pattern: str | None, marks: Sequence[str]) 
     return Listing(
         place_of(root, folder),
         {
-            (store, real): FoundFile(root, file.path, file.name, file.bytes, file.by)
+            (store, real): FoundFile(root, file.path, file.name, file.bytes, file.by, file.stamp)
             for real, file in sorted(best.items(), key=lambda item: item[1].name)
         },
         frozenset(file.name for file in found if not is_utf8(file.name) and file.real not in best),
@@ -136,38 +146,51 @@ class _Entry:
     path: str
     bytes: int
     is_folder: bool
+    stamp: Stamp
 
     def under(self, folder: str) -> _Entry:
-        return _Entry(f"{folder}/{self.name}", self.path, self.bytes, self.is_folder)
+        return replace(self, name=f"{folder}/{self.name}")
 
 
 def _found(entries: Iterable[_Entry], by: Literal["folder", "glob"], *, marked: bool = False) -> list[Found]:
     files = (entry for entry in entries if not entry.is_folder)
-    return [Found(file.path, file.name, file.bytes, file.path, by, marked=marked) for file in files]
+    return [Found(file.path, file.name, file.bytes, file.path, by, marked=marked, stamp=file.stamp) for file in files]
 
 
 def _below(root: str, folder: str, *, deep: bool = True) -> list[_Entry]:
     """List what is below a folder and is not hidden."""
     base = folder.rstrip("/")
     entries = [
-        _Entry(path.removeprefix(base).lstrip("/"), path, size, is_folder)
-        for path, size, is_folder in _contents(open_filesystem(root)[0], base or "/", deep=deep)
+        _Entry(path.removeprefix(base).lstrip("/"), path, size, is_folder, stamp)
+        for path, size, is_folder, stamp in _contents(open_filesystem(root)[0], base or "/", deep=deep)
     ]
     return [
         entry for entry in entries if not any(part.startswith((".", "_")) for part in PurePosixPath(entry.name).parts)
     ]
 
 
-def _contents(filesystem: fs.FileSystem, base: str, *, deep: bool) -> list[tuple[str, int, bool]]:
-    """Paths, sizes, and whether it is a folder, of all that is below one."""
+def _contents(filesystem: fs.FileSystem, base: str, *, deep: bool) -> list[tuple[str, int, bool, Stamp]]:
+    """Paths, sizes, whether it is a folder, and stamps of all that is below one."""
+    if is_of_fsspec(filesystem):
+        # pyarrow would leave out the stamps of many stores, and names that are not UTF-8, as an archive may have.
+        store = filesystem.handler.fs
+        if not store.isdir(base):
+            return []
+        found = store.find(base, maxdepth=None if deep else 1, withdirs=True, detail=True)
+        return [
+            (path, info["size"] or 0, info["type"] == "directory", stamp_of(info))
+            for path, info in found.items()
+            if info["type"] in ("file", "directory") and path.strip("/") != base.strip("/")
+        ]
     kinds = (fs.FileType.File, fs.FileType.Directory)
-    try:
-        infos = filesystem.get_file_info(fs.FileSelector(base, allow_not_found=True, recursive=deep))
-    except UnicodeEncodeError:
-        # pyarrow holds no name that is not UTF-8; fsspec, which an archive may be opened with, does.
-        found = filesystem.handler.fs.find(base, maxdepth=None if deep else 1, withdirs=True, detail=True)
-        return [(path, info["size"] or 0, info["type"] == "directory") for path, info in found.items()]
-    return [(info.path, info.size or 0, info.type == kinds[1]) for info in infos if info.type in kinds]
+    infos = filesystem.get_file_info(fs.FileSelector(base, allow_not_found=True, recursive=deep))
+    return [(info.path, info.size or 0, info.type == kinds[1], info.mtime_ns) for info in infos if info.type in kinds]
+
+
+def stamp_of(info: Mapping[str, Any]) -> Stamp:
+    """Put together what a store of fsspec tells of a file's content and when it was changed."""
+    told = [f"{key}={info[key]}" for key in sorted(info) if key.lower().replace("_", "") in STAMPS]
+    return " ".join(told) or None
 
 
 def _split_glob(path: str) -> tuple[str, str]:

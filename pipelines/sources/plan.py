@@ -6,7 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import partial
 
@@ -15,7 +15,7 @@ from pipelines.errors import SourceError
 from pipelines.sources.base import Format, Outline
 from pipelines.sources.files import FoundFile
 from pipelines.sources.formats import ENDINGS, FOLDER_MARKS, FORMATS, format_named, format_of
-from pipelines.sources.listing import find_files
+from pipelines.sources.listing import find_files, refresh
 from pipelines.sources.partitions import partitions_of
 from pipelines.sources.read import read_records
 from pipelines.sources.records import READ_ERRORS
@@ -26,8 +26,6 @@ from pipelines.urls import Place, without_credentials
 OUTLINE_THREADS = 16
 SHOWN_COLUMNS = 30
 SHOWN_NOTICES = 3
-
-Chosen = list[tuple[FoundFile, Format]]
 
 
 def plan_source(config: SourceConfig, *, images: bool = True, written: Sequence[Written] = ()) -> SourcePlan:
@@ -57,7 +55,8 @@ def plan_source(config: SourceConfig, *, images: bool = True, written: Sequence[
 
         return plan_vectors(config, written)
     own = WrittenPlaces(written, config.paths)
-    files, skipped, unnamed = _choose_files(config, own, images=images and config.image is None)
+    chosen = _choose_files(config, own, images=images)
+    files = list(chosen.files.values())
     _check_names(file for file, kind in files if kind.is_document)
     small = [split for kind in FORMATS if kind.is_small for split in _grouped(files, kind)]
     whole = _with_partitions([whole_file(file, kind.name) for file, kind in files if not kind.is_small], config)
@@ -66,15 +65,44 @@ def plan_source(config: SourceConfig, *, images: bool = True, written: Sequence[
         notices = _format_notices(whole, pool.map(partial(_notices, config=config), whole))
     _check_columns(config, [*small, *whole], outlines, notices)
     splits = [*_named_apart(whole, outlines[len(small) :]), *small]
-    chosen = splits if config.limit is None else _limited(splits, config, config.limit)
-    notices = [*own.notices(), *_unnamed_notices(unnamed), *notices]
-    return SourcePlan(tuple(chosen), skipped, own.files, len(unnamed), tuple(notices))
+    limited = splits if config.limit is None else _limited(splits, config, config.limit)
+    notices = [*own.notices(), *_unnamed_notices(chosen.unnamed), *notices]
+    return SourcePlan(
+        tuple(limited), chosen.skipped, own.files, len(chosen.unnamed), tuple(notices), listed=chosen.listed
+    )
 
 
-def _choose_files(config: SourceConfig, own: WrittenPlaces, *, images: bool) -> tuple[Chosen, int, set[str]]:
-    """Choose the files to read, and their formats; count those of unknown kind, and give names that are not UTF-8."""
+def list_source(
+    config: SourceConfig, *, images: bool = True, written: Sequence[Written] = ()
+) -> dict[Place, FoundFile]:
+    """List a source's files again, as they are now: see ``SourcePlan.listed``; raises as ``plan_source`` does."""
+    for path in config.paths:
+        refresh(path)
+    return _choose_files(config, WrittenPlaces(written, config.paths), images=images).listed
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """Files to read and their formats, other files that datasets are made of, and what is left out.
+
+    ``skipped`` counts files of unknown kind, ``unnamed`` are names that are not UTF-8.
+    """
+
+    files: dict[Place, tuple[FoundFile, Format]]
+    parts: dict[Place, FoundFile]
+    skipped: int
+    unnamed: set[str]
+
+    @property
+    def listed(self) -> dict[Place, FoundFile]:
+        return {**self.parts, **{place: file for place, (file, _) in self.files.items()}}
+
+
+def _choose_files(config: SourceConfig, own: WrittenPlaces, *, images: bool) -> _Choice:
     asked = None if config.format == "auto" else format_named(config.format)
+    images = images and config.image is None
     chosen: dict[Place, tuple[FoundFile, Format]] = {}
+    inside: dict[Place, FoundFile] = {}
     skipped: set[Place] = set()
     unnamed: set[str] = set()
     for path in config.paths:
@@ -86,6 +114,7 @@ def _choose_files(config: SourceConfig, own: WrittenPlaces, *, images: bool) -> 
         heads, parts = _dataset_folders(list(files.values()), asked)
         for place, file in files.items():
             if file.name in parts:
+                inside[place] = file
                 continue
             known = heads.get(file.name) or format_of(file.name)
             kind = asked or known
@@ -99,7 +128,7 @@ def _choose_files(config: SourceConfig, own: WrittenPlaces, *, images: bool) -> 
                 chosen.setdefault(place, (file, kind))
     if not chosen:
         raise SourceError(_nothing_chosen(config, own, skipped, unnamed))
-    return list(chosen.values()), len(skipped - set(chosen)), unnamed
+    return _Choice(chosen, inside, len(skipped - set(chosen)), unnamed)
 
 
 def _nothing_chosen(config: SourceConfig, own: WrittenPlaces, skipped: set[Place], unnamed: set[str]) -> str:
@@ -158,7 +187,7 @@ def _check_names(files: Iterable[FoundFile]) -> None:
             )
 
 
-def _grouped(files: Chosen, kind: Format) -> Iterator[Split]:
+def _grouped(files: Sequence[tuple[FoundFile, Format]], kind: Format) -> Iterator[Split]:
     return group_files((file for file, its in files if its is kind), kind.name)
 
 

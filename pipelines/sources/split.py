@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ from pydantic import SecretStr
 
 from pipelines.sources.files import FoundFile
 from pipelines.sources.partitions import Partitions
+from pipelines.urls import Place
 
 if TYPE_CHECKING:
     from pipelines.sources.base import Format
@@ -130,7 +131,8 @@ class SourcePlan:
 
     ``skipped_files`` are of unknown kind, ``own_files`` are those that the job writes itself, ``unnamed_files`` have
     names that are not UTF-8. ``notices`` say what people should know of it. ``collection`` is what is read in the
-    place of files.
+    place of files. ``listed`` are the files that documents come from, by their places, as they were when it was
+    planned; empty where rows bring their ids.
     """
 
     splits: tuple[Split, ...]
@@ -139,6 +141,7 @@ class SourcePlan:
     unnamed_files: int = 0
     notices: tuple[str, ...] = ()
     collection: PlannedCollection | None = None
+    listed: Mapping[Place, FoundFile] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def files(self) -> int:

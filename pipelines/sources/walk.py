@@ -16,6 +16,8 @@ from typing import Literal
 
 from fsspec.utils import glob_translate
 
+from pipelines.sources.files import Stamp
+
 # In place of a number of a part of the pattern: all that is below the folder.
 ALL = -1
 # A file in a folder of files that a command of this package made, which are no documents.
@@ -38,6 +40,7 @@ class Found:
     linked: bool = False
     marked: bool = False
     output: str | None = None
+    stamp: Stamp = None
 
 
 @dataclass(frozen=True)
@@ -106,7 +109,8 @@ def _look_into(visit: _Visit, parts: Sequence[str], marks: Sequence[str]) -> Ite
                 yield _Visit(entry.path, name, real, ALL, linked, marked, output)
         elif last and not only_folders and _is(entry.is_file):
             by: Literal["folder", "glob"] = "folder" if visit.at == ALL else "glob"
-            yield Found(entry.path, name, _size(entry), real, by, linked, visit.marked, output)
+            size, changed = _state(entry)
+            yield Found(entry.path, name, size, real, by, linked, visit.marked, output, changed)
 
 
 def _entries(folder: str) -> tuple[list[os.DirEntry[str]], bool]:
@@ -128,11 +132,13 @@ def _is(kind: Callable[[], bool]) -> bool:
         return False
 
 
-def _size(entry: os.DirEntry[str]) -> int:
+def _state(entry: os.DirEntry[str]) -> tuple[int, Stamp]:
+    """Size of a file, and when it was changed."""
     try:
-        return entry.stat().st_size
+        state = entry.stat()
     except OSError:
-        return 0
+        return 0, None
+    return state.st_size, state.st_mtime_ns
 
 
 def _is_marked(folder: str, marks: Sequence[str]) -> bool:

@@ -124,7 +124,7 @@ class RunReport:
 
     def take_receipts(self, receipts: pa.Table) -> None:
         """Add what a block's sinks acknowledged."""
-        for receipt in receipts.to_pylist():
+        for receipt in receipts.drop_columns(["document_keys"]).to_pylist():
             for name in RECEIVED:
                 self.rows[name] += receipt[name]
             self._received += receipt["embedded"]

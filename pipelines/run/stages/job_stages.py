@@ -53,6 +53,7 @@ def job_stages(
     # Workers are in folders of their own, where a relative path would be another one.
     dead_letters = local_path(config.dead_letters) or config.dead_letters
     brought = config.source.brings_vectors
-    stages.append(WriteStage(sinks, dead_letters, run_id, config.vector_names, add, mark, brought))
+    deletes = config.deleted_points is not None
+    stages.append(WriteStage(sinks, dead_letters, run_id, config.vector_names, add, mark, brought, deletes))
     check_columns(stages, frozenset([TASK_COLUMN]))
     return stages

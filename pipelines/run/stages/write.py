@@ -21,6 +21,7 @@ from pipelines.run.tally import DEAD_LETTERS, Counter, Figures
 from pipelines.sinks.base import Held, Sink, SinkWriter, WriteResult, connected
 from pipelines.sinks.dead_letters import write_dead
 from pipelines.sinks.folder_mark import FolderMark
+from pipelines.sources.duplicates import document_keys
 
 RECEIPT_SCHEMA = pa.schema(
     [
@@ -31,6 +32,7 @@ RECEIPT_SCHEMA = pa.schema(
         ("written", pa.int64()),
         ("dead", pa.int64()),
         ("samples", pa.list_(pa.string())),
+        ("document_keys", pa.list_(pa.uint64())),
     ]
 )
 SAMPLES_A_BLOCK = 3
@@ -45,6 +47,7 @@ class WriteStage:
     them gets the rest alone. Rows that are ``brought`` have their vectors from the source, and each sink that has not
     all of a row is given them. A row that one sink rejects is dead, and not offered to the sinks after it. Images are
     kept nowhere. Raises SinkError for dead rows where another folder of that name is seen than the one with ``mark``.
+    With ``tells_documents``, receipts have the keys of all documents whose live rows came here.
     """
 
     sinks: Sequence[Sink]
@@ -54,6 +57,7 @@ class WriteStage:
     add: Counter
     mark: FolderMark | None = None
     brought: bool = False
+    tells_documents: bool = False
     name: str = "write"
     gives: frozenset[str] = frozenset(RECEIPT_SCHEMA.names)
     keeps: bool = False
@@ -82,6 +86,7 @@ class WriteStage:
         there, lacked = ~needs_models(table) & (not self.brought), lacking(codes)
         table = table.drop_columns([IMAGE_COLUMN])
         embedded = int((~is_dead(table) & ~there).sum())
+        keys = _document_keys(table) if self.tells_documents else None
         self.add(_figures_of_sink(self.sinks[0]), {"offered": embedded})
         table = table if self.brought else copy_vectors(table, writers, self.vectors)
         for number, (sink, writer) in enumerate(zip(self.sinks, writers, strict=True)):
@@ -102,6 +107,7 @@ class WriteStage:
             "written": table.num_rows - dead.num_rows,
             "dead": dead.num_rows,
             "samples": [_describe(row) for row in dead.slice(0, SAMPLES_A_BLOCK).select(SAMPLE_COLUMNS).to_pylist()],
+            "document_keys": keys,
         }
         return pa.Table.from_pylist([receipt], schema=RECEIPT_SCHEMA)
 
@@ -145,6 +151,11 @@ def write_rows(write: Callable[[pa.Table], WriteResult], table: pa.Table) -> Wri
 
 def _figures_of_sink(sink: Sink) -> str:
     return f"write {sink.name.partition(':')[0]}"
+
+
+def _document_keys(table: pa.Table) -> npt.NDArray[np.uint64]:
+    """Keys of the documents of live rows, each once."""
+    return document_keys(table["document_id"].filter(pa.array(~is_dead(table))).unique().to_pylist())
 
 
 def _describe(row: dict[str, Any]) -> str:

@@ -8,7 +8,6 @@ import pyarrow as pa
 
 from pipelines.config.source import SourceConfig
 from pipelines.sources.base import Format
-from pipelines.sources.records import Record
 from pipelines.sources.split import Split
 
 
@@ -19,10 +18,6 @@ class QdrantCollection(Format):
     is_table = False
     is_identified = True
     is_live = True
-
-    def records(self, split: Split, config: SourceConfig) -> Iterator[Record]:
-        """Raise: rows come identified."""
-        raise NotImplementedError("points are read as identified rows")
 
     def identified(self, split: Split, config: SourceConfig, *, block_rows: int) -> Iterator[pa.Table]:
         """See Format; raises SourceError where the server as a whole fails."""

@@ -12,7 +12,7 @@ from pipelines.config.source import SourceConfig
 from pipelines.rows import IDENTIFIED_SCHEMA, error_array
 from pipelines.sources.base import Format
 from pipelines.sources.files import FoundFile
-from pipelines.sources.records import READ_ERRORS, Record, unreadable
+from pipelines.sources.records import READ_ERRORS, unreadable
 from pipelines.sources.split import SPLIT_BYTES, Split
 from pipelines.sources.vectors.checked import checked_rows, with_vectors_hashed
 from pipelines.sources.vectors.files import Content, content_of, opened
@@ -26,10 +26,6 @@ class Vectors(Format):
     name = "vectors"
     is_table = False
     is_identified = True
-
-    def records(self, split: Split, config: SourceConfig) -> Iterator[Record]:
-        """Raise: rows come identified."""
-        raise NotImplementedError("rows with vectors are read as identified rows")
 
     def identified(self, split: Split, config: SourceConfig, *, block_rows: int) -> Iterator[pa.Table]:
         """See Format. A vector that cannot be used makes its row dead; one that is missing is null."""

@@ -58,7 +58,7 @@ def test_rows_may_have_images_by_format_or_by_column(format: str, without: bool,
 def test_a_split_is_sent_without_its_format(tmp_path: Path) -> None:
     for number in range(20):
         write_lines(tmp_path / f"{number:02}.jsonl", [{"text": "a"}])
-    sent = pickle.dumps(plan_source(SourceConfig(path=str(tmp_path))))
+    sent = pickle.dumps(plan_source(SourceConfig(path=str(tmp_path))).splits)
     assert b"sources.jsonl" not in sent and b"sources.base" not in sent
     assert len(sent) < 20 * (len(str(tmp_path)) + 120)
 
