@@ -10,7 +10,9 @@ from typing import Any
 
 from embedders.errors import FleetembedError, ModelFilesError, ModelNotFoundError
 from embedders.factory import is_heavy, refuse_reranker
+from embedders.fingerprint import facts_digest
 from embedders.model_options import Runtime
+from pipelines.config.collection import CollectionConfig
 from pipelines.config.embeddings import EmbeddingConfig
 from pipelines.config.job import JobConfig
 from pipelines.config.section import expand_home
@@ -19,7 +21,7 @@ from pipelines.embed.chunking import load_tokenizer
 from pipelines.embed.doubled_prompts import doubled_prompts
 from pipelines.embed.row_embedder import RowEmbedder
 from pipelines.errors import ConfigError
-from pipelines.identity import fingerprint
+from pipelines.fingerprints import chunking_facts, fingerprint_facts
 from pipelines.sinks.base import JobFacts
 from pipelines.sources import Split
 from pipelines.sources.vectors.facts import brought_facts
@@ -77,6 +79,7 @@ class JobEmbedders:
         self._fingerprint = fingerprint
         self._made: dict[int, RowEmbedder] = {}
         self._brought: tuple[SourceConfig, JobFacts] | None = None
+        self._cuts: tuple[CollectionConfig, dict[str, Any] | None] | None = None
 
     def load(self, config: JobConfig) -> list[RowEmbedder]:
         """Make the embedders of a configuration; raises as ``checked_embedder`` does."""
@@ -91,23 +94,43 @@ class JobEmbedders:
             if self._brought is None or self._brought[0] != config.source:
                 self._brought = config.source, brought_facts(config)
             return self._brought[1]
-        facts = job_facts(config, self.load(config))
-        return facts if self._fingerprint is None else replace(facts, fingerprint=self._fingerprint)
+        if self._fingerprint is None:
+            return job_facts(config, self.load(config), self._copied_chunking(config))
+        return replace(job_facts(config, self.load(config)), fingerprint=self._fingerprint, fingerprinted={})
+
+    def _copied_chunking(self, config: JobConfig) -> dict[str, Any] | None:
+        """Read how the documents of the collection that is read were cut, once; raises SourceError."""
+        section = config.source.qdrant
+        if section is None or config.chunking is not None:
+            return None
+        if self._cuts is None or self._cuts[0] != section:
+            # Imported late: qdrant-client takes a second, and files need none.
+            from pipelines.sources.qdrant.provenance import copied_chunking
+
+            prints = {embedder.name: embedder.fingerprint for embedder in self.load(config)}
+            self._cuts = section, copied_chunking(section, config.sink, prints)
+        return self._cuts[1]
 
 
-def job_facts(config: JobConfig, embedders: Sequence[RowEmbedder]) -> JobFacts:
-    """Gather what the sinks must know of a job; raises ConfigError for what cannot be together."""
+def job_facts(
+    config: JobConfig, embedders: Sequence[RowEmbedder], copied_chunking: dict[str, Any] | None = None
+) -> JobFacts:
+    """Gather what the sinks must know of a job; raises ConfigError for what cannot be together.
+
+    ``copied_chunking`` (see ``chunking_facts``) is how documents were cut that come as chunks, if that is known.
+    """
     chunking = config.chunking
     if chunking is not None and config.takes_images:
         raise ConfigError("chunking: images are not cut, and this job embeds images; leave chunking out")
-    tokenizer = load_tokenizer(chunking.tokenizer).to_str() if chunking else None
+    cuts = chunking_facts(chunking, load_tokenizer(chunking.tokenizer).to_str()) if chunking else copied_chunking
     prints = {embedder.name: embedder.fingerprint for embedder in embedders}
     vectors = {name: spec for embedder in embedders for name, spec in embedder.vectors.items()}
     for sink in config.sink:
         sink.refuse_vectors(vectors)
+    made = fingerprint_facts(prints, cuts)
     return JobFacts(
         corpus=config.corpus,
-        fingerprint=fingerprint(prints, chunking, tokenizer),
+        fingerprint=facts_digest(made),
         vectors=vectors,
         models={name: embedder.config.model_name for embedder in embedders for name in embedder.vectors},
         fingerprints={
@@ -117,6 +140,7 @@ def job_facts(config: JobConfig, embedders: Sequence[RowEmbedder]) -> JobFacts:
         },
         chunked=chunking is not None,
         embeddings={embedder.name: remembered(embedder.config) for embedder in embedders},
+        fingerprinted=made,
     )
 
 

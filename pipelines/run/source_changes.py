@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from embedders.errors import FleetembedError
 from pipelines.config.job import JobConfig
-from pipelines.errors import FleetembedError
 from pipelines.sources.duplicates import document_keys
 from pipelines.sources.files import FoundFile
 from pipelines.sources.presence import Presence, is_in

@@ -32,7 +32,8 @@ class JobFacts:
 
     ``models`` maps a vector's name to its model's name, ``fingerprints`` to its own fingerprint, or its embedding's.
     ``embeddings`` maps an embedding's name to its configuration, by which queries are encoded. ``copied_from`` is the
-    collection, never an alias, whose points the job reads, where it reads one.
+    collection, never an alias, whose points the job reads, where it reads one. ``fingerprinted`` is what the
+    fingerprint is the digest of (see ``pipelines.fingerprints``), empty where nobody knows.
     """
 
     corpus: str
@@ -43,6 +44,7 @@ class JobFacts:
     chunked: bool = False
     embeddings: dict[str, dict[str, Any]] = field(default_factory=dict)
     copied_from: str | None = None
+    fingerprinted: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
+from pipelines.fingerprints import FINGERPRINTED
 from pipelines.sinks.base import JobFacts
 
 # A vector's properties by its name, as JSON has them.
@@ -17,7 +19,9 @@ def provenance_of(job: JobFacts) -> dict[str, Any]:
         name: {"kind": spec.kind, "dim": spec.dim, "distance": spec.distance, "idf": spec.idf}
         for name, spec in job.vectors.items()
     }
+    made = {FINGERPRINTED: dict(job.fingerprinted)} if job.fingerprinted else {}
     return {
+        **made,
         "fingerprint": job.fingerprint,
         "corpus": job.corpus,
         "chunked": job.chunked,
@@ -26,6 +30,15 @@ def provenance_of(job: JobFacts) -> dict[str, Any]:
         "embeddings": dict(job.embeddings),
         "vectors": vectors,
     }
+
+
+def as_held(job: JobFacts, held: Iterable[Mapping[str, Any]]) -> JobFacts:
+    """Give the facts that a job writes down in a place with the provenances ``held``.
+
+    Where one of them, of an older version, does not say what its fingerprint is made of, none is to say it from now on:
+    jobs that copy the place have a fingerprint that was made without.
+    """
+    return job if all(FINGERPRINTED in one for one in held) else replace(job, fingerprinted={})
 
 
 def differences(held: Mapping[str, Any], job: JobFacts) -> list[str]:

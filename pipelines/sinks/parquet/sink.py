@@ -34,7 +34,7 @@ from pipelines.sinks.parquet.files import (
 )
 from pipelines.sinks.parquet.index import RowIndex
 from pipelines.sinks.parquet.writer import ParquetWriter
-from pipelines.sinks.provenance import differences, provenance_of
+from pipelines.sinks.provenance import as_held, differences, provenance_of
 from pipelines.sinks.ray_context import running_ray
 
 SUCCESS = "_SUCCESS"
@@ -91,7 +91,7 @@ class ParquetSink:
     def open(self, job: JobFacts) -> None:
         """Clear what a killed run left unfinished, and index the committed rows."""
         files = self._describe_files(job)
-        self.job = job
+        self.job = as_held(job, [file.provenance or {} for file in files.values()])
         with self.reporting("cannot be made ready"):
             self.filesystem.create_dir(self.path, recursive=True)
             self._was_complete = self._remove(SUCCESS)

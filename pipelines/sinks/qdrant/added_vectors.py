@@ -21,7 +21,7 @@ from qdrant_client import models
 from pipelines.errors import SinkError
 from pipelines.rows import HASHES
 from pipelines.sinks.base import Held, JobFacts, LeaseStore, WriteResult
-from pipelines.sinks.provenance import provenance_of
+from pipelines.sinks.provenance import as_held, provenance_of
 from pipelines.sinks.qdrant.client import api_key, open_client
 from pipelines.sinks.qdrant.collection import Collection
 from pipelines.sinks.qdrant.config import QdrantSinkConfig
@@ -115,7 +115,8 @@ class AddedVectorsSink:
         try:
             with self._collection() as collection:
                 if completed:
-                    collection.remember({PROVENANCE: provenance_of(self._whole)})
+                    whole = as_held(self._whole, [self._before] if self._before else [])
+                    collection.remember({PROVENANCE: provenance_of(whole)})
                 return {**figures, "points": collection.count(), "lacking": collection.count(chosen)}
         except SinkError as error:
             if completed:

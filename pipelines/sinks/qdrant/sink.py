@@ -12,11 +12,12 @@ from qdrant_client import QdrantClient
 
 from pipelines.errors import SinkError
 from pipelines.sinks.base import JobFacts, LeaseStore
+from pipelines.sinks.provenance import as_held
 from pipelines.sinks.qdrant.client import api_key, open_client
 from pipelines.sinks.qdrant.collection import Collection
 from pipelines.sinks.qdrant.config import QdrantSinkConfig
 from pipelines.sinks.qdrant.deletion import Position, delete_points, pages, read_page
-from pipelines.sinks.qdrant.description import COMPLETE, is_complete, state_entries
+from pipelines.sinks.qdrant.description import COMPLETE, held_provenance, is_complete, state_entries
 from pipelines.sinks.qdrant.guard import Guard
 from pipelines.sinks.qdrant.lease import CollectionLease
 from pipelines.sinks.qdrant.writer import QdrantWriter
@@ -73,10 +74,12 @@ class QdrantSink:
             else:
                 collection.refuse_unless_fit(info, job, shared=shared)
                 collection.restore_indexing(info)
+            self._was_empty = collection.is_empty()
+            if info is not None and not self._was_empty:
+                job = as_held(job, [held_provenance(info)])
             collection.settle_for(job, info.payload_schema if info else {}, shared=shared)
             self.job = job
             self._was_complete = info is not None and is_complete(info) is True
-            self._was_empty = collection.is_empty()
             bulk = self.config.bulk_load
             if self.config.path is None and (self._was_empty if bulk == "auto" else bulk):
                 self._deferred = collection.defer_indexing()

@@ -10,10 +10,12 @@ from qdrant_client import QdrantClient, models
 from pipelines.config.collection import CollectionConfig
 from pipelines.config.source import SourceConfig
 from pipelines.errors import SourceError
+from pipelines.sinks.qdrant.description import held_provenance
 from pipelines.sinks.qdrant.read_vectors import usual_bytes
 from pipelines.sources.qdrant.connection import connected, look, read_key
 from pipelines.sources.qdrant.format import QdrantCollection
 from pipelines.sources.qdrant.ids import Bounds, are_even, cut, place_of
+from pipelines.sources.qdrant.provenance import resolve
 from pipelines.sources.qdrant.rows import is_chunk, point_row
 from pipelines.sources.split import PlannedCollection, PointRange, SourcePlan, Split
 from pipelines.sources.vectors.files import Content, content_of_collection
@@ -40,7 +42,8 @@ def plan_collection(config: SourceConfig) -> SourcePlan:
     key, chosen = read_key(section), _filter(section)
     with connected(section, key) as client:
         name, aliases = _find(client, section)
-        content = _content(client, section, name) if section.vectors else None
+        info = _info(client, section, name)
+        content = _content(info) if section.vectors else None
         count = look(section, lambda: client.count(name, chosen, exact=True), "counting the points").count
         sample = _sample(client, section, name, chosen, SAMPLE_POINTS, with_payload=True)
         if content is None:
@@ -55,7 +58,7 @@ def plan_collection(config: SourceConfig) -> SourcePlan:
         name,
         aliases,
         wanted,
-        chunked=any(is_chunk(point.payload or {}) for point in sample),
+        chunked=_is_chunked(info, sample),
         url=section.url,
         path=None if section.path is None else root,
         with_vectors=content is not None,
@@ -76,12 +79,21 @@ def source_collection(config: SourceConfig) -> str | None:
 def collection_content(section: CollectionConfig) -> Content:
     """Ask for a collection's vectors and what its job wrote down of them; raises SourceError where it is not there."""
     with connected(section, read_key(section)) as client:
-        return _content(client, section, _find(client, section)[0])
+        return _content(_info(client, section, _find(client, section)[0]))
 
 
-def _content(client: QdrantClient, section: CollectionConfig, name: str) -> Content:
-    info = look(section, lambda: client.get_collection(name), "reading its configuration")
+def _info(client: QdrantClient, section: CollectionConfig, name: str) -> models.CollectionInfo:
+    return look(section, lambda: client.get_collection(name), "reading its configuration")
+
+
+def _content(info: models.CollectionInfo) -> Content:
     return content_of_collection(info.config.model_dump(mode="json"))
+
+
+def _is_chunked(info: models.CollectionInfo, sample: Sequence[models.ScoredPoint]) -> bool:
+    """Tell whether points are chunks of documents, as the job that made them wrote down; else some points tell it."""
+    told = held_provenance(info).get("chunked")
+    return told if isinstance(told, bool) else any(is_chunk(point.payload or {}) for point in sample)
 
 
 def _filter(section: CollectionConfig) -> models.Filter | None:
@@ -95,12 +107,7 @@ def _filter(section: CollectionConfig) -> models.Filter | None:
 
 def _find(client: QdrantClient, section: CollectionConfig) -> tuple[str, frozenset[str]]:
     """Resolve the name, which may be an alias; returns the collection's name and all of its aliases."""
-    asked = section.collection
-    targets = {
-        one.alias_name: one.collection_name
-        for one in look(section, lambda: client.get_aliases().aliases, "asking for the aliases")
-    }
-    name = targets.get(asked, asked)
+    name, targets = resolve(client, section)
     if not look(section, lambda: client.collection_exists(name), "looking for the collection"):
         others = look(section, lambda: client.get_collections().collections, "listing the collections")
         there = sorted({one.name for one in others} | set(targets))

@@ -6,11 +6,13 @@ import posixpath
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import combinations
 
 import pyarrow as pa
 
 from pipelines.config.source import SourceConfig
 from pipelines.errors import SourceError
+from pipelines.fingerprints import held_chunking
 from pipelines.sources.files import FoundFile, filesystem_of
 from pipelines.sources.listing import Listing, find_files
 from pipelines.sources.vectors.files import Content, content_of, opened
@@ -56,7 +58,27 @@ def find_sets(source: SourceConfig) -> list[VectorSet]:
                 )
         if one.content.provenance.get("chunked") != sets[0].content.provenance.get("chunked"):
             raise SourceError(f"source.vectors: documents are cut in one of {sets[0].shown} and {one.shown} alone")
+    for first, second in combinations(sets, 2):
+        _refuse_disagreeing(first, second)
     return sets
+
+
+def _refuse_disagreeing(first: VectorSet, second: VectorSet) -> None:
+    """Raise SourceError where no one job can have made the vectors of two sets."""
+    cuts = [held_chunking(one.content.provenance) for one in (first, second)]
+    if cuts[0] is not None and cuts[1] is not None and cuts[0] != cuts[1]:
+        others = [key for key in cuts[0] if cuts[0][key] != cuts[1].get(key)]
+        one, other = (", ".join(f"{key} {cut.get(key)}" for key in others) for cut in cuts)
+        raise SourceError(
+            f"source.vectors: documents are cut otherwise in {first.shown} ({one}) than in {second.shown} ({other}); "
+            "run both jobs with one chunking"
+        )
+    embeddings = [(one.content.provenance.get("embeddings") or {}).keys() for one in (first, second)]
+    if twice := sorted(embeddings[0] & embeddings[1]):
+        raise SourceError(
+            f"source.vectors: {first.shown} and {second.shown} both have an embedding {twice[0]!r}, and a search would "
+            "not know which one makes its queries; give it another name in one of the jobs that made them"
+        )
 
 
 def _find_set(path: str) -> VectorSet:
