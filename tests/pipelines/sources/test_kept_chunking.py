@@ -1,4 +1,4 @@
-"""Copies of chunks go on with the chunking that made them: they have the fingerprint of a job that cuts the files so."""
+"""Copies of chunks go on with the chunking that made them: their fingerprint is that of a job that cuts the files."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -115,3 +116,21 @@ def test_with_ray_and_two_readers_every_point_is_embedded_once(
     report = run(tmp_path, "new", source, new, compute={"engine": "ray"})
     assert (report.engine, report.status, report.rows["written"], report.documents) == ("ray", "complete", 400, 400)
     assert points(qdrant_client, "new").keys() == points(qdrant_client, "old").keys()
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_local")
+def test_with_ray_a_folder_is_measured_and_read_by_workers_and_written_to_another_folder(tmp_path: Path) -> None:
+    chunking = {"tokenizer": word_tokenizer(tmp_path), "max_tokens": 64, "overlap": 8}
+    old, new = ({"path": str(tmp_path / name), "collection": "books"} for name in ("old", "new"))
+    first = run(tmp_path, "old", documents(tmp_path, ROWS), old, chunking=chunking)
+    again = job(tmp_path, "new", {"qdrant": old}, new, compute={"engine": "ray"})
+    again["embeddings"][0]["options"]["avg_len"] = "measure"
+    report = EmbeddingPipeline.from_config(again).run()
+    assert (report.engine, report.status, report.rows["dead"]) == ("ray", "complete", 0)
+    assert report.rows["embedded"] == report.statistics["bm25"]["texts"] == first.rows["written"]
+    found = []
+    for place in (old, new):
+        with closing(QdrantClient(path=place["path"])) as client:
+            found.append(points(client, "books"))
+    assert found[0].keys() == found[1].keys() and len(found[0]) == first.rows["written"]
