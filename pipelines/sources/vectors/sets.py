@@ -65,10 +65,10 @@ def find_sets(source: SourceConfig) -> list[VectorSet]:
 
 def _refuse_disagreeing(first: VectorSet, second: VectorSet) -> None:
     """Raise SourceError where no one job can have made the vectors of two sets."""
-    cuts = [held_chunking(one.content.provenance) for one in (first, second)]
-    if cuts[0] is not None and cuts[1] is not None and cuts[0] != cuts[1]:
-        others = [key for key in cuts[0] if cuts[0][key] != cuts[1].get(key)]
-        one, other = (", ".join(f"{key} {cut.get(key)}" for key in others) for cut in cuts)
+    its, others = (held_chunking(one.content.provenance) for one in (first, second))
+    if its is not None and others is not None and its != others:
+        keys = [key for key in its if its[key] != others.get(key)]
+        one, other = (", ".join(f"{key} {cut.get(key)}" for key in keys) for cut in (its, others))
         raise SourceError(
             f"source.vectors: documents are cut otherwise in {first.shown} ({one}) than in {second.shown} ({other}); "
             "run both jobs with one chunking"
