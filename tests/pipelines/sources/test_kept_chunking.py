@@ -14,11 +14,13 @@ from qdrant_client import QdrantClient, models
 
 from embedders.fingerprint import facts_digest
 from pipelines.config.source import SourceConfig
+from pipelines.embed.checked import JobEmbedders
 from pipelines.errors import SourceError
 from pipelines.identity import fingerprint
 from pipelines.sources import plan_source
 from tests.pipelines.sources.reading import write_lines
 from tests.pipelines.sources.vectors.test_jobs import BM25, LONG, job, run, words
+from tests.qdrant_server.process import QdrantTestServer
 
 PROSE = "The heron waits by the river. It fishes at dawn. "
 ROWS = [{"id": f"d{n}", "text": f"{PROSE * 4} Number {n}."} for n in range(12)]
@@ -107,6 +109,23 @@ def test_places_that_an_older_version_filled_and_jobs_that_copy_them_keep_their_
     # What does not fit the fingerprint is not believed.
     metadata(tmp_path, "old", fingerprinted={"embeddings": {}, "chunking": {"max_tokens": 9}})
     assert copy().fingerprint == as_before
+
+
+def test_a_job_whose_collection_is_gone_knows_the_chunking_by_the_copy_that_its_alias_names(
+    tmp_path: Path, qdrant_server: QdrantTestServer, qdrant_client: QdrantClient
+) -> None:
+    old, new = ({"type": "qdrant", "url": qdrant_server.url, "collection": name} for name in ("old", "new"))
+    keys = {"embeddings": [BM25], "corpus": "birds"}
+    first = run(tmp_path, documents(tmp_path, ROWS[:3]), old, chunking=cut(tmp_path), **keys)
+    read = {"qdrant": {"url": qdrant_server.url, "collection": "old"}}
+    run(tmp_path, read, new, **keys)
+    alias = models.CreateAlias(collection_name="new", alias_name="docs")
+    qdrant_client.update_collection_aliases([models.CreateAliasOperation(create_alias=alias)])
+    qdrant_client.delete_collection("old")
+    by_alias = {"type": "qdrant", "url": qdrant_server.url, "alias": "docs"}
+    assert JobEmbedders().facts(job(tmp_path, read, by_alias, **keys).config).fingerprint == first.fingerprint
+    other = job(tmp_path, read, by_alias, **{**keys, "embeddings": [GERMAN]}).config
+    assert JobEmbedders().facts(other).fingerprinted["chunking"] is None
 
 
 def test_a_collection_says_whether_it_has_chunks_whatever_points_are_looked_at(tmp_path: Path) -> None:
