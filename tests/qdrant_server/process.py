@@ -26,7 +26,8 @@ START_SECONDS = 120
 class QdrantTestServer:
     """A running test server, ready when the constructor returns; a context manager that ends it.
 
-    Keyword arguments are those of ``Options``. Writers in any process reach it by ``url``; faults are set and the log
+    Keyword arguments are those of ``Options``. Writers in any process reach it by ``url``, and with ``grpc`` at
+    ``grpc_port`` of the same host; faults are set and the log
     is read through this handle, from any thread.
     """
 
@@ -39,7 +40,7 @@ class QdrantTestServer:
             cwd=ROOT,
         )
         try:
-            self.port = self._start(Options(**options))
+            self.port, self.grpc_port = self._start(Options(**options))
         except BaseException:
             self.stop()
             raise
@@ -51,7 +52,7 @@ class QdrantTestServer:
         """Process id of the server."""
         return self._process.pid
 
-    def _start(self, options: Options) -> int:
+    def _start(self, options: Options) -> tuple[int, int | None]:
         assert self._process.stdin and self._process.stdout
         self._process.stdin.write(json.dumps(asdict(options)) + "\n")
         self._process.stdin.flush()
@@ -62,7 +63,8 @@ class QdrantTestServer:
         line = self._process.stdout.readline()
         if not line:
             raise RuntimeError(f"the test server ended with {self._process.wait()} before it listened; see stderr")
-        return int(json.loads(line)["port"])
+        ports = json.loads(line)
+        return ports["port"], ports["grpc_port"]
 
     def inject(self, fault: Fault) -> None:
         """Put one fault behind those that are still to come."""
