@@ -16,7 +16,7 @@ SECRET_KEY, READER_KEY = "s3cret-s3cret", "r3ader-r3ader"
 
 @pytest.fixture(scope="session")
 def _qdrant_process() -> Iterator[QdrantTestServer]:
-    with QdrantTestServer() as server:
+    with QdrantTestServer(grpc=True) as server:
         yield server
 
 
@@ -25,7 +25,7 @@ def guarded_qdrant_server() -> Iterator[QdrantTestServer]:
     """A test server with keys, one of them for reading alone, a small body limit and strict mode."""
     strict = {"enabled": True, "upsert_max_batchsize": 20, "write_rate_limit": 60}
     with QdrantTestServer(
-        api_key=SECRET_KEY, read_only_api_key=READER_KEY, max_body_bytes=20_000, strict_mode=strict
+        api_key=SECRET_KEY, read_only_api_key=READER_KEY, max_body_bytes=20_000, strict_mode=strict, grpc=True
     ) as server:
         yield server
 

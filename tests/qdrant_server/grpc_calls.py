@@ -30,12 +30,9 @@ class GrpcCall:
 
     def path_of(self, message: Any) -> str:
         """The path in REST."""
-        names = {field: quote(getattr(message, field), safe="") for field in ("collection_name", self.tail) if field}
-        return (
-            self.path.format(collection=names.get("collection_name", ""), tail=names.get(self.tail, ""))
-            if "{" in self.path
-            else self.path
-        )
+        collection = getattr(message, "collection_name", "")
+        tail = getattr(message, self.tail) if self.tail else ""
+        return self.path.format(collection=quote(collection, safe=""), tail=quote(tail, safe=""))
 
     def body_of(self, message: Any) -> Any:
         """The body in REST, as JSON; None where it has none."""
