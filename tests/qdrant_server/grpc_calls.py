@@ -185,16 +185,21 @@ def _all_done(results: Any) -> Any:
     return messages.UpdateBatchResponse(result=map(_update_result, results))
 
 
+def _record(record: models.Record) -> Any:
+    # a message has no payload that is none
+    return RestToGrpc.convert_record(record.model_copy(update={"payload": record.payload or {}}))
+
+
 def _page(result: Any) -> Any:
     following = result["next_page_offset"]
     return messages.ScrollResponse(
-        result=map(RestToGrpc.convert_record, result["points"]),
+        result=map(_record, result["points"]),
         next_page_offset=None if following is None else RestToGrpc.convert_extended_point_id(following),
     )
 
 
 def _records(result: Any) -> Any:
-    return messages.GetResponse(result=map(RestToGrpc.convert_record, result))
+    return messages.GetResponse(result=map(_record, result))
 
 
 def _hits(result: Any) -> list[Any]:

@@ -138,6 +138,9 @@ def test_what_is_written_and_read_over_grpc_is_what_is_over_rest(
         assert {one.name for one in client.get_collections().collections} == {"one", "two"}
         assert client.get_collection_aliases("two") == client.get_aliases()
     assert other.info().version == rest.info().version
+    assert [[point.id for point in client.scroll("two", with_payload=False)[0]] for client in both] == [
+        [0, 5, 2**64 - 1, UUIDS[0]]
+    ] * 2
     assert other.delete_collection("two") and not rest.collection_exists("two")
     calls = {(one.method, one.path, one.protocol) for one in qdrant_server.requests()}
     assert ("PUT", "/collections/one", "http") in calls and ("PUT", "/collections/two", "grpc") in calls
