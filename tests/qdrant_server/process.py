@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import selectors
 import subprocess
 import sys
@@ -30,6 +29,8 @@ class QdrantTestServer:
     ``grpc_port`` of the same host; faults are set and the log
     is read through this handle, from any thread.
     """
+
+    scripted = True
 
     def __init__(self, **options: Any) -> None:
         self._process = subprocess.Popen(
@@ -117,9 +118,3 @@ class QdrantTestServer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
-
-
-def real_server() -> tuple[str, str | None] | None:
-    """URL and API key of a real Qdrant server to test against (``QDRANT_URL``, ``QDRANT_API_KEY``), if one is named."""
-    url = os.environ.get("QDRANT_URL", "").rstrip("/")
-    return (url, os.environ.get("QDRANT_API_KEY")) if url else None
