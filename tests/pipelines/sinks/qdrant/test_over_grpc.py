@@ -33,6 +33,10 @@ def ways(server: QdrantTestServer) -> dict[str, dict[str, Any]]:
     }
 
 
+def protocols_of(server: QdrantTestServer, path_suffix: str = "") -> set[str]:
+    return {one.protocol for one in server.requests(path_suffix=path_suffix)}
+
+
 def test_a_sink_writes_all_kinds_of_vectors_and_gives_them_back(
     qdrant_server: QdrantTestServer, qdrant_client: QdrantClient
 ) -> None:
@@ -52,9 +56,8 @@ def test_a_sink_writes_all_kinds_of_vectors_and_gives_them_back(
         sink.delete(next(iter(sink.points())).slice(0, 5))
         assert sink.finish(completed=True)["points"] == 26
         infos.append(qdrant_client.get_collection(qdrant.NAME))
-        assert {one.protocol for one in qdrant_server.requests("PUT", "/points")} == {
-            "grpc" if "prefer_grpc" in way else "http"
-        }
+        protocols = {"grpc" if "prefer_grpc" in way else "http"}
+        assert not qdrant_server.scripted or protocols_of(qdrant_server, "/points") == protocols
         qdrant_client.delete_collection(qdrant.NAME)
     assert found[0] == found[1]
     assert timeless(infos[0].config.metadata) == timeless(infos[1].config.metadata)
@@ -72,6 +75,8 @@ def test_a_collection_of_any_ids_is_read_in_ranges_and_pages(
     plans = [plan_source(SourceConfig(qdrant={**way, "collection": "books"})) for way in (rest, over_grpc)]
     assert plans[0].collection == plans[1].collection
 
+    if not qdrant_server.scripted:
+        return
     # What passes is asked for again: a server that is away, that has enough for now, that takes too long.
     passing = [Fault("503"), Fault("drop"), Fault("429_wait", retry_after=1), Fault("stall", seconds=2)]
     for fault in passing:
@@ -105,7 +110,7 @@ def test_a_job_is_copied_and_searched(
         assert [hit.payload["n"] for hit in searcher.search("fox", filter="n>1")] == [2]
         with pytest.raises(SinkError, match=r"searching new at .* failed: "):
             searcher.search("fox", filter={"must": [{"key": "", "match": {"value": 1}}]})
-    assert {one.protocol for one in qdrant_server.requests()} == {"grpc"}
+    assert not qdrant_server.scripted or protocols_of(qdrant_server) == {"grpc"}
     assert points(qdrant_client, "new") == points(qdrant_client, "old")
     with Searcher.open("new", url=qdrant_server.url) as searcher:
         again = [(hit.id, pytest.approx(hit.score)) for hit in searcher.search("herons", limit=3)]
