@@ -142,8 +142,9 @@ def test_what_is_written_and_read_over_grpc_is_what_is_over_rest(
         [0, 5, 2**64 - 1, UUIDS[0]]
     ] * 2
     assert other.delete_collection("two") and not rest.collection_exists("two")
-    calls = {(one.method, one.path, one.protocol) for one in qdrant_server.requests()}
-    assert ("PUT", "/collections/one", "http") in calls and ("PUT", "/collections/two", "grpc") in calls
+    if qdrant_server.scripted:
+        calls = {(one.method, one.path, one.protocol) for one in qdrant_server.requests()}
+        assert {("PUT", "/collections/one", "http"), ("PUT", "/collections/two", "grpc")} <= calls
 
 
 @pytest.mark.filterwarnings("ignore:Api key is used with an insecure connection")
