@@ -2,9 +2,9 @@
 
 Points and queries are handled by qdrant-client's local engine (module ``engine``); what that engine forgets is
 kept by ``state``; requests are held to the API's own models and limits by ``wire`` and ``limits``; ``faults`` and
-``deferred`` make it misbehave on demand; ``process`` runs it as a child process. It speaks REST alone, not gRPC. It is
-not Qdrant: statuses and messages follow Qdrant 1.19's source, and ``test_edge_agreement`` compares its answers with
-Qdrant's real engine.
+``deferred`` make it misbehave on demand; ``grpc_front`` lets the same requests come over gRPC; ``process`` runs it as a
+child process. It is not Qdrant: statuses and messages follow Qdrant 1.19's source, and ``test_edge_agreement`` compares
+its answers with Qdrant's real engine.
 """
 
 from __future__ import annotations

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
-from contextlib import closing
+from typing import cast
 
 import pytest
 from qdrant_client import QdrantClient
 
-from tests.qdrant_server.process import QdrantTestServer, real_server
+from tests.qdrant_server.process import QdrantTestServer
+from tests.qdrant_server.real import RealQdrantServer, real_server
 
 SECRET_KEY, READER_KEY = "s3cret-s3cret", "r3ader-r3ader"
 
 
 @pytest.fixture(scope="session")
 def _qdrant_process() -> Iterator[QdrantTestServer]:
-    with QdrantTestServer() as server:
+    with QdrantTestServer(grpc=True) as server:
         yield server
 
 
@@ -25,43 +26,39 @@ def guarded_qdrant_server() -> Iterator[QdrantTestServer]:
     """A test server with keys, one of them for reading alone, a small body limit and strict mode."""
     strict = {"enabled": True, "upsert_max_batchsize": 20, "write_rate_limit": 60}
     with QdrantTestServer(
-        api_key=SECRET_KEY, read_only_api_key=READER_KEY, max_body_bytes=20_000, strict_mode=strict
+        api_key=SECRET_KEY, read_only_api_key=READER_KEY, max_body_bytes=20_000, strict_mode=strict, grpc=True
     ) as server:
         yield server
 
 
 @pytest.fixture
-def qdrant_server(request: pytest.FixtureRequest) -> QdrantTestServer:
-    """The session's test server, empty and without faults. Skips where a real server is to be tested instead."""
-    if real_server():
-        pytest.skip("needs the test server's faults and log, but QDRANT_URL names a real server")
-    server: QdrantTestServer = request.getfixturevalue("_qdrant_process")
-    server.reset()
-    return server
+def qdrant_server(request: pytest.FixtureRequest) -> Iterator[QdrantTestServer]:
+    """The session's test server, empty and without faults; a real one, which is empty too, where one is to be tested.
 
-
-@pytest.fixture
-def qdrant_address(request: pytest.FixtureRequest) -> tuple[str, str | None]:
-    """URL and API key of the server that ``QDRANT_URL`` names, or else of the session's test server, emptied first."""
-    return real_server() or (request.getfixturevalue("qdrant_server").url, None)
-
-
-@pytest.fixture
-def qdrant_url(qdrant_address: tuple[str, str | None]) -> Iterator[str]:
-    """URL of a server without collections, for jobs, which read the key from the environment.
-
-    A real server's collections that the test made are gone after it; one that has some before is left alone.
+    A test skips there once it asks for what a real server has not, such as faults or a log. A real server that has
+    collections is left alone, and those that the test made are gone after it.
     """
-    url, key = qdrant_address
-    if not real_server():
-        yield url
+    if (named := real_server()) is None:
+        server: QdrantTestServer = request.getfixturevalue("_qdrant_process")
+        server.reset()
+        yield server
         return
-    with closing(QdrantClient(url=url, api_key=key, timeout=30, check_compatibility=False)) as client:
-        if before := [found.name for found in client.get_collections().collections]:
-            pytest.skip(f"needs an empty server, but the one at QDRANT_URL has {len(before)} collections")
-        yield url
-        for found in client.get_collections().collections:
-            client.delete_collection(found.name)
+    real = RealQdrantServer(*named)
+    real.skip_unless_empty()
+    yield cast(QdrantTestServer, real)
+    real.empty()
+
+
+@pytest.fixture
+def qdrant_address(qdrant_server: QdrantTestServer) -> tuple[str, str | None]:
+    """URL and API key of a server without collections."""
+    return real_server() or (qdrant_server.url, None)
+
+
+@pytest.fixture
+def qdrant_url(qdrant_server: QdrantTestServer) -> str:
+    """URL of a server without collections, for jobs, which read the key from the environment."""
+    return qdrant_server.url
 
 
 @pytest.fixture

@@ -13,7 +13,8 @@ class LoggedRequest:
 
     ``in_flight`` counts the requests being served when this one arrived, itself included. ``status`` is None until
     the answer is ready, and 0 for a connection dropped without one. ``started`` is Unix time, ``seconds`` the time
-    until the answer was ready.
+    until the answer was ready. A call over gRPC (``protocol`` "grpc") has the method and path of the same request in
+    REST.
     """
 
     method: str
@@ -26,6 +27,7 @@ class LoggedRequest:
     seconds: float = 0.0
     status: int | None = None
     fault: str | None = None
+    protocol: str = "http"
 
 
 @dataclass

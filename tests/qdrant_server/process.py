@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import selectors
 import subprocess
 import sys
@@ -26,9 +25,12 @@ START_SECONDS = 120
 class QdrantTestServer:
     """A running test server, ready when the constructor returns; a context manager that ends it.
 
-    Keyword arguments are those of ``Options``. Writers in any process reach it by ``url``; faults are set and the log
+    Keyword arguments are those of ``Options``. Writers in any process reach it by ``url``, and with ``grpc`` at
+    ``grpc_port`` of the same host; faults are set and the log
     is read through this handle, from any thread.
     """
+
+    scripted = True
 
     def __init__(self, **options: Any) -> None:
         self._process = subprocess.Popen(
@@ -39,7 +41,7 @@ class QdrantTestServer:
             cwd=ROOT,
         )
         try:
-            self.port = self._start(Options(**options))
+            self.port, self.grpc_port = self._start(Options(**options))
         except BaseException:
             self.stop()
             raise
@@ -51,7 +53,7 @@ class QdrantTestServer:
         """Process id of the server."""
         return self._process.pid
 
-    def _start(self, options: Options) -> int:
+    def _start(self, options: Options) -> tuple[int, int | None]:
         assert self._process.stdin and self._process.stdout
         self._process.stdin.write(json.dumps(asdict(options)) + "\n")
         self._process.stdin.flush()
@@ -62,7 +64,8 @@ class QdrantTestServer:
         line = self._process.stdout.readline()
         if not line:
             raise RuntimeError(f"the test server ended with {self._process.wait()} before it listened; see stderr")
-        return int(json.loads(line)["port"])
+        ports = json.loads(line)
+        return ports["port"], ports["grpc_port"]
 
     def inject(self, fault: Fault) -> None:
         """Put one fault behind those that are still to come."""
@@ -115,9 +118,3 @@ class QdrantTestServer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
-
-
-def real_server() -> tuple[str, str | None] | None:
-    """URL and API key of a real Qdrant server to test against (``QDRANT_URL``, ``QDRANT_API_KEY``), if one is named."""
-    url = os.environ.get("QDRANT_URL", "").rstrip("/")
-    return (url, os.environ.get("QDRANT_API_KEY")) if url else None

@@ -13,6 +13,7 @@ from qdrant_client import models
 from tests.qdrant_server import aliases_api as aliases
 from tests.qdrant_server import collections_api as collections
 from tests.qdrant_server import points_api as points
+from tests.qdrant_server import shards_api as shards
 from tests.qdrant_server import snapshots_api as snapshots
 from tests.qdrant_server import vectors_api as vectors
 from tests.qdrant_server import wire
@@ -53,6 +54,8 @@ ROUTES: dict[tuple[str, str], Route] = {
     ("DELETE", "/collections/*/index/*"): _write(collections.delete_index),
     ("PUT", "/collections/*/vectors/*"): _write(vectors.create, models.VectorNameConfig),
     ("DELETE", "/collections/*/vectors/*"): _write(vectors.delete),
+    ("GET", "/collections/*/shards"): _read(shards.list_all),
+    ("PUT", "/collections/*/shards"): _write(shards.create, models.CreateShardingKey),
     ("GET", "/collections/*/snapshots"): _read(snapshots.list_all),
     ("POST", "/collections/*/snapshots"): _write(snapshots.create),
     ("DELETE", "/collections/*/snapshots/*"): _write(snapshots.delete),

@@ -39,6 +39,13 @@ class CollectionState:
     reads_until_indexed: int | None = None
     order: IdOrder = field(default_factory=IdOrder)
     snapshots: list[dict[str, Any]] = field(default_factory=list)
+    shard_keys: list[Any] = field(default_factory=list)
+    shard_of: dict[Any, Any] = field(default_factory=dict)
+
+    @property
+    def is_custom(self) -> bool:
+        """Whether its points are sharded by keys that come with them."""
+        return self.config["params"].get("sharding_method") == "custom"
 
     def dim(self, name: str) -> int | None:
         """Dimension of a dense or multivector; None if the collection has none of this name."""

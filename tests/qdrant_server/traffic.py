@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 import pydantic
@@ -16,6 +16,8 @@ from tests.qdrant_server.errors import ApiError, format_error, from_engine
 from tests.qdrant_server.faults import ERRORS, Fault, FaultPlan, half
 from tests.qdrant_server.log import LoggedRequest, RequestLog
 from tests.qdrant_server.options import Options
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,23 @@ class Reply:
     content_type: str = "application/json"
 
 
+@dataclass(frozen=True)
+class Asked:
+    """A request in REST's terms, whichever way it came: ``body`` is JSON, ``size`` the bytes that it came in.
+
+    ``problem`` is what is wrong with it beside what it asks for; a caller without a key is not told of that.
+    """
+
+    method: str
+    path: str
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+    body: Any
+    size: int
+    problem: ApiError | None = None
+    protocol: str = "http"
+
+
 @dataclass
 class Traffic:
     """Serves requests and remembers them."""
@@ -49,48 +68,71 @@ class Traffic:
     log: RequestLog = field(default_factory=RequestLog)
 
     def serve(self, request: Request) -> Reply | None:
-        """Answer a request; None asks for the connection to be dropped."""
+        """Answer an HTTP request; None asks for the connection to be dropped."""
         # neither is logged: clients ask for the version from a thread of their own, at a time no test can foresee
         if request.path == "/":
             return _about(self.options.version)
         if request.path in HEALTH:
             return HEALTH[request.path]
         body, problem = _load(request.body)
-        points, size = _count_points(body), len(request.body)
-        entry = LoggedRequest(request.method, request.path, dict(request.query), size, points)
-        self.log.arrive(entry)
-        reply: Reply | None = None
+        asked = Asked(
+            request.method,
+            request.path,
+            request.query,
+            request.headers,
+            body,
+            len(request.body),
+            _too_large(self.options, request) or problem,
+        )
+        started = time.perf_counter()
         try:
-            reply = self._answer(request, body, problem, entry)
+            return self.answer(
+                asked,
+                lambda result: _reply(200, {"result": result, "status": "ok", "time": time.perf_counter() - started}),
+            )
         except ApiError as error:
-            reply = error_reply(error)
+            return error_reply(error)
+
+    def answer(self, asked: Asked, encode: Callable[[Any], T]) -> T | None:
+        """Answer a request with its encoded result, or raise ApiError; None asks for the connection to be dropped."""
+        entry = LoggedRequest(asked.method, asked.path, dict(asked.query), asked.size, _count_points(asked.body))
+        entry.protocol = asked.protocol
+        self.log.arrive(entry)
+        status = 0
+        try:
+            answer = self._answer(asked, encode, entry)
+            status = 0 if answer is None else 200
+            return answer
+        except ApiError as error:
+            status = error.status
+            raise
         finally:
-            self.log.leave(entry, reply.status if reply else 0)
-        return reply
+            self.log.leave(entry, status)
 
-    def _answer(self, request: Request, body: Any, problem: ApiError | None, entry: LoggedRequest) -> Reply | None:
-        route, name, tail = routes.find(request.method, request.path)
-        _authenticate(self.options, request, route.writes, name)
-        _check_size(self.options, request)
-        if problem:
-            raise problem
+    def _answer(self, asked: Asked, encode: Callable[[Any], T], entry: LoggedRequest) -> T | None:
+        route, name, tail = routes.find(asked.method, asked.path)
+        authenticate(self.options, asked.headers, route.writes, name)
+        if asked.problem:
+            raise asked.problem
 
-        def carry_out(body: Any) -> Reply:
-            call = Call(self.engine, name, routes.read_body(route, body), request.query, tail)
-            return _call(route, call)
+        def carry_out(body: Any) -> T:
+            call = Call(self.engine, name, routes.read_body(route, body), asked.query, tail)
+            return _call(route, call, encode)
 
-        due = self.plan.take(request.method, request.path)
+        due = self.plan.take(asked.method, asked.path)
         if due is None:
-            return carry_out(body)
+            return carry_out(asked.body)
         fault, released = due
         entry.fault = fault.kind
         if fault.kind == "stall":
             released.wait(fault.seconds)
-            return carry_out(body)
-        applied = half(body) if fault.applies == "half" else body
+            return carry_out(asked.body)
+        applied = half(asked.body) if fault.applies == "half" else asked.body
         if fault.applies != "nothing" and applied is not None:
             carry_out(applied)
-        return _fault_reply(fault)
+        if fault.kind == "drop":
+            return None
+        return encode(_fault_result(fault))
 
 
 def _load(body: bytes) -> tuple[Any, ApiError | None]:
@@ -121,10 +163,11 @@ def _values(operation: Any) -> list[Any]:
     return list(operation.values()) if isinstance(operation, dict) else []
 
 
-def _authenticate(options: Options, request: Request, writes: bool, collection: str) -> None:
+def authenticate(options: Options, headers: Mapping[str, str], writes: bool, collection: str) -> None:
+    """401 without a key where there is one, 403 for a write with the key for reading."""
     if options.api_key is None and options.read_only_api_key is None:
         return
-    key = request.headers.get("api-key") or request.headers.get("authorization", "").removeprefix("Bearer ")
+    key = headers.get("api-key") or headers.get("authorization", "").removeprefix("Bearer ")
     if not key:
         raise ApiError(401, "Must provide an API key or an Authorization bearer token", content_type="text/plain")
     if key not in (options.api_key, options.read_only_api_key):
@@ -133,34 +176,29 @@ def _authenticate(options: Options, request: Request, writes: bool, collection: 
         raise ApiError(403, f"Forbidden: Write access to collection {collection} is required")
 
 
-def _check_size(options: Options, request: Request) -> None:
+def _too_large(options: Options, request: Request) -> ApiError | None:
     size, limit = len(request.body), options.max_body_bytes
-    if size > limit:
-        raise ApiError(
-            400, f"Payload error: JSON payload ({size} bytes) is larger than allowed (limit: {limit} bytes)."
-        )
+    if size <= limit:
+        return None
+    return ApiError(400, f"Payload error: JSON payload ({size} bytes) is larger than allowed (limit: {limit} bytes).")
 
 
-def _call(route: routes.Route, call: Call) -> Reply:
-    started = time.perf_counter()
+def _call(route: routes.Route, call: Call, encode: Callable[[Any], T]) -> T:
     try:
         with call.engine.lock:
-            result = route.answer(call)
-            return _reply(200, {"result": result, "status": "ok", "time": time.perf_counter() - started})
+            return encode(route.answer(call))
     except ApiError:
         raise
     except Exception as error:
         raise from_engine(error) from error
 
 
-def _fault_reply(fault: Fault) -> Reply | None:
-    if fault.kind == "drop":
-        return None
+def _fault_result(fault: Fault) -> dict[str, Any]:
+    """What an update that is waited for too long gives; the other faults are raised."""
     if fault.kind == "wait_timeout":
-        result = {"operation_id": 0, "status": "wait_timeout"}
-        return _reply(200, {"result": result, "status": "ok", "time": 0.0})
+        return {"operation_id": 0, "status": "wait_timeout"}
     if fault.kind == "502_html":
-        return Reply(502, b"<html><body><h1>502 Bad Gateway</h1></body></html>", content_type="text/html")
+        raise ApiError(502, "<html><body><h1>502 Bad Gateway</h1></body></html>", content_type="text/html")
     status, message = ERRORS[fault.kind]
     headers = {"Retry-After": str(fault.retry_after)} if fault.kind == "429_wait" else {}
     raise ApiError(status, message, headers=headers)

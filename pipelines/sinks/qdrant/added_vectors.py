@@ -23,7 +23,7 @@ from pipelines.rows import HASHES
 from pipelines.sinks.base import Held, JobFacts, LeaseStore, WriteResult
 from pipelines.sinks.provenance import as_held, provenance_of
 from pipelines.sinks.qdrant.client import api_key, open_client
-from pipelines.sinks.qdrant.collection import Collection
+from pipelines.sinks.qdrant.collection import Collection, refuse_custom_sharding
 from pipelines.sinks.qdrant.config import QdrantSinkConfig
 from pipelines.sinks.qdrant.description import ADDED, PROVENANCE
 from pipelines.sinks.qdrant.lease import CollectionLease
@@ -140,6 +140,7 @@ class AddedVectorsSink:
         return [name in there for name in ids]
 
     def _refuse_unlike(self, info: models.CollectionInfo, job: JobFacts) -> None:
+        refuse_custom_sharding(info, self.config.title)
         if found := property_differences_of(info, job):
             raise SinkError(
                 f"{self.config.title}: {'; '.join(found)}. Give the embedding another name, or delete the vector there"

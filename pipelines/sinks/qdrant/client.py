@@ -23,6 +23,8 @@ from pipelines.sinks.lease.lease import refuse_held
 from pipelines.sinks.qdrant.config import QdrantSinkConfig
 
 LOCK_SECONDS = 30.0  # a killed run's process may hold the folder a little longer
+# A gRPC channel that lost its server waits up to two minutes before it looks for it again, whoever asks meanwhile.
+_GRPC_OPTIONS = {"grpc.max_reconnect_backoff_ms": 10_000}
 # What a locked folder raises: the look at its lock, and the engine itself.
 _LOCKED = (LockException, RuntimeError)
 
@@ -53,6 +55,7 @@ def open_server(config: QdrantSinkConfig | CollectionConfig, key: SecretStr | No
             api_key=key.get_secret_value() if key else None,
             prefer_grpc=config.prefer_grpc,
             grpc_port=config.grpc_port,
+            grpc_options=dict(_GRPC_OPTIONS),  # the client adds to it
             timeout=math.ceil(config.timeout),
             check_compatibility=False,
             verify=_tls(),

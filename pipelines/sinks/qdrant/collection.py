@@ -30,6 +30,15 @@ class _NotGreenError(Exception):
     """The server is still indexing; the message is the collection's status."""
 
 
+def refuse_custom_sharding(info: models.CollectionInfo, title: str) -> None:
+    """Raise SinkError for a collection that takes no point, nor a change of one, without a shard key."""
+    if info.config.params.sharding_method == models.ShardingMethod.CUSTOM:
+        raise SinkError(
+            f"{title} has custom sharding: it takes points with a shard key alone, which no job gives them. Choose "
+            "another collection for this job"
+        )
+
+
 class Collection:
     """One collection as the driver sees it. Methods raise SinkError when the server refuses or stays away."""
 
@@ -65,6 +74,7 @@ class Collection:
 
         With ``shared``, points that no job of this tool wrote may be there.
         """
+        refuse_custom_sharding(info, self.title)
         advice = f"choose another collection for this job, or delete {self.title}"
         found = vector_differences(info, job)
         if found:

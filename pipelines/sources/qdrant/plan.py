@@ -203,6 +203,11 @@ def _notices(section: CollectionConfig, whole: PlannedCollection, sample: Sequen
         told.append(f"{section.title} is an alias of {whole.name}, which is read, also where the alias moves meanwhile")
     if not whole.points:
         told.append(f"{section.title} has no points" + (" that the filter lets through" if section.filter else ""))
+    if any(point.shard_key is not None for point in sample):
+        told.append(
+            f"{section.title} has custom sharding: all of its shards are read, and shard keys are not kept; ids must "
+            "be unique across its shards"
+        )
     lacking = (
         0 if section.vectors else sum(not isinstance((point.payload or {}).get(section.text), str) for point in sample)
     )

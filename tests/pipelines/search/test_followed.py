@@ -79,11 +79,13 @@ def test_each_question_has_the_models_of_what_the_alias_names(
         qdrant_server.clear()
         opened.search("runs")
         opened.search("runs")
-        paths = [request.path for request in qdrant_server.requests()]
-        assert paths.count("/aliases") == 2 and paths[-2:] == ["/aliases", "/collections/english/points/query"]
-        qdrant_server.clear()
+        if qdrant_server.scripted:
+            paths = [request.path for request in qdrant_server.requests()]
+            assert paths.count("/aliases") == 2 and paths[-2:] == ["/aliases", "/collections/english/points/query"]
+            qdrant_server.clear()
         plain.search("runs")
-        assert [request.path for request in qdrant_server.requests()] == ["/collections/english/points/query"]
+        if qdrant_server.scripted:
+            assert [request.path for request in qdrant_server.requests()] == ["/collections/english/points/query"]
         qdrant_client.update_collection_aliases(
             [models.DeleteAliasOperation(delete_alias=models.DeleteAlias(alias_name="docs"))]
         )

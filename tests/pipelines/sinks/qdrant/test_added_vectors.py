@@ -51,10 +51,11 @@ def test_vectors_are_made_and_set_up_before_the_first_point_gets_one(
     table = rows.table(ADDED, rows.documents(20))
     assert add(sink, table).written == 20 and held(sink, table) == [True] * 20
     assert sink.finish(completed=True) == {"collection": "books", "points": 20, "lacking": 0}
-    changes = [(one.method, one.path.rpartition("/books")[2]) for one in qdrant_server.requests()]
-    changes = [one for one in changes if one[0] in ("PUT", "PATCH") or "batch" in one[1]]
-    kinds = list(dict.fromkeys(changes))
-    assert kinds == [("PATCH", ""), *(("PUT", f"/vectors/{name}") for name in ADDED.vectors), ("POST", "/points/batch")]
+    if qdrant_server.scripted:
+        changes = [(one.method, one.path.rpartition("/books")[2]) for one in qdrant_server.requests()]
+        changes = [one for one in changes if one[0] in ("PUT", "PATCH") or "batch" in one[1]]
+        names = [("PUT", f"/vectors/{name}") for name in ADDED.vectors]
+        assert list(dict.fromkeys(changes)) == [("PATCH", ""), *names, ("POST", "/points/batch")]
 
     stored = qdrant_client.get_collection("books").config
     vectors: Any = stored.params.vectors

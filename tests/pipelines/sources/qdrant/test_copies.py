@@ -76,7 +76,7 @@ def test_all_kinds_of_vectors_are_copied_through_a_folder_and_back(
     qdrant_server.clear()
     assert run(tmp_path, {"qdrant": away}, {"type": "qdrant", **folder}).rows["written"] == 40
     # A page of 10 kB has about ten points with these vectors.
-    assert 4 <= len(qdrant_server.requests("POST", "/points/scroll")) <= 40
+    assert not qdrant_server.scripted or 4 <= len(qdrant_server.requests("POST", "/points/scroll")) <= 40
 
     back = {"type": "qdrant", "url": qdrant_server.url, "collection": "back"}
     assert run(tmp_path, {"qdrant": {**folder, "vectors": True}}, back).rows["written"] == 40
@@ -105,7 +105,8 @@ def test_a_foreign_collection_with_an_unnamed_vector_is_copied(
     collection = {"url": qdrant_server.url, "collection": "foreign", "vectors": True}
     new = {"type": "qdrant", "url": qdrant_server.url, "collection": "new"}
     parquet = {"type": "parquet", "path": str(tmp_path / "out"), "layout": "qdrant"}
-    qdrant_server.inject(Fault("503", method="POST", path_suffix="/points/scroll", times=1))
+    if qdrant_server.scripted:
+        qdrant_server.inject(Fault("503", method="POST", path_suffix="/points/scroll", times=1))
     report = run(tmp_path, {"qdrant": collection}, [new, parquet])
     assert (report.rows["written"], report.rows["dead"]) == (3, 0)
     found = points(qdrant_client, "new")

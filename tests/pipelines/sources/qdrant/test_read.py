@@ -59,7 +59,7 @@ def test_any_collection_is_read_once_in_pages_and_ranges(
     # Of large points, a page has as many as fit.
     qdrant_server.clear()
     assert len(read({**place, "page_points": 512, "page_mb": 0.0005})) == len(IDS)
-    assert len(qdrant_server.requests("POST", "/points/scroll")) > len(IDS) / 9
+    assert not qdrant_server.scripted or len(qdrant_server.requests("POST", "/points/scroll")) > len(IDS) / 9
 
 
 def test_points_that_come_and_go_after_the_plan_disturb_nothing(
@@ -108,13 +108,14 @@ def test_what_cannot_be_read_is_said(qdrant_server: QdrantTestServer, qdrant_cli
         read(place)
     with pytest.raises(SourceError, match=r"collection books at http://127\.0\.0\.1:9: asking for .* failed"):
         read({**place, "url": "http://127.0.0.1:9", "retry_seconds": 0.1})
-    qdrant_server.inject(Fault("503", method="POST", path_suffix="/points/scroll", skip=1, times=2))
     place["text"] = "page_content"
-    assert len(read(place)) == len(IDS)
-    qdrant_server.inject(Fault("503", method="POST", path_suffix="/points/scroll", skip=1, times=None))
-    with pytest.raises(SourceError, match=r"reading points from .* failed \(tried for up to 0\.2 s\): 503"):
-        read({**place, "retry_seconds": 0.2})
-    qdrant_server.clear()
+    if qdrant_server.scripted:
+        qdrant_server.inject(Fault("503", method="POST", path_suffix="/points/scroll", skip=1, times=2))
+        assert len(read(place)) == len(IDS)
+        qdrant_server.inject(Fault("503", method="POST", path_suffix="/points/scroll", skip=1, times=None))
+        with pytest.raises(SourceError, match=r"reading points from .* failed \(tried for up to 0\.2 s\): 503"):
+            read({**place, "retry_seconds": 0.2})
+        qdrant_server.clear()
 
     config = SourceConfig(qdrant={**place, "collection": "books"})
     first = plan_source(config).splits[0]
