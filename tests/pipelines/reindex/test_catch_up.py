@@ -41,8 +41,7 @@ def live(story: Story, points: int) -> Payloads:
     story.client.create_collection(OLD, old)
     payloads: Payloads = {number: {"text": text(number), "n": number} for number in range(points)}
     write(story.client, OLD, *payloads.items())
-    create = models.CreateAlias(alias_name="docs", collection_name=OLD)
-    story.client.update_collection_aliases([models.CreateAliasOperation(create_alias=create)])
+    story.let_alias_name(OLD)
     return payloads
 
 
@@ -180,8 +179,7 @@ def test_copies_of_a_third_collection_are_brought_up_to_date(story: Story) -> No
     story.client.create_collection("third", {"old": models.VectorParams(size=2, distance=models.Distance.COSINE)})
     write(story.client, "third", *((number, {"text": text(number), "n": number}) for number in range(8)))
     write(story.client, "third", (8, {"text": text(8, 2)}))
-    create = models.CreateAlias(alias_name="docs", collection_name="third")
-    story.client.update_collection_aliases([models.CreateAliasOperation(create_alias=create)])
+    story.let_alias_name("third")
     assert "pass 1: 1 embedded, 8 payload only, 0 deleted of 9 read" in done("run", config)
     new = held(story.client, story.collection("v2"))
     # What was copied of the first one alone is not the third one's to delete.
