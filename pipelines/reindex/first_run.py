@@ -1,4 +1,4 @@
-"""The run that makes an alias: where it names nothing yet, there is no collection that the new one could be held against.
+"""The run that makes an alias: where it names nothing yet, the new collection has none to be held against.
 
 Nobody's searches change by it, so that it needs neither a verification nor a switch.
 """

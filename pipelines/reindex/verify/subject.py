@@ -13,6 +13,7 @@ from pipelines.config.job import JobConfig
 from pipelines.config.reindex import VerifyConfig
 from pipelines.embed.row_embedder import RowEmbedder
 from pipelines.errors import SinkError
+from pipelines.reindex.origin import reads_server_of_alias
 from pipelines.reindex.verify.files import load_report
 from pipelines.reindex.verify.sample import SampledPoint, draw, read_points
 from pipelines.search.filters import build_filter
@@ -73,8 +74,7 @@ class Subject:
         source = self.config.source.qdrant
         if source is None or self.old is None or self.config.source.limit is not None:
             return False
-        same_server = source.url is not None and source.url.rstrip("/") == (self.sink.url or "").rstrip("/")
-        return same_server and source.collection in (self.sink.searched, self.old.name)
+        return reads_server_of_alias(self.config) and source.collection in (self.sink.searched, self.old.name)
 
     @property
     def old_filter(self) -> models.Filter | None:
