@@ -122,12 +122,21 @@ class Reindexing:
 
         ``on_check`` hears what is looked at next.
         """
-        now = self._alias.target()
-        old = self._alias.collection(now) if now is not None and now != self._filled.name else None
-        sink = alias_sink(self._config)
-        found = verify(
-            Subject(self._config, sink, self._alias.client, self._filled, old, self._facts, self._embedders), on_check
+        alias, now, origin = self._alias, self._alias.target(), find_origin(self._config, self._alias)
+        # Where the alias names nothing yet, searchers may ask the collection that is copied.
+        name = now if now is not None or origin is None else origin.name
+        old = alias.collection(name) if name is not None and name != self._filled.name else None
+        subject = Subject(
+            self._config,
+            alias_sink(self._config),
+            alias.client,
+            self._filled,
+            old,
+            origin,
+            self._facts,
+            self._embedders,
         )
+        found = verify(subject, on_check)
         record = Verified(found.at, found.passed, found.points, [check.name for check in found.failed])
         self._filled.remember(record.entry())
         return found
@@ -243,8 +252,8 @@ class Reindexing:
         client = self._alias.client
         try:
             # Through a collection, whose requests are tried again.
-            ids = (read_ids(client, name, self._filled.ask) for name in (now, previous))
-            found = compare_ids(*ids)
+            here, there = (read_ids(client, name, self._filled.ask) for name in (now, previous))
+            found = compare_ids(here, there)
         except SinkError as error:
             return [f"how many points that are cannot be told: {error}"]
         first = f" (the first: {', '.join(found.first_left)})" if found.left else ""
