@@ -45,10 +45,18 @@ class Docs:
         job = {**self.base, "source": self.source, "embeddings": list(embeddings), **keys}
         return EmbeddingPipeline.from_config(job).run()
 
-    def adding(self, *embeddings: dict[str, Any], **keys: Any) -> EmbeddingPipeline:
+    def adding_job(self, *embeddings: dict[str, Any], **keys: Any) -> dict[str, Any]:
         source = {"qdrant": {"url": self.url, "collection": "docs", "page_points": 7, "retry_seconds": 5}}
-        job = {**self.base, "source": source, "embeddings": list(embeddings), "reindex": {"mode": "add_vector"}, **keys}
-        return EmbeddingPipeline.from_config(job)
+        return {
+            **self.base,
+            "source": source,
+            "embeddings": list(embeddings),
+            "reindex": {"mode": "add_vector"},
+            **keys,
+        }
+
+    def adding(self, *embeddings: dict[str, Any], **keys: Any) -> EmbeddingPipeline:
+        return EmbeddingPipeline.from_config(self.adding_job(*embeddings, **keys))
 
 
 def test_points_get_the_vectors_that_a_job_of_all_embeddings_would_have_given_them(

@@ -5,6 +5,7 @@ A stalled request is carried out after the kill, so that the kill is behind it; 
 
 from __future__ import annotations
 
+import json
 from itertools import count, islice
 
 from qdrant_client import models
@@ -12,6 +13,8 @@ from qdrant_client import models
 from tests.pipelines.reindex.conftest import Story, done, refused
 from tests.pipelines.reindex.kills import killed
 from tests.pipelines.reindex.live import OLD, Payloads, copying, held, live, made_by, text, write
+from tests.pipelines.reindex.test_add_vector import BM25, GERMAN, Docs
+from tests.pipelines.sources.qdrant.test_jobs import points
 from tests.qdrant_server import Fault
 from tests.waiting import wait_until
 
@@ -96,3 +99,22 @@ def test_verify_switch_and_rollback_are_killed_at_each_of_their_steps(story: Sto
     assert "done already" in done("rollback", config)
     done("switch", config, "--unverified")
     assert story.alias == new and held(story.client, new) == wanted
+
+
+def test_adding_a_vector_is_killed_and_goes_on(story: Story) -> None:
+    docs = Docs(story.folder, story.server.url)
+    docs.embed(BM25)
+    docs.embed(BM25, GERMAN, sink={**docs.base["sink"], "collection": "both"})
+    config = story.folder / "add.yaml"
+    config.write_text(json.dumps(docs.adding_job(BM25, GERMAN)))
+    before = points(story.client, "docs")
+    stall = Fault("stall", method="POST", path_suffix="docs/points/batch", skip=1, times=None)
+    killed(story.server, config, "run", stall)
+    wait_until(lambda: any("german" in point["vector"] for point in points(story.client, "docs").values()))
+    done("run", config)
+    report = json.loads((story.folder / "report.json").read_text())
+    assert 0 < report["rows"]["embedded"] < len(before) and report["sinks"][0]["lacking"] == 0
+    assert points(story.client, "docs") == points(story.client, "both")
+    assert not story.server.requests("PUT", "/points")
+    done("run", config)
+    assert json.loads((story.folder / "report.json").read_text())["rows"]["embedded"] == 0
