@@ -22,8 +22,8 @@ def foretell(config: JobConfig, alias: Alias, filled: str) -> str:
         return f"a run fills {filled} and leaves the alias; after verify, switch lets it name that one"
     if _is_taken(alias):
         return f"a run fills {filled} and makes no alias. {taken(alias, filled)}"
-    if (why := _why_left_to_switch(config)) is not None:
-        return f"a run fills {filled} and makes no alias, since {why}; after verify, switch makes it"
+    if (why := _why_not(config)) is not None:
+        return f"a run fills {filled} and makes no alias, since {why}"
     return f"a run fills {filled} and, at its end, makes the alias, which names nothing yet; there is nothing to switch"
 
 
@@ -36,8 +36,8 @@ def make_alias(config: JobConfig, alias: Alias, filled: Collection) -> str:
         return f"{name} is filled; {alias.title} names {now}: next is verify, then switch, which lets it name {name}"
     if _is_taken(alias):
         return f"{name} is filled. {taken(alias, name)}"
-    if (why := _why_left_to_switch(config) or _why_unfit(filled)) is not None:
-        return f"{name} is filled; {alias.title} is not made, since {why}: next is verify, then switch, which makes it"
+    if (why := _why_not(config) or _why_unfit(filled)) is not None:
+        return f"{name} is filled; {alias.title} is not made, since {why}"
     # Before the alias: whoever dies in between has made a collection that another run lets it name.
     filled.remember({BEFORE: Before(None, utc_now()).to_text(), CATCHING_UP: None})
     alias.point_at(name)
@@ -48,15 +48,19 @@ def _is_taken(alias: Alias) -> bool:
     return alias.name in alias.collections()
 
 
-def _why_left_to_switch(config: JobConfig) -> str | None:
+def _why_not(config: JobConfig) -> str | None:
+    """Say why a job's runs do not make the alias, and what does; None where they do."""
     if config.source.limit is not None:
-        return f"source.limit is {config.source.limit:,}, and searchers are to find all"
+        return f"source.limit is {config.source.limit:,}, and searchers are to find all: a run without it makes it"
     if reads_server_of_alias(config):
-        return "the job copies a collection that lives on, with which the copy is to be compared"
+        return (
+            "the job copies a collection that lives on, with which the copy is to be compared: next is verify, then "
+            "switch, which makes it"
+        )
     return None
 
 
 def _why_unfit(filled: Collection) -> str | None:
     if is_complete(filled.existing()) is False:
-        return "another job is filling the collection"
-    return None if filled.count() else "the collection is empty"
+        return "another job is filling the collection: a run after it makes it"
+    return None if filled.count() else "the collection is empty: look at the job's source"

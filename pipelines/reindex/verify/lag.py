@@ -23,8 +23,7 @@ def tolerance(subject: Subject) -> str:
     """Say how many points may differ, behind what is wanted; empty where none may."""
     if not subject.tolerated:
         return ""
-    why = ", which the switch catches up with" if subject.catches_up else ""
-    return f", ± {subject.tolerated:,}{why}"
+    return f", ± {subject.tolerated:,}{' left to the switch' if subject.catches_up else ''}"
 
 
 def is_to_be_copied(subject: Subject, old: models.Record, new: Mapping[str, Any]) -> bool:

@@ -29,7 +29,7 @@ def test_what_writers_did_since_the_last_pass_is_told_and_no_fault_unless_it_is_
     write(story.client, OLD, (2, {"text": text(2, 2)}), (500, {"text": "new"}), (501, {"text": "new"}))
     story.client.delete(OLD, [3])
     told = " ".join(done("verify", config).split())
-    assert "± 10, which the switch catches up with" in told and "57 of 59 as in the old collection, 2 changed" in told
+    assert "± 10 left to the switch" in told and "57 of 59 as in the old collection, 2 changed" in told
     found = checks(story)
     assert found["points"]["figures"] == {"points": 60, "old_points": 61, "dead": 0, "max_differences": 10}
     assert found["ids"]["figures"] == {"only_old": 2, "only_new": 1, "both": 59, "dead": 0}
