@@ -123,6 +123,8 @@ class Reindexing:
         ``on_check`` hears what is looked at next.
         """
         alias, now, origin = self._alias, self._alias.target(), find_origin(self._config, self._alias)
+        if origin is not None and origin.collection.info() is None:
+            origin = None
         # Where the alias names nothing yet, searchers may ask the collection that is copied.
         name = now if now is not None or origin is None else origin.name
         old = alias.collection(name) if name is not None and name != self._filled.name else None
@@ -147,7 +149,7 @@ class Reindexing:
         ``unverified`` does without a verification. Where the collection that the job reads lives on, what writers did
         is copied before, and what they did while the alias moved is after it.
         """
-        switching = Switching(self._alias, self._filled, self._fingerprint, self._config.reindex, self._catch_up)
+        switching = Switching(self._alias, self._filled, self._fingerprint, self._config.reindex, self._last_catch_up)
         return switching.switch(dry_run=dry_run, unverified=unverified)
 
     def rollback(self, *, dry_run: bool = False) -> list[str]:
@@ -231,6 +233,14 @@ class Reindexing:
         refuse_same(origin, self._filled)
         refuse_old_server(self._alias)
         return CatchUp(self._config, origin, self._filled, self._made, self._say)
+
+    def _last_catch_up(self, old: str | None) -> CatchUp | None:
+        """Make ready to copy what is left; None also where the old collection was deleted to set its name free."""
+        catch_up = self._catch_up(old)
+        if catch_up is None or self._alias.collection(catch_up.name).info() is not None:
+            return catch_up
+        self._say(f"{catch_up.name} is not there any more, so that there is nothing to catch up with")
+        return None
 
     def _describe_passes(self, now: str | None) -> list[str]:
         origin = find_origin(self._config, self._alias)

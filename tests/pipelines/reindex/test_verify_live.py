@@ -90,3 +90,17 @@ def test_points_that_came_after_the_verification_stop_the_switch(story: Story) -
     write(story.client, "docs", (8, {"text": "written"}))
     done("rollback", second)
     assert "(21 points)" in done("switch", second)
+
+
+def test_a_copy_takes_the_name_of_what_it_copied_once_that_is_deleted(story: Story) -> None:
+    old = {"old": models.VectorParams(size=2, distance=models.Distance.COSINE)}
+    story.client.create_collection("docs", old)
+    write(story.client, "docs", *((number, {"text": text(number)}) for number in range(20)))
+    config = copying(story)
+    assert "a collection has that name" in done("run", config)
+    assert "beside docs" in done("verify", config)
+    assert "DELETE /collections/docs" in refused("switch", config)
+    story.client.delete_collection("docs")
+    told = done("switch", config)
+    assert "docs is not there any more, so that there is nothing to catch up with" in told
+    assert story.alias == story.collection("v2") and len(held(story.client, "docs")) == 20
