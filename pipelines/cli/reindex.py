@@ -23,7 +23,6 @@ from pipelines.embed.checked import JobEmbedders
 from pipelines.errors import ConfigError
 from pipelines.reindex.add_vector import Addition, describe_addition, prepare_addition, roll_back
 from pipelines.reindex.commands import Reindexing, Row, Status
-from pipelines.reindex.names import alias_sink, collection_name
 from pipelines.reindex.verify.files import write_verification
 from pipelines.reindex.verify.table import show_verification
 from pipelines.urls import without_credentials
@@ -47,7 +46,7 @@ def reindex() -> None:
 
 @app.command()
 def plan(config: Config, overrides: Overrides = None) -> None:
-    """Say what a run would do, which collection it would fill, and what the alias names. Changes nothing."""
+    """Say what a run would do: which collection it would fill, and what becomes of the alias. Changes nothing."""
 
     def act() -> None:
         job = load_config(config, overrides or [])
@@ -67,9 +66,10 @@ def run(
     overrides: Overrides = None,
     log_level: Annotated[str, typer.Option(help="DEBUG, INFO, WARNING or ERROR.")] = "INFO",
 ) -> None:
-    """Fill the new collection, or go on with it. The alias stays as it is.
+    """Fill the new collection, or go on with it. An alias that names a collection stays as it is.
 
     Where the job reads a collection of the alias's server, which lives on, further passes copy what changed meanwhile.
+    The first run of any other job makes the alias, unless source.limit is given.
     """
     start_logging(log_level)
 
@@ -79,15 +79,8 @@ def run(
             code = EmbeddingPipeline(job).run(console=errors).exit_code
             _print(describe_addition(_addition(job)), errors)
             return code
-        alias = alias_sink(job).searched
         with Reindexing(job, _say) as reindexing:
-            report = reindexing.run(errors)
-        filled = collection_name(alias, report.fingerprint)
-        errors.print(
-            Text(f"{filled} is filled; next is verify, then switch, which lets the alias {alias} name it"),
-            soft_wrap=True,
-        )
-        return report.exit_code
+            return reindexing.run(errors).exit_code
 
     raise typer.Exit(exit_code(act, errors))
 

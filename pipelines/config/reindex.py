@@ -28,8 +28,11 @@ class VerifyConfig(Section):
     min_cosine: float | None = Field(
         None, ge=-1, le=1, description="Of vectors embedded again; left out: 0.999, and 0.99 of quantized models"
     )
-    max_differences: int = Field(
-        0, ge=0, description="Points that may be missing, left over or changed, where writers go on meanwhile"
+    max_differences: int | None = Field(
+        None,
+        ge=0,
+        description="Points that may be missing, left over or changed; left out: reindex.until where a collection is "
+        "copied that lives on, since the switch catches up with so many, else 0",
     )
     wait_seconds: float = Field(600, ge=0, description="How long the server's indexing is waited for")
 

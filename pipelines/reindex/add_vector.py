@@ -147,11 +147,16 @@ def add_vectors(config: JobConfig, embedders: JobEmbedders, console: Console) ->
 
 
 def describe_addition(addition: Addition) -> list[str]:
-    """Say what a run adds, and how many points lack it."""
+    """Say what a run adds, and how many points lack it, or that none does."""
     with closing(open_client(addition.sink)) as client:
         count = Collection(client, addition.sink).count(addition.left)
     name, vectors = addition.collection, " and ".join(addition.vectors)
     told = "jobs" if addition.before else "searches"
+    if not count:
+        return [
+            f"all points of {name} have {vectors}; there is nothing to switch",
+            f"{told} need all of its embeddings, as this configuration lists them",
+        ]
     return [
         f"a run adds {vectors} to the points of {name} in place: {count:,} lack it; there is nothing to switch",
         f"from then on {told} need all of its embeddings, as this configuration lists them",

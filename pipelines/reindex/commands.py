@@ -15,11 +15,12 @@ from pipelines.errors import SinkError
 from pipelines.pipeline import EmbeddingPipeline, JobPlan
 from pipelines.reindex.aliases import Alias, Before
 from pipelines.reindex.catch_up import CatchUp
+from pipelines.reindex.first_run import foretell, make_alias
 from pipelines.reindex.ids import compare_ids, read_ids
 from pipelines.reindex.leftovers import Leftover, drop, find_leftovers, note_ages
 from pipelines.reindex.names import alias_sink, collection_name, is_named_after, with_collections
 from pipelines.reindex.origin import find_origin, refuse_old_server, refuse_same, why_single
-from pipelines.reindex.switching import Switching, taken
+from pipelines.reindex.switching import Switching
 from pipelines.reindex.verified import Verified
 from pipelines.reindex.verify.result import Verification
 from pipelines.reindex.verify.subject import Subject
@@ -76,7 +77,7 @@ class Reindexing:
     """
 
     def __init__(self, config: JobConfig, say: Callable[[str], None] = lambda line: None) -> None:
-        """Take a job; ``say`` hears what ``run`` and ``switch`` do meanwhile, a line a pass."""
+        """Take a job; ``say`` hears what ``run`` and ``switch`` do meanwhile, and what ``run`` did with the alias."""
         sink = alias_sink(config)
         embedders = JobEmbedders()
         with_collections(config, embedders)
@@ -102,36 +103,42 @@ class Reindexing:
     def run(self, console: Console) -> RunReport:
         """Fill the job's collection; where that copies a collection that lives on, in passes, until it has caught up.
 
-        Raises as ``EmbeddingPipeline.run`` does.
+        Where the alias names nothing yet, it is made at the end, unless the job copies such a collection or has a
+        ``source.limit``. Raises as ``EmbeddingPipeline.run`` does.
         """
-        catch_up = self._catch_up()
-        if catch_up is not None:
-            return catch_up.run(console)
-        if (why := why_single(self._config)) is not None:
-            self._say(f"a single pass, without deletions: {why}")
-        return EmbeddingPipeline(self._config, embedders=self._made).run(console=console)
+        report = self._fill(console)
+        self._say(make_alias(self._config, self._alias, self._filled))
+        return report
 
     def describe(self) -> list[str]:
-        """Say which collection a run would fill, in which passes, and what the alias names now."""
+        """Say which collection a run would fill, in which passes, what the alias names, and what becomes of it."""
         alias, now = self._alias, self._alias.target()
         lines = [f"{alias.title} names {now} now" if now else f"{alias.title} is not there yet"]
         lines += self._describe_passes(now)
-        if now == self._filled.name:
-            return [*lines, f"a run adds to {now}, which searchers ask; there is nothing to switch"]
-        lines.append(f"a run fills {self._filled.name} and does not touch the alias; a switch lets it name that one")
-        return [*lines, taken(alias, self._filled.name)] if alias.name in alias.collections() else lines
+        return [*lines, foretell(self._config, alias, self._filled.name)]
 
     def verify(self, on_check: Callable[[str], None] = lambda title: None) -> Verification:
         """Look whether the collection that the job filled is what it is to be, and write down there what was found.
 
         ``on_check`` hears what is looked at next.
         """
-        now = self._alias.target()
-        old = self._alias.collection(now) if now is not None and now != self._filled.name else None
-        sink = alias_sink(self._config)
-        found = verify(
-            Subject(self._config, sink, self._alias.client, self._filled, old, self._facts, self._embedders), on_check
+        alias, now, origin = self._alias, self._alias.target(), find_origin(self._config, self._alias)
+        if origin is not None and origin.collection.info() is None:
+            origin = None
+        # Where the alias names nothing yet, searchers may ask the collection that is copied.
+        name = now if now is not None or origin is None else origin.name
+        old = alias.collection(name) if name is not None and name != self._filled.name else None
+        subject = Subject(
+            self._config,
+            alias_sink(self._config),
+            alias.client,
+            self._filled,
+            old,
+            origin,
+            self._facts,
+            self._embedders,
         )
+        found = verify(subject, on_check)
         record = Verified(found.at, found.passed, found.points, [check.name for check in found.failed])
         self._filled.remember(record.entry())
         return found
@@ -142,7 +149,7 @@ class Reindexing:
         ``unverified`` does without a verification. Where the collection that the job reads lives on, what writers did
         is copied before, and what they did while the alias moved is after it.
         """
-        switching = Switching(self._alias, self._filled, self._fingerprint, self._config.reindex, self._catch_up)
+        switching = Switching(self._alias, self._filled, self._fingerprint, self._config.reindex, self._last_catch_up)
         return switching.switch(dry_run=dry_run, unverified=unverified)
 
     def rollback(self, *, dry_run: bool = False) -> list[str]:
@@ -208,6 +215,14 @@ class Reindexing:
         note_ages(self._alias, found)
         yield from drop(self._alias, found, snapshot=self._config.reindex.snapshot)
 
+    def _fill(self, console: Console) -> RunReport:
+        catch_up = self._catch_up()
+        if catch_up is not None:
+            return catch_up.run(console)
+        if (why := why_single(self._config)) is not None:
+            self._say(f"a single pass, without deletions: {why}")
+        return EmbeddingPipeline(self._config, embedders=self._made).run(console=console)
+
     def _catch_up(self, old: str | None = None) -> CatchUp | None:
         """Make ready to copy the collection that the job reads, or ``old``; None where it reads none that lives on."""
         origin = find_origin(self._config, self._alias)
@@ -218,6 +233,14 @@ class Reindexing:
         refuse_same(origin, self._filled)
         refuse_old_server(self._alias)
         return CatchUp(self._config, origin, self._filled, self._made, self._say)
+
+    def _last_catch_up(self, old: str | None) -> CatchUp | None:
+        """Make ready to copy what is left; None also where the old collection was deleted to set its name free."""
+        catch_up = self._catch_up(old)
+        if catch_up is None or self._alias.collection(catch_up.name).info() is not None:
+            return catch_up
+        self._say(f"{catch_up.name} is not there any more, so that there is nothing to catch up with")
+        return None
 
     def _describe_passes(self, now: str | None) -> list[str]:
         origin = find_origin(self._config, self._alias)
@@ -239,8 +262,8 @@ class Reindexing:
         client = self._alias.client
         try:
             # Through a collection, whose requests are tried again.
-            ids = (read_ids(client, name, self._filled.ask) for name in (now, previous))
-            found = compare_ids(*ids)
+            here, there = (read_ids(client, name, self._filled.ask) for name in (now, previous))
+            found = compare_ids(here, there)
         except SinkError as error:
             return [f"how many points that are cannot be told: {error}"]
         first = f" (the first: {', '.join(found.first_left)})" if found.left else ""

@@ -11,7 +11,7 @@ from uuid import UUID
 from qdrant_client import QdrantClient, models
 
 PAGE_IDS = 10_000
-# Ids of each kind that are kept to be shown.
+# Ids of each kind that are shown.
 SHOWN = 5
 Ask = Callable[[Callable[[], Any], str], Any]
 PointId = int | str | UUID
@@ -19,8 +19,12 @@ PointId = int | str | UUID
 
 @dataclass
 class Difference:
-    """How many points are in the one collection alone, in the other alone, and in both; the first few ids of each."""
+    """How many points are in the one collection alone, in the other alone, and in both.
 
+    Of those in one alone, the first ``keep`` ids are kept.
+    """
+
+    keep: int = SHOWN
     left: int = 0
     right: int = 0
     both: int = 0
@@ -30,13 +34,13 @@ class Difference:
     def only_left(self, point: PointId) -> None:
         """Count a point of the one alone."""
         self.left += 1
-        if len(self.first_left) < SHOWN:
+        if len(self.first_left) < self.keep:
             self.first_left.append(str(point))
 
     def only_right(self, point: PointId) -> None:
         """Count a point of the other alone."""
         self.right += 1
-        if len(self.first_right) < SHOWN:
+        if len(self.first_right) < self.keep:
             self.first_right.append(str(point))
 
 
@@ -53,9 +57,9 @@ def read_ids(client: QdrantClient, collection: str, ask: Ask, chosen: models.Fil
             return
 
 
-def compare_ids(left: Iterator[PointId], right: Iterator[PointId]) -> Difference:
-    """Compare two ascending sequences of ids; neither is held in memory."""
-    found = Difference()
+def compare_ids(left: Iterator[PointId], right: Iterator[PointId], keep: int = SHOWN) -> Difference:
+    """Compare two ascending sequences of ids; neither is held in memory, and ``keep`` ids of one alone are."""
+    found = Difference(keep)
     one, other = next(left, None), next(right, None)
     while one is not None and other is not None:
         a, b = _order(one), _order(other)

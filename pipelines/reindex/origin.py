@@ -36,7 +36,7 @@ def find_origin(config: JobConfig, alias: Alias) -> Origin | None:
     So it is where files or another server's collection are read, or ``why_single`` says why. Raises SinkError.
     """
     section = config.source.qdrant
-    if section is None or not _reads_server_of_alias(config) or why_single(config) is not None:
+    if section is None or not reads_server_of_alias(config) or why_single(config) is not None:
         return None
     name = alias.targets().get(section.collection, section.collection)
     chosen = None if section.filter is None else build_filter(section.filter)
@@ -45,7 +45,7 @@ def find_origin(config: JobConfig, alias: Alias) -> Origin | None:
 
 def why_single(config: JobConfig) -> str | None:
     """Say why a job that reads a collection of the alias's server makes a single pass; None where it makes several."""
-    if not _reads_server_of_alias(config):
+    if not reads_server_of_alias(config):
         return None
     if config.source.limit is not None:
         return f"source.limit is {config.source.limit:,}, so that the old collection is not read whole"
@@ -91,7 +91,8 @@ def refuse_same(origin: Origin, filled: Collection) -> None:
         )
 
 
-def _reads_server_of_alias(config: JobConfig) -> bool:
+def reads_server_of_alias(config: JobConfig) -> bool:
+    """Tell whether the job reads a collection of the server that has its alias."""
     read, written = config.source.qdrant, alias_sink(config)
     return (
         read is not None

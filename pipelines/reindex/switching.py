@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from qdrant_client import models
 
@@ -64,17 +65,16 @@ class Switching:
 
         The verification stays valid where little has changed since.
         """
-        filled = self._filled
-        verified = self._verified_entry()
+        filled, verified = self._filled, self._held_verified()
         catch_up.make_pass()
         if not unverified:
             refuse_many(catch_up.passes, self._settings.until, filled)
-        filled.remember(verified)
+        filled.remember(self._entry(verified))
         return catch_up.keys()
 
     def _catch_up_after(self, catch_up: CatchUp, known: Keys | None) -> str:
         """Copy what was written while the alias moved; says what that was."""
-        filled, verified = self._filled, self._verified_entry()
+        filled, verified = self._filled, self._held_verified()
         try:
             written, deleted = catch_up.settle(known)
         except FleetembedError as error:
@@ -82,14 +82,17 @@ class Switching:
                 f"{self._alias.title} names {filled.name} now, and what was written to {catch_up.name} at the last is "
                 f"not copied yet: {error}. Give the switch again, which goes on with that"
             ) from error
-        filled.remember({CATCHING_UP: None, **verified})
+        filled.remember({CATCHING_UP: None, **self._entry(verified)})
         return f"{written:,} written and {deleted:,} deleted while the alias moved"
 
-    def _verified_entry(self) -> dict[str, str]:
-        """What the collection's metadata say of its verification, which a pass takes away; empty where nothing does."""
+    def _held_verified(self) -> Verified | None:
+        """Read what the collection's metadata say of its verification, which a pass takes away."""
         info = self._filled.info()
-        verified = Verified.of(info) if info is not None else None
-        return verified.entry() if verified is not None else {}
+        return Verified.of(info) if info is not None else None
+
+    def _entry(self, verified: Verified | None) -> dict[str, str]:
+        """Say it again after a pass, which explains the points that there are now."""
+        return {} if verified is None else replace(verified, points=self._filled.count()).entry()
 
     def _finish_switch(self, *, dry_run: bool) -> list[str]:
         """Copy what a switch that was stopped left to be copied, where there is such."""
@@ -133,10 +136,10 @@ class Switching:
                 f"{filled.title} is empty: searchers would find nothing; look at the job's source, and {run}"
             )
         if not unverified:
-            self._refuse_unverified(info)
+            self._refuse_unverified(info, points)
         return points
 
-    def _refuse_unverified(self, info: models.CollectionInfo) -> None:
+    def _refuse_unverified(self, info: models.CollectionInfo, points: int) -> None:
         held, filled = Verified.of(info), self._filled
         way = "; or give --unverified, to switch all the same"
         if held is None:
@@ -145,6 +148,14 @@ class Switching:
             raise SinkError(
                 f"{filled.title} did not pass its verification of {held.at}: {', '.join(held.failed)}; see to that, "
                 f"and run `fleetembed reindex verify` again{way}"
+            )
+        # An alias that named it since let writers in.
+        was_asked = str((info.config.metadata or {}).get(LEFT_AT, "")) >= held.at
+        if points != held.points and not was_asked:
+            raise SinkError(
+                f"{filled.title} has {points:,} points, and had {held.points:,} when it was verified at {held.at}: "
+                "somebody wrote to it since, and not a run of this tool. See to that, and run `fleetembed reindex "
+                f"verify` again{way}"
             )
 
 

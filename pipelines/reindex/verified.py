@@ -14,7 +14,8 @@ from pipelines.sinks.qdrant.description import VERIFIED
 class Verified:
     """When a collection was verified (ISO 8601, UTC), whether it passed, and how many points it had then.
 
-    ``failed`` names the checks that failed. A run that writes to the collection takes the record away.
+    ``failed`` names the checks that failed. A run that writes to the collection takes the record away; a switch puts it
+    back with the points that there are after it caught up.
     """
 
     at: str

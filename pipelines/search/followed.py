@@ -94,7 +94,7 @@ class FollowedName:
     def _missing(self) -> SinkError:
         missing, advice = "collection", "run the job first"
         if self._sink.alias is not None:
-            missing, advice = "alias", "run `fleetembed reindex run`, then `fleetembed reindex switch`"
+            missing, advice = "alias", "run `fleetembed reindex run`, and do what it says is next"
         found = ask(self._sink, self._client.get_collections).collections
         names = sorted(collection.name for collection in found)
         others = f" (there are {', '.join(names[:10])})" if names else ""

@@ -14,8 +14,9 @@ from pipelines.config.embeddings import EmbeddingConfig
 from pipelines.config.search import SearchConfig
 from pipelines.config.section import make_section
 from pipelines.errors import ConfigError
-from pipelines.search.filters import FilterLike, build_filter
-from pipelines.search.hits import Hit, Payload
+from pipelines.search.filters import build_filter
+from pipelines.search.hits import Hit
+from pipelines.search.page import Page
 from pipelines.search.query_models import make_encoders
 from pipelines.search.request import build_request
 from pipelines.sinks.qdrant.config import QdrantSinkConfig
@@ -96,23 +97,14 @@ class SearchedCollection:
             encoded |= encoder.encode(query, self.description.vectors, wanted)
         return encoded
 
-    def find(
-        self,
-        vectors: Mapping[str, Any],
-        way: SearchConfig,
-        *,
-        limit: int,
-        offset: int = 0,
-        filter: FilterLike | None = None,
-        with_payload: Payload = True,
-    ) -> list[Hit]:
+    def find(self, vectors: Mapping[str, Any], way: SearchConfig, page: Page) -> list[Hit]:
         """Ask the collection with a query's vectors in a complete way; see ``Searcher.find``."""
-        asked = build_request(way, vectors, hits=limit + offset, filter=build_filter(filter))
+        asked = build_request(way, vectors, hits=page.limit + page.offset, filter=build_filter(page.filter))
         if asked is None:
             log.warning("the query has no term that %s knows, so nothing is found", " or ".join(way.using))
             return []
-        payload = list(with_payload) if not isinstance(with_payload, bool) else with_payload
-        find = partial(self._client.query_points, self.name, limit=limit, offset=offset, with_payload=payload)
+        payload = page.payload if isinstance(page.payload, bool) else list(page.payload)
+        find = partial(self._client.query_points, self.name, limit=page.limit, offset=page.offset, with_payload=payload)
         response = self._ask(lambda: find(**asked))
         return [Hit(str(point.id), point.score, point.payload or {}) for point in response.points]
 

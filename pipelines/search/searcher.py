@@ -21,6 +21,7 @@ from pipelines.errors import ConfigError, SinkError
 from pipelines.search.filters import FilterLike
 from pipelines.search.followed import FollowedName
 from pipelines.search.hits import Hit, Payload, with_payload_of
+from pipelines.search.page import Page
 from pipelines.search.query_models import with_models
 from pipelines.search.request import needs_version, refuse_old_server
 from pipelines.search.rerank import Reranker
@@ -151,20 +152,19 @@ class Searcher:
             raise ConfigError(f"the query must be a text, or the Path of an image; got {query!r}")
         if isinstance(query, str) and not is_unicode(query):
             raise ConfigError("the query is not valid text: write it in UTF-8")
-        _refuse_page(limit, offset)
-        payload: Payload = [with_payload] if isinstance(with_payload, str) else with_payload
+        page = Page(limit, offset, filter, [with_payload] if isinstance(with_payload, str) else with_payload)
         wanted = self._way(way)
 
         def answer(searched: SearchedCollection) -> list[Hit]:
             plan = searched.plan(query, using, wanted, settings)
             vectors = searched.encode(query, [*plan.using, *([plan.rescore] if plan.rescore is not None else [])])
-            find = partial(self._find, searched, vectors, plan, filter=filter)
             if plan.rerank is None:
-                return find(limit=limit, offset=offset, with_payload=payload)
+                return self._find(searched, vectors, plan, page)
             if not isinstance(query, str):
                 raise ConfigError("rerank: a reranker reads texts, and the query is an image")
-            found = self.rerank(query, find(limit=max(limit + offset, plan.rerank.candidates)), plan)
-            return [with_payload_of(hit, payload) for hit in found[offset : offset + limit]]
+            candidates = Page(max(limit + offset, plan.rerank.candidates), filter=filter)
+            found = self.rerank(query, self._find(searched, vectors, plan, candidates), plan)
+            return [with_payload_of(hit, page.payload) for hit in found[offset : offset + limit]]
 
         return self._name.answer(answer)
 
@@ -192,20 +192,9 @@ class Searcher:
         """Encode a query for vectors by name, as Qdrant's models hold them; None where it has no terms or tokens."""
         return self._name.now.encode(query, names)
 
-    def find(
-        self,
-        vectors: Mapping[str, Any],
-        way: SearchConfig,
-        *,
-        limit: int,
-        offset: int = 0,
-        filter: FilterLike | None = None,
-        with_payload: Payload = True,
-    ) -> list[Hit]:
+    def find(self, vectors: Mapping[str, Any], way: SearchConfig, page: Page) -> list[Hit]:
         """Ask the collection with a query's vectors (see ``encode``) in a complete way (see ``plan``)."""
-        return self._find(
-            self._name.now, vectors, way, limit=limit, offset=offset, filter=filter, with_payload=with_payload
-        )
+        return self._find(self._name.now, vectors, way, page)
 
     def rerank(self, query: str, hits: Sequence[Hit], way: SearchConfig) -> list[Hit]:
         """Order the first hits anew by the way's cross encoder; those behind them keep their order."""
@@ -228,23 +217,14 @@ class Searcher:
         self.close()
 
     def _find(
-        self,
-        searched: SearchedCollection,
-        vectors: Mapping[str, Any],
-        way: SearchConfig,
-        *,
-        limit: int,
-        offset: int = 0,
-        filter: FilterLike | None = None,
-        with_payload: Payload = True,
+        self, searched: SearchedCollection, vectors: Mapping[str, Any], way: SearchConfig, page: Page
     ) -> list[Hit]:
-        _refuse_page(limit, offset)
         if self._sink.path is not None:
             # The embedded engine has no index to go round, and warns of such settings.
             way = way.model_copy(update={"exact": False, "hnsw_ef": None})
         elif needs_version(way):
             refuse_old_server(way, self._server_version, self._sink.place)
-        return searched.find(vectors, way, limit=limit, offset=offset, filter=filter, with_payload=with_payload)
+        return searched.find(vectors, way, page)
 
     def _way(self, way: SearchConfig | Mapping[str, Any] | str | None) -> SearchConfig | Mapping[str, Any] | None:
         if not isinstance(way, str):
@@ -268,9 +248,3 @@ def _refuse_other_folders(folder: Path) -> None:
     # The engine would make a store of any folder that it opens.
     if not (folder / "meta.json").is_file():
         raise SinkError(f"{folder} is no Qdrant folder: it has no meta.json; run the job first")
-
-
-def _refuse_page(limit: int, offset: int) -> None:
-    for name, value, least in (("limit", limit, 1), ("offset", offset, 0)):
-        if type(value) is not int or not least <= value < 2**31:
-            raise ConfigError(f"{name} must be a whole number of {least} or more, got {value!r}")

@@ -14,6 +14,7 @@ from pipelines.evaluation.engines.edge import EdgeCopy, Original, edge_version
 from pipelines.evaluation.engines.points import count_indexed
 from pipelines.evaluation.ways import Searchable
 from pipelines.search import Hit, Searcher
+from pipelines.search.page import Page
 from pipelines.search.request import build_request
 
 Ask = Callable[[], list[Hit]]
@@ -34,7 +35,7 @@ class CollectionEngine:
 
     def prepare(self, search: SearchConfig, vectors: Mapping[str, Any], limit: int, payload: list[str]) -> Ask:
         """See ``Engine``."""
-        return lambda: self._searcher.find(vectors, search, limit=limit, with_payload=payload)
+        return lambda: self._searcher.find(vectors, search, Page(limit, payload=payload))
 
 
 class EdgeEngine:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from qdrant_client import models
 
-from pipelines.reindex.ids import Difference, compare_ids, read_ids
+from pipelines.reindex.ids import SHOWN, Difference, compare_ids, read_ids
+from pipelines.reindex.verify.lag import not_to_be_deleted, tolerance
 from pipelines.reindex.verify.result import Check, judged, skipped
 from pipelines.reindex.verify.subject import Subject
 from pipelines.sinks.qdrant.description import is_complete
@@ -28,14 +29,14 @@ def check_state(subject: Subject) -> Check:
 
 def check_count(subject: Subject) -> Check:
     """Compare the exact number of points with what is known of it: the old collection's, or the last run's report."""
-    points, limits = subject.points, subject.limits
+    points, most = subject.points, subject.tolerated
     if subject.copies_old and subject.old is not None:
         old = _count_read(subject)
         wanted = old - subject.dead
         lacking = f", less {subject.dead:,} dead" if subject.dead else ""
-        figures = {"points": points, "old_points": old, "dead": subject.dead, "max_differences": limits.max_differences}
-        said = f"{old:,} of {subject.old.name}{lacking}{_tolerance(subject)}"
-        near = abs(points - wanted) <= limits.max_differences
+        figures = {"points": points, "old_points": old, "dead": subject.dead, "max_differences": most}
+        said = f"{old:,} of {subject.old.name}{lacking}{tolerance(subject)}"
+        near = abs(points - wanted) <= most
         return judged("points", points > 0 and near, f"{points:,}", said, figures, [])
     told = _told(subject)
     figures = {"points": points, **({} if told is None else {"points_in_report": told})}
@@ -43,28 +44,34 @@ def check_count(subject: Subject) -> Check:
         return judged(
             "points", points > 0, f"{points:,}", "more than 0; no report of a whole run tells more", figures, []
         )
-    near = abs(points - told) <= limits.max_differences
-    said = f"{told:,} by the last run's report{_tolerance(subject)}"
+    near = abs(points - told) <= most
+    said = f"{told:,} by the last run's report{tolerance(subject)}"
     return judged("points", points > 0 and near, f"{points:,}", said, figures, [])
 
 
 def check_ids(subject: Subject) -> Check:
-    """Compare ids both ways: none may be missing but the dead ones, and none be left over, where they were copied."""
+    """Compare ids both ways: none may be missing but the dead ones, and none be left over, where they were copied.
+
+    What writers did to the old collection since then, few points, is left to the switch.
+    """
     if subject.old is None:
         return skipped("ids", "the alias names no other collection to compare with")
     client = subject.client
     found = compare_ids(
         read_ids(client, subject.old.name, subject.ask, subject.old_filter),
         read_ids(client, subject.new.name, subject.ask),
+        keep=max(SHOWN, subject.tolerated),
     )
     figures = {"only_old": found.left, "only_new": found.right, "both": found.both, "dead": subject.dead}
     said = f"{found.left:,} in the old alone, {found.right:,} in the new alone, {found.both:,} in both"
     if not subject.copies_old:
         return Check("ids", "reported", said, "not judged: the source is not the old collection", figures)
-    most = subject.limits.max_differences
+    most = subject.tolerated
     good = found.left <= subject.dead + most and found.right <= most
+    if good and subject.limits.max_differences is None:
+        good = not not_to_be_deleted(subject, found.first_right)
     dead = f", but {subject.dead:,} dead" if subject.dead else ""
-    return judged("ids", good, said, f"none alone{dead}{_tolerance(subject)}", figures, [] if good else _first(found))
+    return judged("ids", good, said, f"none alone{dead}{tolerance(subject)}", figures, [] if good else _first(found))
 
 
 def check_fingerprint(subject: Subject) -> Check:
@@ -103,12 +110,7 @@ def _count_read(subject: Subject) -> int:
     return int(counted.count)
 
 
-def _tolerance(subject: Subject) -> str:
-    most = subject.limits.max_differences
-    return f", ± {most:,}" if most else ""
-
-
 def _first(found: Difference) -> list[str]:
-    return [f"{point} is in the old alone" for point in found.first_left] + [
-        f"{point} is in the new alone" for point in found.first_right
+    return [f"{point} is in the old alone" for point in found.first_left[:SHOWN]] + [
+        f"{point} is in the new alone" for point in found.first_right[:SHOWN]
     ]

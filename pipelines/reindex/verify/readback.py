@@ -7,8 +7,10 @@ from functools import partial
 from typing import Any
 
 from more_itertools import chunked
+from qdrant_client import models
 
 from pipelines.reindex.ids import SHOWN
+from pipelines.reindex.verify.lag import is_to_be_copied, tolerance
 from pipelines.reindex.verify.result import Check, judged, skipped
 from pipelines.reindex.verify.subject import Subject
 from pipelines.sinks.qdrant.points import OURS, RESERVED
@@ -28,25 +30,45 @@ def check_vectors(subject: Subject) -> Check:
 
 
 def check_payloads(subject: Subject) -> Check:
-    """Compare the payloads of the points sampled with the old collection's, where its points were copied."""
-    old = subject.old
-    if old is None:
+    """Compare the payloads of the points sampled with the old collection's, where its points were copied.
+
+    A point that was changed there since it was copied is left to the switch, as few as there may be.
+    """
+    if subject.old is None:
         return skipped("payload", "the alias names no other collection to compare with")
-    held: dict[Any, dict[str, Any]] = {}
-    for some in chunked([point.id for point in subject.sampled], PAGE):
-        records = subject.ask(partial(subject.client.retrieve, old.name, some, with_payload=True), "reading old points")
-        held |= {record.id: record.payload or {} for record in records}
+    held = _old_points(subject, subject.old.name)
     both = [point for point in subject.sampled if point.id in held]
-    changed = {point.id: keys for point in both if (keys := differing(held[point.id], point.payload))}
-    figures = {"points": len(both), "differing": len(changed)}
+    changed = {point.id: keys for point in both if (keys := differing(held[point.id].payload or {}, point.payload))}
+    figures: dict[str, Any] = {"points": len(both), "differing": len(changed)}
     said = f"{len(both) - len(changed):,} of {len(both):,} as in the old collection"
-    samples = [f"point {name}: {', '.join(keys)}" for name, keys in list(changed.items())[:SHOWN]]
     if not subject.copies_old:
-        return Check("payload", "reported", said, "not judged: the source is not the old collection", figures, samples)
-    good = len(changed) <= subject.limits.max_differences
-    return judged(
-        "payload", good, said, "all" if not subject.limits.max_differences else "nearly all", figures, samples
-    )
+        wanted = "not judged: the source is not the old collection"
+        return Check("payload", "reported", said, wanted, figures, _shown(changed))
+    most = subject.tolerated
+    if subject.limits.max_differences is not None:
+        return judged("payload", len(changed) <= most, said, f"all{tolerance(subject)}", figures, _shown(changed))
+    since = {
+        point.id for point in both if point.id in changed and is_to_be_copied(subject, held[point.id], point.payload)
+    }
+    faults = {name: keys for name, keys in changed.items() if name not in since}
+    if since:
+        said, figures = f"{said}, {len(since):,} changed there since", {**figures, "changed_since": len(since)}
+    good = not faults and len(since) <= most
+    said_wanted = f"all, or changed there since{tolerance(subject)}" if subject.catches_up else "all"
+    return judged("payload", good, said, said_wanted, figures, [] if good else _shown(faults or changed))
+
+
+def _old_points(subject: Subject, old: str) -> dict[Any, models.Record]:
+    """Read the points of the old collection that have the ids sampled."""
+    held: dict[Any, models.Record] = {}
+    for some in chunked([point.id for point in subject.sampled], PAGE):
+        records = subject.ask(partial(subject.client.retrieve, old, some, with_payload=True), "reading old points")
+        held |= {record.id: record for record in records}
+    return held
+
+
+def _shown(changed: Mapping[Any, list[str]]) -> list[str]:
+    return [f"point {name}: {', '.join(keys)}" for name, keys in list(changed.items())[:SHOWN]]
 
 
 def differing(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

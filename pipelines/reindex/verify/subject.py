@@ -13,6 +13,7 @@ from pipelines.config.job import JobConfig
 from pipelines.config.reindex import VerifyConfig
 from pipelines.embed.row_embedder import RowEmbedder
 from pipelines.errors import SinkError
+from pipelines.reindex.origin import Origin, reads_server_of_alias
 from pipelines.reindex.verify.files import load_report
 from pipelines.reindex.verify.sample import SampledPoint, draw, read_points
 from pipelines.search.filters import build_filter
@@ -27,13 +28,17 @@ SECONDS_OF_PATIENCE = 60.0
 
 @dataclass
 class Subject:
-    """A new collection and the old one, with what the checks have in common: the sample is read once."""
+    """A new collection and the old one, with what the checks have in common: the sample is read once.
+
+    ``origin`` is the collection that a switch catches up with, None where there is no such.
+    """
 
     config: JobConfig
     sink: QdrantSinkConfig
     client: QdrantClient
     new: Collection
     old: Collection | None
+    origin: Origin | None
     job: JobFacts
     embedders: list[RowEmbedder]
 
@@ -73,8 +78,20 @@ class Subject:
         source = self.config.source.qdrant
         if source is None or self.old is None or self.config.source.limit is not None:
             return False
-        same_server = source.url is not None and source.url.rstrip("/") == (self.sink.url or "").rstrip("/")
-        return same_server and source.collection in (self.sink.searched, self.old.name)
+        if self.origin is not None:
+            return self.origin.name == self.old.name
+        return reads_server_of_alias(self.config) and source.collection in (self.sink.searched, self.old.name)
+
+    @property
+    def catches_up(self) -> bool:
+        """Whether the old collection is written to meanwhile, and a switch copies that."""
+        return self.origin is not None and self.copies_old
+
+    @property
+    def tolerated(self) -> int:
+        """How many points may be missing, left over or changed."""
+        given = self.limits.max_differences
+        return given if given is not None else self.config.reindex.until if self.catches_up else 0
 
     @property
     def old_filter(self) -> models.Filter | None:

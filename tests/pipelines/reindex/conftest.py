@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from click.testing import Result
-from qdrant_client import QdrantClient
+from qdrant_client import QdrantClient, models
 from typer.testing import CliRunner
 
 from pipelines.cli.main import app
@@ -61,6 +61,16 @@ class Story:
     def alias(self) -> str | None:
         """What the alias names."""
         return {one.alias_name: one.collection_name for one in self.client.get_aliases().aliases}.get("docs")
+
+    def let_alias_name(self, collection: str) -> None:
+        """Move the alias by hand."""
+        create = models.CreateAlias(alias_name="docs", collection_name=collection)
+        self.client.update_collection_aliases([models.CreateAliasOperation(create_alias=create)])
+
+    def delete_alias(self) -> None:
+        """Let the alias name nothing."""
+        delete = models.DeleteAlias(alias_name="docs")
+        self.client.update_collection_aliases([models.DeleteAliasOperation(delete_alias=delete)])
 
 
 @pytest.fixture

@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import count, islice
-from pathlib import Path
+from itertools import count
 from typing import Any
 
 import pytest
@@ -19,56 +14,8 @@ from qdrant_client import QdrantClient, models
 
 from pipelines.reindex.aliases import Alias
 from tests.pipelines.reindex.conftest import Story, call, done, refused
-from tests.qdrant_server.faults import Fault
+from tests.pipelines.reindex.live import OLD, Payloads, copying, held, live, made_by, text, write
 from tests.waiting import wait_until
-
-OLD = "old-docs"
-Payloads = dict[int, dict[str, Any]]
-
-
-def text(number: int, edition: int = 1) -> str:
-    return f"word{number} in edition {edition}"
-
-
-def write(client: QdrantClient, collection: str, *points: tuple[int, dict[str, Any]]) -> None:
-    """Write points as a program of its own would: without vectors, which are not looked at here."""
-    client.upsert(collection, [models.PointStruct(id=name, vector={}, payload=load) for name, load in points])
-
-
-def live(story: Story, points: int) -> Payloads:
-    """Make a collection that nobody of ours filled, with integer ids, and let the alias name it."""
-    old = {"old": models.VectorParams(size=2, distance=models.Distance.COSINE)}
-    story.client.create_collection(OLD, old)
-    payloads: Payloads = {number: {"text": text(number), "n": number} for number in range(points)}
-    write(story.client, OLD, *payloads.items())
-    create = models.CreateAlias(alias_name="docs", collection_name=OLD)
-    story.client.update_collection_aliases([models.CreateAliasOperation(create_alias=create)])
-    return payloads
-
-
-def copying(story: Story, *, blocks: int = 128, **reindex: Any) -> Path:
-    """The configuration of a job that copies what the alias names."""
-    path = story.config("v2", batch_points=128)
-    job = json.loads(path.read_text())
-    job |= {"source": {"qdrant": {"url": story.server.url, "collection": "docs", "page_points": 128}}}
-    path.write_text(json.dumps({**job, "reindex": reindex, "compute": {"engine": "local", "block_rows": blocks}}))
-    return path
-
-
-def held(client: QdrantClient, collection: str) -> Payloads:
-    """A collection's payloads, without what the job adds."""
-    found: Payloads = {}
-    for point in client.scroll(collection, limit=10_000)[0]:
-        assert isinstance(point.id, int) and point.id not in found
-        added = ("_fleetembed", "document_id")
-        found[point.id] = {key: value for key, value in (point.payload or {}).items() if key not in added}
-    return found
-
-
-def made_by(client: QdrantClient, collection: str) -> dict[int, str]:
-    """The texts by which the vectors of a collection's copied points were made."""
-    found = client.scroll(collection, limit=10_000, with_vectors=True)[0]
-    return {int(point.id): str(point.vector) for point in found}
 
 
 class Writer:
@@ -180,8 +127,7 @@ def test_copies_of_a_third_collection_are_brought_up_to_date(story: Story) -> No
     story.client.create_collection("third", {"old": models.VectorParams(size=2, distance=models.Distance.COSINE)})
     write(story.client, "third", *((number, {"text": text(number), "n": number}) for number in range(8)))
     write(story.client, "third", (8, {"text": text(8, 2)}))
-    create = models.CreateAlias(alias_name="docs", collection_name="third")
-    story.client.update_collection_aliases([models.CreateAliasOperation(create_alias=create)])
+    story.let_alias_name("third")
     assert "pass 1: 1 embedded, 8 payload only, 0 deleted of 9 read" in done("run", config)
     new = held(story.client, story.collection("v2"))
     # What was copied of the first one alone is not the third one's to delete.
@@ -279,69 +225,6 @@ def test_points_that_the_old_collection_does_not_show_yet_are_waited_for(story: 
     story.server.defer(3, collection=OLD, reads=1)
     assert "0 deleted of 20 read" in done("run", config)
     assert len(held(story.client, story.collection("v2"))) == 20
-
-
-def start(config: Path) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "jobs/reindex.py", "run", "--config", str(config)]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ})
-
-
-def killed_after(story: Story, config: Path, meanwhile: Callable[[], None]) -> None:
-    """Start a run, and kill it when ``meanwhile`` has come to its end."""
-    process = start(config)
-    try:
-        meanwhile()
-        assert process.poll() is None
-        os.kill(process.pid, signal.SIGKILL)
-    finally:
-        process.kill()
-        process.wait()
-        story.server.clear()
-
-
-def test_a_run_that_is_killed_in_its_first_pass_goes_on(story: Story) -> None:
-    live(story, 120)
-    config = copying(story, until=1, blocks=16)
-    story.server.inject(Fault("stall", path_suffix="/points", skip=4, times=None))
-
-    def meanwhile() -> None:
-        wait_until(lambda: len(story.server.requests("PUT", "/points")) > 4)
-        write_around(story)
-
-    killed_after(story, config, meanwhile)
-    told = done("run", config)
-    report = story.report("v2")
-    assert report["passes"][0]["embedded"] < 120 and "pass 2: 0 embedded" in told
-    assert held(story.client, story.collection("v2")) == held(story.client, OLD)
-
-
-def test_a_run_that_is_killed_in_a_later_pass_goes_on(story: Story) -> None:
-    live(story, 120)
-    config = copying(story, until=1, blocks=16)
-    story.server.inject(Fault("stall", path_suffix="/points", skip=4, times=None))
-
-    def meanwhile() -> None:
-        wait_until(lambda: len(story.server.requests("PUT", "/points")) > 4)
-        write_around(story)
-        (new,) = (one.name for one in story.client.get_collections().collections if one.name != OLD)
-        story.server.clear()
-        story.server.inject(Fault("stall", method="POST", path_suffix=f"{new}/points/delete", times=None))
-        wait_until(lambda: story.server.requests("POST", f"{new}/points/delete"))
-
-    killed_after(story, config, meanwhile)
-    assert "pass 2: 0 embedded, 0 payload only, 0 deleted" in done("run", config)
-    assert held(story.client, story.collection("v2")) == held(story.client, OLD)
-
-
-def write_around(story: Story) -> None:
-    """Change, insert and delete, in the part that was read and in the one that was not."""
-    points = [(name, {"text": text(name, 2)}) for name in (1, 119, 500)]
-    # Past the fault, which strikes PUT alone.
-    operation = models.UpsertOperation(
-        upsert=models.PointsList(points=[models.PointStruct(id=name, vector={}, payload=load) for name, load in points])
-    )
-    story.client.batch_update_points(OLD, [operation])
-    story.client.delete(OLD, list(islice(count(0, 40), 3)))
 
 
 @pytest.mark.parametrize(

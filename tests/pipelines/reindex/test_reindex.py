@@ -22,32 +22,28 @@ def test_a_live_collection_is_replaced_and_brought_back_while_searches_go_on(sto
 
     planned = done("plan", english)
     assert "it will be created" in planned and "is not there yet" in planned and "nothing was changed" in planned
+    assert "at its end, makes the alias" in planned
     assert story.client.get_collections().collections == []
     missing = call("search", "--config", english, "runs")
-    assert missing.exit_code == 1 and "fleetembed reindex switch" in missing.output
+    assert missing.exit_code == 1 and "fleetembed reindex run" in missing.output
     assert "is not there yet" in refused("switch", english)
 
-    assert "next is verify, then switch" in done("run", english)
+    assert "named nothing and names it now" in done("run", english)
     (first,) = (one.name for one in story.client.get_collections().collections)
-    assert first == f"docs-{story.report('v1')['fingerprint'][:12]}" and story.alias is None
-    assert f"would let alias 'docs' at {story.server.url} name {first}" in done(
-        "switch", english, "--dry-run", "--unverified"
-    )
-    assert story.alias is None
-    assert f"names {first} (20 points)" in done("switch", english, "--unverified")
-    assert story.alias == first
-    assert "done already" in done("switch", english, "--unverified")
+    assert first == f"docs-{story.report('v1')['fingerprint'][:12]}" and story.alias == first
+    assert "done already" in done("switch", english)
     assert "nothing to go back to" in refused("rollback", english)
     assert found(english) == {RUNNER}
 
     # The second run dies half way: the alias stays, a switch is refused, and the next run goes on.
-    assert f"names {first} now" in done("plan", german)
+    planned = done("plan", german)
+    assert f"names {first} now" in planned and "leaves the alias; after verify, switch" in planned
     story.server.inject(Fault("507", method="PUT", path_suffix="/points", skip=2, times=None))
     assert "quota is used up" in refused("run", german)
     story.server.clear()
     assert "stopped before the end" in refused("switch", german)
     assert story.alias == first and found(german) == found(english) == {RUNNER}
-    done("run", german)
+    assert "next is verify, then switch" in done("run", german)
     rows = story.report("v2")["rows"]
     assert (rows["skipped"], rows["written"]) == (8, len(DOCUMENTS) - 8)
     second = f"docs-{story.report('v2')['fingerprint'][:12]}"
@@ -81,13 +77,34 @@ def test_a_live_collection_is_replaced_and_brought_back_while_searches_go_on(sto
     assert story.alias == second
 
 
+def test_only_a_whole_run_makes_an_alias_that_nothing_is_asked_by(story: Story) -> None:
+    config = story.config("v1")
+    assert "makes no alias, since source.limit is 3" in done("plan", config, "--set", "source.limit=3")
+    told = done("run", config, "--set", "source.limit=3")
+    assert "is not made, since source.limit is 3" in told and story.alias is None
+    would = f"would let alias 'docs' at {story.server.url} name {story.collection('v1')} (3 points), which is new"
+    assert would in done("switch", config, "--dry-run", "--unverified") and story.alias is None
+    story.server.inject(Fault("507", method="PUT", path_suffix="/points", skip=2, times=None))
+    refused("run", config)
+    story.server.clear()
+    assert story.alias is None
+    # The server goes away between the run and the alias: the next one makes it, and embeds nothing.
+    story.server.inject(Fault("500", method="POST", path_suffix="/aliases", times=None))
+    assert "naming docs-" in refused("run", config, "--set", "sink.retry_seconds=0")
+    story.server.clear()
+    assert story.alias is None
+    for _ in range(2):
+        assert "names it now" in done("run", config)
+        assert story.report("v1")["rows"]["skipped"] == len(DOCUMENTS) and story.alias == story.collection("v1")
+        story.delete_alias()
+
+
 def test_embed_fills_the_same_collection_and_leaves_the_alias(story: Story) -> None:
     config = story.config("v1")
     assert call("embed", "--config", config).exit_code == 0
     assert story.alias is None
     done("run", config)
     assert story.report("v1")["rows"]["skipped"] == len(DOCUMENTS)
-    done("switch", config, "--unverified")
     assert "nothing to switch" in done("plan", config)
     # A nightly run adds to the collection that the alias names, and takes nothing from searchers meanwhile.
     assert call("embed", "--config", config).exit_code == 0
@@ -112,7 +129,7 @@ def test_the_name_of_a_live_collection_is_no_alias_and_the_way_out_is_told(story
     story.client.create_collection("docs", models.VectorParams(size=2, distance=models.Distance.DOT))
     config = story.config("v1")
     assert "a collection has that name" in done("plan", config)
-    done("run", config)
+    assert "a collection has that name" in done("run", config)
     told = refused("switch", config, "--unverified")
     assert "choose another alias" in told and "DELETE /collections/docs" in told
     assert story.client.count("docs").count == 0 and story.alias is None
@@ -143,6 +160,7 @@ def test_what_is_not_what_the_job_makes_is_not_switched_to(story: Story) -> None
     (name,) = (one.name for one in story.client.get_collections().collections)
     held = story.client.get_collection(name).config.metadata
     assert held is not None
+    story.delete_alias()
     story.client.update_collection(name, metadata={"fleetembed": {**held["fleetembed"], "fingerprint": "other"}})
     assert "was filled by another job" in refused("switch", config)
     story.client.update_collection(name, metadata={"fleetembed": held["fleetembed"], "fleetembed_state": None})

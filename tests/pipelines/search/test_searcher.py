@@ -15,6 +15,7 @@ from embedders import Muvera, TextCrossEncoder, TextEmbedding
 from pipelines.config.search import DEFAULT_RRF_K, SearchConfig
 from pipelines.errors import ConfigError, SinkError, TooManyErrorsError
 from pipelines.search import Hit, Searcher
+from pipelines.search.page import Page
 from tests.pipelines.search.conftest import DOCUMENTS, Collection, embeddings_of
 from tests.qdrant_server import QdrantTestServer
 
@@ -400,7 +401,7 @@ def test_an_old_server_is_not_asked_for_a_fusion_that_it_does_not_know(filled: C
 def test_what_a_server_refuses_and_a_collection_that_went_away_are_one_message(on_server: Collection) -> None:
     with Searcher.open(**on_server.address) as remote:
         with pytest.raises(SinkError, match=r"searching docs at .* failed: 400 .*dim: 384, got 2$"):
-            remote.find({"dense": [1.0, 2.0]}, SearchConfig(using=["dense"]), limit=1)
+            remote.find({"dense": [1.0, 2.0]}, SearchConfig(using=["dense"]), Page(1))
         remote.client.delete_collection("docs")
         with pytest.raises(SinkError, match="no such collection"):
             remote.search("snakes", "dense")
