@@ -10,7 +10,7 @@ import socket
 import threading
 import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from embedders.retrying import Patience, retry
 from pipelines.config.compute import ComputeConfig
 from pipelines.errors import WorkerError
 from pipelines.run.cluster.leftovers import ray_folder
+from pipelines.run.cluster.lone_ray import without_brokers, without_onlookers
 from pipelines.run.packing import BLOCK_BYTES
 from pipelines.run.placement.nodes import Machines, Node
 
@@ -78,10 +79,16 @@ def connect(compute: ComputeConfig) -> Iterator[Machines]:
         _knock(address)
     join = {"address": address} if address and address != "local" else {"address": "local", **local}
     if join["address"] == "local":
+        log.info("starting Ray on this machine")
         _give_token()
-        with ray_folder() as folder, _connected({**join, **quiet, "_temp_dir": folder and str(folder)}):
+        with (
+            ray_folder() as folder,
+            _connected({**join, **quiet, "_temp_dir": folder and str(folder)}),
+            without_brokers(),
+        ):
             yield describe_nodes()
     else:
+        log.info("joining the Ray at %s", address)
         with _connected({**join, **quiet}):
             yield describe_nodes()
 
@@ -122,7 +129,7 @@ def _log_published(data: dict[str, Any], ignore_prefix: bool) -> None:
 def _start(arguments: dict[str, Any]) -> None:
     """Start or join a Ray; what of a node was started before a failure is ended."""
     try:
-        with _muted_core(), _kept_sigterm():
+        with _muted_core(), _kept_sigterm(), without_onlookers() if arguments["address"] == "local" else nullcontext():
             ray.init(**arguments)
     except Exception as error:
         node = _half_started(error)
