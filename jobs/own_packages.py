@@ -11,7 +11,8 @@ import sys
 from pathlib import Path
 
 # Behind the folder of the scripts themselves.
-sys.path.insert(1, str(Path(__file__).resolve().parents[1]))
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(1, str(ROOT))
 
 from pipelines.stopping import stop_quietly
 

@@ -18,7 +18,6 @@ import ray
 from ray._private import worker as ray_worker
 from ray._private.node import Node as RayNode
 from ray._private.resource_and_label_spec import ResourceAndLabelSpec
-from ray.data import DataContext
 
 from embedders.retrying import Patience, retry
 from pipelines.config.compute import ComputeConfig
@@ -287,6 +286,9 @@ def configure(compute: ComputeConfig, retry_seconds: float = 0.0) -> None:
 
     ``retry_seconds`` is how long the most patient of the job's sinks tries one block again.
     """
+    # Imported late: it takes a second, in which the workers of a Ray that was just started get ready.
+    from ray.data import DataContext
+
     context = DataContext.get_current()
     context.execution_no_progress_timeout_s = stall_seconds(compute, retry_seconds)
     context.max_errored_blocks = 0
