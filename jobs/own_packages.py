@@ -11,8 +11,7 @@ import sys
 from pathlib import Path
 
 # Behind the folder of the scripts themselves.
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(1, str(ROOT))
+sys.path.insert(1, str(Path(__file__).resolve().parents[1]))
 
 from pipelines.stopping import stop_quietly
 

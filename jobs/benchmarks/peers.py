@@ -18,7 +18,6 @@ import typer
 from benchmarks.dense import equal_length_texts
 from benchmarks.measuring import MINILM, Documents, Repeats, minilm_folder, show, stdlib_texts, take_turns
 from embedders import TextEmbedding
-from own_packages import ROOT
 
 # All cores are the model's: two processes of one thread each are slower on texts of one length, and hold it twice.
 BY_HAND = """
@@ -100,7 +99,7 @@ def _command(corpus: Path, out: Path, folder: Path, engine: str) -> list[str]:
     }
     config = out.with_name("job.json")
     config.write_text(json.dumps(job), encoding="utf-8")
-    return [sys.executable, str(ROOT / "jobs" / "embed_corpus.py"), "--config", str(config)]
+    return [sys.executable, "jobs/embed_corpus.py", "--config", str(config)]
 
 
 def _run(rows: int, command: Callable[[Path], list[str]]) -> None:
