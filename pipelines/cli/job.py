@@ -50,6 +50,9 @@ def run_job(config: Path, overrides: Sequence[str], console: Console) -> int:
     3 also where deletions were refused.
     """
 
+    # At once: the imports take a second.
+    logging.getLogger("fleetembed").info("reading the job %s", config)
+
     def run() -> int:
         # Imported by need: what shows a plan, an error or a search does without Arrow and models.
         from pipelines.pipeline import EmbeddingPipeline
