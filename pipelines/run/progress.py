@@ -78,7 +78,7 @@ class LineProgress:
         self._started = self._last = time.monotonic()
 
     def __enter__(self) -> LineProgress:
-        log.info("reading %s documents, starting workers and loading models", f"{self._total:,}")
+        log.info("reading %s documents", f"{self._total:,}")
         return self
 
     def __exit__(

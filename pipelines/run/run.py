@@ -273,6 +273,8 @@ class Run:
         counter, vectors = engine.counter, self._facts.vectors
         stages = job_stages(self._config, pools, self._sinks, self._run_id, counter, prints, mark, vectors)
         engine.counter("read", {"documents": source.documents})
+        if engine.name == "ray":
+            log.info("starting workers, which load the models")
         settled = 0.0
         with engine.drive(stages, source.tasks) as tables:
             view = choose_view(source.documents, self._console)
