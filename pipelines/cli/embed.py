@@ -48,11 +48,12 @@ def embed_corpus(
 
 
 def _act(config: Path, overrides: list[str], plan: bool, preview: int) -> int:
-    from pipelines import EmbeddingPipeline
     from pipelines.cli.consoles import make_console
     from pipelines.cli.job import exit_code, run_job, show_plan, show_preview
 
     def pipeline() -> EmbeddingPipeline:
+        from pipelines import EmbeddingPipeline
+
         return EmbeddingPipeline.from_config(config, overrides)
 
     errors = make_console(stderr=True)

@@ -92,6 +92,7 @@ class Run:
         report = self._report
         report.startup = self._startup.seconds
         refuse_in_submitted(self._config)
+        log.info("looking at the models, the source and the sinks")
         # What the configuration has wrong is said before anything is looked at, and before there is a report. Models
         # may be downloaded.
         with stoppable(*STOPPING):
@@ -155,8 +156,8 @@ class Run:
             log.error("the summary could not be shown: %s", error)
 
     def _embed_all(self) -> None:
-        with self._startup.part("checks", "looking at the source, the models and the sinks"):
-            source = self._look()
+        source = self._look()
+        self._startup.end("checks")
         for engine in choose_engines(self._config, source):
             try:
                 with engine() as opened:
@@ -191,10 +192,13 @@ class Run:
         engine.prepare(planned, self._embedders.load(planned), pools)
         self._startup.end("preparation")
         if self._scanned is None:
-            with self._startup.part("scan", "looking through the source"):
-                # Sooner looked through than a worker is there.
-                run = map if source.bytes <= FEW_BYTES and len(source.splits) == 1 else engine.map
-                self._scanned = scan(source.splits, self._config.source, run, keep_keys=sweeps(self._config))
+            # Sooner looked through than a worker is there.
+            here = source.bytes <= FEW_BYTES and len(source.splits) == 1
+            if not here:
+                log.info("looking through the source")
+            run = map if here else engine.map
+            self._scanned = scan(source.splits, self._config.source, run, keep_keys=sweeps(self._config))
+            self._startup.end("scan")
         self._report.documents = self._scanned.documents
         if self._nothing_held and engine.most_rows is not None and self._scanned.documents > engine.most_rows:
             raise MoreThanFewError

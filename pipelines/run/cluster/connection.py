@@ -8,7 +8,6 @@ import secrets
 import signal
 import socket
 import threading
-import time
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
@@ -80,14 +79,12 @@ def connect(compute: ComputeConfig) -> Iterator[Machines]:
     join = {"address": address} if address and address != "local" else {"address": "local", **local}
     if join["address"] == "local":
         log.info("starting Ray on this machine")
-        started = time.monotonic()
         _give_token()
         with (
             ray_folder() as folder,
             _connected({**join, **quiet, "_temp_dir": folder and str(folder)}),
             without_brokers(),
         ):
-            log.info("Ray runs, after %.1f s", time.monotonic() - started)
             yield describe_nodes()
     else:
         log.info("joining the Ray at %s", address)

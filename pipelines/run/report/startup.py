@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from pipelines.run.tally import FIRST_BLOCK, STARTED_AT, Figures
@@ -40,22 +40,13 @@ class StartUp:
         self.began = self._last = began
 
     def end(self, part: str) -> None:
-        """Let a part end now; one that is done again goes on."""
+        """Let a part end now, and log its seconds where it took a while; one that is done again goes on."""
         now = time.monotonic()
-        self.seconds[part] = round(self.seconds.get(part, 0.0) + now - self._last, 2)
+        took = now - self._last
+        self.seconds[part] = round(self.seconds.get(part, 0.0) + took, 2)
         self._last = now
-
-    @contextmanager
-    def part(self, name: str, doing: str) -> Iterator[None]:
-        """Do a part, whose log line says what is done, and where it took a while, how long it took."""
-        log.info("%s", doing)
-        try:
-            yield
-        finally:
-            before = self.seconds.get(name, 0.0)
-            self.end(name)
-            if (took := self.seconds[name] - before) >= SECONDS_WORTH_A_LINE:
-                log.info("%s took %.1f s", doing, took)
+        if took >= SECONDS_WORTH_A_LINE:
+            log.info("start-up: %s took %.1f s", part, took)
 
     def with_workers(self, stages: Mapping[str, Figures], first_row: float | None) -> dict[str, float]:
         """The parts and those after them: until a block came to a worker, and until it had loaded its models.
