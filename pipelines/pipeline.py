@@ -7,9 +7,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 import pyarrow as pa
 from rich.console import Console
 
@@ -42,6 +41,9 @@ from pipelines.stopping import stoppable
 from pipelines.submitted import refuse_in_submitted
 from pipelines.urls import without_credentials
 from pipelines.written import plan_job_source, refuse_own_collection
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 log = logging.getLogger("fleetembed")
 

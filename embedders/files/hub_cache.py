@@ -19,7 +19,7 @@ def fill_from_hub_cache(lookup: Lookup, slot: Slot, stage: Path) -> None:
     """Take what a Hugging Face cache holds: one in our folder or in fastembed's, as fastembed has it, or the user's."""
     for cache in (lookup.root, *fastembed_caches(), Path(constants.HF_HUB_CACHE)):
         repo = cached_repository(cache, lookup.card.hf or "")
-        if not (cache / f"models--{repo.replace('/', '--')}").is_dir():
+        if not _is_folder(cache / f"models--{repo.replace('/', '--')}"):
             continue
         gaps = lookup.gaps(slot)
         required = [name for name in gaps if name in lookup.wanted.required]
@@ -36,6 +36,14 @@ def fill_from_hub_cache(lookup: Lookup, slot: Slot, stage: Path) -> None:
                     break
             else:
                 slot.publish(stage, paths, commit, absent)
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    # A name that is too long.
+    except OSError:
+        return False
 
 
 def _snapshot(
