@@ -23,7 +23,7 @@ from pipelines.embed.job_models import job_fingerprints
 from pipelines.run.checks import check_documents, check_errors
 from pipelines.run.deletions import delete_gone, sweeps
 from pipelines.run.engine import Engine, MoreThanFewError
-from pipelines.run.engine_choice import FEW_BYTES, choose_engines
+from pipelines.run.engine_choice import choose_engines
 from pipelines.run.placement.pools import Pool
 from pipelines.run.progress import choose_view
 from pipelines.run.report.file import WHILE_RUNNING, RunningReport, make_room
@@ -192,12 +192,7 @@ class Run:
         engine.prepare(planned, self._embedders.load(planned), pools)
         self._startup.end("preparation")
         if self._scanned is None:
-            # Sooner looked through than a worker is there.
-            here = source.bytes <= FEW_BYTES and len(source.splits) == 1
-            if not here:
-                log.info("looking through the source")
-            run = map if here else engine.map
-            self._scanned = scan(source.splits, self._config.source, run, keep_keys=sweeps(self._config))
+            self._scanned = scan(source.splits, self._config.source, engine.map, keep_keys=sweeps(self._config))
             self._startup.end("scan")
         self._report.documents = self._scanned.documents
         if self._nothing_held and engine.most_rows is not None and self._scanned.documents > engine.most_rows:

@@ -37,7 +37,7 @@ def without_brokers() -> Iterator[None]:
     For a Ray of one node, all of which is this job's.
     """
     # Imported late: it takes a second, and Ray can be started without.
-    from ray.data import dataset
+    from ray.data._internal import stats
     from ray.data._internal.cluster_autoscaler import rate_based_cluster_autoscaler
     from ray.data._internal.execution.operators import actor_pool_map_operator
 
@@ -51,7 +51,7 @@ def without_brokers() -> Iterator[None]:
     with ExitStack() as replaced:
         replaced.enter_context(_replaced(rate_based_cluster_autoscaler, DefaultAutoscalingCoordinator=WholeRay))
         replaced.enter_context(_replaced(actor_pool_map_operator, **places))
-        replaced.enter_context(_replaced(dataset._StatsManager, **statistics))
+        replaced.enter_context(_replaced(stats._StatsManager, **statistics))
         yield
 
 
