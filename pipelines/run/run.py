@@ -169,7 +169,7 @@ class Run:
                 return
             except MoreThanFewError:
                 self._report.sinks.clear()
-                self._startup.end("tried without Ray")
+                self._startup.end("tried_here")
         raise RuntimeError("no engine takes the job")
 
     def _look(self) -> SourcePlan:
