@@ -49,8 +49,8 @@ def _few(config: JobConfig) -> tuple[int, int]:
 @contextmanager
 def _ray(config: JobConfig) -> Iterator[Engine]:
     refuse_expect_without_cluster(config.compute)
-    # Imported late: planning and previews do without it, and so do errors of the configuration and small jobs. Ray Data,
-    # which takes a second to import, comes when Ray has started, and its workers get ready meanwhile.
+    # Imported late: planning and previews do without it, and so do errors of the configuration and small jobs. Ray Data
+    # takes a second to import, and comes when Ray has started: its workers get ready meanwhile.
     from pipelines.run.cluster.connection import connect
 
     with connect(config.compute):
