@@ -15,6 +15,7 @@ help: ## Show what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
 quickstart: $(INSTALLED) ## Embed the standard library's docstrings and search them
+	@$(PY) -m compileall -q embedders pipelines jobs
 	@$(PY) jobs/quickstart.py
 
 # Files of tests are spread over so many processes, in the order of tests/conftest.py: by itself xdist would begin with

@@ -21,6 +21,7 @@ from embedders.errors import ModelFilesError
 from embedders.files.digest import files_digest
 from embedders.files.folder import model_files
 from embedders.fingerprint import facts_digest
+from embedders.graph_outputs import declared_width
 from embedders.model_options import ModelFiles, Runtime
 from embedders.prompts import add_prompt
 from embedders.session import OnnxSession
@@ -119,7 +120,9 @@ class TextModel:
         """
         if self.known_dim is not None:
             return self.known_dim
-        width = self.session.output_width(self.output) or self.probe().values.shape[-1]
+        # A driver, which embeds nothing, need not load the weights.
+        width = declared_width(self.folder / self.card.model_file, self.card.output)
+        width = width or self.session.output_width(self.output) or self.probe().values.shape[-1]
         if self.expected_dim not in (None, width):
             raise ModelFilesError(
                 f"{self.card.model}: the graph's output {self.output!r} gives {width} numbers, and dim says "

@@ -17,6 +17,7 @@ from benchmarks.load import load
 from benchmarks.muvera import muvera
 from benchmarks.muvera_recall import muvera_recall
 from benchmarks.nightly import nightly
+from benchmarks.peers import peers
 from benchmarks.pipeline import memory, pipeline
 from benchmarks.read_collection import read_collection
 from pipelines.cli.start import start
@@ -35,6 +36,7 @@ for command in (
     load,
     read_collection,
     nightly,
+    peers,
 ):
     app.command()(command)
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 import pyarrow as pa
 from rich.console import Console
 
@@ -32,6 +32,7 @@ from pipelines.rows import IDENTIFIED_SCHEMA, IMAGE_COLUMN
 from pipelines.run.deletions import plan_deletions
 from pipelines.run.placement.plan import plan_placement
 from pipelines.run.report.report import RunReport
+from pipelines.run.report.startup import IMPORTS, StartUp
 from pipelines.run.run import STOPPING, Run
 from pipelines.sinks.base import Sink, SinkSection
 from pipelines.sinks.factory import make_sink
@@ -40,6 +41,9 @@ from pipelines.stopping import stoppable
 from pipelines.submitted import refuse_in_submitted
 from pipelines.urls import without_credentials
 from pipelines.written import plan_job_source, refuse_own_collection
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 log = logging.getLogger("fleetembed")
 
@@ -155,12 +159,16 @@ class EmbeddingPipeline:
         frame: pd.DataFrame = rows.drop_columns([IMAGE_COLUMN]).to_pandas()
         return frame
 
-    def run(self, *, console: Console | None = None) -> RunReport:
+    def run(self, *, console: Console | None = None, began: float | None = None) -> RunReport:
         """Carry the job out and return its report; the report's file is written also when the run fails.
 
         Raises the FleetembedError that stopped the run, or KeyboardInterrupt after Ctrl-C or SIGTERM: what the sinks
-        acknowledged stays, and the next run goes on from there.
+        acknowledged stays, and the next run goes on from there. ``began`` is when the command was given, by
+        ``time.monotonic``, from where its seconds count; else they count from now.
         """
+        startup = StartUp(time.monotonic() if began is None else began)
+        if began is not None:
+            startup.end(IMPORTS)
         console = console or Console(stderr=True)
         if self.config.adds_vectors:
             from pipelines.reindex.add_vector import add_vectors
@@ -170,7 +178,7 @@ class EmbeddingPipeline:
         with stoppable(*STOPPING):
             config = with_collections(self.config, self._embedders)
         sinks = [self._make_sink(sink) for sink in config.sink]
-        return Run(config, self._embedders, console, sinks).carry_out()
+        return Run(config, self._embedders, console, sinks, startup).carry_out()
 
     def _first_rows(self, n: int) -> Iterator[pa.Table]:
         source = plan_job_source(self.config)

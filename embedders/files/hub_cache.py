@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from huggingface_hub import constants, try_to_load_from_cache
+from huggingface_hub import constants
 
 from embedders.files.cache import Slot, link_or_copy
 from embedders.files.fastembed_cache import cached_repository, fastembed_caches, recorded_sizes
@@ -19,6 +19,8 @@ def fill_from_hub_cache(lookup: Lookup, slot: Slot, stage: Path) -> None:
     """Take what a Hugging Face cache holds: one in our folder or in fastembed's, as fastembed has it, or the user's."""
     for cache in (lookup.root, *fastembed_caches(), Path(constants.HF_HUB_CACHE)):
         repo = cached_repository(cache, lookup.card.hf or "")
+        if not _is_folder(cache / f"models--{repo.replace('/', '--')}"):
+            continue
         gaps = lookup.gaps(slot)
         required = [name for name in gaps if name in lookup.wanted.required]
         optional = [name for name in gaps if name not in required]
@@ -36,10 +38,21 @@ def fill_from_hub_cache(lookup: Lookup, slot: Slot, stage: Path) -> None:
                 slot.publish(stage, paths, commit, absent)
 
 
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    # A name that is too long.
+    except OSError:
+        return False
+
+
 def _snapshot(
     repo: str, cache: Path, revision: str | None, required: list[str], optional: list[str]
 ) -> tuple[str, dict[str, Path], list[str]] | None:
     """Commit, files found, and files known not to exist; None unless all of ``required`` are there."""
+    # Imported late: it brings the network's libraries.
+    from huggingface_hub import try_to_load_from_cache
+
     found: dict[str, Path] = {}
     absent = []
     for name in (*required, *optional):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import replace
-from importlib import import_module
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 
 from embedders.catalog import ModelCard
@@ -70,8 +70,24 @@ def _packaged_list(card: ModelCard, language: str) -> frozenset[str] | None:
     entry = card.options["bm25s_stopwords"].get(language)
     if entry is None:
         return None
-    words = frozenset(getattr(import_module("bm25s.stopwords"), entry["name"], ()))
+    words = frozenset(_words_in_bm25s(entry["name"]))
     return words if words_digest(words) == entry["sha256"] else None
+
+
+def _words_in_bm25s(name: str) -> Iterable[str]:
+    """Read a list out of bm25s without the rest of it, which imports SciPy."""
+    package = find_spec("bm25s")
+    if package is None or package.origin is None:
+        return ()
+    lists = spec_from_file_location("the stop words of bm25s", Path(package.origin).with_name("stopwords.py"))
+    assert lists is not None and lists.loader is not None
+    module = module_from_spec(lists)
+    try:
+        lists.loader.exec_module(module)
+    except OSError:
+        return ()
+    words: Iterable[str] = getattr(module, name, ())
+    return words
 
 
 def _fetch(card: ModelCard, language: str, files: ModelFiles) -> frozenset[str]:

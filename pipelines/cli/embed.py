@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipelines import EmbeddingPipeline
-from pipelines.cli.consoles import make_console
-from pipelines.cli.job import exit_code, run_job, show_plan, show_preview, start_logging
-from pipelines.config.job import JobConfig
+if TYPE_CHECKING:
+    from pipelines import EmbeddingPipeline
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-errors = make_console(stderr=True)
 
 
 @app.command()
@@ -36,19 +33,30 @@ def embed_corpus(
     Exit codes: 0 all well; 1 failed or interrupted; 2 bad usage or configuration; 3 done but with dead letters (0 where
     the job says errors.exit_code_on_dead: 0), or with more points to delete than a sink's max_delete allows.
     """
+    # What --help does without is imported by need: it takes a second.
     if schema:
+        from pipelines.config.job import JobConfig
+
         print(json.dumps(JobConfig.model_json_schema(), indent=2))
         return
     if config is None:
         raise typer.BadParameter("is missing; name the job's YAML file", param_hint="--config")
+    from pipelines.cli.job import start_logging
+
     start_logging(log_level)
     raise typer.Exit(_act(config, overrides or [], plan, preview))
 
 
 def _act(config: Path, overrides: list[str], plan: bool, preview: int) -> int:
+    from pipelines.cli.consoles import make_console
+    from pipelines.cli.job import exit_code, run_job, show_plan, show_preview
+
     def pipeline() -> EmbeddingPipeline:
+        from pipelines import EmbeddingPipeline
+
         return EmbeddingPipeline.from_config(config, overrides)
 
+    errors = make_console(stderr=True)
     if plan:
         return exit_code(lambda: show_plan(pipeline().plan(), make_console()), errors)
     if preview:

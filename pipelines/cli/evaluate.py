@@ -11,9 +11,7 @@ from rich.console import Console
 
 from pipelines.cli.job import FAILED, exit_code
 from pipelines.errors import ConfigError
-from pipelines.evaluation.evaluate import MARGIN, Options, evaluate
-from pipelines.evaluation.report.comparison import show_comparison
-from pipelines.evaluation.report.table import show_results
+from pipelines.evaluation.margin import MARGIN
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -38,6 +36,11 @@ def main(
 
     Exit codes: 0 all well; 1 failed or worse than the baseline; 2 bad usage or configuration.
     """
+    # Imported by need: --help does without.
+    from pipelines.evaluation.evaluate import Options, evaluate
+    from pipelines.evaluation.report.comparison import show_comparison
+    from pipelines.evaluation.report.table import show_results
+
     errors = Console(stderr=True)
 
     def act() -> int:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from pipelines.search import Hit, Searcher
-from pipelines.search.hits import shown_scores
+if TYPE_CHECKING:
+    from pipelines.search import Hit, Searcher
 
 
 def show_hits(hits: Sequence[Hit], console: Console, *, keys: Sequence[str] = (), text_key: str = "text") -> None:
@@ -20,6 +20,9 @@ def show_hits(hits: Sequence[Hit], console: Console, *, keys: Sequence[str] = ()
     if not hits:
         console.print("  nothing found", style="dim")
         return
+    # Imported by need: --help does without.
+    from pipelines.search.hits import shown_scores
+
     # Widths are set here: a table that is too wide takes them from the short columns first.
     columns = [("score", shown_scores([hit.score for hit in hits])), ("document", [hit.title for hit in hits])]
     columns += [(key, [_shown(hit.payload.get(key)) for hit in hits]) for key in keys]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pandas as pd
 import typer
 from rich.console import Console
 from rich.filesize import decimal
@@ -15,7 +15,11 @@ from rich.text import Text
 
 from embedders.errors import FleetembedError
 from pipelines.errors import ConfigError
-from pipelines.pipeline import EmbeddingPipeline, JobPlan
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from pipelines.pipeline import JobPlan
 
 FAILED, BAD_CONFIG = 1, 2
 
@@ -45,7 +49,19 @@ def run_job(config: Path, overrides: Sequence[str], console: Console) -> int:
 
     3 also where deletions were refused.
     """
-    return exit_code(lambda: EmbeddingPipeline.from_config(config, overrides).run(console=console).exit_code, console)
+
+    # At once: the imports take a second.
+    logging.getLogger("fleetembed").info("reading the job %s", config)
+
+    def run() -> int:
+        # Imported by need: what shows a plan, an error or a search does without Arrow and models.
+        from pipelines.pipeline import EmbeddingPipeline
+        from pipelines.run.report.startup import process_began
+
+        job = EmbeddingPipeline.from_config(config, overrides)
+        return job.run(console=console, began=process_began()).exit_code
+
+    return exit_code(run, console)
 
 
 def show_plan(plan: JobPlan, console: Console) -> None:

@@ -9,16 +9,17 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
 from pipelines.cli.hits import show_hits
 from pipelines.cli.job import exit_code
-from pipelines.config.file import load_config
 from pipelines.errors import ConfigError
-from pipelines.search import Searcher
+
+if TYPE_CHECKING:
+    from pipelines.search import Searcher
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -80,6 +81,9 @@ def search(
     Exit codes: 0 all well, also where nothing is found; 1 failed; 2 bad usage.
     """
 
+    # Imported by need: --help does without.
+    from pipelines.config.file import load_config
+
     def act() -> None:
         if (query is None) == (image is None):
             raise ConfigError("give a text to look for, or --image")
@@ -122,6 +126,8 @@ def search(
             show_hits(hits, Console(), keys=keys)
 
     def _open() -> Searcher:
+        from pipelines.search import Searcher
+
         if (config is None) == (collection is None):
             raise ConfigError("give the job's --config, or a --collection with --url or --path")
         if config is not None:

@@ -13,9 +13,6 @@ from embedders.errors import ModelNotFoundError
 from embedders.families import FAMILIES, CustomModels, Family, custom_families
 from embedders.files.remote import is_remote, last_name, local_place
 from pipelines.config.section import MaybePlace, NonEmpty, Place, Section, WordOr
-from pipelines.rows import IDENTIFIED_SCHEMA
-
-RESERVED_COLUMNS = frozenset(IDENTIFIED_SCHEMA.names)
 
 
 class PromptsConfig(Section):
@@ -308,6 +305,9 @@ class EmbeddingConfig(Section):
     @field_validator("name")
     @classmethod
     def _name_is_free(cls, name: str) -> str:
-        if name in RESERVED_COLUMNS:
+        # Imported by need: the JSON Schema of a job does without Arrow.
+        from pipelines.rows import IDENTIFIED_SCHEMA
+
+        if name in IDENTIFIED_SCHEMA.names:
             raise ValueError(f"{name!r} is the name of a column that every row has; choose another")
         return name

@@ -21,6 +21,7 @@ from pipelines.evaluation.beir import BeirDataset, judgements_file, read_dataset
 from pipelines.evaluation.engines.choose import choose_engine
 from pipelines.evaluation.engines.collection import EvaluatedCollection
 from pipelines.evaluation.job import make_job
+from pipelines.evaluation.margin import MARGIN
 from pipelines.evaluation.measure import Examiner, Trial, run_trials
 from pipelines.evaluation.metrics import measure_run
 from pipelines.evaluation.packages import refuse_if_missing, versions
@@ -33,8 +34,6 @@ from pipelines.search import Searcher
 from pipelines.submitted import is_submitted
 from pipelines.urls import without_credentials
 from pipelines.written import EVALUATIONS
-
-MARGIN = 0.01
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 
 from embedders.factory import is_heavy
 from pipelines.config.job import JobConfig
 from pipelines.run.engine import Engine
-from pipelines.run.placement.plan import asks_for_ray
+from pipelines.run.placement.plan import asks_for_ray, refuse_expect_without_cluster
 from pipelines.sources import SourcePlan
 
 # Where no more is left to embed than this, the start of a Ray takes longer than the work: see the README's figures.
@@ -46,8 +46,15 @@ def _few(config: JobConfig) -> tuple[int, int]:
     return FEW_ROWS_OF_TERMS, FEW_BYTES_OF_TERMS
 
 
-def _ray(config: JobConfig) -> AbstractContextManager[Engine]:
-    # Imported late: planning and previews do without it, and so do errors of the configuration and small jobs.
-    from pipelines.run.cluster.engine import ray_engine
+@contextmanager
+def _ray(config: JobConfig) -> Iterator[Engine]:
+    refuse_expect_without_cluster(config.compute)
+    # Imported late: planning and previews do without it, and so do errors of the configuration and small jobs. Ray Data
+    # takes a second to import, and comes when Ray has started: its workers get ready meanwhile.
+    from pipelines.run.cluster.connection import connect
 
-    return ray_engine(config)
+    with connect(config.compute):
+        from pipelines.run.cluster.engine import ray_engine
+
+        with ray_engine(config) as engine:
+            yield engine

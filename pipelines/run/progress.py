@@ -28,6 +28,9 @@ class ProgressView(Protocol):
     def update(self, documents: float, tokens: int) -> None:
         """Show so many documents settled and tokens embedded."""
 
+    def begin(self, seconds: float) -> None:
+        """Show that the first rows reached the models, so long after the run began."""
+
 
 class BarProgress:
     """A bar with documents, percent, tokens a second and time left."""
@@ -63,6 +66,9 @@ class BarProgress:
         with suppress(OSError):
             self._bar.update(self._task, completed=documents, speed=speed)
 
+    def begin(self, seconds: float) -> None:
+        """Show nothing more: the bar moves."""
+
 
 class LineProgress:
     """A log line at most every SECONDS_BETWEEN_LINES."""
@@ -91,6 +97,10 @@ class LineProgress:
         left = f"{elapsed / share - elapsed:,.0f} s left" if share else "time left unknown"
         counts = f"{documents:,.0f}/{self._total:,} documents ({share:.0%})"
         log.info("%s, %s tokens/s, %s", counts, f"{tokens / elapsed:,.0f}", left)
+
+    def begin(self, seconds: float) -> None:
+        """Log it."""
+        log.info("the first rows reached the models after %.1f s", seconds)
 
 
 def choose_view(total: int, console: Console) -> ProgressView:

@@ -30,6 +30,7 @@ from pipelines.run.progress import choose_view
 from pipelines.run.report.file import WHILE_RUNNING, RunningReport, make_room
 from pipelines.run.report.other_run import refuse_to_replace
 from pipelines.run.report.report import RunReport, Status
+from pipelines.run.report.startup import StartUp
 from pipelines.run.scan import ScannedSource, measure, scan
 from pipelines.run.source_changes import WrittenDocuments, why_changed
 from pipelines.run.stages.job_stages import job_stages
@@ -58,12 +59,20 @@ class Run:
     """Carries a job out once: its clock, report and sinks.
 
     The configuration gets its average lengths on the way, those that places hold before those that are measured.
-    ``sinks`` are those of its sections, in their order.
+    ``sinks`` are those of its sections, in their order; ``startup`` has begun, else it begins now.
     """
 
-    def __init__(self, config: JobConfig, embedders: JobEmbedders, console: Console, sinks: Sequence[Sink]) -> None:
+    def __init__(
+        self,
+        config: JobConfig,
+        embedders: JobEmbedders,
+        console: Console,
+        sinks: Sequence[Sink],
+        startup: StartUp | None = None,
+    ) -> None:
         self._config, self._embedders, self._console = config, embedders, console
-        self._clock = RunClock()
+        self._startup = startup or StartUp(time.monotonic())
+        self._clock = RunClock(self._startup.began)
         now = datetime.now(timezone.utc)
         self._run_id = f"{now:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
         self._report = RunReport(self._run_id, self._config.corpus, started=now.isoformat(timespec="seconds"))
@@ -75,7 +84,7 @@ class Run:
         self._telling: threading.Thread | None = None
         self._running: RunningReport | None = None
         self._scanned: ScannedSource | None = None
-        self._of_chunks = False
+        self._of_chunks = self._nothing_held = False
         self._copied_from: str | None = None
         self._written = WrittenDocuments()
         # Points by the name of the sink.
@@ -84,7 +93,9 @@ class Run:
     def carry_out(self) -> RunReport:
         """See ``EmbeddingPipeline.run``."""
         report = self._report
+        report.startup = self._startup.seconds
         refuse_in_submitted(self._config)
+        log.info("looking at the models, the source and the sinks")
         # What the configuration has wrong is said before anything is looked at, and before there is a report. Models
         # may be downloaded.
         with stoppable(*STOPPING):
@@ -148,6 +159,23 @@ class Run:
             log.error("the summary could not be shown: %s", error)
 
     def _embed_all(self) -> None:
+        source = self._look()
+        self._startup.end("checks")
+        for engine in choose_engines(self._config, source):
+            try:
+                with engine() as opened:
+                    self._startup.end("engine")
+                    self._report.engine = opened.name
+                    self._report.notices += opened.notices
+                    self._report.startup_seconds = self._clock.seconds()
+                    self._embed_with(opened, source)
+                return
+            except MoreThanFewError:
+                self._report.sinks.clear()
+                self._startup.end("tried_here")
+        raise RuntimeError("no engine takes the job")
+
+    def _look(self) -> SourcePlan:
         source = plan_job_source(self._config)
         refuse_own_collection(self._config, source)
         self._of_chunks, self._copied_from = source.of_chunks, source.copied_from
@@ -157,36 +185,30 @@ class Run:
             log.info("the average length of %s is %s words, which %s was filled with", name, found.avg_len, found.place)
         self._facts = self._settle(numbers(held))
         self._report.notices = [*source.notices, *notices(self._config, source.splits)]
-        points = min(sink.check(self._facts)["points"] for sink in self._sinks)
+        self._nothing_held = not min(sink.check(self._facts)["points"] for sink in self._sinks)
         self._leases.look()
-        for engine in choose_engines(self._config, source):
-            try:
-                with engine() as opened:
-                    self._report.engine = opened.name
-                    self._report.notices += opened.notices
-                    self._report.startup_seconds = self._clock.seconds()
-                    self._embed_with(opened, source, nothing_held=not points)
-                return
-            except MoreThanFewError:
-                self._report.sinks.clear()
-        raise RuntimeError("no engine takes the job")
+        return source
 
-    def _embed_with(self, engine: Engine, source: SourcePlan, *, nothing_held: bool) -> None:
+    def _embed_with(self, engine: Engine, source: SourcePlan) -> None:
         pools = engine.place(self._config)
         planned = with_stand_ins(self._config)
         engine.prepare(planned, self._embedders.load(planned), pools)
+        self._startup.end("preparation")
         if self._scanned is None:
             self._scanned = scan(source.splits, self._config.source, engine.map, keep_keys=sweeps(self._config))
+            self._startup.end("scan")
         self._report.documents = self._scanned.documents
-        if nothing_held and engine.most_rows is not None and self._scanned.documents > engine.most_rows:
+        if self._nothing_held and engine.most_rows is not None and self._scanned.documents > engine.most_rows:
             raise MoreThanFewError
         if measuring(self._config):
             self._facts = self._settle(self._measure(self._scanned, engine))
+            self._startup.end("lengths")
             # The average lengths are in the embeddings.
             pools = engine.place(self._config)
         # One process sees one folder.
         letters = local_path(self._config.dead_letters) if engine.name == "ray" else None
         with self._opened_sinks(self._facts), marked(letters) as mark:
+            self._startup.end("sinks")
             accounted = self._drive(engine, pools, self._scanned, mark)
             changed = partial(why_changed, self._config, source.listed, self._scanned.presence, self._written)
             self._deleted = delete_gone(
@@ -260,11 +282,13 @@ class Run:
         counter, vectors = engine.counter, self._facts.vectors
         stages = job_stages(self._config, pools, self._sinks, self._run_id, counter, prints, mark, vectors)
         engine.counter("read", {"documents": source.documents})
+        if engine.name == "ray":
+            log.info("starting workers, which load the models")
         settled = 0.0
         with engine.drive(stages, source.tasks) as tables:
             view = choose_view(source.documents, self._console)
             file = self._running = RunningReport(self._config.report)
-            with view, watching(self._report, file, engine, view, self._clock, lambda: settled):
+            with view, watching(self._report, file, engine, view, self._clock, self._startup, lambda: settled):
                 for receipts in tables:
                     self._refuse_to_go_on()
                     settled += sum(receipts["documents"].to_pylist())

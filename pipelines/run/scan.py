@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import pickle
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,10 @@ from pipelines.sources.presence import Presence, find_presence
 # One read task takes splits of so many bytes or files together: a million small files are not a million tasks.
 BYTES_A_TASK = 32 << 20
 SPLITS_A_TASK = 500
+# A file that is no larger is looked through before a worker would be there for it.
+BYTES_HERE = 4 << 20
+
+log = logging.getLogger("fleetembed")
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -80,7 +85,13 @@ def scan(splits: Sequence[Split], source: SourceConfig, run: Mapper, *, keep_key
         documents = sum(split.rows or 0 for split in splits)
         return ScannedSource(splits, documents, Duplicates(splits, {}), Presence(None, 0, ()), is_live=True)
     groups = [[splits[number] for number in group] for group in group_splits(splits)]
-    scans = [one for group in run(partial(_scan_group, source=source), groups) for one in group]
+    look = partial(_scan_group, source=source)
+    if len(splits) == 1 and splits[0].bytes <= BYTES_HERE:
+        found: Iterable[list[SplitScan]] = map(look, groups)
+    else:
+        log.info("looking through the source")
+        found = run(look, groups)
+    scans = [one for group in found for one in group]
     duplicates = find_duplicates(scans)
     documents = sum(one.rows for one in scans) + duplicates.deletions
     return ScannedSource(duplicates.splits, documents, duplicates, find_presence(scans, keep_keys=keep_keys))

@@ -13,6 +13,8 @@ import xxhash
 Figures = dict[str, float]
 
 STARTED_AT = "started_at"
+# No stage: its ``started_at`` is when the first block came to a worker that has models.
+FIRST_BLOCK = "first block"
 # Blocks that a model was given; a block that was given to it again counts again.
 BLOCKS = "blocks"
 # What read tasks read that were run again, which the figures of reading hold twice.
@@ -72,7 +74,7 @@ class Tally:
             self._stages[stage].setdefault(STARTED_AT, time.time())
             for name, value in figures.items():
                 self._stages[stage][name] += value
-            if self._also is not None:
+            if self._also is not None and stage != FIRST_BLOCK:
                 self._also(stage, figures)
 
     def begin(self, work: str) -> int:

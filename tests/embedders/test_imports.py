@@ -49,6 +49,12 @@ def test_families_load_no_package_that_they_do_not_use(families: list[str], pack
     assert package not in loaded
 
 
+def test_bm25_takes_its_stop_words_without_scipy_and_a_network() -> None:
+    loaded = loaded_by("from embedders import SparseTextEmbedding; SparseTextEmbedding('Qdrant/bm25')")
+    assert "mmh3" in loaded
+    assert not loaded & {"scipy", "bm25s", "httpx", "onnxruntime"}
+
+
 def test_public_names_are_there_when_asked_for() -> None:
     assert set(embedders.__all__) <= set(dir(embedders))
     aliases = {"ImageInput", "OnnxProvider"}

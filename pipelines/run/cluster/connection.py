@@ -10,7 +10,7 @@ import socket
 import threading
 import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,12 @@ import ray
 from ray._private import worker as ray_worker
 from ray._private.node import Node as RayNode
 from ray._private.resource_and_label_spec import ResourceAndLabelSpec
-from ray.data import DataContext
 
 from embedders.retrying import Patience, retry
 from pipelines.config.compute import ComputeConfig
 from pipelines.errors import WorkerError
 from pipelines.run.cluster.leftovers import ray_folder
+from pipelines.run.cluster.lone_ray import without_brokers, without_onlookers
 from pipelines.run.packing import BLOCK_BYTES
 from pipelines.run.placement.nodes import Machines, Node
 
@@ -78,10 +78,16 @@ def connect(compute: ComputeConfig) -> Iterator[Machines]:
         _knock(address)
     join = {"address": address} if address and address != "local" else {"address": "local", **local}
     if join["address"] == "local":
+        log.info("starting Ray on this machine")
         _give_token()
-        with ray_folder() as folder, _connected({**join, **quiet, "_temp_dir": folder and str(folder)}):
+        with (
+            ray_folder() as folder,
+            _connected({**join, **quiet, "_temp_dir": folder and str(folder)}),
+            without_brokers(),
+        ):
             yield describe_nodes()
     else:
+        log.info("joining the Ray at %s", address)
         with _connected({**join, **quiet}):
             yield describe_nodes()
 
@@ -122,7 +128,7 @@ def _log_published(data: dict[str, Any], ignore_prefix: bool) -> None:
 def _start(arguments: dict[str, Any]) -> None:
     """Start or join a Ray; what of a node was started before a failure is ended."""
     try:
-        with _muted_core(), _kept_sigterm():
+        with _muted_core(), _kept_sigterm(), without_onlookers() if arguments["address"] == "local" else nullcontext():
             ray.init(**arguments)
     except Exception as error:
         node = _half_started(error)
@@ -280,6 +286,9 @@ def configure(compute: ComputeConfig, retry_seconds: float = 0.0) -> None:
 
     ``retry_seconds`` is how long the most patient of the job's sinks tries one block again.
     """
+    # Imported late: it takes a second, in which the workers of a Ray that was just started get ready.
+    from ray.data import DataContext
+
     context = DataContext.get_current()
     context.execution_no_progress_timeout_s = stall_seconds(compute, retry_seconds)
     context.max_errored_blocks = 0

@@ -13,7 +13,7 @@ from embedders.retrying import Patience
 from pipelines.run.report import file as report_file
 from pipelines.run.report import summary
 from pipelines.run.report.losses import Losses
-from pipelines.run.tally import BLOCKS, REREAD_DOCUMENTS, REREAD_ROWS, STARTED_AT, Figures, figures_of
+from pipelines.run.tally import BLOCKS, FIRST_BLOCK, REREAD_DOCUMENTS, REREAD_ROWS, STARTED_AT, Figures, figures_of
 
 Status = Literal["running", "complete", "failed", "interrupted"]
 COUNTS = ("read", "chunked", "skipped", "embedded", "copied", "payload_only", "written", "deleted", "dead")
@@ -33,7 +33,8 @@ class RunReport:
     rows in the dead letters; after an interruption ``written``, ``copied`` and ``payload_only`` may lag behind what the
     sinks hold. ``stages`` holds each stage's sums: seconds are summed over its workers. ``startup_seconds`` pass until
     the first row reaches a model: start of the engine (Ray and its workers' imports), average lengths, first reads;
-    without a row to embed, until an engine is there. ``engine`` is what drove the job: Ray, or this process alone.
+    without a row to embed, until an engine is there. ``startup`` has its parts, one after the other, in seconds (see
+    `StartUp`). ``engine`` is what drove the job: Ray, or this process alone.
     ``statistics`` holds by embedding the average length ``avg_len`` where the job is to measure it: over how many
     ``texts``, and in how many ``seconds``; or ``held_by`` which place, from an earlier run. ``nodes_lost`` and
     ``nodes_joined`` count nodes of the cluster that went and came while rows were embedded, ``actors_restarted`` worker
@@ -51,6 +52,7 @@ class RunReport:
     started: str = ""
     seconds: float = 0.0
     startup_seconds: float = 0.0
+    startup: dict[str, float] = field(default_factory=dict)
     engine: Literal["ray", "local"] | None = None
     fingerprint: str = ""
     documents: int | None = None
@@ -101,7 +103,7 @@ class RunReport:
 
     def take_stages(self, stages: dict[str, Figures]) -> None:
         """Take over the stages' sums, and derive the row counts and padding waste from them."""
-        rounded = {name: _rounded(figures) for name, figures in stages.items()}
+        rounded = {name: _rounded(figures) for name, figures in stages.items() if name != FIRST_BLOCK}
         embedders = {name: stages[name] for name in map(figures_of, self.embeddings) if name in stages}
         for name, figures in embedders.items():
             if figures.get("padded_tokens"):

@@ -45,7 +45,10 @@ def _parts(report: RunReport) -> list[Any]:
     title = f"[bold {color}]{report.status}[/] in {report.seconds:.1f} s, {report.startup_seconds:.1f} s of it start-up"
     if report.engine is not None:
         title += ", by Ray" if report.engine == "ray" else ", in one process"
-    parts: list[Any] = [title, figures, stages]
+    parts: list[Any] = [title]
+    if report.startup:
+        parts.append(Text(f"start-up: {', '.join(f'{name} {took:.1f} s' for name, took in report.startup.items())}"))
+    parts += [figures, stages]
     parts += [Text(_length_line(name, found)) for name, found in report.statistics.items()]
     held = (sink for sink in report.sinks if "points" in sink)
     parts += [Text(_sink_line(sink)) for sink in held]

@@ -21,7 +21,7 @@ from pipelines.run.placement.pools import Pool
 from pipelines.run.stages.held import HELD_COLUMN, codes_of, has_vectors, needs_models
 from pipelines.run.stages.moved import TOKENS_A_ROW
 from pipelines.run.stages.stage import Resources, Work
-from pipelines.run.tally import BLOCKS, Counter, figures_of, short_name
+from pipelines.run.tally import BLOCKS, FIRST_BLOCK, Counter, figures_of, short_name
 
 
 @dataclass(frozen=True)
@@ -71,11 +71,18 @@ class EmbedStage:
         shared = {"token_cache": TokenCache()}
         embedders = [RowEmbedder(one, {**self.pool.runtime(one), **shared}) for one in self.pool.embeddings]
         unchecked = dict(self.fingerprints)
+        # Loaded before the first row reaches them, so that the figures of embedding hold no start-up.
+        unloaded = list(embedders)
 
         def check() -> None:
             for embedder in embedders:
                 if expected := unchecked.pop(embedder.name, None):
                     refuse_other_model(embedder, expected)
+
+        def load() -> None:
+            self.add(FIRST_BLOCK, {})
+            while unloaded:
+                unloaded.pop().model.load()
 
         def embed(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
             for table in tables:
@@ -84,6 +91,8 @@ class EmbedStage:
                     yield from self._pass_by(embedders, table, check)
                     continue
                 check()
+                if unloaded and _reaches_models(table):
+                    load()
                 for number, piece in enumerate(self._pieces(embedders, table)):
                     # The first was counted when its block was begun.
                     if number:
@@ -99,7 +108,7 @@ class EmbedStage:
         where it is cut and joined is a matter of the rows' contents, and not of errors, which may pass.
         """
         # A block whose worker dies of it is counted too. One that no model gets does not begin a stage.
-        reached = (needs_models(table) & ~is_dead(table)).any()
+        reached = _reaches_models(table)
         if reached:
             self._count_block()
         sizes = _sum((one.estimate_bytes(table) for one in embedders), table.num_rows)
@@ -119,7 +128,7 @@ class EmbedStage:
         specs = {name: spec for name, spec in self.vectors.items() if name in self.gives}
         wide = sum((spec.dim or 0) * TOKENS_A_ROW * 4 for spec in specs.values() if spec.kind == "multivector")
         for piece in cut(table, np.full(table.num_rows, wide, np.int64), self.block_bytes):
-            if (needs_models(piece) & ~is_dead(piece)).any():
+            if _reaches_models(piece):
                 check()
                 yield self._embed_all(embedders, piece)
             else:
@@ -171,6 +180,10 @@ class EmbedStage:
 
         crashes = crashing_images(table[IMAGE_COLUMN].to_pylist())
         return add_errors(table, {row: RowError(name, "DecoderCrash", why) for row, why in crashes.items()})
+
+
+def _reaches_models(table: pa.Table) -> bool:
+    return bool((needs_models(table) & ~is_dead(table)).any())
 
 
 def _sum(sizes: Iterable[npt.NDArray[np.int64]], rows: int) -> npt.NDArray[np.int64]:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from embedders.base import VectorSpec
 from pipelines.config.deletions import MAX_DELETE, Deletions, MaxDelete
 from pipelines.config.reuse import ReuseMoved
 from pipelines.config.section import Place, Section
-from pipelines.filesystem import seconds_of_retries
 from pipelines.urls import named_place, without_credentials
+
+if TYPE_CHECKING:
+    from embedders.base import VectorSpec
 
 
 class ParquetSinkConfig(Section):
@@ -55,6 +56,9 @@ class ParquetSinkConfig(Section):
     @property
     def retry_seconds(self) -> float:
         """How long the folder's store is asked again; 0 for a local folder."""
+        # Imported by need: the JSON Schema of a job does without Arrow.
+        from pipelines.filesystem import seconds_of_retries
+
         return seconds_of_retries(self.path)
 
     @property

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from embedders.base import VectorSpec
 from pipelines.config.deletions import MAX_DELETE, Deletions, MaxDelete
 from pipelines.config.reuse import ReuseMoved
 from pipelines.config.secrets import read_qdrant_key, refuse_plain_key
 from pipelines.config.section import NonEmpty, Place, Section
 from pipelines.errors import ConfigError
 from pipelines.urls import is_url, without_credentials
+
+if TYPE_CHECKING:
+    from embedders.base import VectorSpec
 
 # Qdrant's own limit (its validation of VectorParams.size).
 MOST_NUMBERS = 65_536

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -66,9 +67,14 @@ def test_other_languages_come_from_the_hub_once_and_then_the_cache_serves_every_
 
 
 def test_an_edited_list_of_the_package_is_not_taken(
-    card: ModelCard, hub: HubServer, empty_cache: Path, monkeypatch: pytest.MonkeyPatch
+    card: ModelCard, hub: HubServer, empty_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bm25s.stopwords, "STOPWORDS_EN_PLUS", ("the", "a"))
+    package = tmp_path / "edited" / "bm25s"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("raise RuntimeError('not to be imported')")
+    (package / "stopwords.py").write_text('STOPWORDS_EN_PLUS = ("the", "a")')
+    monkeypatch.delitem(sys.modules, "bm25s")
+    monkeypatch.syspath_prepend(package.parent)
     assert load_stopwords(card, "english", ModelFiles(cache_dir=empty_cache)) == {"only-english"}
 
 

@@ -45,6 +45,16 @@ def test_a_command_loads_no_other_and_its_help_no_ray(command: str) -> None:
     assert not {f"pipelines.cli.{other}" for other in COMMANDS if other != command} & loaded
 
 
+# Typer reads what pydantic has, where it is installed.
+@pytest.mark.parametrize(
+    "arguments",
+    [["embed", "--help"], ["search", "--help"], ["evaluate", "--help"], ["models", "--help"], ["models", "list"]],
+    ids=" ".join,
+)
+def test_what_needs_neither_data_nor_models_loads_no_library_for_them(arguments: list[str]) -> None:
+    assert not loaded_by(*arguments) & (HEAVY | {"fsspec", "httpx", "PIL", "yaml"}) - {"pydantic"}
+
+
 def test_the_help_names_every_command_and_each_has_its_exit_codes() -> None:
     told = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "200"})
     assert told.exit_code == 0

@@ -26,6 +26,10 @@ def test_the_stages_of_a_job_import_nothing_that_not_every_worker_needs() -> Non
     assert not {name for name in modules if any(name == one or name.startswith(f"{one}.") for one in OURS)}
 
 
+def test_a_driver_imports_no_more() -> None:
+    assert not loaded("import pipelines.pipeline") & (HEAVY - {"rich"})
+
+
 def test_a_scan_of_text_files_imports_no_more(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"id": "a", "text": "b"}\n')
     code = f"""

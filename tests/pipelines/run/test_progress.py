@@ -17,5 +17,6 @@ def test_a_terminal_gets_a_bar_and_a_log_gets_lines(caplog: pytest.LogCaptureFix
     view = choose_view(200, Console(file=io.StringIO()))
     assert isinstance(view, LineProgress)
     with caplog.at_level(logging.INFO, "fleetembed"), view:
+        view.begin(4.25)
         view.update(50, 1000)
-    assert caplog.messages == ["reading 200 documents"]
+    assert caplog.messages == ["reading 200 documents", "the first rows reached the models after 4.2 s"]

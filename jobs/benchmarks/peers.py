@@ -1,0 +1,115 @@
+"""Beside the script that a Ray user would write by hand: whole processes, start-up included."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import typer
+
+from benchmarks.dense import equal_length_texts
+from benchmarks.measuring import MINILM, Documents, Repeats, minilm_folder, show, stdlib_texts, take_turns
+from embedders import TextEmbedding
+
+# All cores are the model's: two processes of one thread each are slower on texts of one length, and hold it twice.
+BY_HAND = """
+import os
+import sys
+
+import numpy as np
+import ray
+from fastembed import TextEmbedding
+
+corpus, out, model, folder, batch = sys.argv[1:]
+
+
+class Embed:
+    def __init__(self):
+        self.model = TextEmbedding(model, specific_model_path=folder, threads=os.cpu_count(), cuda=False)
+
+    def __call__(self, rows):
+        rows["dense"] = np.stack(list(self.model.embed(list(rows["text"]), batch_size=int(batch))))
+        return rows
+
+
+ray.init(include_dashboard=False, num_cpus=4)
+ray.data.read_parquet(corpus).map_batches(Embed, batch_size=1024, concurrency=1).write_parquet(out)
+"""
+
+
+def peers(
+    documents: Documents = 1500,
+    repeats: Repeats = 1,
+    batches: Annotated[list[int] | None, typer.Option("--batch", help="fastembed's batch sizes to try.")] = None,
+) -> None:
+    """A job against read_parquet().map_batches(fastembed).write_parquet(), dense, on docstrings and on equal lengths.
+
+    Daft's embed_text is not among them: its providers are sentence-transformers on torch, which reads no ONNX file, and
+    servers.
+    """
+    folder = minilm_folder().resolve()
+    texts = stdlib_texts(documents)
+    model = TextEmbedding(MINILM, specific_model_path=str(folder), cuda=False)
+    corpora = {
+        f"{documents} docstrings": texts,
+        f"{documents} texts of 102 tokens": equal_length_texts(texts, model, count=documents),
+    }
+    for title, corpus in corpora.items():
+        with tempfile.TemporaryDirectory() as place:
+            contestants = _contestants(corpus, Path(place), folder, batches or [16, 256])
+            seconds = take_turns(contestants, repeats)
+        show(f"peers, {title}, whole processes", seconds, len(corpus), "documents/s", "fleetembed")
+
+
+def _contestants(
+    texts: Sequence[str], place: Path, folder: Path, batches: Sequence[int]
+) -> Mapping[str, Callable[[], None]]:
+    corpus = place / "corpus.parquet"
+    pq.write_table(pa.table({"id": [f"doc-{number}" for number in range(len(texts))], "text": texts}), corpus)
+    script = place / "by_hand.py"
+    script.write_text(BY_HAND, encoding="utf-8")
+
+    def job(engine: str) -> Callable[[], None]:
+        return lambda: _run(len(texts), lambda out: _command(corpus, out, folder, engine))
+
+    def by_hand(batch: int) -> Callable[[], None]:
+        called = [sys.executable, str(script), str(corpus)]
+        return lambda: _run(len(texts), lambda out: [*called, str(out), MINILM, str(folder), str(batch)])
+
+    jobs = {"fleetembed": job("auto"), "fleetembed, engine: ray": job("ray")}
+    return {**jobs, **{f"Ray Data by hand, fastembed batch {batch}": by_hand(batch) for batch in batches}}
+
+
+def _command(corpus: Path, out: Path, folder: Path, engine: str) -> list[str]:
+    """The command of a job that embeds a corpus to Parquet."""
+    job = {
+        "source": {"path": str(corpus), "id": "id"},
+        "embeddings": [{"name": "dense", "model": MINILM, "path": str(folder)}],
+        "sink": {"type": "parquet", "path": str(out)},
+        "compute": {"engine": engine},
+        "report": str(out.with_name("report.json")),
+    }
+    config = out.with_name("job.json")
+    config.write_text(json.dumps(job), encoding="utf-8")
+    return [sys.executable, "jobs/embed_corpus.py", "--config", str(config)]
+
+
+def _run(rows: int, command: Callable[[Path], list[str]]) -> None:
+    """Run a process that writes Parquet to a new folder, and see that all rows are there."""
+    alone = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    with tempfile.TemporaryDirectory() as place:
+        out = Path(place) / "out"
+        done = subprocess.run(command(out), env=alone, capture_output=True, text=True)
+        if done.returncode:
+            raise SystemExit(f"{command(out)} ended with {done.returncode}: {done.stderr[-2000:]}")
+        written = sum(pq.read_metadata(file).num_rows for file in out.rglob("*.parquet"))
+        if written != rows:
+            raise SystemExit(f"{command(out)} wrote {written:,} of {rows:,} rows")

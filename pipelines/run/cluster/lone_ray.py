@@ -1,0 +1,112 @@
+"""What a Ray that a job starts for itself, on one machine, does without.
+
+A cluster needs processes that watch it, show it, and reserve its nodes for one dataset among several. Here they would
+take some seven CPU seconds of a job's start, and their places those of workers that Ray has started beforehand. All of
+it is particular to Ray 2.60: what another version lacks is left as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import cached_property
+from typing import Any
+from uuid import uuid4
+
+import ray
+from ray._private import ray_constants, utils
+from ray._private.node import Node
+
+# Nothing listens there. An agent of Ray's looks for the dashboard every second until it is given an address.
+NO_DASHBOARD = b"127.0.0.1:9"
+
+
+@contextmanager
+def without_onlookers() -> Iterator[None]:
+    """Start a Ray without its autoscaler, its dashboard, and what brings logs of workers to the driver."""
+    without = {"start_api_server": _tell_no_dashboard, "start_monitor": _do_nothing, "start_log_monitor": _do_nothing}
+    # The packages are there, as ours requires them; Ray would import them to see that.
+    with _replaced(Node, **without), _replaced(utils, get_dashboard_dependency_error=_do_nothing):
+        yield
+
+
+@contextmanager
+def without_brokers() -> Iterator[None]:
+    """Run datasets without Ray Data's actors that share a cluster out, know where actors are, and gather its metrics.
+
+    For a Ray of one node, all of which is this job's.
+    """
+    # Imported late: it takes a second, and Ray can be started without.
+    from ray.data._internal import stats
+    from ray.data._internal.cluster_autoscaler import rate_based_cluster_autoscaler
+    from ray.data._internal.execution.operators import actor_pool_map_operator
+
+    statistics = {
+        "gen_dataset_id_from_stats_actor": staticmethod(lambda: uuid4().hex),
+        "register_dataset_to_stats_actor": staticmethod(_do_nothing),
+        "update_execution_metrics": staticmethod(_do_nothing),
+        "update_iteration_metrics": staticmethod(_do_nothing),
+    }
+    places = {"get_or_create_actor_location_tracker": Nowhere, "get_actor_locations": lambda actors: {}}
+    with ExitStack() as replaced:
+        replaced.enter_context(_replaced(rate_based_cluster_autoscaler, DefaultAutoscalingCoordinator=WholeRay))
+        replaced.enter_context(_replaced(actor_pool_map_operator, **places))
+        replaced.enter_context(_replaced(stats._StatsManager, **statistics))
+        yield
+
+
+class WholeRay:
+    """Grants a dataset all that the Ray has, in the place of Ray Data's coordinator."""
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        pass
+
+    def request_resources(self, *_: Any, **__: Any) -> None:
+        """Grant what is there; nothing can be added."""
+
+    def cancel_request(self) -> None:
+        """Take nothing back."""
+
+    def get_reserved_resources(self) -> dict[str, dict[str, float]]:
+        """Give the resources by node, of which there is one."""
+        return self._resources
+
+    @cached_property
+    def _resources(self) -> dict[str, dict[str, float]]:
+        counted = ("CPU", "GPU", "memory", "object_store_memory")
+        there: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        return {"": {name: amount for name, amount in there.items() if name in counted}}
+
+
+class Nowhere:
+    """Takes note of no actor's node, in the place of the actor that Ray Data asks: there is one node."""
+
+    @property
+    def update_actor_location(self) -> Nowhere:
+        """What Ray calls by its ``remote``."""
+        return self
+
+    def remote(self, *_: Any) -> None:
+        """Take note of nothing."""
+
+
+def _tell_no_dashboard(node: Any, **_: Any) -> None:
+    address = ray_constants.DASHBOARD_ADDRESS.encode()
+    node.get_gcs_client().internal_kv_put(address, NO_DASHBOARD, True, ray_constants.KV_NAMESPACE_DASHBOARD)
+
+
+def _do_nothing(*_: Any, **__: Any) -> None:
+    return None
+
+
+@contextmanager
+def _replaced(owner: Any, **values: Any) -> Iterator[None]:
+    """Set attributes of a module or a class until the block ends, those that it has."""
+    before = {name: vars(owner)[name] for name in values if name in vars(owner)}
+    for name in before:
+        setattr(owner, name, values[name])
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(owner, name, value)
