@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from pipelines.config.source import SourceConfig
 from pipelines.sources.files import FoundFile
+from pipelines.sources.parts import Part
 from pipelines.sources.records import READ_ERRORS, Record
 from pipelines.sources.split import Split
 
@@ -77,12 +78,21 @@ class Format(ABC):
     is_identified: ClassVar[bool] = False
     # Whether rows may come and go while they are read, so that only reading tells how many there are.
     is_live: ClassVar[bool] = False
+    # Whether its parts have columns.
+    has_columns: ClassVar[bool] = False
     # What stands before a row's number in its origin: "row " makes ``docs.parquet:row 17``.
     mark: ClassVar[str] = ""
 
     @abstractmethod
     def records(self, split: Split, config: SourceConfig) -> Iterator[Record]:
         """Read a split's records in order; raises READ_ERRORS where the rest of them cannot be read."""
+
+    def parts(self, split: Split, config: SourceConfig) -> Iterator[Part]:
+        """Read a split's rows in parts, as columns where the format ``has_columns``; raises READ_ERRORS as records do.
+
+        A part is read before the next one is asked for.
+        """
+        yield Part(lambda: self.records(split, config))
 
     def identified(self, split: Split, config: SourceConfig, *, block_rows: int) -> Iterator[pa.Table]:
         """Read a split of a format that ``is_identified`` as tables of IDENTIFIED_SCHEMA with at most ``block_rows``.
@@ -126,8 +136,8 @@ class Format(ABC):
         """
         return set(), set()
 
-    def ids(self, split: Split, config: SourceConfig) -> Sequence[str] | None:
-        """Ids of all rows, where they can be had without the rows and none of these can be dead; else None.
+    def ids(self, split: Split, config: SourceConfig) -> Sequence[str] | pa.ChunkedArray | None:
+        """Ids of all rows, a list or a column of strings, where they can be had without the rows and none of these can be dead; else None.
 
         What is said of rows here does not cover images that turn out to be unusable. Never raises for data.
         """

@@ -16,6 +16,8 @@ _END = re.compile(rb"\r{0,%d}\n|\r" % MOST_RETURNS)
 class CsvLines:
     """Iterates over a file's lines, decoded, with their ends; ``number`` counts those that are out.
 
+    ``taken`` counts the bytes of those, and may be set back.
+
     Until ``settle`` is called, a line ends at a newline or at a carriage return alone. Raises EOFError for a line past
     MAX_LINE_BYTES, UnicodeError for UTF-16, and whatever the chunks raise.
     """
@@ -27,12 +29,14 @@ class CsvLines:
         self._newlines = 0
         self._last = b""
         self.number = 0
+        self.taken = 0
 
     def __iter__(self) -> Iterator[str]:
         while not self._only_newlines and (line := self._next()):
             if self.number == 0:
                 line = without_mark(line)
             self.number += 1
+            self.taken += len(line)
             self._newlines += line.endswith(b"\n")
             self._last = line
             yield _decoded(line) if line.endswith((b"\n", b"\r")) else _decoded(line) + "\n"
@@ -42,6 +46,7 @@ class CsvLines:
                 self._refuse_longer(size)
             else:
                 self.number += 1
+                self.taken += size
                 yield _decoded(whole) + "\n"
 
     def settle(self) -> None:

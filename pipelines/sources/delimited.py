@@ -5,18 +5,22 @@ from __future__ import annotations
 import csv
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING
 
+import numpy as np
+import pyarrow as pa
 from more_itertools import rstrip
 
 from pipelines.config.source import SourceConfig
 from pipelines.rows import RowError
 from pipelines.sources.base import Format
 from pipelines.sources.csv_lines import CsvLines
-from pipelines.sources.lines import MAX_LINE_BYTES, read_chunks, without_compression
+from pipelines.sources.lines import CHUNK_BYTES, MAX_LINE_BYTES, read_chunks, without_compression
+from pipelines.sources.parts import COLUMN_ROWS, Column, Columns, Part
 from pipelines.sources.records import READ_ERRORS, STAGE, Record, UnreadableFileError
 from pipelines.sources.split import Split
 
@@ -35,6 +39,7 @@ class Csv(Format):
     has_header = True
     endings = (".csv", ".tsv")
     is_compressible = True
+    has_columns = True
 
     def columns(self, split: Split, config: SourceConfig) -> Iterable[str]:
         """Names in the header."""
@@ -51,6 +56,10 @@ class Csv(Format):
     def records(self, split: Split, config: SourceConfig) -> Iterator[Record]:
         """Read rows as Python's csv module does: quotes, and newlines within them."""
         return _Table(split, config).records()
+
+    def parts(self, split: Split, config: SourceConfig) -> Iterator[Part]:
+        """Read some thousand rows at once."""
+        yield from _Table(split, config).parts(self.fields(config).columns)
 
 
 class _Table:
@@ -76,6 +85,62 @@ class _Table:
         return self._width - len(self.header)
 
     def records(self) -> Iterator[Record]:
+        for position, row, error in self._rows():
+            yield (position, None, error) if row is None else self._record(position, row)
+
+    def parts(self, chosen: Collection[str] | None) -> Iterator[Part]:
+        """Gather rows that have nothing but named columns; what else there is comes as a part of its own."""
+        for positions, rows, error in self._runs():
+            if error is not None:
+                yield Part(partial(iter, [(positions[0], None, error)]))
+            else:
+                yield Part(partial(self._all, positions, rows), self._columns(positions, rows, chosen))
+
+    def _runs(self) -> Iterator[tuple[list[int], list[list[str]], RowError | None]]:
+        """Yield rows that follow one another, at most so many as become columns together, and errors alone."""
+        positions: list[int] = []
+        rows: list[list[str]] = []
+        try:
+            for position, row, error in self._rows():
+                if row is not None:
+                    positions.append(position)
+                    rows.append(row)
+                if rows and (row is None or len(rows) >= COLUMN_ROWS or self._lines.taken >= CHUNK_BYTES):
+                    yield positions, rows, None
+                    positions, rows = [], []
+                    self._lines.taken = 0
+                if row is None:
+                    yield [position], [], error
+        except READ_ERRORS:
+            if rows:
+                yield positions, rows, None
+            raise
+        if rows:
+            yield positions, rows, None
+
+    def _all(self, positions: Sequence[int], rows: Sequence[list[str]]) -> Iterator[Record]:
+        return map(self._record, positions, rows)
+
+    def _columns(
+        self, positions: Sequence[int], rows: Sequence[list[str]], chosen: Collection[str] | None
+    ) -> Columns | None:
+        named = len(self.header)
+        if self._unnamed and any(any(row[named:]) for row in rows):
+            return None
+        columns = zip(self.header, zip(*rows, strict=True), strict=False)
+        try:
+            by_name = {
+                name: Column(pa.array(values, pa.large_string()))
+                for name, values in columns
+                if chosen is None or name in chosen
+            }
+        # Bytes that are no UTF-8 are surrogates here.
+        except UnicodeError:
+            return None
+        return Columns(np.array(positions), by_name)
+
+    def _rows(self) -> Iterator[tuple[int, list[str] | None, RowError | None]]:
+        """Read rows with their positions; in place of one that is none, why."""
         while True:
             position = self._lines.number
             try:
@@ -92,7 +157,7 @@ class _Table:
                     _invalid("a quote that opens in this row is never closed; rows after it are missing"),
                 )
             elif len(row) == self._width:
-                yield self._record(position, row)
+                yield position, row, None
             elif row:
                 yield position, None, _invalid(f"the row has {len(row)} fields, the header {self._width}")
 

@@ -6,7 +6,8 @@ import math
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from itertools import islice
+from functools import partial
+from itertools import chain, islice
 from typing import Any
 
 import pyarrow as pa
@@ -14,11 +15,12 @@ import pyarrow.parquet as pq
 from more_itertools import constrained_batches
 
 from pipelines.config.source import SourceConfig
-from pipelines.sources.arrow_rows import chosen_columns, python_rows, rows_at_once
+from pipelines.sources.arrow_rows import BATCH_ROWS, batch_part, chosen_columns, python_rows, rows_at_once
 from pipelines.sources.base import Fields, Format, Outline
+from pipelines.sources.column_rows import document_ids
 from pipelines.sources.files import filesystem_of
+from pipelines.sources.parts import COLUMN_ROWS, Part, all_records
 from pipelines.sources.records import READ_ERRORS, Record, unreadable
-from pipelines.sources.rows import parse_id
 from pipelines.sources.split import SPLIT_BYTES, Split
 
 READ_BUFFER_BYTES = 1 << 20
@@ -29,6 +31,7 @@ class Parquet(Format):
 
     name = "parquet"
     endings = (".parquet", ".pq")
+    has_columns = True
     mark = "row "
 
     def outline(self, split: Split) -> Outline:
@@ -40,23 +43,27 @@ class Parquet(Format):
 
     def records(self, split: Split, config: SourceConfig) -> Iterator[Record]:
         """Read the split's row groups; in place of one that cannot be read is one record with an error."""
-        return _records(split, self.fields(config).columns)
+        return all_records(self.parts(split, config))
 
-    def ids(self, split: Split, config: SourceConfig) -> Sequence[str] | None:
+    def parts(self, split: Split, config: SourceConfig) -> Iterator[Part]:
+        """Read batches of the row groups' rows."""
+        return _parts(split, self.fields(config).columns)
+
+    def ids(self, split: Split, config: SourceConfig) -> pa.ChunkedArray | None:
         """Read the column of ids alone, where the footer tells that no other can make a row dead."""
         fields = self.fields(config)
-        names: list[str] = []
+        found = [pa.array([], pa.string())]
         try:
             if fields.id is None or fields.deleted is not None or not _ids_alone_decide(split, fields, fields.id):
                 return None
-            for record in islice(_records(split, {fields.id}), split.max_rows):
-                name = _plain_id(record, fields.id)
-                if name is None:
+            for part in _parts(split, {fields.id}):
+                names = None if part.columns is None else document_ids(part.columns, fields.id)
+                if names is None or names.null_count:
                     return None
-                names.append(name)
+                found.append(names)
         except READ_ERRORS:
             return None
-        return names
+        return pa.chunked_array(found).slice(0, split.max_rows)
 
 
 def _cut(split: Split, sizes: Sequence[tuple[int, int]]) -> Iterator[Split]:
@@ -76,7 +83,7 @@ def _open(split: Split) -> Iterator[pq.ParquetFile]:
         yield pq.ParquetFile(source, buffer_size=READ_BUFFER_BYTES)
 
 
-def _records(split: Split, columns: Collection[str] | None) -> Iterator[Record]:
+def _parts(split: Split, columns: Collection[str] | None) -> Iterator[Part]:
     with _open(split) as file:
         names = chosen_columns(file.schema_arrow, columns)
         position = 0
@@ -84,25 +91,39 @@ def _records(split: Split, columns: Collection[str] | None) -> Iterator[Record]:
             rows = file.metadata.row_group(group).num_rows
             done = 0
             try:
-                for values in _group_rows(file, group, names):
-                    yield position + done, values, None
-                    done += 1
-            except (OSError, pa.ArrowException) as error:
-                what = f"row group {group} of file {split.name} cannot be read"
-                yield unreadable(what, error, f"{rows - done:,} rows from row {done} of it on are missing")
+                for batch in _batches(file, group, names, COLUMN_ROWS):
+                    yield batch_part(batch, position + done, _few_at_once)
+                    done += batch.num_rows
+            except (OSError, pa.ArrowException):
+                # Of smaller batches more can be had.
+                yield Part(partial(_rest_of_group, file, group, names, split, position, done))
             position += rows
 
 
-def _group_rows(file: pq.ParquetFile, group: int, names: list[str]) -> Iterator[dict[str, Any]]:
+def _rest_of_group(
+    file: pq.ParquetFile, group: int, names: list[str], split: Split, position: int, done: int
+) -> Iterator[Record]:
+    """Read a damaged group's rows behind those that are ``done``; the last record tells what cannot be read."""
+    rows = file.metadata.row_group(group).num_rows
+    try:
+        batches = _batches(file, group, names, BATCH_ROWS)
+        for values in islice(chain.from_iterable(map(python_rows, batches)), done, None):
+            yield position + done, values, None
+            done += 1
+    except (OSError, pa.ArrowException) as error:
+        what = f"row group {group} of file {split.name} cannot be read"
+        yield unreadable(what, error, f"{rows - done:,} rows from row {done} of it on are missing")
+
+
+def _few_at_once(batch: pa.RecordBatch) -> Iterator[dict[str, Any]]:
+    for start in range(0, batch.num_rows, BATCH_ROWS):
+        yield from python_rows(batch.slice(start, BATCH_ROWS))
+
+
+def _batches(file: pq.ParquetFile, group: int, names: list[str], most_rows: int) -> Iterator[pa.RecordBatch]:
     metadata = file.metadata.row_group(group)
-    batch_rows = rows_at_once(metadata.num_rows, metadata.total_byte_size)
-    for batch in file.iter_batches(batch_rows, row_groups=[group], columns=names, use_threads=False):
-        yield from python_rows(batch)
-
-
-def _plain_id(record: Record, column: str) -> str | None:
-    name, error = (None, record[2]) if record[1] is None else parse_id(record[1].get(column))
-    return name if error is None else None
+    batch_rows = rows_at_once(metadata.num_rows, metadata.total_byte_size, most_rows)
+    return file.iter_batches(batch_rows, row_groups=[group], columns=names, use_threads=False)
 
 
 def _ids_alone_decide(split: Split, fields: Fields, id_column: str) -> bool:
