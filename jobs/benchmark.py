@@ -18,6 +18,7 @@ from benchmarks.muvera import muvera
 from benchmarks.muvera_recall import muvera_recall
 from benchmarks.nightly import nightly
 from benchmarks.pipeline import memory, pipeline
+from benchmarks.read import read_tables
 from benchmarks.read_collection import read_collection
 from pipelines.cli.start import start
 
@@ -37,6 +38,7 @@ for command in (
     nightly,
 ):
     app.command()(command)
+app.command("read")(read_tables)
 
 
 @app.command("all")

@@ -137,7 +137,7 @@ class Format(ABC):
         return set(), set()
 
     def ids(self, split: Split, config: SourceConfig) -> Sequence[str] | pa.ChunkedArray | None:
-        """Ids of all rows, a list or a column of strings, where they can be had without the rows and none of these can be dead; else None.
+        """Ids of all rows, where they can be had without the rows and none of these can be dead; else None.
 
         What is said of rows here does not cover images that turn out to be unusable. Never raises for data.
         """

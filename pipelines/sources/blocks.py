@@ -13,7 +13,7 @@ from pipelines.sources.rows import BLOCK_BYTES, BLOCK_CHARACTERS
 
 
 def regrouped(tables: Iterable[pa.Table], block_rows: int) -> Iterator[pa.Table]:
-    """Yield tables with the rows of others, of SOURCE_SCHEMA without images, in blocks as ``rows.blocks`` makes them."""
+    """Yield tables with the rows of others, which have no images, in blocks as ``rows.blocks`` makes them."""
     block: list[pa.Table] = []
     rows = characters = 0
     for table in tables:

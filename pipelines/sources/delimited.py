@@ -20,7 +20,7 @@ from pipelines.rows import RowError
 from pipelines.sources.base import Format
 from pipelines.sources.csv_lines import CsvLines
 from pipelines.sources.lines import CHUNK_BYTES, MAX_LINE_BYTES, read_chunks, without_compression
-from pipelines.sources.parts import COLUMN_ROWS, Column, Columns, Part
+from pipelines.sources.parts import COLUMN_ROWS, Column, Columns, Part, all_records
 from pipelines.sources.records import READ_ERRORS, STAGE, Record, UnreadableFileError
 from pipelines.sources.split import Split
 
@@ -73,7 +73,7 @@ class _Table:
         self._lines = CsvLines(read_chunks(split))
         self._reader = csv.reader(chain(self._lines, [_END]), delimiter=self._delimiter)
         header = _header(self._reader)
-        self._lines.settle()
+        self._before = self._lines.settle() - self._reader.line_num
         self._width = len(header)
         self.header = _named(header)
         # Ids that are made from the content have always counted a column without a name, if it was the only one.
@@ -85,41 +85,58 @@ class _Table:
         return self._width - len(self.header)
 
     def records(self) -> Iterator[Record]:
-        for position, row, error in self._rows():
-            yield (position, None, error) if row is None else self._record(position, row)
+        return all_records(self.parts(()))
 
     def parts(self, chosen: Collection[str] | None) -> Iterator[Part]:
-        """Gather rows that have nothing but named columns; what else there is comes as a part of its own."""
+        """Gather rows that follow one another; what is none comes as a part of its own."""
         for positions, rows, error in self._runs():
-            if error is not None:
-                yield Part(partial(iter, [(positions[0], None, error)]))
-            else:
+            if set(map(len, rows)) == {self._width}:
                 yield Part(partial(self._all, positions, rows), self._columns(positions, rows, chosen))
+            elif rows:
+                yield Part(partial(self._all, positions, rows))
+            if error is not None:
+                yield Part(partial(iter, [(positions[-1], None, error)]))
 
     def _runs(self) -> Iterator[tuple[list[int], list[list[str]], RowError | None]]:
-        """Yield rows that follow one another, at most so many as become columns together, and errors alone."""
-        positions: list[int] = []
-        rows: list[list[str]] = []
-        try:
-            for position, row, error in self._rows():
-                if row is not None:
+        """Yield positions and rows, of whatever width, and the error that a row behind them has, with its position."""
+        is_open = True
+        while is_open:
+            positions, rows, error, reason = [], [], None, None
+            position = self._position
+            self._lines.taken = 0
+            try:
+                for row in self._reader:
                     positions.append(position)
                     rows.append(row)
-                if rows and (row is None or len(rows) >= COLUMN_ROWS or self._lines.taken >= CHUNK_BYTES):
-                    yield positions, rows, None
-                    positions, rows = [], []
-                    self._lines.taken = 0
-                if row is None:
-                    yield [position], [], error
-        except READ_ERRORS:
-            if rows:
-                yield positions, rows, None
-            raise
-        if rows:
-            yield positions, rows, None
+                    position = self._position
+                    if self._lines.taken >= CHUNK_BYTES or len(rows) >= COLUMN_ROWS:
+                        break
+                else:
+                    is_open = False
+            except csv.Error as raised:
+                positions.append(position)
+                error = _invalid(_reason(raised))
+            except READ_ERRORS as raised:
+                reason = raised
+            if rows and rows[-1] and rows[-1][-1].endswith(_END):
+                if rows.pop() == [_END]:
+                    positions.pop()
+                else:
+                    error = _invalid("a quote that opens in this row is never closed; rows after it are missing")
+            yield positions, rows, error
+            if reason is not None:
+                raise reason
+
+    @property
+    def _position(self) -> int:
+        return self._before + self._reader.line_num
 
     def _all(self, positions: Sequence[int], rows: Sequence[list[str]]) -> Iterator[Record]:
-        return map(self._record, positions, rows)
+        for position, row in zip(positions, rows, strict=False):
+            if len(row) == self._width:
+                yield self._record(position, row)
+            elif row:
+                yield position, None, _invalid(f"the row has {len(row)} fields, the header {self._width}")
 
     def _columns(
         self, positions: Sequence[int], rows: Sequence[list[str]], chosen: Collection[str] | None
@@ -137,29 +154,7 @@ class _Table:
         # Bytes that are no UTF-8 are surrogates here.
         except UnicodeError:
             return None
-        return Columns(np.array(positions), by_name)
-
-    def _rows(self) -> Iterator[tuple[int, list[str] | None, RowError | None]]:
-        """Read rows with their positions; in place of one that is none, why."""
-        while True:
-            position = self._lines.number
-            try:
-                row = next(self._reader, [_END])
-            except csv.Error as error:
-                yield position, None, _invalid(_reason(error))
-                continue
-            if row == [_END]:
-                return
-            if row and row[-1].endswith(_END):
-                yield (
-                    position,
-                    None,
-                    _invalid("a quote that opens in this row is never closed; rows after it are missing"),
-                )
-            elif len(row) == self._width:
-                yield position, row, None
-            elif row:
-                yield position, None, _invalid(f"the row has {len(row)} fields, the header {self._width}")
+        return Columns(np.array(positions[: len(rows)]), by_name)
 
     def _record(self, position: int, row: list[str]) -> Record:
         named = len(self.header)

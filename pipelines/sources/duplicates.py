@@ -15,7 +15,7 @@ from pipelines.config.source import SourceConfig
 from pipelines.hashing import xxh3_64
 from pipelines.sources.column_rows import ColumnRows
 from pipelines.sources.formats import format_named
-from pipelines.sources.read import Repeats, read_parts, read_records
+from pipelines.sources.read import Repeats, is_read_by_columns, read_parts, read_records
 from pipelines.sources.records import READ_ERRORS
 from pipelines.sources.rows import Row, blocks, parse_rows
 from pipelines.sources.split import Split
@@ -70,10 +70,9 @@ def scan_split(split: Split, config: SourceConfig) -> SplitScan:
 
 
 def _scan_rows(split: Split, config: SourceConfig) -> SplitScan:
-    kind = format_named(split.format)
-    fields = kind.fields(config)
+    fields = format_named(split.format).fields(config)
     scan = _Scan(split)
-    if not kind.has_columns or fields.image is not None:
+    if not is_read_by_columns(split, config):
         scan.add_rows(parse_rows(read_records(split, config), fields))
         return scan.total()
     for part in read_parts(split, config, fields):

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from functools import partial
 from json.encoder import encode_basestring
-from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -17,9 +16,6 @@ from pipelines.sources.parts import Column
 from pipelines.sources.rows import to_json
 
 _text = partial(pa.scalar, type=pa.large_string())
-# What JSON escapes in a string: quote, backslash and the controls.
-_ESCAPED = np.zeros(256, dtype=bool)
-_ESCAPED[: ord(" ")] = _ESCAPED[ord('"')] = _ESCAPED[ord("\\")] = True
 # Doubles between these (and 0) have no exponent, neither in Python nor in Arrow.
 _SHORTEST, _LONGEST = 1e-4, 1e9
 # Days since 1970 of the first and the last date that Python can hold.
@@ -88,19 +84,26 @@ def utf8(values: pa.Array) -> pa.Array:
 
 
 def _string_texts(values: pa.Array) -> tuple[str, pa.Array, str]:
-    if _has_escapes(values):
-        listed = [None if value is None else encode_basestring(value) for value in values.to_pylist()]
-        return "", _null_as_text(pa.array(listed, pa.large_string())), ""
+    rows = _rows_with_escapes(values)
+    if len(rows):
+        escaped = (encode_basestring(value)[1:-1] for value in values.take(pa.array(rows)).to_pylist())
+        mask = np.zeros(len(values), dtype=bool)
+        mask[rows] = True
+        values = pc.replace_with_mask(values, mask, pa.array(escaped, pa.large_string()))
     if values.null_count:
         return "", _null_as_text(join(_text('"'), values, _text('"'))), ""
     return '"', values, '"'
 
 
-def _has_escapes(values: pa.Array) -> bool:
-    """Whether a string needs an escape; bytes of other characters are 128 or more."""
-    characters = np.frombuffer(values.buffers()[2] or b"", np.uint8)
+def _rows_with_escapes(values: pa.Array) -> npt.NDArray[np.int64]:
+    """Find the strings of which JSON escapes a character: a quote, a backslash or a control."""
     offsets = np.frombuffer(values.buffers()[1], np.int64)[values.offset : values.offset + len(values) + 1]
-    return bool(len(offsets) and _ESCAPED[characters[offsets[0] : offsets[-1]]].any())
+    # Bytes of other characters than these are 128 or more.
+    characters = np.frombuffer(values.buffers()[2] or b"", np.uint8)[offsets[0] : offsets[-1]]
+    special = (characters < ord(" ")) | (characters == ord('"')) | (characters == ord("\\"))
+    if not special.any():
+        return np.zeros(0, np.int64)
+    return np.unique(np.searchsorted(offsets, np.flatnonzero(special) + offsets[0], side="right") - 1)
 
 
 def _float_texts(values: pa.Array) -> pa.Array:

@@ -20,6 +20,7 @@ MOST_GAPS = 4
 # orjson reads an integer past 64 bits as a double, which is this at least.
 _FIRST_WIDE = 2.0**63
 _MISSING = object()
+_NESTED = {dict, list}
 
 
 def json_columns(lines: Sequence[bytes | None], first: int, chosen: Collection[str] | None) -> Columns | None:
@@ -33,14 +34,17 @@ def json_columns(lines: Sequence[bytes | None], first: int, chosen: Collection[s
         positions, lines = positions[there], [lines[at] for at in there]
     try:
         rows = [orjson.loads(line) for line in lines]  # type: ignore[arg-type]
-        if set(map(type, rows)) != {dict} or any(_brackets(line) > MOST_BRACKETS for line in lines):
+        if set(map(type, rows)) != {dict}:
             return None
         names = set().union(*rows)
         if len(names) * len(rows) > MOST_GAPS * sum(map(len, rows)):
             return None
-        if chosen is not None:
-            names &= set(chosen)
-        return Columns(positions, {name: _column(name, rows) for name in names})
+        values = {name: [row.get(name, _MISSING) for row in rows] for name in names}
+        kinds = {name: set(map(type, values[name])) for name in names}
+        if any(its & _NESTED for its in kinds.values()) and any(_brackets(line) > MOST_BRACKETS for line in lines):
+            return None
+        wanted = names if chosen is None else names & set(chosen)
+        return Columns(positions, {name: _column(values[name], kinds[name]) for name in wanted})
     except (ValueError, TypeError, RecursionError, OddError):
         return None
 
@@ -49,20 +53,17 @@ def _brackets(line: bytes | None) -> int:
     return 0 if line is None else line.count(b"[") + line.count(b"{")
 
 
-def _column(name: str, rows: Sequence[dict[str, Any]]) -> Column:
+def _column(values: list[Any], kinds: set[type]) -> Column:
     missing = None
-    try:
-        values = [row[name] for row in rows]
-    except KeyError:
-        values = [row.get(name, _MISSING) for row in rows]
+    if type(_MISSING) in kinds:
         missing = pa.array([value is _MISSING for value in values])
         values = [None if value is _MISSING else value for value in values]
-    kinds = set(map(type, values)) - {type(None)}
+    kinds = kinds - {type(_MISSING), type(None)}
     if kinds == {str}:
         return Column(pa.array(values, pa.large_string()), missing)
     if kinds == {bool}:
         return Column(pa.array(values, pa.bool_()), missing)
-    if kinds == {int} and -(2**63) <= min(present := _present(values)) and max(present) < 2**63:
+    if kinds == {int} and min(present := _present(values)) >= -(2**63) and max(present) < 2**63:
         return Column(pa.array(values, pa.int64()), missing)
     if kinds == {float} and max(map(abs, _present(values))) < _FIRST_WIDE:
         return Column(pa.array(values, pa.float64()), missing)

@@ -38,9 +38,8 @@ def read_split(
     row that cannot be used, or repeats an id, has an error; so has the one row, without an id, that stands for an
     unreadable file or the unreadable rest of one. Rows that are deletions are left out, unless they have an error.
     """
-    kind = format_named(split.format)
-    fields = kind.fields(config)
-    if kind.has_columns and fields.image is None:
+    fields = format_named(split.format).fields(config)
+    if is_read_by_columns(split, config):
         yield from regrouped(_part_tables(split, config, fields, repeats, block_rows), block_rows)
         return
     rows = _usable(parse_rows(read_records(split, config), fields), repeats)
@@ -49,6 +48,12 @@ def read_split(
         rows = _with_images(rows, split, config) if images else map(_without_image, rows)
     for block in blocks(rows, block_rows):
         yield _table(block, split, has_images=fetched)
+
+
+def is_read_by_columns(split: Split, config: SourceConfig) -> bool:
+    """Whether a split's rows come as columns, but for those that have something odd."""
+    kind = format_named(split.format)
+    return kind.has_columns and kind.image_column(config.image) is None
 
 
 def read_parts(split: Split, config: SourceConfig, fields: Fields) -> Iterator[ColumnRows | Iterator[Row]]:
