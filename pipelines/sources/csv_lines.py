@@ -65,7 +65,7 @@ class CsvLines:
         return lines
 
     def settle(self) -> int:
-        """Say how many lines the header has, and keep to the ends of lines that the header has, whose last line is the one that came last.
+        """Keep to the ends of lines that the header has, whose last line is the one that came last; count its lines.
 
         After a newline, lines end at newlines alone, and a carriage return that stands in a field without quotes makes
         its row unreadable, instead of two rows that nobody wrote.
