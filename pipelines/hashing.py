@@ -33,12 +33,15 @@ def xxh3_64(column: Column) -> npt.NDArray[np.uint64]:
     return np.frombuffer(_digests(xxhash.xxh3_64_digest, column), ">u8").astype(np.uint64)
 
 
-def uuid5_strings(namespace: bytes, names: Column) -> pa.Array:
-    """Name entries, none of which is null, by UUIDs of version 5 (RFC 9562, section 5.5), as ``uuid.uuid5`` does.
+def uuid5_strings(namespace: bytes, *parts: str | Column) -> pa.Array:
+    """Name entries by UUIDs of version 5 (RFC 9562, section 5.5), as ``uuid.uuid5`` does.
 
-    ``namespace`` are the 16 bytes of a UUID.
+    ``namespace`` are the 16 bytes of a UUID. A name is all ``parts``, a text or an entry of a column without nulls,
+    one behind the other; one of them is a column.
     """
-    named = join(pa.scalar(namespace, pa.large_binary()), names.cast(pa.large_binary()))
+    kind = pa.binary()
+    pieces = [pa.scalar(part.encode(), kind) if isinstance(part, str) else part.cast(kind) for part in parts]
+    named = join(pa.scalar(namespace, kind), *pieces)
     digests = b"".join([hashed.digest() for hashed in map(hashlib.sha1, entries(named))])
     codes = np.frombuffer(digests, np.uint8).reshape(-1, hashlib.sha1().digest_size)[:, :16].copy()
     codes[:, 6] = codes[:, 6] & 0x0F | 0x50

@@ -28,7 +28,7 @@ _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _UNSIGNED = re.compile(r"0|[1-9][0-9]{0,19}")
 _MAX_UNSIGNED = 2**64 - 1
 # The same for whole columns; integers of 20 digits are to be looked at one by one.
-_OWN_ID = rf"^(?:{_UUID.pattern}|0|[1-9][0-9]{{0,18}})$"
+_OWN_ID = rf"^(?:{_UUID.pattern}|{_UNSIGNED.pattern})$"
 _LONG_UNSIGNED = "^[1-9][0-9]{19}$"
 _LARGE = partial(pa.scalar, type=pa.large_string())
 
@@ -96,20 +96,27 @@ def identify(table: pa.Table, corpus: str, *, chunked: bool) -> pa.Table:
 def _point_ids(names: pa.ChunkedArray, chunks: pa.ChunkedArray, corpus: str, *, chunked: bool) -> pa.ChunkedArray:
     """Name points as ``point_id`` does; any name for a row without a document id."""
     names = pc.fill_null(names, "")
-    kept = None if chunked else pc.match_substring_regex(names, _OWN_ID)
+    kept = None if chunked else _are_point_ids(names)
     if kept is not None and pc.all(kept).as_py():
         return names
-    parts = (pa.scalar(f"{corpus}/"), names, pa.scalar("/"), pc.cast(chunks, pa.string()))
-    made = uuid5_strings(NAMESPACE.bytes, pc.fill_null(join(*parts), ""))
-    if kept is not None and pc.any(kept).as_py():
-        made = pc.if_else(kept, names, made)
-    if not chunked and pc.any(long := pc.match_substring_regex(names, _LONG_UNSIGNED)).as_py():
-        own = [
-            name if is_long and int(name) <= _MAX_UNSIGNED else None
-            for name, is_long in zip(names.to_pylist(), long.to_pylist(), strict=True)
-        ]
-        made = pc.coalesce(pa.array(own, pa.string()), made)
-    return made
+    numbers = pc.fill_null(pc.cast(chunks, pa.string()), "")
+    made = uuid5_strings(NAMESPACE.bytes, f"{corpus}/", names, "/", numbers)
+    return made if kept is None else pc.if_else(kept, names, made)
+
+
+def _are_point_ids(names: pa.ChunkedArray) -> pa.ChunkedArray | None:
+    """Tell which document ids are point ids; None where none is."""
+    kept = pc.match_substring_regex(names, _OWN_ID)
+    if not pc.any(kept).as_py():
+        return None
+    long = pc.match_substring_regex(names, _LONG_UNSIGNED)
+    if pc.any(long).as_py():
+        fits = (
+            not is_long or int(name.as_py()) <= _MAX_UNSIGNED
+            for name, is_long in zip(names, long.to_pylist(), strict=True)
+        )
+        kept = pc.and_(kept, pa.array(fits))
+    return kept
 
 
 def _digits(numbers: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -15,9 +15,13 @@ from pipelines.sources.rows import BLOCK_BYTES, BLOCK_CHARACTERS
 def regrouped(tables: Iterable[pa.Table], block_rows: int) -> Iterator[pa.Table]:
     """Yield tables with the rows of others, which have no images, in blocks as ``rows.blocks`` makes them."""
     block: list[pa.Table] = []
-    rows = characters = 0
+    rows = 0
     for table in tables:
-        totals = np.concatenate([[0], np.cumsum(_characters(table))])
+        totals, characters = np.zeros(table.num_rows + 1, np.int64), 0
+        # Characters are counted only where there may be too many: no text has more of them than bytes.
+        if sum(map(_size, [*block, table])) >= BLOCK_CHARACTERS:
+            totals[1:] = np.cumsum(_characters(table))
+            characters = sum(int(_characters(part).sum()) for part in block)
         start = 0
         while start < table.num_rows:
             stop, is_full = _end(totals, start, rows, characters, block_rows)
@@ -46,6 +50,10 @@ def _end(totals: npt.NDArray[np.int64], start: int, rows: int, characters: int, 
         ends.append(max(fitting, start if rows else start + 1))
     stop = min(ends)
     return min(stop, len(totals) - 1), stop < len(totals)
+
+
+def _size(table: pa.Table) -> int:
+    return int(table["text"].nbytes + table["payload"].nbytes)
 
 
 def _characters(table: pa.Table) -> npt.NDArray[np.int64]:
