@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import re
 import uuid
-from collections.abc import Iterable
 from functools import partial
 from typing import TypeAlias
 
@@ -17,7 +16,7 @@ import xxhash
 
 from embedders.fingerprint import facts_digest
 from pipelines.config.chunking import ChunkingConfig
-from pipelines.hashing import join, uuid5_strings, xxh3_64_hex, xxh3_128_hex
+from pipelines.hashing import Column, join, uuid5_strings, xxh3_64, xxh3_64_hex, xxh3_128_hex
 from pipelines.rows import HASHES, IMAGE_COLUMN, is_dead
 
 Buffer: TypeAlias = bytes | pa.Buffer
@@ -152,11 +151,10 @@ def _text_hash(text: str | None, image_digest: str | None = None) -> str:
     return str(hasher.hexdigest())
 
 
-def keys64(ids: Iterable[str], content_hashes: Iterable[str]) -> npt.NDArray[np.uint64]:
+def keys64(ids: Column, content_hashes: Column) -> npt.NDArray[np.uint64]:
     """Hash id and content together to 64 bits: the key by which a sink knows a row that it holds unchanged."""
-    digest = xxhash.xxh3_64_intdigest
-    keys = (digest(f"{name}\n{content}".encode()) for name, content in zip(ids, content_hashes, strict=True))
-    return np.fromiter(keys, dtype=np.uint64)
+    known = (pc.fill_null(column.cast(pa.large_string()), "None") for column in (ids, content_hashes))
+    return xxh3_64(join(next(known), _LARGE("\n"), next(known)))
 
 
 def fingerprint(embeddings: dict[str, str], chunking: ChunkingConfig | None, tokenizer: str | None = None) -> str:
