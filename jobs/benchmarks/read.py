@@ -8,9 +8,10 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
+from unittest import mock
 
 import pyarrow as pa
 import pyarrow.csv
@@ -22,7 +23,7 @@ from rich.table import Table
 from benchmarks.measuring import BM25, Repeats, console, stdlib_texts, take_turns
 from pipelines.config.job import JobConfig
 from pipelines.embed.documents import read_rows
-from pipelines.sources import read, scan_split
+from pipelines.sources import scan_split
 from pipelines.sources.plan import plan_source
 
 MOST_CHARACTERS = 400
@@ -37,11 +38,11 @@ def read_tables(
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     pa.set_cpu_count(1)
     table = Table(title=f"read, {rows:,} rows, CPU time of one core", title_justify="left")
-    for column in ("", *(name for name, _, _ in _FORMATS)):
+    for column in ("", *(kind.name for kind in _FORMATS)):
         table.add_column(column, justify="right" if column else "left")
     with tempfile.TemporaryDirectory() as folder:
         documents = list(_documents(rows))
-        found = [_measure(Path(folder), documents, *kind, repeats) for kind in _FORMATS]
+        found = [_measure(Path(folder), documents, kind, repeats) for kind in _FORMATS]
     for name in (OURS, ROWS, ARROW, SCAN):
         table.add_row(name, *(f"{rows / seconds[name]:,.0f} rows/s" for seconds in found))
     console.print(table)
@@ -54,16 +55,15 @@ def _documents(rows: int) -> Iterator[dict[str, Any]]:
         yield {"id": f"doc-{number}", "text": text, "title": text.partition("\n")[0][:40], "year": 1990 + number % 35}
 
 
-def _measure(
-    folder: Path,
-    documents: list[dict[str, Any]],
-    name: str,
-    write: Callable[[Path, list[dict[str, Any]]], None],
-    read_alone: Callable[[Path], Any],
-    repeats: int,
-) -> dict[str, float]:
-    path = folder / f"rows.{name}"
-    write(path, documents)
+class _Kind(NamedTuple):
+    name: str
+    write: Callable[[Path, list[dict[str, Any]]], None]
+    read_alone: Callable[[Path], pa.Table]
+
+
+def _measure(folder: Path, documents: list[dict[str, Any]], kind: _Kind, repeats: int) -> dict[str, float]:
+    path = folder / f"rows.{kind.name}"
+    kind.write(path, documents)
     job = JobConfig.model_validate(
         {
             "source": {"path": str(path), "id": "id"},
@@ -83,19 +83,13 @@ def _measure(
     def scan() -> None:
         _check(len(documents), (scan_split(one, job.source).rows for one in splits))
 
-    contestants = {OURS: ours, ROWS: row_by_row, ARROW: lambda: read_alone(path), SCAN: scan}
+    contestants = {OURS: ours, ROWS: row_by_row, ARROW: lambda: kind.read_alone(path), SCAN: scan}
     return take_turns(contestants, repeats, time.process_time)
 
 
-@contextmanager
-def without_columns() -> Iterator[None]:
+def without_columns() -> AbstractContextManager[Any]:
     """Have all rows read one by one, as those are that have something odd."""
-    parse = read.parse_columns
-    read.parse_columns = lambda *_: None  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        read.parse_columns = parse
+    return mock.patch("pipelines.sources.read.parse_columns", lambda *_: None)
 
 
 def _check(rows: int, counts: Iterable[int]) -> None:
@@ -127,8 +121,12 @@ def _read_json(path: Path) -> pa.Table:
     return pyarrow.json.read_json(path, pyarrow.json.ReadOptions(use_threads=False))
 
 
+def _read_parquet(path: Path) -> pa.Table:
+    return pq.read_table(path, use_threads=False)
+
+
 _FORMATS = (
-    ("parquet", _write_parquet, lambda path: pq.read_table(path, use_threads=False)),
-    ("jsonl", _write_jsonl, _read_json),
-    ("csv", _write_csv, _read_csv),
+    _Kind("parquet", _write_parquet, _read_parquet),
+    _Kind("jsonl", _write_jsonl, _read_json),
+    _Kind("csv", _write_csv, _read_csv),
 )

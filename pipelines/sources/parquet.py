@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from itertools import chain, islice
 from typing import Any
 
 import pyarrow as pa
@@ -15,7 +14,7 @@ import pyarrow.parquet as pq
 from more_itertools import constrained_batches
 
 from pipelines.config.source import SourceConfig
-from pipelines.sources.arrow_rows import BATCH_ROWS, batch_part, chosen_columns, python_rows, rows_at_once
+from pipelines.sources.arrow_rows import BATCH_BYTES, BATCH_ROWS, batch_part, chosen_columns, python_rows, rows_at_once
 from pipelines.sources.base import Fields, Format, Outline
 from pipelines.sources.column_rows import document_ids
 from pipelines.sources.files import filesystem_of
@@ -91,39 +90,55 @@ def _parts(split: Split, columns: Collection[str] | None) -> Iterator[Part]:
             rows = file.metadata.row_group(group).num_rows
             done = 0
             try:
-                for batch in _batches(file, group, names, COLUMN_ROWS):
+                for batch in _gathered(_batches(file, group, names)):
                     yield batch_part(batch, position + done, _few_at_once)
                     done += batch.num_rows
-            except (OSError, pa.ArrowException):
-                # Of smaller batches more can be had.
-                yield Part(partial(_rest_of_group, file, group, names, split, position, done))
+            except (OSError, pa.ArrowException) as error:
+                what = f"row group {group} of file {split.name} cannot be read"
+                record = unreadable(what, error, f"{rows - done:,} rows from row {done} of it on are missing")
+                yield Part(partial(iter, [record]))
             position += rows
 
 
-def _rest_of_group(
-    file: pq.ParquetFile, group: int, names: list[str], split: Split, position: int, done: int
-) -> Iterator[Record]:
-    """Read a damaged group's rows behind those that are ``done``; the last record tells what cannot be read."""
-    rows = file.metadata.row_group(group).num_rows
+def _batches(file: pq.ParquetFile, group: int, names: list[str]) -> Iterator[pa.RecordBatch]:
+    metadata = file.metadata.row_group(group)
+    batch_rows = rows_at_once(metadata.num_rows, metadata.total_byte_size)
+    yield from file.iter_batches(batch_rows, row_groups=[group], columns=names, use_threads=False)
+
+
+def _gathered(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Put small batches together; those before what ``batches`` raises come first.
+
+    They are read small, since values that repeat have fewer bytes in the file than in memory.
+    """
+    gathered: list[pa.RecordBatch] = []
+    rows = size = 0
     try:
-        batches = _batches(file, group, names, BATCH_ROWS)
-        for values in islice(chain.from_iterable(map(python_rows, batches)), done, None):
-            yield position + done, values, None
-            done += 1
-    except (OSError, pa.ArrowException) as error:
-        what = f"row group {group} of file {split.name} cannot be read"
-        yield unreadable(what, error, f"{rows - done:,} rows from row {done} of it on are missing")
+        for batch in batches:
+            gathered.append(batch)
+            rows, size = rows + batch.num_rows, size + batch.nbytes
+            if size >= BATCH_BYTES or rows + batch.num_rows > COLUMN_ROWS:
+                yield from _together(gathered)
+                gathered, rows, size = [], 0, 0
+    except (OSError, pa.ArrowException):
+        if gathered:
+            yield from _together(gathered)
+        raise
+    if gathered:
+        yield from _together(gathered)
+
+
+def _together(batches: list[pa.RecordBatch]) -> list[pa.RecordBatch]:
+    try:
+        return batches if len(batches) == 1 else [pa.concat_batches(batches)]
+    # Dictionaries that have too many entries for one together.
+    except pa.ArrowException:
+        return batches
 
 
 def _few_at_once(batch: pa.RecordBatch) -> Iterator[dict[str, Any]]:
     for start in range(0, batch.num_rows, BATCH_ROWS):
         yield from python_rows(batch.slice(start, BATCH_ROWS))
-
-
-def _batches(file: pq.ParquetFile, group: int, names: list[str], most_rows: int) -> Iterator[pa.RecordBatch]:
-    metadata = file.metadata.row_group(group)
-    batch_rows = rows_at_once(metadata.num_rows, metadata.total_byte_size, most_rows)
-    return file.iter_batches(batch_rows, row_groups=[group], columns=names, use_threads=False)
 
 
 def _ids_alone_decide(split: Split, fields: Fields, id_column: str) -> bool:

@@ -107,8 +107,7 @@ def _part_tables(
 
 def _column_table(rows: ColumnRows, split: Split, repeats: Repeats | None) -> pa.Table:
     count = len(rows.positions)
-    nulls = (pa.nulls(count, SOURCE_SCHEMA.field(name).type) for name in (IMAGE_COLUMN, "error"))
-    image, error = nulls
+    image, error = (pa.nulls(count, SOURCE_SCHEMA.field(name).type) for name in (IMAGE_COLUMN, "error"))
     origins = split.column_of_origins(rows.positions)
     table = pa.table([rows.ids, rows.texts, rows.payloads, image, origins, error], schema=SOURCE_SCHEMA)
     if repeats is None:
