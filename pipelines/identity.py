@@ -5,17 +5,18 @@ from __future__ import annotations
 import hashlib
 import re
 import uuid
-from collections.abc import Iterable
-from functools import reduce
-from typing import Any, TypeAlias
+from functools import partial
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import xxhash
 
 from embedders.fingerprint import facts_digest
 from pipelines.config.chunking import ChunkingConfig
+from pipelines.hashing import Column, join, uuid5_strings, xxh3_64, xxh3_64_hex, xxh3_128_hex
 from pipelines.rows import HASHES, IMAGE_COLUMN, is_dead
 
 Buffer: TypeAlias = bytes | pa.Buffer
@@ -25,6 +26,10 @@ NAMESPACE = uuid.UUID("6f1c1f5e-3f0e-5b52-9a39-6a2f4c0c5d11")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _UNSIGNED = re.compile(r"0|[1-9][0-9]{0,19}")
 _MAX_UNSIGNED = 2**64 - 1
+# The same for whole columns; integers of 20 digits are to be looked at one by one.
+_OWN_ID = rf"^(?:{_UUID.pattern}|{_UNSIGNED.pattern})$"
+_LONG_UNSIGNED = "^[1-9][0-9]{19}$"
+_LARGE = partial(pa.scalar, type=pa.large_string())
 
 
 def point_id(corpus: str, document_id: str, chunk_no: int, *, chunked: bool) -> str:
@@ -57,33 +62,74 @@ def payload_hash(payload: str | None, span: tuple[int | None, int | None] | None
 
 
 def identify(table: pa.Table, corpus: str, *, chunked: bool) -> pa.Table:
-    """Add ``id`` and HASHES (of text, payload and image) to rows of CHUNK_SCHEMA; dead rows get nulls."""
-    dead = is_dead(table)
-    names = zip(table["document_id"].to_pylist(), table["chunk_no"].to_pylist(), dead, strict=True)
-    ids = [None if gone else point_id(corpus, name, chunk, chunked=chunked) for name, chunk, gone in names]
-    payloads = table["payload"].to_pylist()
-    spans: list[Any] = [None] * table.num_rows
+    """Add ``id`` and HASHES (of text, payload and image) to rows of CHUNK_SCHEMA; dead rows get nulls.
+
+    They are what ``point_id``, ``content_hash``, ``text_hash`` and ``payload_hash`` give for single rows.
+    """
+    table = table.combine_chunks()
+    payloads = pc.fill_null(table["payload"], "")
+    texts = pc.fill_null(table["text"], "")
+    described = hashed = payloads
     if chunked:
-        spans = list(zip(table["chunk_start"].to_pylist(), table["chunk_end"].to_pylist(), strict=True))
-    payload_hashes = [None if gone else payload_hash(*part) for gone, *part in zip(dead, payloads, spans, strict=True)]
-    if chunked:
+        span = [_LARGE("("), _digits(table["chunk_start"]), _LARGE(", "), _digits(table["chunk_end"])]
+        hashed = join(payloads, *span, _LARGE(")"))
         # A chunk that only moved must be written again, and one more or less tells the sink to look for stale ones.
-        counts = table["chunk_count"].to_pylist()
-        payloads = [f"{payload}{(*span, count)}" for payload, span, count in zip(payloads, spans, counts, strict=True)]
-    texts = table["text"].to_pylist()
-    digests: list[list[str | None]] = []
+        count = [_LARGE(", "), _digits(table["chunk_count"]), _LARGE(")")]
+        described = join(pc.fill_null(table["payload"], "None"), *span, *count)
+    content = [_digits(pc.utf8_length(texts)), _LARGE(":"), texts, described]
+    seen = texts
     if table[IMAGE_COLUMN].null_count < table.num_rows:
-        # Buffers, because to make Python bytes of images would copy them.
-        digests = [[_image_digest(image.as_buffer()) for image in table[IMAGE_COLUMN]]]
-    hashes = [
-        None if gone else _content_hash(*content)
-        for gone, *content in zip(dead, texts, payloads, *digests, strict=True)
-    ]
-    text_hashes = [None if gone else _text_hash(*content) for gone, *content in zip(dead, texts, *digests, strict=True)]
-    columns = zip(("id", *HASHES), (ids, hashes, text_hashes, payload_hashes), strict=True)
-    return reduce(
-        lambda named, column: named.append_column(column[0], pa.array(column[1], pa.string())), columns, table
-    )
+        digests = _image_digests(table[IMAGE_COLUMN])
+        # What is hashed without an image begins with a digit, so that the two kinds never meet.
+        content = [pc.fill_null(join(_LARGE("image:"), digests, _LARGE(":")), ""), *content]
+        seen = _with_images(texts, digests)
+    ids = _point_ids(table["document_id"], table["chunk_no"], corpus, chunked=chunked)
+    columns = (ids, xxh3_128_hex(join(*content)), xxh3_64_hex(seen), xxh3_64_hex(hashed))
+    dead = is_dead(table)
+    for name, column in zip(("id", *HASHES), columns, strict=True):
+        column = pc.if_else(pa.array(dead), None, column) if dead.any() else column
+        table = table.append_column(name, column)
+    return table
+
+
+def _point_ids(names: pa.ChunkedArray, chunks: pa.ChunkedArray, corpus: str, *, chunked: bool) -> pa.ChunkedArray:
+    """Name points as ``point_id`` does; any name for a row without a document id."""
+    names = pc.fill_null(names, "")
+    kept = None if chunked else _are_point_ids(names)
+    if kept is not None and pc.all(kept).as_py():
+        return names
+    numbers = pc.fill_null(pc.cast(chunks, pa.string()), "")
+    made = uuid5_strings(NAMESPACE.bytes, f"{corpus}/", names, "/", numbers)
+    return made if kept is None else pc.if_else(kept, names, made)
+
+
+def _are_point_ids(names: pa.ChunkedArray) -> pa.ChunkedArray | None:
+    """Tell which document ids are point ids; None where none is."""
+    kept = pc.match_substring_regex(names, _OWN_ID)
+    if not pc.any(kept).as_py():
+        return None
+    long = pc.match_substring_regex(names, _LONG_UNSIGNED)
+    if pc.any(long).as_py():
+        fits = (
+            not is_long or int(name.as_py()) <= _MAX_UNSIGNED
+            for name, is_long in zip(names, long.to_pylist(), strict=True)
+        )
+        kept = pc.and_(kept, pa.array(fits))
+    return kept
+
+
+def _digits(numbers: pa.ChunkedArray) -> pa.ChunkedArray:
+    return pc.fill_null(numbers.cast(pa.large_string()), "None")
+
+
+def _image_digests(images: pa.ChunkedArray) -> pa.Array:
+    # Buffers, because to make Python bytes of images would copy them.
+    return pa.array([_image_digest(image.as_buffer()) for image in images], pa.large_string())
+
+
+def _with_images(texts: pa.ChunkedArray, digests: pa.Array) -> pa.ChunkedArray:
+    marks = [None if digest is None else b"\0image:" + bytes.fromhex(digest) for digest in digests.to_pylist()]
+    return join(texts.cast(pa.large_binary()), pc.fill_null(pa.array(marks, pa.large_binary()), b""))
 
 
 def _image_digest(image: Buffer | None) -> str | None:
@@ -105,11 +151,10 @@ def _text_hash(text: str | None, image_digest: str | None = None) -> str:
     return str(hasher.hexdigest())
 
 
-def keys64(ids: Iterable[str], content_hashes: Iterable[str]) -> npt.NDArray[np.uint64]:
+def keys64(ids: Column, content_hashes: Column) -> npt.NDArray[np.uint64]:
     """Hash id and content together to 64 bits: the key by which a sink knows a row that it holds unchanged."""
-    digest = xxhash.xxh3_64_intdigest
-    keys = (digest(f"{name}\n{content}".encode()) for name, content in zip(ids, content_hashes, strict=True))
-    return np.fromiter(keys, dtype=np.uint64)
+    known = (pc.fill_null(column.cast(pa.large_string()), "None") for column in (ids, content_hashes))
+    return xxh3_64(join(next(known), _LARGE("\n"), next(known)))
 
 
 def fingerprint(embeddings: dict[str, str], chunking: ChunkingConfig | None, tokenizer: str | None = None) -> str:

@@ -117,10 +117,13 @@ def add_errors(table: pa.Table, errors: dict[int, RowError]) -> pa.Table:
     """Give the rows at the positions of ``errors`` an error; a row that has one keeps its first."""
     if not errors:
         return table
-    column = table["error"].to_pylist()
-    for row, error in errors.items():
-        column[row] = column[row] or _entry(error)
-    return set_column(table, "error", pa.array(column, type=ERROR_TYPE))
+    rows = list(errors)
+    first = table["error"].take(pa.array(rows)).to_pylist()
+    entries = [there or _entry(error) for there, error in zip(first, errors.values(), strict=True)]
+    places = np.arange(table.num_rows)
+    places[rows] = table.num_rows + np.arange(len(rows))
+    column = pa.chunked_array([*table["error"].chunks, pa.array(entries, type=ERROR_TYPE)])
+    return set_column(table, "error", column.take(pa.array(places)))
 
 
 def spread(column: pa.Array | pa.ChunkedArray, there: npt.NDArray[np.integer], rows: int) -> pa.Array:

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 from more_itertools import constrained_batches
 from tokenizers import Encoding, Tokenizer
 
@@ -114,14 +115,23 @@ def chunk_table(table: pa.Table, config: ChunkingConfig | None, tokenizer: Token
     a single character that has more by itself stays whole. An empty document, one of spaces or one without text is one
     chunk as it is, and a dead row stays one row. A document's image goes with its first chunk.
     """
+    if config is None or tokenizer is None:
+        return _whole_documents(table)
     texts: list[str | None] = table["text"].to_pylist()
     spans: list[list[Span]] = [[(0, len(text or ""))] for text in texts]
-    if config is not None and tokenizer is not None:
-        live = [row for row, dead in enumerate(is_dead(table)) if not dead]
-        cut = chunk_spans([texts[row] or "" for row in live], config, tokenizer)
-        for row, found in zip(live, cut, strict=True):
-            spans[row] = found
+    live = [row for row, dead in enumerate(is_dead(table)) if not dead]
+    cut = chunk_spans([texts[row] or "" for row in live], config, tokenizer)
+    for row, found in zip(live, cut, strict=True):
+        spans[row] = found
     return _chunk_rows(table, texts, spans)
+
+
+def _whole_documents(table: pa.Table) -> pa.Table:
+    rows = table.num_rows
+    ends = pc.fill_null(pc.utf8_length(table["text"]), 0)
+    added = [pa.repeat(pa.scalar(0, pa.int32()), rows), pa.repeat(0, rows), ends]
+    counts = pa.repeat(pa.scalar(1, pa.int32()), rows)
+    return pa.table([*(table[name] for name in SOURCE_SCHEMA.names), *added, counts], schema=CHUNK_SCHEMA)
 
 
 def _chunk_rows(table: pa.Table, texts: list[str | None], spans: list[list[Span]]) -> pa.Table:

@@ -12,7 +12,10 @@ from pipelines.embed.chunking import chunk_table, load_tokenizer
 from pipelines.identity import identify
 from pipelines.rows import RowError, add_errors
 from pipelines.sources import Repeats, Split, read_split
+from pipelines.sources.blocks import regrouped
 from pipelines.sources.formats import format_named
+from pipelines.sources.parts import COLUMN_ROWS
+from pipelines.sources.read import is_read_by_columns
 
 
 def read_rows(
@@ -26,8 +29,24 @@ def read_rows(
 
     See ``read_chunks`` for the rest. Of a source whose rows have point ids, each row counts as a document.
     """
+    if config.chunking is None:
+        yield from _whole_documents(splits, config, block_rows or config.compute.block_rows)
+        return
     for documents, rows in read_chunks(splits, config, block_rows=block_rows, tokenizer_digest=tokenizer_digest):
         yield documents, rows if "id" in rows.column_names else name_chunks(rows, config)
+
+
+def _whole_documents(
+    splits: Iterable[tuple[Split, Repeats | None]], config: JobConfig, block_rows: int
+) -> Iterator[tuple[int, pa.Table]]:
+    """Read documents that are not cut, named: many at once, where a source has them as columns."""
+    for split, repeats in splits:
+        many = is_read_by_columns(split, config.source)
+        size = max(block_rows, COLUMN_ROWS) if many else block_rows
+        chunks = read_chunks([(split, repeats)], config, block_rows=size)
+        named = (rows if "id" in rows.column_names else name_chunks(rows, config) for _, rows in chunks)
+        for rows in regrouped(named, block_rows) if many else named:
+            yield rows.num_rows, rows
 
 
 def read_chunks(

@@ -10,15 +10,17 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterator
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 
 import pyarrow as pa
 from pyarrow import ipc
 
 from pipelines.config.source import SourceConfig
-from pipelines.sources.arrow_rows import checked_rows, chosen_columns
+from pipelines.sources.arrow_rows import batch_part, checked_rows, chosen_columns, is_sound, rows_at_once
 from pipelines.sources.base import Format, Outline
 from pipelines.sources.files import filesystem_of
+from pipelines.sources.parts import COLUMN_ROWS, Part, all_records
 from pipelines.sources.records import Record, UnreadableFileError, unreadable
 from pipelines.sources.split import SPLIT_BYTES, Split
 
@@ -32,6 +34,7 @@ class ArrowIpc(Format):
 
     name = "arrow"
     endings = (".arrow", ".arrows", ".ipc", ".feather")
+    has_columns = True
     mark = "row "
 
     def outline(self, split: Split) -> Outline:
@@ -39,8 +42,12 @@ class ArrowIpc(Format):
         return outline(split)
 
     def records(self, split: Split, config: SourceConfig) -> Iterator[Record]:
-        """Read as ``read_rows`` does."""
-        return read_rows(split, self.fields(config).columns)
+        """Read as ``read_parts`` does."""
+        return all_records(self.parts(split, config))
+
+    def parts(self, split: Split, config: SourceConfig) -> Iterator[Part]:
+        """Read as ``read_parts`` does."""
+        return read_parts(split, self.fields(config).columns)
 
     def count_rows(self, split: Split) -> int | None:
         """Count the rows in a part of a file."""
@@ -60,7 +67,7 @@ def outline(split: Split) -> Outline:
         return Outline(tuple(_cut(split, reader.num_record_batches)), tuple(reader.schema.names))
 
 
-def read_rows(split: Split, columns: Collection[str] | None) -> Iterator[Record]:
+def read_parts(split: Split, columns: Collection[str] | None) -> Iterator[Part]:
     """Read the split's record batches, of ``columns`` only unless None.
 
     In place of a batch of a file that cannot be read is one record with an error. Raises READ_ERRORS where a stream is
@@ -68,13 +75,12 @@ def read_rows(split: Split, columns: Collection[str] | None) -> Iterator[Record]
     """
     with _open(split) as file:
         if _has_footer(file):
-            yield from _file_rows(file, split, columns)
+            yield from _file_parts(file, split, columns)
             return
         position = 0
         for batch in _stream_batches(file):
-            for values in checked_rows(batch.select(chosen_columns(batch.schema, columns))):
-                yield position, values, None
-                position += 1
+            yield from _batch_parts(batch.select(chosen_columns(batch.schema, columns)), position)
+            position += batch.num_rows
 
 
 def read_stream(split: Split) -> Iterator[pa.RecordBatch]:
@@ -106,7 +112,7 @@ def _cut(split: Split, batches: int) -> Iterator[Split]:
         yield replace(split, bytes=share, start=start, stop=stop, first_row=None if start else 1)
 
 
-def _file_rows(file: pa.NativeFile, split: Split, columns: Collection[str] | None) -> Iterator[Record]:
+def _file_parts(file: pa.NativeFile, split: Split, columns: Collection[str] | None) -> Iterator[Part]:
     reader = ipc.open_file(file)
     names = chosen_columns(reader.schema, columns)
     if names:
@@ -119,12 +125,20 @@ def _file_rows(file: pa.NativeFile, split: Split, columns: Collection[str] | Non
         except (OSError, pa.ArrowException) as error:
             rows = _rows_in(_counting_reader(file), number)
             what = f"record batch {number} of file {split.name} cannot be read"
-            yield unreadable(what, error, f"{rows:,} rows in it are missing" if rows else "rows in it are missing")
+            record = unreadable(what, error, f"{rows:,} rows in it are missing" if rows else "rows in it are missing")
+            yield Part(partial(iter, [record]))
             position += rows
             continue
-        for values in checked_rows(batch):
-            yield position, values, None
-            position += 1
+        yield from _batch_parts(batch, position)
+        position += batch.num_rows
+
+
+def _batch_parts(batch: pa.RecordBatch, position: int) -> Iterator[Part]:
+    step = rows_at_once(batch.num_rows, batch.get_total_buffer_size(), COLUMN_ROWS)
+    sound = all(map(is_sound, batch.columns))
+    for start in range(0, batch.num_rows, step):
+        part = batch_part(batch.slice(start, step), position + start, checked_rows)
+        yield part if sound else replace(part, columns=None)
 
 
 def _counting_reader(file: pa.NativeFile) -> ipc.RecordBatchFileReader:

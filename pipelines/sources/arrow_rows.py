@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
+from pipelines.sources.parts import Column, Columns, Part
 from pipelines.sources.records import Undecodable
 
 BATCH_BYTES = 8 << 20
@@ -23,9 +25,20 @@ def chosen_columns(schema: pa.Schema, columns: Collection[str] | None) -> list[s
     return [name for name in schema.names if columns is None or name in columns]
 
 
-def rows_at_once(rows: int, size: int) -> int:
-    """Rows to make Python values of together, where so many have ``size`` bytes."""
-    return max(1, min(BATCH_ROWS, BATCH_BYTES * rows // max(1, size)))
+def rows_at_once(rows: int, size: int, most: int = BATCH_ROWS) -> int:
+    """Rows to work on together, at ``most`` so many, where all ``rows`` have ``size`` bytes."""
+    return max(1, min(most, BATCH_BYTES * rows // max(1, size)))
+
+
+def batch_part(
+    batch: pa.RecordBatch, position: int, rows: Callable[[pa.RecordBatch], Iterator[dict[str, Any]]]
+) -> Part:
+    """Make a part of a batch whose first row has that position; ``rows`` reads them one by one."""
+    positions = np.arange(position, position + batch.num_rows)
+    by_name = {name: Column(column) for name, column in zip(batch.schema.names, batch.columns, strict=True)}
+    return Part(
+        lambda: ((at, values, None) for at, values in enumerate(rows(batch), position)), Columns(positions, by_name)
+    )
 
 
 def python_rows(batch: pa.RecordBatch, doubtful: Collection[str] = ()) -> Iterator[dict[str, Any]]:
@@ -43,13 +56,14 @@ def python_rows(batch: pa.RecordBatch, doubtful: Collection[str] = ()) -> Iterat
 
 def checked_rows(batch: pa.RecordBatch) -> Iterator[dict[str, Any]]:
     """Yield a batch's rows as ``python_rows`` does; the batch may be as it was in a file, which nobody has checked."""
-    doubtful = [name for name, column in zip(batch.schema.names, batch.columns, strict=True) if not _is_sound(column)]
+    doubtful = [name for name, column in zip(batch.schema.names, batch.columns, strict=True) if not is_sound(column)]
     step = rows_at_once(batch.num_rows, batch.get_total_buffer_size())
     for start in range(0, batch.num_rows, step):
         yield from python_rows(batch.slice(start, step), doubtful)
 
 
-def _is_sound(array: pa.Array) -> bool:
+def is_sound(array: pa.Array) -> bool:
+    """Whether an array is what its type says, in all bytes; one of a file may be anything."""
     try:
         array.validate(full=True)
     except pa.ArrowInvalid:

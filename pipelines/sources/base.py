@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from pipelines.config.source import SourceConfig
 from pipelines.sources.files import FoundFile
+from pipelines.sources.parts import Part
 from pipelines.sources.records import READ_ERRORS, Record
 from pipelines.sources.split import Split
 
@@ -76,6 +77,8 @@ class Format:
     is_identified: ClassVar[bool] = False
     # Whether rows may come and go while they are read, so that only reading tells how many there are.
     is_live: ClassVar[bool] = False
+    # Whether its parts have columns.
+    has_columns: ClassVar[bool] = False
     # What stands before a row's number in its origin: "row " makes ``docs.parquet:row 17``.
     mark: ClassVar[str] = ""
 
@@ -85,6 +88,13 @@ class Format:
         Every format has it but those that are ``is_identified``.
         """
         raise NotImplementedError(f"rows of {self.name} are read as identified rows, or not at all")
+
+    def parts(self, split: Split, config: SourceConfig) -> Iterator[Part]:
+        """Read a split's rows in parts, as columns where the format ``has_columns``; raises READ_ERRORS as records do.
+
+        A part is read before the next one is asked for.
+        """
+        yield Part(lambda: self.records(split, config))
 
     def identified(self, split: Split, config: SourceConfig, *, block_rows: int) -> Iterator[pa.Table]:
         """Read a split of a format that ``is_identified`` as tables of IDENTIFIED_SCHEMA with at most ``block_rows``.
@@ -128,7 +138,7 @@ class Format:
         """
         return set(), set()
 
-    def ids(self, split: Split, config: SourceConfig) -> Sequence[str] | None:
+    def ids(self, split: Split, config: SourceConfig) -> Sequence[str] | pa.ChunkedArray | None:
         """Ids of all rows, where they can be had without the rows and none of these can be dead; else None.
 
         What is said of rows here does not cover images that turn out to be unusable. Never raises for data.

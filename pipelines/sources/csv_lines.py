@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from io import StringIO
 from itertools import chain
 
-from pipelines.sources.lines import MAX_LINE_BYTES, TOO_LONG, split_lines, without_mark
+from pipelines.sources.lines import MAX_LINE_BYTES, TOO_LONG, without_mark
 
 # So many carriage returns before a newline are of one end with it.
 MOST_RETURNS = 8
@@ -14,7 +15,7 @@ _END = re.compile(rb"\r{0,%d}\n|\r" % MOST_RETURNS)
 
 
 class CsvLines:
-    """Iterates over a file's lines, decoded, with their ends; ``number`` counts those that are out.
+    """Iterates over a file's lines, decoded, with their ends; ``taken`` counts the bytes of those that are read.
 
     Until ``settle`` is called, a line ends at a newline or at a carriage return alone. Raises EOFError for a line past
     MAX_LINE_BYTES, UnicodeError for UTF-16, and whatever the chunks raise.
@@ -24,35 +25,55 @@ class CsvLines:
         self._chunks = iter(chunks)
         self._buffer, self._at = bytearray(), 0
         self._only_newlines = False
-        self._newlines = 0
+        self._number = self._newlines = 0
         self._last = b""
-        self.number = 0
+        self.taken = 0
 
     def __iter__(self) -> Iterator[str]:
+        # Lines of a text in memory come without a step in Python for each.
+        texts = (StringIO(_decoded(lines), newline="\n") for lines in self._whole_lines())
+        return chain(self._first_lines(), chain.from_iterable(texts))
+
+    def _first_lines(self) -> Iterator[str]:
         while not self._only_newlines and (line := self._next()):
-            if self.number == 0:
+            if self._number == 0:
                 line = without_mark(line)
-            self.number += 1
+            self._number += 1
+            self.taken += len(line)
             self._newlines += line.endswith(b"\n")
             self._last = line
             yield _decoded(line) if line.endswith((b"\n", b"\r")) else _decoded(line) + "\n"
-        rest = chain([bytes(self._buffer[self._at :])], self._chunks)
-        for whole, size in split_lines(rest):
-            if whole is None:
-                self._refuse_longer(size)
-            else:
-                self.number += 1
-                yield _decoded(whole) + "\n"
 
-    def settle(self) -> None:
-        """Keep to the ends of lines that the header has, whose last line is the one that came last.
+    def _whole_lines(self) -> Iterator[bytes]:
+        """Yield what is left of the file in pieces that end with a newline."""
+        pending: list[bytes] = []
+        size = 0
+        for chunk in chain([bytes(self._buffer[self._at :])], self._chunks):
+            stop = chunk.rfind(b"\n") + 1
+            self._refuse_longer(size + (chunk.find(b"\n") if stop else len(chunk)))
+            if stop:
+                yield self._counted(b"".join([*pending, chunk[:stop]]))
+                pending, size, chunk = [], 0, chunk[stop:]
+            pending.append(chunk)
+            size += len(chunk)
+        if size:
+            yield self._counted(b"".join([*pending, b"\n"]))
+
+    def _counted(self, lines: bytes) -> bytes:
+        self._number += lines.count(b"\n")
+        self.taken += len(lines)
+        return lines
+
+    def settle(self) -> int:
+        """Keep to the ends of lines that the header has, whose last line is the one that came last; count its lines.
 
         After a newline, lines end at newlines alone, and a carriage return that stands in a field without quotes makes
         its row unreadable, instead of two rows that nobody wrote.
         """
         if not self._last.endswith(b"\r"):
             self._only_newlines = True
-            self.number = self._newlines
+            self._number = self._newlines
+        return self._number
 
     def _next(self) -> bytes:
         """Cut off the next line with its end; the file's last one may have none, and after it all are empty."""
@@ -73,7 +94,7 @@ class CsvLines:
 
     def _refuse_longer(self, size: int) -> None:
         if size > MAX_LINE_BYTES:
-            raise EOFError(f"line {self.number + 1} {TOO_LONG}")
+            raise EOFError(f"line {self._number + 1} {TOO_LONG}")
 
     def _end_after(self, start: int, *, at_end: bool = False) -> int:
         """Find where the line ends; 0 where the buffer does not tell."""

@@ -5,18 +5,22 @@ from __future__ import annotations
 import csv
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING
 
+import numpy as np
+import pyarrow as pa
 from more_itertools import rstrip
 
 from pipelines.config.source import SourceConfig
 from pipelines.rows import RowError
 from pipelines.sources.base import Format
 from pipelines.sources.csv_lines import CsvLines
-from pipelines.sources.lines import MAX_LINE_BYTES, read_chunks, without_compression
+from pipelines.sources.lines import CHUNK_BYTES, MAX_LINE_BYTES, read_chunks, without_compression
+from pipelines.sources.parts import COLUMN_ROWS, Column, Columns, Part, all_records
 from pipelines.sources.records import READ_ERRORS, STAGE, Record, UnreadableFileError
 from pipelines.sources.split import Split
 
@@ -35,6 +39,7 @@ class Csv(Format):
     has_header = True
     endings = (".csv", ".tsv")
     is_compressible = True
+    has_columns = True
 
     def columns(self, split: Split, config: SourceConfig) -> Iterable[str]:
         """Names in the header."""
@@ -52,6 +57,10 @@ class Csv(Format):
         """Read rows as Python's csv module does: quotes, and newlines within them."""
         return _Table(split, config).records()
 
+    def parts(self, split: Split, config: SourceConfig) -> Iterator[Part]:
+        """Read some thousand rows at once."""
+        yield from _Table(split, config).parts(self.fields(config).columns)
+
 
 class _Table:
     """One file, from its header on."""
@@ -64,7 +73,7 @@ class _Table:
         self._lines = CsvLines(read_chunks(split))
         self._reader = csv.reader(chain(self._lines, [_END]), delimiter=self._delimiter)
         header = _header(self._reader)
-        self._lines.settle()
+        self._before = self._lines.settle() - self._reader.line_num
         self._width = len(header)
         self.header = _named(header)
         # Ids that are made from the content have always counted a column without a name, if it was the only one.
@@ -76,25 +85,76 @@ class _Table:
         return self._width - len(self.header)
 
     def records(self) -> Iterator[Record]:
-        while True:
-            position = self._lines.number
+        return all_records(self.parts(()))
+
+    def parts(self, chosen: Collection[str] | None) -> Iterator[Part]:
+        """Gather rows that follow one another; what is none comes as a part of its own."""
+        for positions, rows, error in self._runs():
+            if set(map(len, rows)) == {self._width}:
+                yield Part(partial(self._all, positions, rows), self._columns(positions, rows, chosen))
+            elif rows:
+                yield Part(partial(self._all, positions, rows))
+            if error is not None:
+                yield Part(partial(iter, [(positions[-1], None, error)]))
+
+    def _runs(self) -> Iterator[tuple[list[int], list[list[str]], RowError | None]]:
+        """Yield positions and rows, of whatever width, and the error that a row behind them has, with its position."""
+        is_open = True
+        while is_open:
+            positions, rows, error, reason = [], [], None, None
+            position = self._position
+            self._lines.taken = 0
             try:
-                row = next(self._reader, [_END])
-            except csv.Error as error:
-                yield position, None, _invalid(_reason(error))
-                continue
-            if row == [_END]:
-                return
-            if row and row[-1].endswith(_END):
-                yield (
-                    position,
-                    None,
-                    _invalid("a quote that opens in this row is never closed; rows after it are missing"),
-                )
-            elif len(row) == self._width:
+                for row in self._reader:
+                    positions.append(position)
+                    rows.append(row)
+                    position = self._position
+                    if self._lines.taken >= CHUNK_BYTES or len(rows) >= COLUMN_ROWS:
+                        break
+                else:
+                    is_open = False
+            except csv.Error as raised:
+                positions.append(position)
+                error = _invalid(_reason(raised))
+            except READ_ERRORS as raised:
+                reason = raised
+            if rows and rows[-1] and rows[-1][-1].endswith(_END):
+                if rows.pop() == [_END]:
+                    positions.pop()
+                else:
+                    error = _invalid("a quote that opens in this row is never closed; rows after it are missing")
+            yield positions, rows, error
+            if reason is not None:
+                raise reason
+
+    @property
+    def _position(self) -> int:
+        return self._before + self._reader.line_num
+
+    def _all(self, positions: Sequence[int], rows: Sequence[list[str]]) -> Iterator[Record]:
+        for position, row in zip(positions, rows, strict=False):
+            if len(row) == self._width:
                 yield self._record(position, row)
             elif row:
                 yield position, None, _invalid(f"the row has {len(row)} fields, the header {self._width}")
+
+    def _columns(
+        self, positions: Sequence[int], rows: Sequence[list[str]], chosen: Collection[str] | None
+    ) -> Columns | None:
+        named = len(self.header)
+        if self._unnamed and any(any(row[named:]) for row in rows):
+            return None
+        columns = zip(self.header, zip(*rows, strict=True), strict=False)
+        try:
+            by_name = {
+                name: Column(pa.array(values, pa.large_string()))
+                for name, values in columns
+                if chosen is None or name in chosen
+            }
+        # Bytes that are no UTF-8 are surrogates here.
+        except UnicodeError:
+            return None
+        return Columns(np.array(positions[: len(rows)]), by_name)
 
     def _record(self, position: int, row: list[str]) -> Record:
         named = len(self.header)

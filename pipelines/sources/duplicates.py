@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 import xxhash
 
 from pipelines.config.source import SourceConfig
+from pipelines.hashing import xxh3_64
+from pipelines.sources.column_rows import ColumnRows
 from pipelines.sources.formats import format_named
-from pipelines.sources.read import Repeats, read_records
+from pipelines.sources.read import Repeats, is_read_by_columns, read_parts, read_records
 from pipelines.sources.records import READ_ERRORS
-from pipelines.sources.rows import blocks, parse_rows
+from pipelines.sources.rows import Row, blocks, parse_rows
 from pipelines.sources.split import Split
 
 SCAN_ROWS = 1024
@@ -67,39 +71,67 @@ def scan_split(split: Split, config: SourceConfig) -> SplitScan:
 
 def _scan_rows(split: Split, config: SourceConfig) -> SplitScan:
     fields = format_named(split.format).fields(config)
-    rows = characters = 0
-    keys, positions, dead_keys = ([np.zeros(0, np.uint64)] for _ in range(3))
-    deleted: dict[int, str] = {}
-    nameless = 0
-    for block in blocks(parse_rows(read_records(split, config), fields), SCAN_ROWS):
-        deleted |= {row.position or 0: row.id or "" for row in block if row.deleted and row.error is None}
-        alive = [row for row in block if row.error is None and not row.deleted]
-        # An id that cannot be read as it is has a replacement character in it, and may be any.
-        dead = [row.id or "\ufffd" for row in block if row.error is not None]
-        named = [name for name in dead if "\ufffd" not in name]
-        rows += len(alive) + len(dead)
-        characters += sum(len(row.text or "") for row in alive)
-        keys.append(document_keys([row.id or "" for row in alive]))
-        positions.append(np.array([row.position for row in alive], dtype=np.uint64))
-        dead_keys.append(document_keys(named))
-        nameless += len(dead) - len(named)
-    key_array = np.concatenate(keys)
-    return SplitScan(
-        split,
-        rows,
-        rows - len(key_array),
-        characters,
-        key_array,
-        np.concatenate(positions),
-        dead_keys=np.concatenate(dead_keys),
-        nameless=nameless,
-        deleted=tuple(deleted.values()),
-        deleted_positions=np.array(list(deleted), dtype=np.uint64),
-    )
+    scan = _Scan(split)
+    if not is_read_by_columns(split, config):
+        scan.add_rows(parse_rows(read_records(split, config), fields))
+        return scan.total()
+    for part in read_parts(split, config, fields):
+        if isinstance(part, ColumnRows):
+            scan.add_columns(part)
+        else:
+            scan.add_rows(part)
+    return scan.total()
 
 
-def document_keys(ids: Sequence[str]) -> npt.NDArray[np.uint64]:
+class _Scan:
+    """Sums up the rows of a split."""
+
+    def __init__(self, split: Split) -> None:
+        self._split = split
+        self._rows = self._characters = self._nameless = 0
+        self._deleted: dict[int, str] = {}
+        self._keys, self._positions, self._dead_keys = ([np.zeros(0, np.uint64)] for _ in range(3))
+
+    def add_columns(self, rows: ColumnRows) -> None:
+        self._rows += len(rows.positions)
+        self._characters += pc.sum(pc.utf8_length(rows.texts)).as_py() or 0
+        self._keys.append(xxh3_64(rows.ids))
+        self._positions.append(rows.positions.astype(np.uint64))
+
+    def add_rows(self, rows: Iterable[Row]) -> None:
+        for block in blocks(rows, SCAN_ROWS):
+            self._deleted |= {row.position or 0: row.id or "" for row in block if row.deleted and row.error is None}
+            alive = [row for row in block if row.error is None and not row.deleted]
+            # An id that cannot be read as it is has a replacement character in it, and may be any.
+            dead = [row.id or "\ufffd" for row in block if row.error is not None]
+            named = [name for name in dead if "\ufffd" not in name]
+            self._rows += len(alive) + len(dead)
+            self._characters += sum(len(row.text or "") for row in alive)
+            self._keys.append(document_keys([row.id or "" for row in alive]))
+            self._positions.append(np.array([row.position for row in alive], dtype=np.uint64))
+            self._dead_keys.append(document_keys(named))
+            self._nameless += len(dead) - len(named)
+
+    def total(self) -> SplitScan:
+        keys = np.concatenate(self._keys)
+        return SplitScan(
+            self._split,
+            self._rows,
+            self._rows - len(keys),
+            self._characters,
+            keys,
+            np.concatenate(self._positions),
+            dead_keys=np.concatenate(self._dead_keys),
+            nameless=self._nameless,
+            deleted=tuple(self._deleted.values()),
+            deleted_positions=np.array(list(self._deleted), dtype=np.uint64),
+        )
+
+
+def document_keys(ids: Sequence[str] | pa.ChunkedArray) -> npt.NDArray[np.uint64]:
     """Hash document ids to 64 bits, by which they are compared."""
+    if isinstance(ids, pa.ChunkedArray):
+        return xxh3_64(ids)
     return np.fromiter((xxhash.xxh3_64_intdigest(name.encode()) for name in ids), dtype=np.uint64, count=len(ids))
 
 

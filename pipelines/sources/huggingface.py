@@ -23,9 +23,10 @@ import pyarrow as pa
 
 from pipelines.config.source import SourceConfig
 from pipelines.errors import SourceError
-from pipelines.sources.arrow_ipc import outline, read_rows, read_stream
+from pipelines.sources.arrow_ipc import outline, read_parts, read_stream
 from pipelines.sources.base import Format, Outline
 from pipelines.sources.files import FoundFile, filesystem_of
+from pipelines.sources.parts import Part, all_records
 from pipelines.sources.records import READ_ERRORS, Record, UnreadableFileError
 from pipelines.sources.split import Split
 
@@ -39,6 +40,7 @@ class HuggingFace(Format):
 
     name = "huggingface"
     folder_marks = (STATE, SPLITS)
+    has_columns = True
     mark = "row "
 
     def dataset_folders(self, files: Sequence[FoundFile]) -> tuple[set[str], set[str]]:
@@ -80,8 +82,14 @@ class HuggingFace(Format):
         """Read one data file, or all of them where there are indices."""
         columns = self.fields(config).columns
         if posixpath.basename(split.path) != STATE:
-            return read_rows(split, columns)
+            return all_records(read_parts(split, columns))
         return _chosen_rows(split, columns)
+
+    def parts(self, split: Split, config: SourceConfig) -> Iterator[Part]:
+        """Read one data file by columns, or all of them by rows where there are indices."""
+        if posixpath.basename(split.path) != STATE:
+            return read_parts(split, self.fields(config).columns)
+        return super().parts(split, config)
 
 
 def _is_dataset(inside: dict[str, FoundFile]) -> bool:
@@ -168,7 +176,7 @@ def _chosen_rows(split: Split, columns: frozenset[str] | None) -> Iterator[Recor
     chosen = first = 0
     for piece in _pieces(split, data):
         rows, damaged = 0, False
-        for position, values, error in read_rows(piece, columns):
+        for position, values, error in all_records(read_parts(piece, columns)):
             if position is None:
                 damaged = True
                 yield position, values, error

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 
 from pipelines.config.source import SourceConfig
 from pipelines.rows import RowError
 from pipelines.sources.base import Format, Outline
-from pipelines.sources.lines import TOO_LONG, count_lines, is_compressed, read_lines
-from pipelines.sources.records import STAGE, Record
+from pipelines.sources.json_lines import json_columns
+from pipelines.sources.lines import CHUNK_BYTES, TOO_LONG, count_lines, is_compressed, read_line_lists
+from pipelines.sources.parts import COLUMN_ROWS, Part, all_records
+from pipelines.sources.records import READ_ERRORS, STAGE, Record
 from pipelines.sources.split import SPLIT_BYTES, Split
 
 
@@ -20,6 +23,7 @@ class Jsonl(Format):
     name = "jsonl"
     endings = (".jsonl", ".ndjson", ".jsonlines", ".json")
     is_compressible = True
+    has_columns = True
 
     def outline(self, split: Split) -> Outline:
         """Cut a large file at bytes; a compressed one can only be read from its start."""
@@ -29,11 +33,17 @@ class Jsonl(Format):
 
     def records(self, split: Split, config: SourceConfig) -> Iterator[Record]:
         """Read one object a line; blank lines count but are left out."""
-        for position, line in enumerate(read_lines(split)):
-            if line is None:
-                yield position, None, RowError(STAGE, "InvalidJson", f"the line {TOO_LONG}")
-            elif line and not line.isspace():
-                yield _record(position, line)
+        return all_records(self.parts(split, config))
+
+    def parts(self, split: Split, config: SourceConfig) -> Iterator[Part]:
+        """Read some thousand lines at once."""
+        chosen = self.fields(config).columns
+        position = 0
+        for lines in _gathered(read_line_lists(split)):
+            for start in range(0, len(lines), COLUMN_ROWS):
+                some = lines[start : start + COLUMN_ROWS]
+                yield Part(partial(_records, some, position), json_columns(some, position, chosen))
+                position += len(some)
 
     def count_rows(self, split: Split) -> int | None:
         """Count the lines of a range of bytes."""
@@ -44,6 +54,33 @@ def _cut(split: Split) -> Iterator[Split]:
     for start in range(0, split.bytes, SPLIT_BYTES):
         stop = min(start + SPLIT_BYTES, split.bytes)
         yield replace(split, bytes=stop - start, start=start, stop=stop, first_row=None if start else 1)
+
+
+def _gathered(lists: Iterable[list[bytes | None]]) -> Iterator[list[bytes | None]]:
+    """Put short lists together; those before what ``lists`` raises come first."""
+    gathered: list[bytes | None] = []
+    size = 0
+    try:
+        for lines in lists:
+            gathered += lines
+            size += sum(map(len, filter(None, lines)))
+            if size >= CHUNK_BYTES or len(gathered) >= COLUMN_ROWS:
+                yield gathered
+                gathered, size = [], 0
+    except READ_ERRORS:
+        if gathered:
+            yield gathered
+        raise
+    if gathered:
+        yield gathered
+
+
+def _records(lines: Sequence[bytes | None], first: int) -> Iterator[Record]:
+    for position, line in enumerate(lines, first):
+        if line is None:
+            yield position, None, RowError(STAGE, "InvalidJson", f"the line {TOO_LONG}")
+        elif line and not line.isspace():
+            yield _record(position, line)
 
 
 def _record(position: int, line: bytes) -> Record:

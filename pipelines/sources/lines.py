@@ -5,7 +5,9 @@ from __future__ import annotations
 import bz2
 import codecs
 import zlib
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
+from itertools import accumulate, chain
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -41,18 +43,41 @@ def read_lines(split: Split) -> Iterator[bytes | None]:
     A byte order mark at the file's start is left out. Raises UnicodeError for UTF-16, and what ``read_chunks``
     raises once all whole lines before the damage are out.
     """
+    return chain.from_iterable(read_line_lists(split))
+
+
+def read_line_lists(split: Split) -> Iterator[list[bytes | None]]:
+    """Yield the lines that ``read_lines`` does in lists, each of about a chunk; also those before what it raises."""
     # A line that goes on across `start` is the split's before. One byte earlier, a line that begins at `start` shows.
     at = max(split.start - 1, 0)
-    for line, size in split_lines(read_chunks(split, at)):
+    for first, size, rest in _split_lists(read_chunks(split, at)):
+        lines = [without_mark(first) if at == 0 and first else first, *rest]
+        sizes = [size, *map(len, rest)]
+        if chosen := _of_range(lines, sizes, at, split):
+            yield chosen
+        at += sum(sizes) + len(sizes)
         if split.stop is not None and at >= split.stop:
             return
-        if at >= split.start:
-            yield without_mark(line) if at == 0 and line else line
-        at += size + 1
+
+
+def _of_range(lines: list[bytes | None], sizes: list[int], at: int, split: Split) -> list[bytes | None]:
+    """Choose the lines, with their sizes and the first of them at a byte, that begin in the split."""
+    if split.start <= at and split.stop is None:
+        return lines
+    places = list(accumulate((size + 1 for size in sizes[:-1]), initial=at))
+    last = len(lines) if split.stop is None else bisect_left(places, split.stop)
+    return lines[bisect_left(places, split.start) : last]
 
 
 def split_lines(chunks: Iterable[bytes]) -> Iterator[tuple[bytes | None, int]]:
     """Cut chunks at newlines into lines with their sizes; a line of more than MAX_LINE_BYTES comes as None."""
+    for first, size, rest in _split_lists(chunks):
+        yield first, size
+        yield from ((line, len(line)) for line in rest)
+
+
+def _split_lists(chunks: Iterable[bytes]) -> Iterator[tuple[bytes | None, int, list[bytes]]]:
+    """Cut chunks as ``split_lines`` does: a line with its size, and those of the same chunk behind it."""
     pending: list[bytes] = []
     size = 0
     for chunk in chunks:
@@ -60,13 +85,13 @@ def split_lines(chunks: Iterable[bytes]) -> Iterator[tuple[bytes | None, int]]:
         pending.append(head)
         size += len(head)
         if rest:
-            yield _joined(pending, size), size
-            yield from ((line, len(line)) for line in rest[:-1])
-            pending, size = [rest[-1]], len(rest[-1])
+            last = rest.pop()
+            yield _joined(pending, size), size, rest
+            pending, size = [last], len(last)
         elif size > MAX_LINE_BYTES:
             pending.clear()
     if size:
-        yield _joined(pending, size), size
+        yield _joined(pending, size), size, []
 
 
 def _joined(pieces: list[bytes], size: int) -> bytes | None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from itertools import islice
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -14,11 +14,12 @@ import pyarrow.parquet as pq
 from more_itertools import constrained_batches
 
 from pipelines.config.source import SourceConfig
-from pipelines.sources.arrow_rows import chosen_columns, python_rows, rows_at_once
+from pipelines.sources.arrow_rows import BATCH_BYTES, BATCH_ROWS, batch_part, chosen_columns, python_rows, rows_at_once
 from pipelines.sources.base import Fields, Format, Outline
+from pipelines.sources.column_rows import document_ids
 from pipelines.sources.files import filesystem_of
+from pipelines.sources.parts import COLUMN_ROWS, Part, all_records
 from pipelines.sources.records import READ_ERRORS, Record, unreadable
-from pipelines.sources.rows import parse_id
 from pipelines.sources.split import SPLIT_BYTES, Split
 
 READ_BUFFER_BYTES = 1 << 20
@@ -29,6 +30,7 @@ class Parquet(Format):
 
     name = "parquet"
     endings = (".parquet", ".pq")
+    has_columns = True
     mark = "row "
 
     def outline(self, split: Split) -> Outline:
@@ -40,23 +42,27 @@ class Parquet(Format):
 
     def records(self, split: Split, config: SourceConfig) -> Iterator[Record]:
         """Read the split's row groups; in place of one that cannot be read is one record with an error."""
-        return _records(split, self.fields(config).columns)
+        return all_records(self.parts(split, config))
 
-    def ids(self, split: Split, config: SourceConfig) -> Sequence[str] | None:
+    def parts(self, split: Split, config: SourceConfig) -> Iterator[Part]:
+        """Read batches of the row groups' rows."""
+        return _parts(split, self.fields(config).columns)
+
+    def ids(self, split: Split, config: SourceConfig) -> pa.ChunkedArray | None:
         """Read the column of ids alone, where the footer tells that no other can make a row dead."""
         fields = self.fields(config)
-        names: list[str] = []
+        found = [pa.array([], pa.string())]
         try:
             if fields.id is None or fields.deleted is not None or not _ids_alone_decide(split, fields, fields.id):
                 return None
-            for record in islice(_records(split, {fields.id}), split.max_rows):
-                name = _plain_id(record, fields.id)
-                if name is None:
+            for part in _parts(split, {fields.id}):
+                names = None if part.columns is None else document_ids(part.columns, fields.id)
+                if names is None or names.null_count:
                     return None
-                names.append(name)
+                found.append(names)
         except READ_ERRORS:
             return None
-        return names
+        return pa.chunked_array(found).slice(0, split.max_rows)
 
 
 def _cut(split: Split, sizes: Sequence[tuple[int, int]]) -> Iterator[Split]:
@@ -76,7 +82,7 @@ def _open(split: Split) -> Iterator[pq.ParquetFile]:
         yield pq.ParquetFile(source, buffer_size=READ_BUFFER_BYTES)
 
 
-def _records(split: Split, columns: Collection[str] | None) -> Iterator[Record]:
+def _parts(split: Split, columns: Collection[str] | None) -> Iterator[Part]:
     with _open(split) as file:
         names = chosen_columns(file.schema_arrow, columns)
         position = 0
@@ -84,25 +90,55 @@ def _records(split: Split, columns: Collection[str] | None) -> Iterator[Record]:
             rows = file.metadata.row_group(group).num_rows
             done = 0
             try:
-                for values in _group_rows(file, group, names):
-                    yield position + done, values, None
-                    done += 1
+                for batch in _gathered(_batches(file, group, names)):
+                    yield batch_part(batch, position + done, _few_at_once)
+                    done += batch.num_rows
             except (OSError, pa.ArrowException) as error:
                 what = f"row group {group} of file {split.name} cannot be read"
-                yield unreadable(what, error, f"{rows - done:,} rows from row {done} of it on are missing")
+                record = unreadable(what, error, f"{rows - done:,} rows from row {done} of it on are missing")
+                yield Part(partial(iter, [record]))
             position += rows
 
 
-def _group_rows(file: pq.ParquetFile, group: int, names: list[str]) -> Iterator[dict[str, Any]]:
+def _batches(file: pq.ParquetFile, group: int, names: list[str]) -> Iterator[pa.RecordBatch]:
     metadata = file.metadata.row_group(group)
     batch_rows = rows_at_once(metadata.num_rows, metadata.total_byte_size)
-    for batch in file.iter_batches(batch_rows, row_groups=[group], columns=names, use_threads=False):
-        yield from python_rows(batch)
+    yield from file.iter_batches(batch_rows, row_groups=[group], columns=names, use_threads=False)
 
 
-def _plain_id(record: Record, column: str) -> str | None:
-    name, error = (None, record[2]) if record[1] is None else parse_id(record[1].get(column))
-    return name if error is None else None
+def _gathered(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Put small batches together; those before what ``batches`` raises come first.
+
+    They are read small, since values that repeat have fewer bytes in the file than in memory.
+    """
+    gathered: list[pa.RecordBatch] = []
+    rows = size = 0
+    try:
+        for batch in batches:
+            gathered.append(batch)
+            rows, size = rows + batch.num_rows, size + batch.nbytes
+            if size >= BATCH_BYTES or rows + batch.num_rows > COLUMN_ROWS:
+                yield from _together(gathered)
+                gathered, rows, size = [], 0, 0
+    except (OSError, pa.ArrowException):
+        if gathered:
+            yield from _together(gathered)
+        raise
+    if gathered:
+        yield from _together(gathered)
+
+
+def _together(batches: list[pa.RecordBatch]) -> list[pa.RecordBatch]:
+    try:
+        return batches if len(batches) == 1 else [pa.concat_batches(batches)]
+    # Dictionaries that have too many entries for one together.
+    except pa.ArrowException:
+        return batches
+
+
+def _few_at_once(batch: pa.RecordBatch) -> Iterator[dict[str, Any]]:
+    for start in range(0, batch.num_rows, BATCH_ROWS):
+        yield from python_rows(batch.slice(start, BATCH_ROWS))
 
 
 def _ids_alone_decide(split: Split, fields: Fields, id_column: str) -> bool:

@@ -179,7 +179,7 @@ def clean(value: str, what: str, kind: str) -> tuple[str, RowError | None]:
 def parse_payload(values: dict[str, Any]) -> tuple[str | None, RowError | None]:
     """Write values as a JSON object with sorted keys; of those that cannot be written, the first is told of."""
     try:
-        payload = _to_json(values)
+        payload = to_json(values)
     except (TypeError, ValueError, RecursionError):
         pass
     else:
@@ -190,18 +190,18 @@ def parse_payload(values: dict[str, Any]) -> tuple[str | None, RowError | None]:
     for column, value in values.items():
         try:
             value = _without_nan(value)
-            _, error = clean(_to_json({column: value}), f"payload column {column!r}", "InvalidPayload")
+            _, error = clean(to_json({column: value}), f"payload column {column!r}", "InvalidPayload")
         except (TypeError, ValueError, RecursionError) as reason:
             error = RowError(STAGE, "InvalidPayload", f"payload column {column!r}: {reason}"[:500])
         if error is None:
             good[column] = value
         first_error = first_error or error
-    return _to_json(good), first_error
+    return to_json(good), first_error
 
 
 def add_to_payload(payload: str | None, key: str, value: dict[str, Any]) -> str:
     """Put one more key, whose value is JSON already, into a payload."""
-    return _to_json({**json.loads(payload or "{}"), key: value})
+    return to_json({**json.loads(payload or "{}"), key: value})
 
 
 def _plain(value: Any) -> Any:
@@ -236,4 +236,4 @@ def _without_nan(value: Any) -> Any:
 
 
 # json.dumps would make an encoder for each call.
-_to_json = json.JSONEncoder(sort_keys=True, ensure_ascii=False, allow_nan=False, default=_plain).encode
+to_json = json.JSONEncoder(sort_keys=True, ensure_ascii=False, allow_nan=False, default=_plain).encode

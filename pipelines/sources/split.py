@@ -7,9 +7,13 @@ from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
 from more_itertools import constrained_batches
 from pydantic import SecretStr
 
+from pipelines.hashing import join
 from pipelines.sources.files import FoundFile
 from pipelines.sources.partitions import Partitions
 from pipelines.urls import Place
@@ -83,9 +87,19 @@ class Split:
             return [self.name if position is None else self.files[position].name for position in positions]
         if self._format.is_document:
             return [self.name] * len(positions)
-        place = self.name if self.first_row is not None else f"{self.name}@{self.start}"
-        before, first = f"{place}:{self._format.mark}", self.first_row or 1
+        before, first = self._numbering
         return [self.name if position is None else f"{before}{first + position}" for position in positions]
+
+    def column_of_origins(self, positions: npt.NDArray[np.int64]) -> pa.Array:
+        """Say where rows of a file of many rows are, as ``origin`` does."""
+        before, first = self._numbering
+        return join(pa.scalar(before), pa.array(positions + first).cast(pa.string()))
+
+    @property
+    def _numbering(self) -> tuple[str, int]:
+        """What stands before a row's number in its origin, and the number of the first."""
+        place = self.name if self.first_row is not None else f"{self.name}@{self.start}"
+        return f"{place}:{self._format.mark}", self.first_row or 1
 
     @property
     def _format(self) -> Format:

@@ -151,7 +151,7 @@ def test_set_column_replaces_or_appends() -> None:
 
 
 def test_keys_differ_when_id_or_content_differ() -> None:
-    keys = keys64(["a", "a", "b"], ["1", "2", "1"])
+    keys = keys64(pa.array(["a", "a", "b"]), pa.array(["1", "2", "1"]))
     assert keys.dtype == np.uint64 and len(set(keys.tolist())) == 3
 
 

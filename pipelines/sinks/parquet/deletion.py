@@ -11,8 +11,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import fs
 
+from pipelines.hashing import xxh3_64
 from pipelines.sinks.base import POINT_SCHEMA
-from pipelines.sinks.parquet.files import FileRows, hash_names
+from pipelines.sinks.parquet.files import FileRows
 
 
 def read_points(
@@ -41,7 +42,7 @@ def without_points(
 
     Ids are compared where 64-bit hashes of them say that a file has some.
     """
-    keys = hash_names(deleted.to_pylist())
+    keys = xxh3_64(deleted)
 
     def left(name: str, kept: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
         if not np.isin(files[name].ids, keys).any():

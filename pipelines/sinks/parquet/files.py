@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -22,12 +22,12 @@ import pyarrow.parquet as pq
 import xxhash
 from pyarrow import fs
 
+from pipelines.hashing import Column, entries, join, xxh3_64
 from pipelines.identity import keys64
 from pipelines.sinks.base import JobFacts
 from pipelines.sinks.provenance import provenance_of
 
 METADATA_KEY = b"fleetembed"
-_HASH = xxhash.xxh3_64_intdigest
 Keys = npt.NDArray[np.uint64]
 # Files that are read at once.
 READERS = 8
@@ -149,19 +149,19 @@ def read_rows(
     # Opened once, and its columns fetched together: each request to a store takes a while.
     with filesystem.open_input_file(path) as source:
         table = pq.ParquetFile(source, pre_buffer=True).read(names)
-    ids, hashes = table["id"].to_pylist(), table["content_hash"].to_pylist()
-    empty: list[Any] = []
-    documents = table["document_id"].to_pylist() if provenance["chunked"] else empty
+    ids, hashes = table["id"], table["content_hash"]
+    empty = pa.chunked_array([], pa.string())
+    documents = table["document_id"].cast(pa.string()) if provenance["chunked"] else empty
     # Nothing is known of a text whose hash is null; a content's hash is no text's.
-    texts = pc.coalesce(table[text_hash], table["content_hash"]).to_pylist()
+    texts = pc.coalesce(table[text_hash], hashes)
     return FileRows(
         name=path.rpartition("/")[2],
         generation=provenance["generation"],
-        ids=hash_names(ids),
+        ids=xxh3_64(ids),
         keys=keys64(ids, hashes),
         texts=keys64(ids, texts),
         hashes=text_keys(texts if text_hashes and description.has_new_columns else empty),
-        documents=hash_names(f"{provenance['corpus']}\n{name}" for name in documents),
+        documents=xxh3_64(join(pa.scalar(f"{provenance['corpus']}\n"), documents)),
         chunk_no=table["chunk_no"].to_numpy() if provenance["chunked"] else np.empty(0, np.int32),
         chunk_count=table["chunk_count"].to_numpy() if provenance["chunked"] else np.empty(0, np.int32),
     )
@@ -214,11 +214,7 @@ def _past_the_end(files: Sequence[FileRows], current: npt.NDArray[np.bool_]) -> 
     return past
 
 
-def text_keys(hashes: Iterable[str]) -> Keys:
+def text_keys(hashes: Column) -> Keys:
     """Read text hashes as the numbers that they are; of longer ones, as a content has, the first 64 bits."""
-    return np.fromiter((int(name[:16], 16) for name in hashes), dtype=np.uint64)
-
-
-def hash_names(names: Iterable[str]) -> Keys:
-    """Hash names to 64 bits."""
-    return np.fromiter((_HASH(name.encode()) for name in names), dtype=np.uint64)
+    digits = b"".join(entries(pc.utf8_slice_codeunits(hashes, 0, 16)))
+    return np.frombuffer(bytes.fromhex(digits.decode()), ">u8").astype(np.uint64)

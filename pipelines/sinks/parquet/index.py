@@ -92,7 +92,7 @@ class RowIndex:
     def places_of_texts(self, rows: pa.Table) -> list[Place | None]:
         """Tell for each row in which file vectors of its text were, under any id, and in which row of it."""
         places: list[Place | None] = [None] * rows.num_rows
-        self._find(self.hashes, text_keys(rows["text_hash"].to_pylist()), places)
+        self._find(self.hashes, text_keys(rows["text_hash"]), places)
         return places
 
     def _find(self, index: Places, keys: Keys, places: list[Place | None]) -> None:
@@ -104,7 +104,7 @@ class RowIndex:
 
 def _keys(rows: pa.Table, name: str) -> Keys:
     # Of a text whose hash is null nothing is known but with its payload.
-    return keys64(rows["id"].to_pylist(), pc.coalesce(rows[name], rows["content_hash"]).to_pylist())
+    return keys64(rows["id"], pc.coalesce(rows[name], rows["content_hash"]))
 
 
 def _found(index: Keys, keys: Keys) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64]]:

@@ -147,7 +147,7 @@ class ExportWriter:
             stream = pa.BufferOutputStream()
             rows = exported(table, self._job, store_text=sink.config.store_text)
             pq.write_table(rows, stream, compression="zstd", compression_level=sink.config.compression_level)
-            name = file_name(1, keys64(table["id"].to_pylist(), table["content_hash"].to_pylist()))
+            name = file_name(1, keys64(table["id"], table["content_hash"]))
             with sink.reporting(f"does not take a file of {rows.num_rows} rows"):
                 write_file(sink.filesystem, f"{sink.path}/{name}", stream.getvalue())
         return WriteResult(written=table.num_rows)

@@ -78,7 +78,7 @@ class ParquetWriter:
 
         ``written`` counts the rows that were there already, too.
         """
-        keys = keys64(table["id"].to_pylist(), table["content_hash"].to_pylist())
+        keys = keys64(table["id"], table["content_hash"])
         missing = ~self._index.has(keys)
         before = retries_of(self._sink.filesystem)
         if missing.any():

@@ -82,7 +82,7 @@ def _read_keys(one: VectorSet) -> _Rows:
     def read(file: FoundFile) -> Keys:
         with opened(file.root, file.path) as parquet:
             table = parquet.read(KEYS)
-        return keys64(table["id"].to_pylist(), table["content_hash"].to_pylist())
+        return keys64(table["id"], table["content_hash"])
 
     try:
         with ThreadPoolExecutor(READERS) as pool:
