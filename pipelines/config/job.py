@@ -136,6 +136,12 @@ class JobConfig(Section):
                         "embedding of that name"
                     )
         self.compute.check_names(names)
+        for embedding in self.embeddings:
+            stage = self.compute.stages.get(embedding.name)
+            if embedding.stays_on_cpu and stage is not None and stage.gpus:
+                raise ValueError(
+                    f"compute.stages.{embedding.name}.gpus: precision {embedding.precision} is for CPUs; leave one out"
+                )
         vectors = self.vector_names
         for name, way in self.searches.items():
             for vector in [*way.using, *([way.rescore] if way.rescore is not None else [])]:
