@@ -18,6 +18,7 @@ from benchmarks.muvera import muvera
 from benchmarks.muvera_recall import muvera_recall
 from benchmarks.nightly import nightly
 from benchmarks.pipeline import memory, pipeline
+from benchmarks.precision import precision
 from benchmarks.read_collection import read_collection
 from pipelines.cli.start import start
 
@@ -35,6 +36,7 @@ for command in (
     load,
     read_collection,
     nightly,
+    precision,
 ):
     app.command()(command)
 
