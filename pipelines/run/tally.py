@@ -15,6 +15,8 @@ Figures = dict[str, float]
 STARTED_AT = "started_at"
 # Blocks that a model was given; a block that was given to it again counts again.
 BLOCKS = "blocks"
+# Rows that took an embedding's vectors from the cache.
+CACHED = "cached"
 # What read tasks read that were run again, which the figures of reading hold twice.
 REREAD_DOCUMENTS, REREAD_ROWS = "reread_documents", "reread_rows"
 # The figures of what writes dead rows; those of a sink begin in the same way.
