@@ -97,8 +97,7 @@ def bfloat16_trouble() -> str | None:
 def slow_bfloat16() -> bool:
     """Whether this CPU computes in bfloat16, but not faster than in float32: an Intel one without AMX.
 
-    Its VDPBF16PS multiplies twice as many numbers as a float32 instruction, at a quarter to a half of the rate (MiniLM
-    on a Xeon with avx512_bf16 and without AMX: 0.65 times the speed of float32).
+    Measured on a Xeon with avx512_bf16 and without AMX: MiniLM runs at 0.65 to 0.75 times the speed of float32.
     """
     try:
         cpu = Path("/proc/cpuinfo").read_text(encoding="utf-8").partition("\n\n")[0]
@@ -111,7 +110,9 @@ def _refuse_other_machines() -> None:
     if trouble := bfloat16_trouble():
         raise DeviceError(trouble)
     if slow_bfloat16():
-        logger.warning("this CPU computes in bfloat16 more slowly than in float32, since it has no AMX: see precision")
+        logger.warning(
+            "this CPU computes in bfloat16 more slowly than in float32, since it has no AMX: see docs/precision.md"
+        )
 
 
 @cache

@@ -76,7 +76,7 @@ def _documents(corpus: Path, count: int | None) -> tuple[list[str], list[str]]:
     import orjson
 
     rows = [orjson.loads(line) for line in corpus.read_bytes().splitlines()[:count]]
-    return [row["id"] for row in rows], [f"{row['text']}" for row in rows]
+    return [row["id"] for row in rows], [row["text"] for row in rows]
 
 
 def _judge(name: str, texts: Sequence[str], queries: Sequence[str], threads: int) -> dict[str, Judged]:
@@ -84,7 +84,12 @@ def _judge(name: str, texts: Sequence[str], queries: Sequence[str], threads: int
     if name not in MODELS:
         raise typer.BadParameter(f"{name!r} is none of {', '.join(MODELS)}", param_hint="--only")
     model, folder = MODELS[name][0], MODELS[name][1]()
-    settings = {"specific_model_path": folder, "threads": threads, "cuda": False, "max_length": MAX_LENGTH}
+    settings: dict[str, Any] = {
+        "specific_model_path": folder,
+        "threads": threads,
+        "cuda": False,
+        "max_length": MAX_LENGTH,
+    }
     models = {kind: make_embedder(model, precision=kind, **settings) for kind in PRECISIONS}
     asked = {kind: _matrix(one.embed_queries_arrow(list(queries))) for kind, one in models.items()}
     about = [one.fingerprint for one in models.values()] + [list(queries), threads]
@@ -95,7 +100,7 @@ def _judge(name: str, texts: Sequence[str], queries: Sequence[str], threads: int
         block = list(texts[start : start + BLOCK])
         path = kept / f"{facts_digest(block)[:16]}.npz"
         if not path.exists():
-            np.savez(path, **_measure(models, asked, block))
+            np.savez(path, allow_pickle=False, **_measure(models, asked, block))
         with np.load(path) as measured:
             parts.append({key: measured[key] for key in measured.files})
     return {

@@ -47,8 +47,9 @@ class CachedRowEmbedder(RowEmbedder):
         made = super().embed(table.take(pa.array(rest)))
         missed = np.delete(np.arange(len(asked)), at)
         self._keep(made, np.searchsorted(rest, asked[missed]), keys.take(pa.array(missed)))
+        given = table.num_columns
         order = np.argsort(np.concatenate([asked[at], rest]), kind="stable")
-        for name in self.vectors:
+        for name in made.column_names[given:]:
             column = pa.chunked_array([*found[name].chunks, *made[name].chunks], made[name].type)
             table = set_column(table, name, column.combine_chunks().take(pa.array(order)))
         return set_column(table, "error", spread(made["error"].combine_chunks(), rest, table.num_rows))

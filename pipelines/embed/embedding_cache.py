@@ -208,4 +208,6 @@ def _whole(keys: pa.Array) -> npt.NDArray[np.void]:
 
 def _short(keys: pa.Array) -> Keys:
     """First 64 bits of each key, (rows,)."""
-    return np.ascontiguousarray(_whole(keys)).view(np.uint64)[::2].copy()
+    halves: Keys = np.ascontiguousarray(_whole(keys)).view(np.uint64)
+    first: Keys = halves[::2].copy()
+    return first
