@@ -21,7 +21,7 @@ TEXTS = ["a bird", "the river", "money bank", "a cave", "a bird", "hello world"]
 def assert_cached_as_made(
     config: EmbeddingConfig, table: pa.Table, place: Path, first: list[int], *, hits: int
 ) -> None:
-    """Embed some rows, then all of them: those that were there, so many ``hits``, take what was made to the last bit."""
+    """Embed some rows, then all: those that were there, so many ``hits``, take what was made to the last bit."""
     writer, reader, late = (CachedRowEmbedder(config, {}, str(place)) for _ in range(3))
     made = writer.embed(table.take(pa.array(first)))
     whole, expected = reader.embed(table), RowEmbedder(config).embed(table)
