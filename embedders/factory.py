@@ -13,6 +13,7 @@ from embedders.catalog import ModelCard, find_card
 from embedders.errors import ModelNotFoundError
 from embedders.families import FAMILIES, Kind
 from embedders.model_options import ModelFiles, Runtime
+from embedders.precision import card_at
 
 if TYPE_CHECKING:
     from embedders.several_vectors import SeveralVectors
@@ -61,11 +62,13 @@ def make_model(card: ModelCard, arguments: Mapping[str, Any]) -> Any:
             near = get_close_matches(name, known, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"it takes {', '.join(known)}"
             raise TypeError(f"model {card.model!r} takes no {name!r}; {hint}")
-    files, runtime = (
-        part(**{name: value for name, value in arguments.items() if _SHARED.get(name) is part})
-        for part in (ModelFiles, Runtime)
-    )
+    files, runtime = ModelFiles(**_fields(ModelFiles, arguments)), Runtime(**_fields(Runtime, arguments))
+    card = card_at(card, runtime.precision, own_files=files.chosen_by_user(card))
     return model_class(card, files, runtime, **{name: arguments[name] for name in options if name in arguments})
+
+
+def _fields(part: type, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in arguments.items() if _SHARED.get(name) is part}
 
 
 def make_model_of(kind: Kind, card: ModelCard, arguments: Mapping[str, Any]) -> Any:

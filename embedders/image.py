@@ -19,6 +19,7 @@ from embedders.errors import FleetembedError, ImageError, ModelFilesError
 from embedders.files.digest import files_digest
 from embedders.files.folder import model_files
 from embedders.fingerprint import facts_digest
+from embedders.graph_session import GraphSession
 from embedders.images.batches import ImageBatch, ImageBatches, ImageOptions
 from embedders.images.decoding import DECODING, MAX_PIXELS
 from embedders.images.preprocessing import PreparedImage
@@ -26,7 +27,7 @@ from embedders.images.preprocessor_config import load_image_settings
 from embedders.images.sources import ImageInput, Images, image_sources
 from embedders.model_options import ModelFiles, Runtime
 from embedders.pooling import l2_normalize
-from embedders.session import OnnxSession
+from embedders.precision import load_graph, precision_facts
 
 POOLINGS = ("none", "cls", "mean")
 # ``text_model`` names the text model that shares the space; a job reads it, this module does not.
@@ -77,11 +78,12 @@ class ImageModel:
         _ = self._checked
 
     @cached_property
-    def session(self) -> OnnxSession:
+    def session(self) -> GraphSession:
         """The loaded graph."""
         threads = self._settings.effective_threads
-        each = max(1, threads // (self._options.batches_at_once or threads))
-        return OnnxSession(self.folder / self.card.model_file, replace(self._settings, threads=each))
+        at_once = self._options.batches_at_once or threads
+        settings = replace(self._settings, threads=max(1, threads // at_once))
+        return load_graph(self.card, self.folder, settings, cache_dir=self._files.cache_dir, at_once=at_once)
 
     @cached_property
     def _batches(self) -> ImageBatches:
@@ -135,6 +137,7 @@ class ImageModel:
             "decoding": DECODING,
             "dtype": self._dtype.name,
             **self._options.facts,
+            **precision_facts(self.card, self._settings.precision),
         }
         return facts_digest(facts)
 

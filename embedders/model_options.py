@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from embedders.catalog import ModelCard
-from embedders.session_settings import Cuda, OnnxProvider, SessionSettings
+from embedders.session_settings import Cuda, ModelPrecision, OnnxProvider, SessionSettings
 from embedders.token_cache import TokenCache
 
 
@@ -49,8 +49,9 @@ class ModelFiles:
 class Runtime:
     """What runs a model's network. Families without a network ignore all of it.
 
-    ``threads``, ``cuda``, ``providers``, ``allow_spinning``, ``session_options``, ``session_config`` and
-    ``provider_options`` are those of SessionSettings. One model works on one device, the first of ``device_ids``.
+    ``threads``, ``cuda``, ``providers``, ``allow_spinning``, ``session_options``, ``session_config``,
+    ``provider_options``, ``precision`` and ``float32_instead`` are those of SessionSettings. One model works on one
+    device, the first of ``device_ids``.
     ``lazy_load`` postpones loading to the first text. ``token_budget`` is what one model call may hold in tokens,
     padding included (None: a measured default for the device). ``enable_cpu_mem_arena`` is ONNX Runtime's session
     option: False gives memory back after every call, at some cost of speed. Models that are given one ``token_cache``
@@ -69,6 +70,8 @@ class Runtime:
     session_options: Mapping[str, Any] = field(default_factory=dict)
     session_config: Mapping[str, str] = field(default_factory=dict)
     provider_options: Mapping[str, Any] = field(default_factory=dict)
+    precision: ModelPrecision = "float32"
+    float32_instead: bool = False
 
     def __post_init__(self) -> None:
         if self.token_budget is not None and self.token_budget < 1:
@@ -88,4 +91,6 @@ class Runtime:
             provider_options=self.provider_options or {},
             session_options={**arena, **(self.session_options or {})},
             session_config=self.session_config or {},
+            precision=self.precision,
+            float32_instead=self.float32_instead,
         )

@@ -24,6 +24,7 @@ from embedders.base import Texts, VectorSpec
 from embedders.catalog import ModelCard
 from embedders.errors import FleetembedError, ImageError, ModelFilesError
 from embedders.files.json_file import read_json_object
+from embedders.graph_session import GraphSession
 from embedders.images.batches import ImageBatch, ImageBatches, ImageOptions
 from embedders.images.decoding import DECODING, MAX_PIXELS
 from embedders.images.preprocessing import PreparedImage
@@ -32,7 +33,6 @@ from embedders.images.sources import ImageInput, Images, image_sources
 from embedders.model_options import ModelFiles, Runtime
 from embedders.multimodal_template import OPTION_NAMES, PromptTemplate, tile_tokens
 from embedders.network_model import NetworkModel
-from embedders.session import OnnxSession
 from embedders.text_model import PROBES, BatchOutput
 from embedders.texts import DistinctTexts, text_list
 from embedders.token_vectors import TokenVectors, store_kept
@@ -99,7 +99,7 @@ class MultimodalModel(NetworkModel):
         self._probed_dim = int(text.values.shape[2])
 
     @property
-    def _session(self) -> OnnxSession:
+    def _session(self) -> GraphSession:
         return self.text_model.session
 
     @property

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import onnxruntime as ort
 
 from embedders.errors import DeviceError, ModelFilesError, UnknownProviderError
+from embedders.graph_session import GraphSession, Port, refuse_missing
 from embedders.session_settings import OnnxProvider, SessionSettings
 
 logger = logging.getLogger(__name__)
@@ -28,15 +29,13 @@ NVIDIA_PROVIDERS = (CUDA, "TensorrtExecutionProvider", "NvTensorRTRTXExecutionPr
 ORT_LOG_ERRORS = 3
 
 
-class OnnxSession:
-    """A loaded graph."""
+class OnnxSession(GraphSession):
+    """A graph loaded by ONNX Runtime."""
 
     def __init__(self, path: Path, settings: SessionSettings) -> None:
-        if not path.is_file():
-            raise ModelFilesError(f"{path} is missing: the model's folder is incomplete")
+        refuse_missing(path)
         self._session = open_session(path, settings)
-        self.path = path
-        self.inputs = frozenset(node.name for node in self._session.get_inputs())
+        super().__init__(path, map(_port, self._session.get_inputs()), map(_port, self._session.get_outputs()))
 
     @property
     def providers(self) -> list[str]:
@@ -48,45 +47,16 @@ class OnnxSession:
         """Whether an NVIDIA GPU runs the graph."""
         return self.providers[0] in NVIDIA_PROVIDERS
 
-    @property
-    def first_input(self) -> str:
-        """Name of the graph's first input."""
-        return str(self._session.get_inputs()[0].name)
-
-    def input_shape(self, name: str) -> tuple[int | str | None, ...]:
-        """Shape of an input, with names or None for what the graph leaves open."""
-        return next(tuple(node.shape) for node in self._session.get_inputs() if node.name == name)
-
-    def output_name(self, output: int | str) -> str:
-        """Name of an output given by position or name; raises ModelFilesError where the graph lacks it."""
-        names: list[str] = [node.name for node in self._session.get_outputs()]
-        if isinstance(output, int) and 0 <= output < len(names):
-            return names[output]
-        if output in names:
-            return str(output)
-        raise ModelFilesError(f"{self.path} has no output {output!r}; its outputs are {', '.join(names)}")
-
-    def output_width(self, name: str) -> int | None:
-        """Size of an output's last axis, None where the graph leaves it open."""
-        shape = next(node.shape for node in self._session.get_outputs() if node.name == name)
-        return shape[-1] if shape and isinstance(shape[-1], int) else None
-
-    def describe_outputs(self) -> str:
-        """Names and shapes of the graph's outputs, for a message."""
-        nodes = self._session.get_outputs()
-        return ", ".join(f"{node.name} {tuple(node.shape)}".replace("'", "") for node in nodes)
-
-    def run(self, output: str, feed: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[Any]:
-        """Compute one output; inputs in ``feed`` that the graph does not take are ignored."""
-        return self.run_outputs([output], feed)[0]
-
     def run_outputs(self, outputs: Sequence[str], feed: Mapping[str, npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
-        """Run the graph once for some outputs; ``feed`` as for ``run``.
+        """Run the graph once for some outputs; inputs in ``feed`` that the graph does not take are ignored.
 
         ONNX Runtime computes the others too (1.31 has no way around it), but neither keeps nor copies them.
         """
-        known = {name: array for name, array in feed.items() if name in self.inputs}
-        return [np.asarray(result) for result in self._session.run(list(outputs), known)]
+        return [np.asarray(result) for result in self._session.run(list(outputs), self.known(feed))]
+
+
+def _port(node: Any) -> Port:
+    return Port(str(node.name), tuple(node.shape))
 
 
 def open_session(path: Path, settings: SessionSettings) -> ort.InferenceSession:

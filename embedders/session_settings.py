@@ -1,11 +1,11 @@
-"""Settings of a model's session: threads, device, ONNX Runtime's options. This module does not import ONNX Runtime."""
+"""Settings of a model's session: threads, device, precision, ONNX Runtime's options. ONNX Runtime is not imported."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from embedders.cores import available_cores
 
@@ -18,6 +18,10 @@ class Device(str, Enum):
     CPU = "cpu"
     CUDA = "cuda"
     AUTO = "auto"
+
+
+# What a network computes with. The numbers of the vectors are another matter, the option ``dtype``.
+ModelPrecision = Literal["float32", "bfloat16", "int8"]
 
 
 Cuda = bool | Device | Literal["auto", "cpu", "cuda"]
@@ -36,6 +40,11 @@ class SessionSettings:
 
     ``allow_spinning`` lets idle threads wait in a busy loop for the next operator: 6% faster on two idle cores
     (MiniLM, 512 docstrings), at the price of CPU time where processes share the cores.
+
+    ``precision`` is what the network computes with; "bfloat16" and "int8" are for CPUs. "bfloat16" takes OpenVINO, to
+    which ``session_options``, ``session_config`` and ``allow_spinning`` mean nothing. With ``float32_instead`` float32
+    is taken, with a log line, where this machine cannot do what ``precision`` asks for: right for queries, whose
+    vectors may be more exact than the documents'.
     """
 
     threads: int | None = None
@@ -46,12 +55,18 @@ class SessionSettings:
     provider_options: Mapping[str, Any] = field(default_factory=dict)
     session_options: Mapping[str, Any] = field(default_factory=dict)
     session_config: Mapping[str, str] = field(default_factory=dict)
+    precision: ModelPrecision = "float32"
+    float32_instead: bool = False
 
     def __post_init__(self) -> None:
         if self.threads is not None and self.threads < 1:
             raise ValueError(f"threads must be 1 or more, got {self.threads}; None takes every core")
         if self.cuda not in (True, False, "auto", "cpu", "cuda"):
             raise ValueError(f"cuda must be True, False, 'auto', 'cpu' or 'cuda', got {self.cuda!r}")
+        if self.precision not in get_args(ModelPrecision):
+            raise ValueError(f"precision must be {', '.join(get_args(ModelPrecision))}, got {self.precision!r}")
+        if self.precision != "float32" and (self.asks_for_cuda or self.providers is not None):
+            raise ValueError(f"precision {self.precision} is for CPUs, and cuda or providers ask for another device")
 
     @property
     def insists_on_cuda(self) -> bool:

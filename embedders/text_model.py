@@ -22,9 +22,10 @@ from embedders.files.digest import files_digest
 from embedders.files.folder import model_files
 from embedders.fingerprint import facts_digest
 from embedders.graph_outputs import declared_width
+from embedders.graph_session import GraphSession
 from embedders.model_options import ModelFiles, Runtime
+from embedders.precision import load_graph, precision_facts
 from embedders.prompts import add_prompt
-from embedders.session import OnnxSession
 from embedders.texts import DistinctTexts, text_list
 from embedders.tokenization import TextTokenizer, load_tokenizer, refuse_invalid
 from embedders.tokenized_texts import TokenizedTexts
@@ -80,7 +81,7 @@ class TextModel:
         self.card = card
         self.folder = files.folder(card)
         self.stats = EmbedStats()
-        self.settings = runtime.session_settings()
+        self.settings, self._cache_dir = runtime.session_settings(), files.cache_dir
         self.known_dim, self.expected_dim = files.known_dim(card), files.expected_dim(card)
         self._budget, self.token_cache = runtime.token_budget, runtime.token_cache
         self._max_length, self._reserved, self._fixed_width = max_length, reserved, fixed_width
@@ -96,9 +97,9 @@ class TextModel:
         return tokenizer
 
     @cached_property
-    def session(self) -> OnnxSession:
+    def session(self) -> GraphSession:
         """The loaded graph."""
-        return OnnxSession(self.folder / self.card.model_file, self.settings)
+        return load_graph(self.card, self.folder, self.settings, cache_dir=self._cache_dir)
 
     @cached_property
     def output(self) -> str:
@@ -250,6 +251,7 @@ class TextModel:
             "max_length": self.tokenizer.max_length,
             "model_file": self.card.model_file,
             "output": self.card.output,
+            **precision_facts(self.card, self.settings.precision),
         }
         return facts_digest({**shared, **facts})
 

@@ -19,6 +19,7 @@ from benchmarks.muvera_recall import muvera_recall
 from benchmarks.nightly import nightly
 from benchmarks.peers import peers
 from benchmarks.pipeline import memory, pipeline
+from benchmarks.precision import precision
 from benchmarks.read import read_tables
 from benchmarks.read_collection import read_collection
 from pipelines.cli.start import start
@@ -38,6 +39,7 @@ for command in (
     read_collection,
     nightly,
     peers,
+    precision,
 ):
     app.command()(command)
 app.command("read")(read_tables)

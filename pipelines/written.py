@@ -67,6 +67,8 @@ def written_places(config: JobConfig) -> list[Written]:
     places += [Written(dead_letters_key(config), config.dead_letters), Written("report", config.report)]
     if config.deleted_points is not None:
         places.append(Written(DELETED, config.deleted_points))
+    if config.cache is not None:
+        places.append(Written("cache.path", config.cache.path))
     # Without a home, the cache may be nowhere.
     with suppress(ModelNotFoundError):
         places.append(Written("the cache of models (FLEETEMBED_CACHE_DIR)", str(cache_root()), foreign=True))

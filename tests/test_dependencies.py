@@ -17,7 +17,12 @@ from tests.conftest import ROOT
 PACKAGES = ("embedders", "pipelines")
 PROVIDERS = metadata.packages_distributions()
 # What needs an extra says so where it is missing.
-EXTRAS = {"embedders/export": "dev", "pipelines/evaluation": "evaluate"}
+EXTRAS = {
+    "embedders/export": "dev",
+    "embedders/openvino_session.py": "openvino",
+    "embedders/quantization.py": "int8",
+    "pipelines/evaluation": "evaluate",
+}
 # pydantic pins it to one version, and documents some of its own types as that package's.
 COMES_WITH = {"pydantic-core": "pydantic"}
 
@@ -39,7 +44,7 @@ def dependencies(extra: str = "") -> set[str]:
 
 def extra_of(path: Path) -> str:
     """The extra that a module may need."""
-    return next((extra for folder, extra in EXTRAS.items() if (ROOT / folder) in path.parents), "")
+    return next((extra for folder, extra in EXTRAS.items() if (ROOT / folder) in (path, *path.parents)), "")
 
 
 def imported_by(path: Path) -> Iterator[str]:

@@ -9,6 +9,7 @@ from embedders.catalog.catalog import (
     find_card,
     list_cards,
     load_cards,
+    quantized_card,
 )
 from embedders.catalog.custom import custom_card
 
@@ -22,4 +23,5 @@ __all__ = [
     "find_card",
     "list_cards",
     "load_cards",
+    "quantized_card",
 ]

@@ -17,6 +17,9 @@ Pooling = Literal["cls", "mean", "last_token", "none"]
 # Marks of licences that forbid commercial use: Creative Commons' NC, and names that say so.
 NONCOMMERCIAL = ("-nc", "noncommercial", "non-commercial")
 
+# What the catalog puts behind the name of a model for the card of its quantized file.
+QUANTIZED_ENDINGS = ("-Q", "-int8")
+
 # Cards that users add in this process, by family and lower-case name.
 _custom_cards: dict[tuple[str, str], ModelCard] = {}
 
@@ -117,6 +120,18 @@ def find_card(model: str, *, among: tuple[str, ...] | None = None) -> ModelCard:
     raise ModelNotFoundError(f"model {model!r} is not in the catalog.{hint} list_supported_models() names all of them.")
 
 
+def quantized_card(card: ModelCard) -> ModelCard | None:
+    """Look the catalog's quantized file of a model up: the card of the same repository that is named after it.
+
+    A card that is quantized itself is its own. None where the catalog knows none.
+    """
+    if card.varies_with_batch:
+        return card
+    names = {f"{card.model}{end}" for end in QUANTIZED_ENDINGS}
+    known = (other for other in load_cards(card.family) if other.model in names and other.hf == card.hf)
+    return next((other for other in known if other.varies_with_batch), None)
+
+
 def describe(card: ModelCard) -> dict[str, Any]:
     """Facts of a card, under the names of fastembed's ``list_supported_models``, and further ones.
 
@@ -145,8 +160,19 @@ def describe(card: ModelCard) -> dict[str, Any]:
         "matryoshka": list(card.matryoshka),
         "commercial_use": card.commercial_use,
         "batch_invariant": not card.varies_with_batch,
+        "precisions": _precisions(card),
         **more,
     }
+
+
+def _precisions(card: ModelCard) -> list[str]:
+    """What the model can compute with: what its file does, and what the option ``precision`` takes."""
+    # Imported here: families name what this module is about.
+    from embedders.families import FAMILIES
+
+    if not FAMILIES[card.family].network:
+        return []
+    return ["int8"] if card.varies_with_batch else ["float32", "bfloat16", "int8"]
 
 
 def _nearest(wanted: str, models: list[str]) -> list[str]:

@@ -71,9 +71,10 @@ def show_plan(plan: JobPlan, console: Console) -> None:
     if plan.collection is not None:
         files = f"{plan.points:,} points of {plan.collection}"
     console.print(Text(f"would read {files}, {decimal(plan.bytes)}{passed_over}"), soft_wrap=True)
-    models = Table("embedding", "model", "kind", "dimension", "fingerprint", box=None)
+    models = Table("embedding", "model", "kind", "dimension", "precision", "fingerprint", box=None)
     for name, facts in plan.models.items():
-        models.add_row(name, facts["model"], facts["kind"], str(facts["dim"] or ""), _short(facts["fingerprint"]))
+        size, precision = str(facts["dim"] or ""), facts.get("precision") or ""
+        models.add_row(name, facts["model"], facts["kind"], size, precision, _short(facts["fingerprint"]))
     console.print(models)
     for notice in plan.notices:
         console.print(Text(notice, style="yellow"), soft_wrap=True)

@@ -12,6 +12,7 @@ from embedders.catalog import ModelCard, custom_card, find_card
 from embedders.errors import ModelNotFoundError
 from embedders.families import FAMILIES, CustomModels, Family, custom_families
 from embedders.files.remote import is_remote, last_name, local_place
+from embedders.session_settings import ModelPrecision
 from pipelines.config.section import MaybePlace, NonEmpty, Place, Section, WordOr
 
 
@@ -185,6 +186,11 @@ class EmbeddingConfig(Section):
     max_length: int | None = Field(None, ge=1, description="Token limit below the model's own")
     dim: int | None = Field(None, ge=1, description="Cut vectors to this dimension, where the model's card allows it")
     dtype: Literal["float32", "float16"] | None = Field(None, description="Numbers of dense and token vectors")
+    precision: ModelPrecision = Field(
+        "float32",
+        description="What the network computes with: bfloat16 (CPUs that have it; extra openvino) and int8 (extra "
+        "int8) are faster and less exact; part of the fingerprint",
+    )
     prompts: WordOr[Literal["auto", "none"], PromptsConfig] = Field(
         "auto", description="What is put before each text: auto is what the model's card says"
     )
@@ -214,6 +220,12 @@ class EmbeddingConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _precision_is_a_networks(self) -> EmbeddingConfig:
+        if self.precision != "float32" and self._family is not None and not self._family.network:
+            raise ValueError(f"precision: {self.model_name} runs no neural network; leave precision out")
+        return self
+
+    @model_validator(mode="after")
     def _outputs_are_the_models(self) -> EmbeddingConfig:
         try:
             _ = self.outputs
@@ -232,6 +244,16 @@ class EmbeddingConfig(Section):
         if not isinstance(self.model, str):
             return self.model.card()
         return find_card(self.model, among=None if self.family is None else (self.family,))
+
+    @property
+    def stays_on_cpu(self) -> bool:
+        """Whether no GPU has a use for it, because of its precision."""
+        return self.precision != "float32"
+
+    @property
+    def varies_with_batch(self) -> bool:
+        """Whether its vectors vary a little with what is embedded beside; raises as ``card`` does."""
+        return self.card.varies_with_batch or self.precision == "int8"
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -293,6 +315,14 @@ class EmbeddingConfig(Section):
         length = options.get("avg_len", MEASURE)
         if length != MEASURE and (isinstance(length, bool) or not isinstance(length, int | float)):
             raise ValueError(f"avg_len is a number of words, or {MEASURE} to take the corpus's average; got {length!r}")
+        return options
+
+    @field_validator("options")
+    @classmethod
+    def _precision_is_no_option(cls, options: dict[str, Any]) -> dict[str, Any]:
+        for name in ("precision", "float32_instead"):
+            if name in options:
+                raise ValueError(f"{name} is no option: write precision beside model")
         return options
 
     @field_validator("family")

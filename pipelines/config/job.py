@@ -9,6 +9,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticKnownError
 
 from embedders.errors import FleetembedError
+from pipelines.config.cache import CacheConfig
 from pipelines.config.chunking import ChunkingConfig
 from pipelines.config.compute import ComputeConfig
 from pipelines.config.embeddings import EmbeddingConfig
@@ -45,6 +46,9 @@ class JobConfig(Section):
     embeddings: list[EmbeddingConfig] = Field(
         None,  # type: ignore[arg-type]
         description="Left out where the source brings the vectors (source.vectors, source.qdrant.vectors)",
+    )
+    cache: CacheConfig | None = Field(
+        None, description="Vectors that were made before, by model and text; see its path"
     )
     sink: list[SinkConfig] = Field(min_length=1)
     compute: ComputeConfig = ComputeConfig()
@@ -87,7 +91,10 @@ class JobConfig(Section):
 
         sinks = [sink if sink.folder is None else moved(sink, "path") for sink in self.sink]
         # Sections are frozen for whoever uses them; this one is being made.
-        self.__dict__.update(sink=sinks, errors=moved(self.errors, "path"), report=moved(self, "report").report)
+        cache = None if self.cache is None else moved(self.cache, "path")
+        self.__dict__.update(
+            sink=sinks, cache=cache, errors=moved(self.errors, "path"), report=moved(self, "report").report
+        )
         return self
 
     @model_validator(mode="after")
@@ -136,6 +143,12 @@ class JobConfig(Section):
                         "embedding of that name"
                     )
         self.compute.check_names(names)
+        for embedding in self.embeddings:
+            stage = self.compute.stages.get(embedding.name)
+            if embedding.stays_on_cpu and stage is not None and stage.gpus:
+                raise ValueError(
+                    f"compute.stages.{embedding.name}.gpus: precision {embedding.precision} is for CPUs; leave one out"
+                )
         vectors = self.vector_names
         for name, way in self.searches.items():
             for vector in [*way.using, *([way.rescore] if way.rescore is not None else [])]:

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from embedders.session_settings import ModelPrecision
 from pipelines.config.section import NonEmpty, Section
 
 # Candidates of each stage for each hit that is wanted, and the least of them.
@@ -24,6 +25,7 @@ class RerankConfig(Section):
     path: NonEmpty | None = Field(None, description="Folder with the model's files, instead of a download")
     cache_dir: NonEmpty | None = Field(None, description="Where downloaded models are kept")
     max_length: int | None = Field(None, ge=1, description="Token limit below the model's own")
+    precision: ModelPrecision = Field("float32", description="What the network computes with; see embeddings")
     candidates: int = Field(50, ge=1, description="Hits that are ordered anew; those behind them keep their order")
     text_key: NonEmpty = Field("text", description="Key of the payload that holds the text")
 

@@ -175,6 +175,7 @@ def model_facts(config: JobConfig, facts: JobFacts) -> dict[str, dict[str, Any]]
             "model": facts.models[name],
             "kind": spec.kind,
             "dim": spec.dim,
+            "precision": makers[name].precision,
             "license": makers[name].card.license,
             "fingerprint": None if name in unknown else facts.fingerprints[name],
         }
@@ -221,7 +222,7 @@ def notices(config: JobConfig, splits: Iterable[Split]) -> list[str]:
         card = embedding.card
         if not card.commercial_use:
             found.append(f"{card.model} is licensed {card.license}: its vectors are not for commercial use")
-        if card.varies_with_batch:
+        if embedding.varies_with_batch:
             found.append(
                 f"{card.model} is quantized as it runs: its vectors vary a little with what is embedded beside"
             )

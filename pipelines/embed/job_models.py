@@ -119,7 +119,9 @@ def _model_files(embedder: RowEmbedder) -> tuple[Path | None, dict[str, str]]:
     folder = getattr(model, "folder", None) or getattr(getattr(model, "text_model", None), "folder", None)
     if folder is None:
         return None, {}
-    return folder, file_digests(folder, model_files(embedder.config.card, folder))
+    # Of the precision int8 the model may have the card of another file than the configuration.
+    card = getattr(model, "card", embedder.config.card)
+    return folder, file_digests(folder, model_files(card, folder))
 
 
 def _at(folder: Path | None) -> str:

@@ -188,6 +188,7 @@ def build_embedder(embedding: EmbeddingConfig, runtime: Mapping[str, Any] = NO_A
         "cache_dir": embedding.cache_dir,
         "specific_model_path": embedding.path,
         "local_files_only": embedding.local_files_only,
+        "precision": embedding.precision,
         "lazy_load": True,
         **embedding.options,
     }

@@ -17,6 +17,8 @@ STARTED_AT = "started_at"
 FIRST_BLOCK = "first block"
 # Blocks that a model was given; a block that was given to it again counts again.
 BLOCKS = "blocks"
+# Rows that took an embedding's vectors from the cache.
+CACHED = "cached"
 # What read tasks read that were run again, which the figures of reading hold twice.
 REREAD_DOCUMENTS, REREAD_ROWS = "reread_documents", "reread_rows"
 # The figures of what writes dead rows; those of a sink begin in the same way.

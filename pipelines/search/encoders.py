@@ -29,7 +29,8 @@ class QueryEncoder:
         self.embedding = embedding
         self._fingerprints = fingerprints
         with _as_config_error(embedding):
-            self._rows = RowEmbedder(embedding)
+            # A machine that searches may be a lesser one than those that embedded.
+            self._rows = RowEmbedder(embedding, {"float32_instead": True})
             self._texts = query_encoder(self._rows)
 
     def takes(self, query: str | Path) -> bool:

@@ -25,9 +25,12 @@ class Reranker:
         except ModelNotFoundError as error:
             raise ConfigError(f"rerank.model: {error}") from None
         settings = {"specific_model_path": config.path, "cache_dir": config.cache_dir, "max_length": config.max_length}
-        self._model: Any = make_model(
-            card, {**{key: value for key, value in settings.items() if value}, "lazy_load": True}
-        )
+        settings |= {"precision": config.precision}
+        given = {key: value for key, value in settings.items() if value}
+        try:
+            self._model: Any = make_model(card, {**given, "lazy_load": True})
+        except ValueError as error:
+            raise ConfigError(f"rerank: {error}") from None
 
     def order(self, query: str, hits: Sequence[Hit]) -> list[Hit]:
         """Order the first ``candidates`` hits by the model's score; those behind them keep their order and scores.

@@ -39,7 +39,7 @@ def _check(subject: Subject, embedder: RowEmbedder, texts: list[tuple[SampledPoi
         return skipped(name, "no sampled point keeps its text (sink.store_text)")
     least = subject.limits.min_cosine
     if least is None:
-        least = LEAST_QUANTIZED if embedder.config.card.varies_with_batch else LEAST
+        least = LEAST_QUANTIZED if embedder.config.varies_with_batch else LEAST
     lowest, samples = 1.0, []
     for start in range(0, len(texts), 64):
         some = texts[start : start + 64]

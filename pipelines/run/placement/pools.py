@@ -41,7 +41,7 @@ class Pool:
         resources = self.resources
         return {
             "threads": resources.threads or threads_beside(resources.beside),
-            "cuda": "auto" if resources.gpus is None else resources.gpus > 0,
+            "cuda": False if embedding.stays_on_cpu else "auto" if resources.gpus is None else resources.gpus > 0,
             "token_budget": self.token_budgets.get(embedding.name),
         }
 
@@ -58,6 +58,8 @@ def place_pools(config: JobConfig, machines: Machines) -> list[Pool]:
     for name, members in groups.items():
         wanted = compute.stages.get(name, StageConfig())
         heavy = any(is_heavy(one.card) for one in members)
+        if heavy and not any(map(_uses_gpus, members)):
+            wanted = wanted.model_copy(update={"gpus": 0})
         wishes.append(Wish(name, wanted, heavy, homes_of(name, wanted, machines)))
     writers = max(section.writers for section in config.sink)
     sizes = choose_sizes(wishes, machines, writers)
@@ -77,7 +79,7 @@ def _groups(config: JobConfig, machines: Machines) -> dict[str, tuple[EmbeddingC
         if name in pool_of:
             continue
         placed = compute.stages.get(name, StageConfig()).places
-        if placed or (machines.gpus > 0 and is_heavy(embedding.card)):
+        if placed or (machines.gpus > 0 and _uses_gpus(embedding)):
             pool_of[name] = name
         else:
             shared.append(name)
@@ -87,6 +89,10 @@ def _groups(config: JobConfig, machines: Machines) -> dict[str, tuple[EmbeddingC
         pool = pool_of[embedding.name]
         groups[pool] = (*groups.get(pool, ()), embedding)
     return groups
+
+
+def _uses_gpus(embedding: EmbeddingConfig) -> bool:
+    return is_heavy(embedding.card) and not embedding.stays_on_cpu
 
 
 def _token_budgets(pool: str, members: Sequence[EmbeddingConfig], compute: ComputeConfig) -> dict[str, int]:

@@ -13,7 +13,16 @@ from embedders.retrying import Patience
 from pipelines.run.report import file as report_file
 from pipelines.run.report import summary
 from pipelines.run.report.losses import Losses
-from pipelines.run.tally import BLOCKS, FIRST_BLOCK, REREAD_DOCUMENTS, REREAD_ROWS, STARTED_AT, Figures, figures_of
+from pipelines.run.tally import (
+    BLOCKS,
+    CACHED,
+    FIRST_BLOCK,
+    REREAD_DOCUMENTS,
+    REREAD_ROWS,
+    STARTED_AT,
+    Figures,
+    figures_of,
+)
 
 Status = Literal["running", "complete", "failed", "interrupted"]
 COUNTS = ("read", "chunked", "skipped", "embedded", "copied", "payload_only", "written", "deleted", "dead")
@@ -27,8 +36,9 @@ class RunReport:
     """One run's figures.
 
     ``rows`` counts: ``read`` documents, ``chunked`` rows made of them, ``skipped`` rows the sinks held unchanged,
-    ``embedded`` rows that went through the models, ``copied`` rows that a sink was given with the vectors that another
-    one had, ``payload_only`` rows whose vectors all sinks had, some of them beside another payload, ``written`` rows
+    ``embedded`` rows that went through the models, ``cached`` (of a job with a cache) those of them that took the
+    vectors of neural networks from there, ``copied`` rows that a sink was given with the vectors that another one
+    had, ``payload_only`` rows whose vectors all sinks had, some of them beside another payload, ``written`` rows
     every sink acknowledged, ``deleted`` points that left the sinks because their document left the source, ``dead``
     rows in the dead letters; after an interruption ``written``, ``copied`` and ``payload_only`` may lag behind what the
     sinks hold. ``stages`` holds each stage's sums: seconds are summed over its workers. ``startup_seconds`` pass until
@@ -117,6 +127,9 @@ class RunReport:
             "skipped": int(skip.get("rows", 0)),
             "embedded": int(max((figures.get("rows", 0) for figures in embedders.values()), default=0)),
         }
+        cached = [int(figures[CACHED]) for figures in embedders.values() if CACHED in figures]
+        if cached:
+            self.rows[CACHED] = min(cached)
         # Figures may be lost with the process that counts, receipts never.
         if self.embeddings or not self.models:
             self.rows["embedded"] = max(self.rows["embedded"], self._received)

@@ -12,7 +12,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from embedders.base import VectorSpec
+from embedders.factory import is_heavy
 from embedders.token_cache import TokenCache
+from pipelines.config.embeddings import EmbeddingConfig
 from pipelines.embed.job_models import refuse_other_model
 from pipelines.embed.row_embedder import RowEmbedder
 from pipelines.rows import IMAGE_COLUMN, RowError, add_errors, is_dead, spread
@@ -21,7 +23,7 @@ from pipelines.run.placement.pools import Pool
 from pipelines.run.stages.held import HELD_COLUMN, codes_of, has_vectors, needs_models
 from pipelines.run.stages.moved import TOKENS_A_ROW
 from pipelines.run.stages.stage import Resources, Work
-from pipelines.run.tally import BLOCKS, FIRST_BLOCK, Counter, figures_of, short_name
+from pipelines.run.tally import BLOCKS, CACHED, FIRST_BLOCK, Counter, figures_of, short_name
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ class EmbedStage:
 
     One whose fingerprint is another than that in ``fingerprints``, by the embedding's name, raises ModelFilesError.
     ``vectors`` are the job's, by name: with them known, a block that passes by as a whole loads no model.
+    ``cache`` is the place of vectors that were made before, for the neural networks among the embeddings.
     A block whose multivectors are estimated to have more than ``block_bytes`` is embedded and given in pieces.
     """
 
@@ -40,6 +43,7 @@ class EmbedStage:
     fingerprints: Mapping[str, str] = field(default_factory=dict)
     block_bytes: int = BLOCK_BYTES
     vectors: Mapping[str, VectorSpec] = field(default_factory=dict)
+    cache: str | None = None
     keeps: bool = True
 
     @property
@@ -68,11 +72,12 @@ class EmbedStage:
     def open(self) -> Iterator[Work]:
         """See Stage."""
         # Embeddings of one tokenizer, limit and prompt share a block's tokens.
-        shared = {"token_cache": TokenCache()}
-        embedders = [RowEmbedder(one, {**self.pool.runtime(one), **shared}) for one in self.pool.embeddings]
+        tokens = TokenCache()
+        embedders = [self._embedder(one, tokens) for one in self.pool.embeddings]
         unchecked = dict(self.fingerprints)
-        # Loaded before the first row reaches them, so that the figures of embedding hold no start-up.
-        unloaded = list(embedders)
+        # Loaded before the first row reaches them, so that the figures of embedding hold no start-up. With a cache, it may
+        # be that no model is needed.
+        unloaded = list(embedders) if self.cache is None else []
 
         def check() -> None:
             for embedder in embedders:
@@ -100,6 +105,15 @@ class EmbedStage:
                     yield piece
 
         yield embed
+
+    def _embedder(self, embedding: EmbeddingConfig, tokens: TokenCache) -> RowEmbedder:
+        runtime = {**self.pool.runtime(embedding), "token_cache": tokens}
+        if self.cache is None or not is_heavy(embedding.card):
+            return RowEmbedder(embedding, runtime)
+        # Imported by need: few jobs have a cache.
+        from pipelines.embed.cached_rows import CachedRowEmbedder
+
+        return CachedRowEmbedder(embedding, runtime, self.cache)
 
     def _pieces(self, embedders: Sequence[RowEmbedder], table: pa.Table) -> Iterator[pa.Table]:
         """Embed a block, in pieces where its multivectors would take too much, and join those that MUVERA makes small.
@@ -158,7 +172,7 @@ class EmbedStage:
 
     def _embed(self, embedder: RowEmbedder, table: pa.Table) -> pa.Table:
         started = time.perf_counter()
-        before = asdict(embedder.model.stats)
+        before, cached = asdict(embedder.model.stats), getattr(embedder, "cached", None)
         if not is_dead(table).all():
             self.add(figures_of(embedder.name), {})
         if embedder.images:
@@ -166,6 +180,8 @@ class EmbedStage:
         table = embedder.embed(table)
         after = asdict(embedder.model.stats)
         counted = {name: value - before[name] for name, value in after.items() if name != "rows"}
+        if cached is not None:
+            counted[CACHED] = getattr(embedder, "cached", cached) - cached
         rows = int((~is_dead(table)).sum())
         self.add(figures_of(embedder.name), {**counted, "rows": rows, "seconds": time.perf_counter() - started})
         return table

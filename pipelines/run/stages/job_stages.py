@@ -49,8 +49,9 @@ def job_stages(
         SkipStage(sinks, add, moved, vectors or {}, resources=on_readers),
         BlockStage(config.compute.block_rows, add, resources=on_readers),
     ]
-    stages += [EmbedStage(pool, add, prints, vectors=vectors or {}) for pool in pools]
     # Workers are in folders of their own, where a relative path would be another one.
+    cache = None if config.cache is None else local_path(config.cache.path) or config.cache.path
+    stages += [EmbedStage(pool, add, prints, vectors=vectors or {}, cache=cache) for pool in pools]
     dead_letters = local_path(config.dead_letters) or config.dead_letters
     brought = config.source.brings_vectors
     deletes = config.deleted_points is not None

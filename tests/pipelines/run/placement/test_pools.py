@@ -101,6 +101,17 @@ def test_each_model_on_gpus_has_a_pool_of_its_own_and_the_others_share_one() -> 
     assert [pool.runtime(pool.embeddings[0])["cuda"] for pool in placed] == [True, False, True]
 
 
+def test_a_model_whose_precision_is_for_cpus_stays_off_gpus() -> None:
+    quantized = {**SECOND, "precision": "int8"}
+    machines = even_nodes(cpus=32, gpus=4, nodes=1, cores_a_node=32)
+    placed = {one.name: pool for pool in pools(machines, DENSE, BM25, quantized) for one in pool.embeddings}
+    assert [placed[name].resources.gpus for name in ("dense", "bm25", "second")] == [1, 0, 0]
+    told = {
+        name: pool.runtime(one)["cuda"] for name, pool in placed.items() for one in pool.embeddings if one.name == name
+    }
+    assert told == {"dense": True, "bm25": False, "second": False}
+
+
 def test_models_share_gpus_of_which_there_are_not_enough() -> None:
     third = {**DENSE, "name": "third"}
     placed = pools(even_nodes(cpus=32, gpus=1, nodes=1, cores_a_node=32), DENSE, SECOND, third)
