@@ -1,4 +1,4 @@
-"""Qdrant's embedded engine as a sink: a folder that one process at a time may open.
+"""An embedded engine of Qdrant as a sink: a folder that one process at a time may open.
 
 With Ray running, that process is an actor on the driver's machine, and every worker's question and write goes
 through it. Without Ray it is this process.
@@ -23,9 +23,10 @@ from qdrant_client import QdrantClient
 from pipelines.errors import ConfigError, SinkError
 from pipelines.rows import HASHES
 from pipelines.sinks.base import JobFacts, LeaseStore, WriteResult
-from pipelines.sinks.qdrant.client import folder_store, open_client, open_folder
+from pipelines.sinks.qdrant.client import build_indexes, folder_store, open_client, open_folder
 from pipelines.sinks.qdrant.config import QdrantSinkConfig
 from pipelines.sinks.qdrant.deletion import Position, pages
+from pipelines.sinks.qdrant.folder_engine import Engine, choose_engine, engine_of
 from pipelines.sinks.qdrant.sink import QdrantSink
 from pipelines.sinks.ray_context import running_ray
 from pipelines.urls import is_url
@@ -47,9 +48,10 @@ class FolderHost:
 
     def open(self, config: QdrantSinkConfig, job: JobFacts) -> None:
         """See ``QdrantSink.open``."""
-        sink = QdrantSink(config, self._opened())
+        client = self._opened(config.engine)
+        sink = QdrantSink(config, client)
         sink.open(job)
-        speed_up_commits(self._opened(), config.collection)
+        speed_up_commits(client, config.collection)
         self._sinks[config.collection] = sink
 
     def held(self, config: QdrantSinkConfig, job: JobFacts, rows: pa.Table) -> npt.NDArray[np.uint8]:
@@ -86,7 +88,10 @@ class FolderHost:
         self, config: QdrantSinkConfig, job: JobFacts, *, completed: bool, untouched: bool = False
     ) -> dict[str, Any]:
         """See ``QdrantSink.finish``; ``last`` in the figures says that the folder is closed now."""
-        figures = self._sink(config, job).finish(completed=completed, untouched=untouched)
+        sink = self._sink(config, job)
+        if completed and self._client is not None:
+            build_indexes(self._client, config)
+        figures = sink.finish(completed=completed, untouched=untouched)
         self._sinks.pop(config.collection)
         return {**figures, "last": self.release()}
 
@@ -107,9 +112,10 @@ class FolderHost:
             self._client.close()
             self._client = None
 
-    def _opened(self) -> QdrantClient:
+    def _opened(self, engine: Engine | None) -> QdrantClient:
+        choose_engine(self._path, engine)
         if self._client is None:
-            self._client = open_folder(self._path)
+            self._client = open_folder(self._path, engine)
         return self._client
 
     def _sink(self, config: QdrantSinkConfig, job: JobFacts) -> QdrantSink:
@@ -141,14 +147,14 @@ class FolderSink:
 
     def check(self, job: JobFacts) -> dict[str, Any]:
         """Compare the collection in the folder with the job; raises SinkError naming each difference."""
-        if not Path(self.path, "meta.json").exists():
+        if engine_of(self.path) is None:
             return {"exists": False, "points": 0}
         with closing(open_client(self.config)) as client:
             return QdrantSink(self.config, client).check(job)
 
     def provenance(self) -> dict[str, Any] | None:
         """Read what the job that filled the collection wrote into its metadata; see Sink."""
-        if not Path(self.path, "meta.json").exists():
+        if engine_of(self.path) is None:
             return None
         with closing(open_client(self.config)) as client:
             return QdrantSink(self.config, client).provenance()

@@ -1,0 +1,25 @@
+"""A client of qdrant-edge's engine in a folder, which has the methods of qdrant-client."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qdrant_client import QdrantClient, models
+
+from pipelines.sinks.qdrant.edge.engine import EdgeEngine
+
+
+class EdgeClient(QdrantClient):
+    """Qdrant's client on a folder of ``engine: edge``; see ``EdgeEngine`` for what it can do and raises."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(":memory:")
+        self._client = self._engine = EdgeEngine(path)
+
+    def upsert(self, collection_name: str, points: Any, **options: Any) -> models.UpdateResult:
+        """Upsert points; qdrant-client would look for texts to embed in each of them before."""
+        return self._engine.upsert(collection_name, points, **options)
+
+    def build_indexes(self, collection_name: str) -> None:
+        """Build what makes searches quick over the points written since; takes minutes where they are many."""
+        self._engine.build_indexes(collection_name)
