@@ -40,8 +40,8 @@ class QdrantSinkConfig(Section):
     path: Place | None = None
     engine: Engine | None = Field(
         None,
-        description="Of a folder (path): edge, Qdrant's own engine in this process, or local, that of qdrant-client for "
-        "few points. Left out: that which made the folder, and of a new one edge, where qdrant-edge-py is installed",
+        description="Of a folder (path): edge, Qdrant's own engine in this process, or local, qdrant-client's for few "
+        "points. Left out: that which made the folder, and of a new one edge, where qdrant-edge-py is installed",
     )
     api_key: str | None = Field(None, description="${NAME} of an environment variable; QDRANT_API_KEY when left out")
     prefer_grpc: bool = False

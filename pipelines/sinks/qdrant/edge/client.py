@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from qdrant_client import QdrantClient, models
+from qdrant_client import QdrantClient
 
 from pipelines.sinks.qdrant.edge.engine import EdgeEngine
 
@@ -15,10 +13,6 @@ class EdgeClient(QdrantClient):
     def __init__(self, path: str) -> None:
         super().__init__(":memory:")
         self._client = self._engine = EdgeEngine(path)
-
-    def upsert(self, collection_name: str, points: Any, **options: Any) -> models.UpdateResult:
-        """Upsert points; qdrant-client would look for texts to embed in each of them before."""
-        return self._engine.upsert(collection_name, points, **options)
 
     def build_indexes(self, collection_name: str) -> None:
         """Build what makes searches quick over the points written since; takes minutes where they are many."""

@@ -13,11 +13,12 @@ from typing import Any
 import qdrant_edge as edge
 from qdrant_client import models
 from qdrant_client.client_base import QdrantBase
+from qdrant_client.http import models as rest
 
 from pipelines.sinks.qdrant.edge.errors import engine_errors, is_panic
 from pipelines.sinks.qdrant.edge.filters import edge_filter
 from pipelines.sinks.qdrant.edge.indexing import build_indexes
-from pipelines.sinks.qdrant.edge.queries import order, payload_selector, query_request
+from pipelines.sinks.qdrant.edge.queries import DEFAULT_LIMIT, order, payload_selector, query_request, vector_names
 from pipelines.sinks.qdrant.edge.records import client_id, edge_points, record, scored
 from pipelines.sinks.qdrant.edge.settings import (
     INDEXING_THRESHOLD,
@@ -105,7 +106,7 @@ class EdgeEngine(QdrantBase):
         return self._store.delete(collection_name)
 
     def create_payload_index(
-        self, collection_name: str, field_name: str, field_schema: Any = None, **kwargs: Any
+        self, collection_name: str, field_name: str, field_schema: Any = None, field_type: Any = None, **kwargs: Any
     ) -> models.UpdateResult:
         """See QdrantClient."""
         return self._update(
@@ -182,7 +183,7 @@ class EdgeEngine(QdrantBase):
         """See QdrantClient."""
         shard = self._store.shard(collection_name)
         with engine_errors("retrieving points"):
-            found = shard.retrieve(list(ids), payload_selector(with_payload), _vectors(with_vectors))
+            found = shard.retrieve(list(ids), payload_selector(with_payload), vector_names(with_vectors))
         return [record(one) for one in found]
 
     def scroll(
@@ -204,7 +205,7 @@ class EdgeEngine(QdrantBase):
                 limit=limit,
                 filter=edge_filter(scroll_filter),
                 with_payload=payload_selector(with_payload),
-                with_vector=_vectors(with_vectors),
+                with_vector=vector_names(with_vectors),
                 order_by=order(order_by),
             )
             found, after = shard.scroll(request)
@@ -221,40 +222,54 @@ class EdgeEngine(QdrantBase):
     def query_points(
         self,
         collection_name: str,
-        limit: int = 10,
+        query: Any = None,
+        using: str | None = None,
+        prefetch: Any = None,
+        query_filter: Any = None,
+        search_params: Any = None,
+        limit: int = DEFAULT_LIMIT,
+        offset: int | None = None,
         with_payload: Any = True,
         with_vectors: Any = False,
-        **asked: Any,
-    ) -> models.QueryResponse:
+        score_threshold: float | None = None,
+        lookup_from: Any = None,
+        **kwargs: Any,
+    ) -> rest.QueryResponse:
         """See QdrantClient."""
         shard = self._store.shard(collection_name)
+        asked = models.QueryRequest.model_construct(
+            query=query,
+            using=using,
+            prefetch=prefetch,
+            filter=query_filter,
+            params=search_params,
+            score_threshold=score_threshold,
+            limit=limit,
+            offset=offset,
+            with_payload=with_payload,
+            with_vector=with_vectors,
+        )
         with engine_errors("searching"):
-            request = query_request(
-                asked,
-                lambda name, using: self._vector_of(collection_name, name, using),
-                limit=limit,
-                with_payload=with_payload,
-                with_vector=_vectors(with_vectors),
-            )
-            return models.QueryResponse(points=[scored(point) for point in shard.query(request)])
+            request = query_request(asked, lambda name, using: self._vector_of(collection_name, name, using))
+            return rest.QueryResponse.model_construct(points=[scored(point) for point in shard.query(request)])
 
     def query_batch_points(
         self, collection_name: str, requests: Sequence[models.QueryRequest], **kwargs: Any
-    ) -> list[models.QueryResponse]:
+    ) -> list[rest.QueryResponse]:
         """See QdrantClient."""
         return [
             self.query_points(
                 collection_name,
-                limit=request.limit or 10,
-                with_payload=request.with_payload or False,
-                with_vectors=request.with_vector or False,
-                query=request.query,
-                prefetch=request.prefetch,
-                query_filter=request.filter,
-                search_params=request.params,
-                score_threshold=request.score_threshold,
-                using=request.using,
-                offset=request.offset,
+                request.query,
+                request.using,
+                request.prefetch,
+                request.filter,
+                request.params,
+                request.limit or DEFAULT_LIMIT,
+                request.offset,
+                request.with_payload or False,
+                request.with_vector or False,
+                request.score_threshold,
             )
             for request in requests
         ]
@@ -313,7 +328,3 @@ def _payload_change(payload: dict[str, Any], points: Any, key: str | None) -> mo
         return models.SetPayload(payload=payload, filter=points, key=key)
     ids = points.points if isinstance(points, models.PointIdsList) else list(points)
     return models.SetPayload(payload=payload, points=ids, key=key)
-
-
-def _vectors(wanted: bool | Sequence[str]) -> bool | list[str]:
-    return wanted if isinstance(wanted, bool) else list(wanted)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from datetime import date
 from typing import Any
 
+import numpy as np
 import qdrant_edge as edge
 from qdrant_client import models
 
@@ -61,6 +62,11 @@ def _match(given: Any) -> Any:
     return made(given)
 
 
+def _value(given: models.MatchValue) -> Any:
+    # The engine takes Python's booleans for numbers, and NumPy's for what they are.
+    return edge.MatchValue(np.bool_(given.value) if isinstance(given.value, bool) else given.value)
+
+
 def _range(given: models.Range | models.DatetimeRange) -> Any:
     bounds = {name: getattr(given, name) for name in ("gt", "gte", "lt", "lte")}
     if isinstance(given, models.Range):
@@ -93,7 +99,7 @@ _CONDITIONS: Mapping[type[Any], Callable[[Any], Any]] = {
     models.NestedCondition: lambda given: edge.NestedCondition(given.nested.key, edge_filter(given.nested.filter)),
 }
 _MATCHES: Mapping[type[Any], Callable[[Any], Any]] = {
-    models.MatchValue: lambda given: edge.MatchValue(given.value),
+    models.MatchValue: _value,
     models.MatchText: lambda given: edge.MatchText(given.text),
     models.MatchTextAny: lambda given: edge.MatchTextAny(given.text_any),
     models.MatchPhrase: lambda given: edge.MatchPhrase(given.phrase),

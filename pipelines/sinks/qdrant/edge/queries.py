@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import qdrant_edge as edge
@@ -17,23 +17,26 @@ DEFAULT_LIMIT = 10
 VectorOf = Callable[[Any, str], Any]
 
 
-def query_request(
-    asked: Mapping[str, Any], vector_of: VectorOf, *, limit: int, with_payload: Any, with_vector: Any = False
-) -> Any:
-    """Turn the arguments of ``QdrantClient.query_points`` into the engine's request; raises ValueError for others."""
-    using, chosen = asked.get("using") or "", edge_filter(asked.get("query_filter"))
-    query, chosen = _scored(asked.get("query"), using, chosen, limit, vector_of)
+def query_request(asked: models.QueryRequest, vector_of: VectorOf) -> Any:
+    """Make the engine's request; raises ValueError for a query that the engine does not know."""
+    limit = asked.limit or DEFAULT_LIMIT
+    query, chosen = _scored(asked.query, asked.using or "", edge_filter(asked.filter), limit, vector_of)
     return edge.QueryRequest(
         limit=limit,
-        offset=asked.get("offset") or None,
+        offset=asked.offset or None,
         query=query,
-        prefetches=_prefetches(asked.get("prefetch"), vector_of),
+        prefetches=_prefetches(asked.prefetch, vector_of),
         filter=chosen,
-        params=_params(asked.get("search_params")),
-        score_threshold=asked.get("score_threshold"),
-        with_payload=payload_selector(with_payload),
-        with_vector=with_vector,
+        params=_params(asked.params),
+        score_threshold=asked.score_threshold,
+        with_payload=payload_selector(asked.with_payload),
+        with_vector=vector_names(asked.with_vector),
     )
+
+
+def vector_names(wanted: Any) -> Any:
+    """Translate which vectors are wanted: a bool, or names."""
+    return wanted if isinstance(wanted, bool) else list(wanted)
 
 
 def payload_selector(wanted: Any) -> Any:

@@ -22,7 +22,7 @@ def edge_points(points: models.Batch | Sequence[models.PointStruct], shapes: Sha
     if not isinstance(points, models.Batch):
         return [_edge_point(point.id, point.vector, point.payload, shapes) for point in points]
     columns = points.vectors
-    payloads = points.payloads or [None] * len(points.ids)
+    payloads: Sequence[Any] = points.payloads or [None] * len(points.ids)
     rows: Iterable[Any]
     if isinstance(columns, Mapping):
         names = list(columns)

@@ -101,9 +101,10 @@ class EdgeStore:
         self._save()
 
     def remember(self, name: str, metadata: dict[str, Any]) -> None:
-        """Merge entries into a collection's metadata; one that is None is kept as None, as qdrant-client does."""
+        """Merge entries into a collection's metadata; one that is None is deleted."""
         config = self.stored(name).config
-        config.metadata = {**(config.metadata or {}), **json.loads(json.dumps(metadata))}
+        merged = {**(config.metadata or {}), **json.loads(json.dumps(metadata))}
+        config.metadata = {key: value for key, value in merged.items() if value is not None}
         self._save()
 
     def mark(self, name: str, *, indexed: bool) -> None:
