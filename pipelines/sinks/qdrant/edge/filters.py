@@ -64,7 +64,8 @@ def _match(given: Any) -> Any:
 
 def _value(given: models.MatchValue) -> Any:
     # The engine takes Python's booleans for numbers, and NumPy's for what they are.
-    return edge.MatchValue(np.bool_(given.value) if isinstance(given.value, bool) else given.value)
+    value: Any = np.bool_(given.value) if isinstance(given.value, bool) else given.value
+    return edge.MatchValue(value)
 
 
 def _range(given: models.Range | models.DatetimeRange) -> Any:

@@ -148,7 +148,7 @@ def assert_same_vectors(edge: Any, local: Any) -> None:
 
 
 def _units(vectors: Any) -> Any:
-    """Scale to unit length: of cosine distance, Qdrant keeps unit vectors, and qdrant-client those that it was given."""
+    """Scale to unit length: of cosine distance, Qdrant keeps unit vectors, qdrant-client those that it was given."""
     rows = np.asarray(vectors)
     return rows / np.linalg.norm(rows, axis=-1, keepdims=True)
 
