@@ -14,7 +14,6 @@ import pyarrow.dataset as pads
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from qdrant_client import QdrantClient
 from rich.console import Console
 
 from embedders.muvera.muvera import Muvera
@@ -24,6 +23,7 @@ from pipelines.embed import chunking, documents
 from pipelines.identity import point_id
 from pipelines.run.report.report import RunReport
 from pipelines.sinks.parquet.writer import ParquetWriter
+from pipelines.sinks.qdrant.client import open_folder
 from tests.qdrant_server.process import QdrantTestServer
 
 BM25 = {"name": "bm25", "model": "Qdrant/bm25"}
@@ -87,7 +87,7 @@ def test_a_payload_nested_490_deep_is_one_dead_letter_of_a_qdrant_folder(run: Ru
         assert (report.exit_code, report.rows["skipped"], report.rows["dead"]) == (3, skipped, 1)
         assert report.rows["written"] == 20 - skipped
     assert "sink: RecursionError: the row is nested too deeply" in report.dead_samples[0]
-    client = QdrantClient(path=str(tmp_path / "q"))
+    client = open_folder(str(tmp_path / "q"))
     assert client.count("c").count == 20
     client.close()
 
