@@ -303,6 +303,7 @@ class EdgeEngine(QdrantBase):
 
     def _update(self, collection_name: str, operations: Iterable[Any], points: int = 0) -> models.UpdateResult:
         shard = self._store.shard(collection_name)
+        self._store.refuse_full_disk()
         self._store.mark(collection_name, indexed=False)
         with engine_errors("updating points"):
             try:
@@ -310,8 +311,7 @@ class EdgeEngine(QdrantBase):
                     shard.update(operation)
             except BaseException as error:
                 if is_panic(error):
-                    # It is in the log, and would be done again, with the same end, each time the folder is opened.
-                    shard.flush()
+                    _pass_over(shard)
                 raise
             with self._counting:
                 due = self._unflushed.get(collection_name, 0) + points
@@ -319,6 +319,16 @@ class EdgeEngine(QdrantBase):
             if due >= FLUSH_POINTS:
                 shard.flush()
         return _DONE
+
+
+def _pass_over(shard: Any) -> None:
+    """Put an operation behind the log that was never done: it would be tried each time that the folder is opened.
+
+    The log keeps its last operation, which therefore is another one, of no effect.
+    """
+    nothing = edge.Filter(must=[edge.HasIdCondition(set())])
+    shard.update(edge.UpdateOperation.delete_points_by_filter(nothing))
+    shard.flush()
 
 
 def _payload_change(payload: dict[str, Any], points: Any, key: str | None) -> models.SetPayload:

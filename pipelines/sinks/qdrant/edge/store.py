@@ -30,6 +30,8 @@ FORMAT = 1
 LOCK = ".lock"
 SHARDS = "shards"
 # The engine's own lock is freed a moment after the process that held it is gone.
+# Bytes that stay free. The engine maps its files into memory: where the disk is full, the system kills the process.
+RESERVE = 128 * 1024 * 1024
 SHARD_PATIENCE = Patience(5, first_pause=0.05, longest_pause=0.5)
 
 
@@ -78,6 +80,7 @@ class EdgeStore:
             raise EngineError(f"{self.path} is closed")
         with self._opening:
             if name not in self._shards:
+                self.refuse_full_disk()
                 self._shards[name] = self._opened(self.shard_folder(stored))
             return self._shards[name]
 
@@ -85,10 +88,20 @@ class EdgeStore:
         """Return where the files of a collection are."""
         return self.path / SHARDS / stored.folder
 
+    def refuse_full_disk(self) -> None:
+        """Raise EngineError where the disk has less than RESERVE left."""
+        free = shutil.disk_usage(self.path).free
+        if free < RESERVE:
+            raise EngineError(
+                f"the disk of {self.path} is full: {free // 1024**2:,} MiB are free, and Qdrant's engine needs "
+                f"{RESERVE // 1024**2}; make room, and run again"
+            )
+
     def create(self, name: str, config: models.CreateCollection) -> None:
         """Create a collection; raises ValueError where there is one of that name."""
         if name in self.collections:
             raise ValueError(f"Collection {name} already exists")
+        self.refuse_full_disk()
         made = edge_config(config)
         stored = StoredCollection(self._free_folder(), config)
         folder = self.shard_folder(stored)
