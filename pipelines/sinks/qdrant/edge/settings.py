@@ -115,7 +115,8 @@ def _dense(params: models.VectorParams) -> Any:
     return edge.EdgeVectorParams(
         size=params.size,
         distance=_DISTANCES[params.distance],
-        on_disk=params.on_disk,
+        # Read from the disk's cache unless told otherwise: a folder is not the only thing on its machine.
+        memory=edge.Memory.Cached if params.on_disk is False else edge.Memory.Cold,
         datatype=_TYPES[params.datatype] if params.datatype else None,
         multivector_config=(
             edge.MultiVectorConfig(edge.MultiVectorComparator.MaxSim) if params.multivector_config else None
