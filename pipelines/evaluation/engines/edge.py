@@ -108,9 +108,10 @@ class EdgeCopy:
             quantization_config=quantization(original.config),
         )
         for points in pages(original.client, name, POINTS_A_BATCH):
+            vectors: list[Any] = [point.vector for point in points]
             copies = [
-                models.PointStruct.model_construct(id=point.id, vector=point.vector, payload=point.payload)
-                for point in points
+                models.PointStruct.model_construct(id=point.id, vector=vector, payload=point.payload)
+                for point, vector in zip(points, vectors, strict=True)
             ]
             client.upsert(name, copies, wait=True)
             progress(len(points))

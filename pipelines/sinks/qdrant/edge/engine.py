@@ -19,7 +19,7 @@ from pipelines.sinks.qdrant.edge.errors import engine_errors, is_panic
 from pipelines.sinks.qdrant.edge.filters import edge_filter
 from pipelines.sinks.qdrant.edge.indexing import build_indexes
 from pipelines.sinks.qdrant.edge.queries import DEFAULT_LIMIT, order, payload_selector, query_request, vector_names
-from pipelines.sinks.qdrant.edge.records import client_id, edge_points, record, scored
+from pipelines.sinks.qdrant.edge.records import client_id, record, scored
 from pipelines.sinks.qdrant.edge.settings import (
     INDEXING_THRESHOLD,
     bytes_a_point,
@@ -28,16 +28,11 @@ from pipelines.sinks.qdrant.edge.settings import (
     shapes_of,
 )
 from pipelines.sinks.qdrant.edge.store import EdgeStore
-from pipelines.sinks.qdrant.edge.updates import update_operations
+from pipelines.sinks.qdrant.edge.updates import payload_change, update_operations, upsert_operation
 
 # Points after which the log of what was written is put into the files. A killed process leaves the rest of the log to
 # its successor, which is open the sooner the less that is.
 FLUSH_POINTS = 20_000
-_MODES = {
-    models.UpdateMode.UPSERT: edge.UpdateMode.Upsert,
-    models.UpdateMode.INSERT_ONLY: edge.UpdateMode.InsertOnly,
-    models.UpdateMode.UPDATE_ONLY: edge.UpdateMode.UpdateOnly,
-}
 _DONE = models.UpdateResult(operation_id=0, status=models.UpdateStatus.COMPLETED)
 
 
@@ -128,10 +123,9 @@ class EdgeEngine(QdrantBase):
         """See QdrantClient."""
         shapes = shapes_of(self._store.stored(collection_name).config)
         with engine_errors("upserting points"):
-            made = edge_points(points, shapes)
-            mode = _MODES[update_mode] if update_mode else None
-            operation = edge.UpdateOperation.upsert_points(made, edge_filter(update_filter), mode)
-        return self._update(collection_name, [operation], points=len(made))
+            operation = upsert_operation(points, update_filter, update_mode, shapes)
+        count = len(points.ids) if isinstance(points, models.Batch) else len(points)
+        return self._update(collection_name, [operation], points=count)
 
     def batch_update_points(
         self, collection_name: str, update_operations: Iterable[Any], **kwargs: Any
@@ -155,14 +149,14 @@ class EdgeEngine(QdrantBase):
     ) -> models.UpdateResult:
         """See QdrantClient."""
         return self._apply(
-            collection_name, [models.SetPayloadOperation(set_payload=_payload_change(payload, points, key))]
+            collection_name, [models.SetPayloadOperation(set_payload=payload_change(payload, points, key))]
         )
 
     def overwrite_payload(
         self, collection_name: str, payload: dict[str, Any], points: Any, key: str | None = None, **kwargs: Any
     ) -> models.UpdateResult:
         """See QdrantClient."""
-        changed = _payload_change(payload, points, key)
+        changed = payload_change(payload, points, key)
         return self._apply(collection_name, [models.OverwritePayloadOperation(overwrite_payload=changed)])
 
     def update_vectors(
@@ -329,12 +323,3 @@ def _pass_over(shard: Any) -> None:
     nothing = edge.Filter(must=[edge.HasIdCondition(set())])
     shard.update(edge.UpdateOperation.delete_points_by_filter(nothing))
     shard.flush()
-
-
-def _payload_change(payload: dict[str, Any], points: Any, key: str | None) -> models.SetPayload:
-    if isinstance(points, models.FilterSelector):
-        points = points.filter
-    if isinstance(points, models.Filter):
-        return models.SetPayload(payload=payload, filter=points, key=key)
-    ids = points.points if isinstance(points, models.PointIdsList) else list(points)
-    return models.SetPayload(payload=payload, points=ids, key=key)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import shutil
 import signal
 import sys
 
@@ -24,6 +25,8 @@ def main(folder: str, parent: int) -> None:
     import qdrant_edge as edge
 
     shard = edge.EdgeShard.load(folder)
+    # What a build left that was killed, and the engine would keep for ever.
+    shutil.rmtree(f"{folder}/temp_segments", ignore_errors=True)
     shard.optimize()
     shard.flush()
     shard.close()

@@ -12,6 +12,7 @@ from pipelines.sinks.qdrant.edge.records import Shapes
 
 # The defaults of a Qdrant server, in kilobytes: vectors that take less are compared one by one.
 INDEXING_THRESHOLD = 10_000
+# Of a vector, and for an estimate of a multivector.
 FLOAT_BYTES, TOKENS_A_POINT = 4, 256
 _HNSW = models.HnswConfig(m=16, ef_construct=100, full_scan_threshold=10_000)
 _DISTANCES = {

@@ -124,13 +124,18 @@ def test_points_agree_after_updates_deletions_and_reopening(tmp_path: Path) -> N
         ]
         past = build_filter("number>=190")
         assert past is not None
+        again = [opened.point(number) for number in (20, 200, 201, 22, 23)]
         for client in opened.both:
             done = client.batch_update_points(NAME, changes)
             assert {one.status for one in done} == {models.UpdateStatus.COMPLETED}
             client.delete(NAME, models.FilterSelector(filter=past))
             client.update_collection(NAME, metadata={"state": "filling", "gone": None})
+            # Only those that are there, or are not, or match.
+            client.upsert(NAME, [again[0], again[1]], update_mode=models.UpdateMode.UPDATE_ONLY)
+            client.upsert(NAME, [again[0], again[2]], update_mode=models.UpdateMode.INSERT_ONLY)
+            client.upsert(NAME, [again[3], again[4]], update_filter=build_filter("lang=en"))
         for _ in range(2):
-            assert assert_same_points(*opened.both) == 188
+            assert assert_same_points(*opened.both) == 189
             ids = [id_of(number) for number in (5, 8, 9, 11, 0)]
             records = [client.retrieve(NAME, ids, with_payload=["only", "nested"]) for client in opened.both]
             assert {one.id: one.payload for one in records[0]} == {one.id: one.payload for one in records[1]}
@@ -138,7 +143,7 @@ def test_points_agree_after_updates_deletions_and_reopening(tmp_path: Path) -> N
             assert told[0].config.params.vectors == told[1].config.params.vectors
             assert told[0].config.params.sparse_vectors == told[1].config.params.sparse_vectors
             assert told[0].config.metadata == told[1].config.metadata == {"made": "by a test", "state": "filling"}
-            assert told[0].points_count == told[1].points_count == 188
+            assert told[0].points_count == told[1].points_count == 189
             opened.reopen()
 
 

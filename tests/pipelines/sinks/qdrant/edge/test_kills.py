@@ -115,6 +115,8 @@ def test_building_an_index_that_is_killed_loses_no_point_and_holds_no_folder(tmp
     client = open_folder(str(tmp_path / "store"))
     client.build_indexes(NAME)
     assert client.get_collection(NAME).indexed_vectors_count == POINTS
+    # Nor does it leave what nobody needs.
+    assert not list(tmp_path.glob("store/shards/1/temp_segments/*"))
     vectors = np.random.default_rng(5).standard_normal((POINTS, DIM)).astype(np.float32)
     exact = models.SearchParams(exact=True)
     for number in (0, POINTS // 2, POINTS - 1):
