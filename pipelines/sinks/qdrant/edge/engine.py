@@ -6,6 +6,7 @@ ValueError.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -33,6 +34,7 @@ from pipelines.sinks.qdrant.edge.updates import payload_change, update_operation
 # Points after which the log of what was written is put into the files. A killed process leaves the rest of the log to
 # its successor, which is open the sooner the less that is.
 FLUSH_POINTS = 20_000
+log = logging.getLogger("fleetembed")
 _DONE = models.UpdateResult(operation_id=0, status=models.UpdateStatus.COMPLETED)
 
 
@@ -273,10 +275,12 @@ class EdgeEngine(QdrantBase):
         stored = self._store.stored(collection_name)
         if stored.indexed:
             return
-        if self.count(collection_name).count * bytes_a_point(stored.config) < 1000 * INDEXING_THRESHOLD:
+        points = self.count(collection_name).count
+        if points * bytes_a_point(stored.config) < 1000 * INDEXING_THRESHOLD:
             with engine_errors("merging the segments"):
                 self._store.shard(collection_name).optimize()
         else:
+            log.info("building the index of %s points in %s", f"{points:,}", self._store.path)
             self._store.close_shard(collection_name)
             build_indexes(self._store.shard_folder(stored))
         self._store.mark(collection_name, indexed=True)
