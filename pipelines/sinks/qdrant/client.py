@@ -115,7 +115,12 @@ def build_indexes(client: QdrantClient, config: QdrantSinkConfig) -> None:
     """Build the indexes of a collection of engine edge, which does so when it is told; others do it by themselves."""
     if hasattr(client, "build_indexes"):
         edge: Any = client
-        call(lambda: edge.build_indexes(config.collection), what=f"{config.title}: building its indexes", seconds=0)
+        call(
+            lambda: edge.build_indexes(config.collection),
+            what=f"{config.title}: building its indexes",
+            seconds=0,
+            comfort="",
+        )
 
 
 def _open_edge(path: str) -> QdrantClient:

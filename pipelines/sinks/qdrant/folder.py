@@ -7,6 +7,7 @@ through it. Without Ray it is this process.
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -30,6 +31,8 @@ from pipelines.sinks.qdrant.sink import QdrantSink
 from pipelines.sinks.qdrant.sqlite_commits import settle_commits, speed_up_commits
 from pipelines.sinks.ray_context import running_ray
 from pipelines.urls import is_url
+
+log = logging.getLogger("fleetembed")
 
 RESTARTS = 3
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
@@ -88,10 +91,14 @@ class FolderHost:
         self, config: QdrantSinkConfig, job: JobFacts, *, completed: bool, untouched: bool = False
     ) -> dict[str, Any]:
         """See ``QdrantSink.finish``; ``last`` in the figures says that the folder is closed now."""
-        sink = self._sink(config, job)
+        figures = self._sink(config, job).finish(completed=completed, untouched=untouched)
         if completed and self._client is not None:
-            build_indexes(self._client, config)
-        figures = sink.finish(completed=completed, untouched=untouched)
+            try:
+                build_indexes(self._client, config)
+            except SinkError as error:
+                # All points are there, and are found without.
+                log.warning("%s", error)
+                figures["status"] = "not indexed"
         self._sinks.pop(config.collection)
         return {**figures, "last": self.release()}
 

@@ -12,7 +12,7 @@ from qdrant_client import models
 
 from pipelines.errors import SinkError
 from pipelines.sinks.qdrant.client import open_folder
-from pipelines.sinks.qdrant.edge import indexing, store
+from pipelines.sinks.qdrant.edge import engine, indexing, store
 from pipelines.sinks.qdrant.edge.errors import EngineError
 from tests.pipelines.sinks import qdrant_help as qdrant
 from tests.pipelines.sinks import rows
@@ -49,6 +49,27 @@ def test_an_index_that_cannot_be_built_loses_no_point(tmp_path: Path) -> None:
     (tmp_path / "no shard").mkdir()
     with pytest.raises(EngineError, match=r"no shard could not be built: .*; all points are there"):
         indexing.build_indexes(tmp_path / "no shard")
+
+
+def test_a_run_whose_index_cannot_be_built_is_complete_and_the_next_one_builds_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    table = rows.table(FACTS, rows.documents(5))
+    # No collection is too small for a process of its own.
+    monkeypatch.setattr(engine, "INDEXING_THRESHOLD", 0)
+    built: list[Path] = []
+
+    def fail(folder: Path) -> None:
+        raise EngineError("it was killed")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(engine, "build_indexes", fail)
+        assert qdrant.run(FACTS, table, path=str(tmp_path))["status"] == "not indexed"
+    assert "building its indexes failed: it was killed" in caplog.text
+    monkeypatch.setattr(engine, "build_indexes", lambda folder: (indexing.build_indexes(folder), built.append(folder)))
+    for _ in range(2):
+        assert qdrant.run(FACTS, path=str(tmp_path)) == {"collection": qdrant.NAME, "points": 5}
+    assert built == [tmp_path / "shards" / "1"]
 
 
 def test_a_panic_of_the_engine_is_an_error_and_the_folder_opens_again(tmp_path: Path) -> None:
