@@ -18,7 +18,9 @@ class CollectionConfig(Section):
         min_length=1, max_length=255, pattern=r"^[^/\\\s]+$", description="Name of a collection, or of an alias"
     )
     url: NonEmpty | None = None
-    path: Place | None = Field(None, description="Folder of qdrant-client's embedded engine; it is read by one reader")
+    path: Place | None = Field(
+        None, description="Folder of an embedded engine, edge or local; it is read by one reader"
+    )
     text: NonEmpty = Field("text", description="Key of the payload that holds the text to embed")
     vectors: bool = Field(
         False,

@@ -26,9 +26,10 @@ from pipelines.search.query_models import with_models
 from pipelines.search.request import needs_version, refuse_old_server
 from pipelines.search.rerank import Reranker
 from pipelines.search.searched import SearchedCollection, ask
-from pipelines.sinks.qdrant.client import open_client
+from pipelines.sinks.qdrant.client import has_indexes, open_client
 from pipelines.sinks.qdrant.config import QdrantSinkConfig
 from pipelines.sinks.qdrant.description import CollectionDescription
+from pipelines.sinks.qdrant.folder_engine import EDGE_FILE, LOCAL_FILE, engine_of
 
 
 class Searcher:
@@ -219,10 +220,10 @@ class Searcher:
     def _find(
         self, searched: SearchedCollection, vectors: Mapping[str, Any], way: SearchConfig, page: Page
     ) -> list[Hit]:
-        if self._sink.path is not None:
-            # The embedded engine has no index to go round, and warns of such settings.
+        if not has_indexes(self.client, self._sink.path):
+            # This embedded engine has no index to go round, and warns of such settings.
             way = way.model_copy(update={"exact": False, "hnsw_ef": None})
-        elif needs_version(way):
+        elif self._sink.path is None and needs_version(way):
             refuse_old_server(way, self._server_version, self._sink.place)
         return searched.find(vectors, way, page)
 
@@ -245,6 +246,6 @@ class Searcher:
 def _refuse_other_folders(folder: Path) -> None:
     if not folder.is_dir():
         raise SinkError(f"there is no folder {folder} yet; run the job first")
-    # The engine would make a store of any folder that it opens.
-    if not (folder / "meta.json").is_file():
-        raise SinkError(f"{folder} is no Qdrant folder: it has no meta.json; run the job first")
+    # The engines would make a store of any folder that they open.
+    if engine_of(folder) is None:
+        raise SinkError(f"{folder} is no Qdrant folder: it has no {EDGE_FILE} or {LOCAL_FILE}; run the job first")

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow.dataset as pads
 from qdrant_client import QdrantClient
 
+from pipelines.sinks.qdrant.client import open_folder
 from tests.chaos.job import ChaosJob
 
 Sparse = Mapping[int, float]
@@ -70,7 +71,7 @@ def _parquet_rows(job: ChaosJob) -> list[tuple[str, Point]]:
 
 
 def _qdrant_rows(job: ChaosJob) -> list[tuple[str, Point]]:
-    client = QdrantClient(url=job.url) if job.kind == "server" else QdrantClient(path=str(job.out))
+    client = QdrantClient(url=job.url) if job.kind == "server" else open_folder(str(job.out))
     rows, after = [], None
     try:
         while True:

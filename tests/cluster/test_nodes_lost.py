@@ -16,8 +16,8 @@ from typing import Any
 import psutil
 import pyarrow.dataset as pads
 import pytest
-from qdrant_client import QdrantClient
 
+from pipelines.sinks.qdrant.client import open_folder
 from tests.cluster.nodes import Nodes, processes
 from tests.cluster.running_job import SECONDS, RunningJob, dense, start_job, write_corpus
 from tests.waiting import wait_until
@@ -137,7 +137,7 @@ def test_a_drained_node_and_a_killed_counter_and_a_killed_host_of_the_folder_los
     assert report["nodes_lost"] <= 1
     assert report["actors_restarted"] >= 2
     assert any("the process that counts was lost" in notice for notice in report["notices"])
-    client = QdrantClient(path=str(tmp_path / "qdrant"))
+    client = open_folder(str(tmp_path / "qdrant"))
     try:
         points, _ = client.scroll("docs", limit=2 * ROWS, with_payload=True)
     finally:

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from qdrant_client import QdrantClient
 
 from embedders import TextEmbedding
+from pipelines.sinks.qdrant.client import open_folder
 from tests.cluster.running_job import dense, start_job, write_corpus
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
@@ -50,7 +50,7 @@ def test_a_read_task_that_is_run_again_gives_the_blocks_it_gave_before(minilm: P
         report = job.report
     assert (report["rows"]["read"], report["rows"]["written"], report["rows"]["skipped"]) == (ROWS, ROWS, 0)
     assert report["rows"]["embedded"] < 1.2 * ROWS
-    client = QdrantClient(path=str(tmp_path / "qdrant"))
+    client = open_folder(str(tmp_path / "qdrant"))
     try:
         points, _ = client.scroll("docs", limit=2 * ROWS, with_payload=True, with_vectors=True)
     finally:

@@ -14,7 +14,6 @@ import pyarrow.dataset as pads
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from qdrant_client import QdrantClient
 from rich.console import Console
 
 from embedders.muvera.muvera import Muvera
@@ -24,6 +23,7 @@ from pipelines.embed import chunking, documents
 from pipelines.identity import point_id
 from pipelines.run.report.report import RunReport
 from pipelines.sinks.parquet.writer import ParquetWriter
+from pipelines.sinks.qdrant.client import open_folder
 from tests.qdrant_server.process import QdrantTestServer
 
 BM25 = {"name": "bm25", "model": "Qdrant/bm25"}
@@ -79,15 +79,24 @@ def sink(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, Any]:
     return {"type": "qdrant", "url": server.url, "collection": "c", "retry_seconds": 2}
 
 
-def test_a_payload_nested_490_deep_is_one_dead_letter_of_a_qdrant_folder(run: Run, tmp_path: Path) -> None:
-    folder = {"type": "qdrant", "path": str(tmp_path / "q"), "collection": "c"}
+@pytest.mark.parametrize(
+    ("engine", "error", "told"),
+    [
+        ("edge", "Refused", "Wrong payload: it is nested deeper than 100"),
+        ("local", "RecursionError", "the row is nested too deeply"),
+    ],
+)
+def test_a_payload_nested_490_deep_is_one_dead_letter_of_a_qdrant_folder(
+    run: Run, tmp_path: Path, engine: str, error: str, told: str
+) -> None:
+    folder = {"type": "qdrant", "path": str(tmp_path / "q"), "collection": "c", "engine": engine}
     for skipped in (0, 20):
         report, dead = run([*plain(), line("deep", nested(490))], folder)
-        assert dead == {"deep": "RecursionError"}
+        assert dead == {"deep": error}
         assert (report.exit_code, report.rows["skipped"], report.rows["dead"]) == (3, skipped, 1)
         assert report.rows["written"] == 20 - skipped
-    assert "sink: RecursionError: the row is nested too deeply" in report.dead_samples[0]
-    client = QdrantClient(path=str(tmp_path / "q"))
+    assert f"sink: {error}: {told}" in report.dead_samples[0]
+    client = open_folder(str(tmp_path / "q"))
     assert client.count("c").count == 20
     client.close()
 
@@ -96,7 +105,7 @@ def test_a_payload_nested_490_deep_is_one_dead_letter_of_a_qdrant_folder(run: Ru
 def test_a_nested_payload_is_one_dead_letter_where_ray_holds_the_folder(
     run: Run, tmp_path: Path, ray_local: None
 ) -> None:
-    folder = {"type": "qdrant", "path": str(tmp_path / "q"), "collection": "c"}
+    folder = {"type": "qdrant", "path": str(tmp_path / "q"), "collection": "c", "engine": "local"}
     job = {"compute": {"engine": "ray", "block_rows": 16}}
     report, dead = run([*plain(), line("deep", nested(490))], folder, **job)
     assert dead == {"deep": "RecursionError"}

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pyarrow.dataset as pads
 import pytest
-from qdrant_client import QdrantClient
 from rich.console import Console
 
 from embedders import HybridTextEmbedding
@@ -17,6 +16,7 @@ from embedders.session import OnnxSession
 from pipelines import EmbeddingPipeline
 from pipelines.errors import ConfigError, SinkError
 from pipelines.search import Searcher
+from pipelines.sinks.qdrant.client import open_folder
 from tests.e2e.jobs import Job, Row
 from tests.pipelines.evaluation.beir_folders import write_beir
 
@@ -89,7 +89,7 @@ def test_both_sinks_hold_the_models_own_vectors(filled: Job, model: Path) -> Non
     table = pads.dataset(filled.folder / "out", format="parquet").to_table()
     hybrid = HybridTextEmbedding(MODEL, specific_model_path=model, outputs=ALL, cuda=False)
     expected = dict(zip(table["document_id"].to_pylist(), hybrid.embed(table["text"].to_pylist()), strict=True))
-    client = QdrantClient(path=str(filled.folder / "qdrant"))
+    client = open_folder(str(filled.folder / "qdrant"))
     try:
         points, _ = client.scroll("m3", limit=100, with_vectors=True)
     finally:
@@ -200,7 +200,7 @@ def test_collections_of_other_software_are_searched_by_the_vector_of_their_kind(
     filled: Job, model: Path, tmp_path: Path
 ) -> None:
     given = {"model": MODEL, "path": str(model), "options": {"outputs": ALL}}
-    client = QdrantClient(path=str(filled.folder / "qdrant"))
+    client = open_folder(str(filled.folder / "qdrant"))
     metadata = client.get_collection("m3").config.metadata
     client.update_collection("m3", metadata={"fleetembed": {}})
     client.close()
@@ -215,6 +215,6 @@ def test_collections_of_other_software_are_searched_by_the_vector_of_their_kind(
         ):
             searcher.search("a", using="m3_multivector")
     finally:
-        client = QdrantClient(path=str(filled.folder / "qdrant"))
+        client = open_folder(str(filled.folder / "qdrant"))
         client.update_collection("m3", metadata=metadata)
         client.close()

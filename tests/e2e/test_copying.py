@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from qdrant_client import QdrantClient
 
+from pipelines.sinks.qdrant.client import open_folder
 from tests.e2e.jobs import ON_RAY, Job, Row, parquet_points, qdrant_points
 from tests.model_fixtures import write_synthetic_model
 
@@ -29,7 +29,7 @@ def stored(sink: dict[str, Any]) -> dict[str, Row]:
     """All points of a sink by document id."""
     if sink["type"] == "parquet":
         return parquet_points(Path(sink["path"]))
-    with closing(QdrantClient(path=sink["path"])) as client:
+    with closing(open_folder(sink["path"])) as client:
         return qdrant_points(client, sink["collection"])
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow.dataset as pads
 import pytest
-from qdrant_client import QdrantClient, models
+from qdrant_client import models
 
 from embedders import Muvera
 from embedders.arrow import dense_array
@@ -17,6 +17,7 @@ from pipelines.config.file import load_config
 from pipelines.embed.row_embedder import RowEmbedder
 from pipelines.run.report.report import RunReport
 from pipelines.search import Searcher
+from pipelines.sinks.qdrant.client import open_folder
 from tests.e2e.jobs import MINILM, Job, Row
 
 pytestmark = pytest.mark.slow
@@ -69,7 +70,7 @@ def test_the_source_is_read_once_and_every_stages_seconds_are_reported(report: R
 def test_both_sinks_hold_the_embedders_own_vectors(report: RunReport, job: Job) -> None:
     table = pads.dataset(job.folder / "out", format="parquet").to_table().sort_by("document_id")
     texts = table["text"].to_pylist()
-    client = QdrantClient(path=str(job.folder / "qdrant"))
+    client = open_folder(str(job.folder / "qdrant"))
     try:
         points, _ = client.scroll("five", limit=100, with_vectors=True)
     finally:

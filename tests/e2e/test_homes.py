@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from qdrant_client import QdrantClient
 from rich.console import Console
 
 from embedders import TextEmbedding
@@ -19,6 +18,7 @@ from embedders.files.cache import cache_root
 from pipelines import EmbeddingPipeline, Searcher
 from pipelines.config.file import load_config
 from pipelines.errors import ConfigError
+from pipelines.sinks.qdrant.client import open_folder
 from tests.conftest import ROOT
 from tests.e2e.jobs import MINILM
 
@@ -73,7 +73,7 @@ def test_every_path_of_a_job_may_begin_with_the_home_folder(
     assert {path.name for path in home.iterdir()} >= {"out", "q", "dead", "reports"}
     assert not [path for path in here.rglob("*") if path.name == "~"]
     assert report.dead_letters == str(home / "dead")
-    client = QdrantClient(path=str(home / "q"))
+    client = open_folder(str(home / "q"))
     assert client.count("c").count == 1
     client.close()
     with Searcher.open("c", path="~/q") as searcher:

@@ -13,6 +13,7 @@ from qdrant_client import QdrantClient
 from embedders import SparseTextEmbedding, TextEmbedding
 from pipelines import EmbeddingPipeline
 from pipelines.errors import SinkError
+from pipelines.sinks.qdrant.client import open_folder
 from tests.e2e.jobs import MINILM, ON_BOTH, ON_RAY, Job, Row, parquet_points, qdrant_points
 from tests.qdrant_server import Fault, QdrantTestServer
 
@@ -33,7 +34,7 @@ class Place:
     def points(self) -> dict[str, Row]:
         if self.kind == "parquet":
             return parquet_points(self._folder / "out")
-        client = QdrantClient(url=self._url) if self.kind == "http" else QdrantClient(path=str(self._folder / "qdrant"))
+        client = QdrantClient(url=self._url) if self.kind == "http" else open_folder(str(self._folder / "qdrant"))
         try:
             return qdrant_points(client, self._folder.name)
         finally:

@@ -16,6 +16,7 @@ from pipelines.evaluation.ways import Searchable
 from pipelines.search import Hit, Searcher
 from pipelines.search.page import Page
 from pipelines.search.request import build_request
+from pipelines.sinks.qdrant.folder_engine import engine_of
 
 Ask = Callable[[], list[Hit]]
 
@@ -28,7 +29,7 @@ class Engine(Protocol):
 
 
 class CollectionEngine:
-    """The collection itself, through qdrant-client: a server, or its engine for folders."""
+    """The collection itself, through qdrant-client: a server, or an engine for folders."""
 
     def __init__(self, searcher: Searcher) -> None:
         self._searcher = searcher
@@ -68,10 +69,14 @@ def choose_engine(
         indexed = 0 if exact_only else count_indexed(collection.searcher.client, collection.sink.collection)
         index = _describe(collection, "a Qdrant server", indexed)
         return engine, index, _about_graph(index, collection.searchable, exact_only=exact_only)
+    version = edge_version()
+    if engine_of(collection.sink.path or "") == "edge":
+        indexed = 0 if exact_only else count_indexed(collection.searcher.client, collection.sink.collection)
+        index = _describe(collection, _in_process(version), indexed)
+        return engine, index, _about_graph(index, collection.searchable, exact_only=exact_only)
     index = _describe(collection, "qdrant-client's engine for folders", 0)
     if exact_only:
         return engine, index, _about_graph(index, collection.searchable, exact_only=True)
-    version = edge_version()
     if version is None:
         missing = "qdrant-edge-py is not installed, and qdrant-client compares a query with every point of a folder"
         return engine, index, [f"HNSW is not measured: {missing}"]
@@ -79,17 +84,20 @@ def choose_engine(
         copy = _copy(collection, folder, version, stack, progress)
     except SinkError as error:
         return engine, index, [f"HNSW is not measured: {error}"]
-    index = _describe(collection, f"Qdrant's engine in this process (qdrant-edge {version})", copy.indexed_vectors)
+    index = _describe(collection, _in_process(version), copy.indexed_vectors)
     return EdgeEngine(copy), index, _about_graph(index, collection.searchable, exact_only=False)
+
+
+def _in_process(version: str | None) -> str:
+    return f"Qdrant's engine in this process (qdrant-edge {version})"
 
 
 def _copy(
     collection: EvaluatedCollection, folder: Path, version: str, stack: ExitStack, progress: Callable[[int], None]
 ) -> EdgeCopy:
-    sink, searchable, points = collection.sink, collection.searchable, collection.points
+    sink, points = collection.sink, collection.points
     provenance = {**collection.provenance, "points": points, "quantization": sink.quantization, "engine": version}
-    original = Original(collection.searcher.client, sink, searchable.vectors, searchable.rescoring, provenance)
-    copy = EdgeCopy(folder, original, progress)
+    copy = EdgeCopy(folder, Original(collection.searcher.client, sink, provenance), progress)
     stack.callback(copy.close)
     if copy.points != points:
         raise SinkError(f"the copy in {folder} has {copy.points:,} points of {points:,}; delete it")

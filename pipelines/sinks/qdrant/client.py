@@ -1,4 +1,4 @@
-"""Clients of a Qdrant server, or of the embedded engine in a folder."""
+"""Clients of a Qdrant server, or of an embedded engine in a folder."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import ssl
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import httpx
 import portalocker
@@ -21,6 +22,8 @@ from pipelines.sinks.base import LeaseStore
 from pipelines.sinks.lease.file import DiskLease
 from pipelines.sinks.lease.lease import refuse_held
 from pipelines.sinks.qdrant.config import QdrantSinkConfig
+from pipelines.sinks.qdrant.folder_engine import Engine, choose_engine
+from pipelines.sinks.qdrant.retry import call
 
 LOCK_SECONDS = 30.0  # a killed run's process may hold the folder a little longer
 # A gRPC channel that lost its server waits up to two minutes before it looks for it again, whoever asks meanwhile.
@@ -43,7 +46,7 @@ def open_client(config: QdrantSinkConfig, key: SecretStr | None = None) -> Qdran
     """
     if config.path is not None:
         path = str(Path(config.path).absolute())
-        return open_folder(path, while_locked=lambda: refuse_held(folder_store(path)))
+        return open_folder(path, config.engine, while_locked=lambda: refuse_held(folder_store(path)))
     return open_server(config, key or api_key(config), "sink")
 
 
@@ -76,16 +79,22 @@ def folder_store(path: str) -> LeaseStore:
 
 
 def open_folder(
-    path: str, lock_seconds: float = LOCK_SECONDS, while_locked: Callable[[], None] = lambda: None
+    path: str,
+    engine: Engine | None = None,
+    *,
+    lock_seconds: float = LOCK_SECONDS,
+    while_locked: Callable[[], None] = lambda: None,
 ) -> QdrantClient:
-    """Open the embedded engine; waits for another process's lock, then raises SinkError.
+    """Open a folder's embedded engine, or make a new folder of one; see ``choose_engine``.
 
-    ``while_locked`` is called before each pause, and may raise SinkError to end the wait.
+    Waits for another process's lock, then raises SinkError. ``while_locked`` is called before each pause, and may raise
+    SinkError to end the wait.
     """
+    chosen = choose_engine(path, engine)
     patience = Patience(lock_seconds, first_pause=0.2, longest_pause=2)
     try:
         return retry(
-            lambda: _open_free(path),
+            lambda: _open_edge(path) if chosen == "edge" else _open_free(path),
             patience,
             passing=lambda error: isinstance(error, _LOCKED),
             on_retry=while_locked,
@@ -98,6 +107,30 @@ def open_folder(
     except Exception as error:
         # The engine checks nothing of what it reads: a damaged file can raise anything.
         raise SinkError(f"{path} cannot be opened as a Qdrant folder: {type(error).__name__}: {error}") from None
+
+
+def has_indexes(client: QdrantClient, path: str | None) -> bool:
+    """Tell whether a client's engine has payload indexes: a server's has, and of the embedded ones edge."""
+    return path is None or hasattr(client, "build_indexes")
+
+
+def build_indexes(client: QdrantClient, config: QdrantSinkConfig) -> None:
+    """Build the indexes of a collection of engine edge, which does so when it is told; others do it by themselves."""
+    if hasattr(client, "build_indexes"):
+        edge: Any = client
+        call(
+            lambda: edge.build_indexes(config.collection),
+            what=f"{config.title}: building its indexes",
+            seconds=0,
+            comfort="",
+        )
+
+
+def _open_edge(path: str) -> QdrantClient:
+    # Late: the engine is a large library.
+    from pipelines.sinks.qdrant.edge.client import EdgeClient
+
+    return EdgeClient(path)
 
 
 def _open_free(path: str) -> QdrantClient:

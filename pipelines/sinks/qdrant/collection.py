@@ -12,6 +12,7 @@ from embedders.retrying import Patience, retry
 from pipelines.errors import SinkError
 from pipelines.sinks.base import JobFacts
 from pipelines.sinks.provenance import differences, provenance_of
+from pipelines.sinks.qdrant.client import has_indexes
 from pipelines.sinks.qdrant.config import QdrantSinkConfig
 from pipelines.sinks.qdrant.description import DEFERRED, FILLING, PROVENANCE, held_provenance, state_entries
 from pipelines.sinks.qdrant.points import FROM, OURS
@@ -130,8 +131,8 @@ class Collection:
         An HNSW graph has the links that filtered search needs only if the index was there when it was built.
         """
         self.remember({PROVENANCE: provenance_of(job), **state_entries(FILLING)})
-        if self.config.path is not None:
-            return  # the embedded engine has no payload indexes
+        if not has_indexes(self.client, self.config.path):
+            return
         wanted: dict[str, Any] = {f"{OURS}.fingerprint": "keyword"}
         if job.chunked:
             wanted["document_id"] = "keyword"

@@ -12,6 +12,7 @@ from pipelines.config.reuse import ReuseMoved
 from pipelines.config.secrets import read_qdrant_key, refuse_plain_key
 from pipelines.config.section import NonEmpty, Place, Section
 from pipelines.errors import ConfigError
+from pipelines.sinks.qdrant.folder_engine import Engine
 from pipelines.urls import is_url, without_credentials
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ MOST_NUMBERS = 65_536
 
 
 class QdrantSinkConfig(Section):
-    """A Qdrant collection, on a server (``url``) or in a folder (``path``, qdrant-client's embedded engine)."""
+    """A Qdrant collection, on a server (``url``) or in a folder (``path``, by an embedded engine)."""
 
     secrets: ClassVar[frozenset[str]] = frozenset(("api_key",))
 
@@ -39,6 +40,11 @@ class QdrantSinkConfig(Section):
     )
     url: NonEmpty | None = None
     path: Place | None = None
+    engine: Engine | None = Field(
+        None,
+        description="Of a folder (path): edge, Qdrant's own engine in this process, or local, qdrant-client's for few "
+        "points. Left out: that which made the folder, and of a new one edge, where qdrant-edge-py is installed",
+    )
     api_key: str | None = Field(None, description="${NAME} of an environment variable; QDRANT_API_KEY when left out")
     prefer_grpc: bool = False
     grpc_port: int = Field(6334, ge=1, le=65535)
@@ -111,6 +117,8 @@ class QdrantSinkConfig(Section):
     def _one_place(self) -> QdrantSinkConfig:
         if (self.url is None) == (self.path is None):
             raise ValueError("give exactly one of url (a server) and path (a folder)")
+        if self.engine is not None and self.path is None:
+            raise ValueError("engine is of a folder (path); a server has its own, so leave it out")
         if self.path is not None and is_url(self.path):
             raise ValueError(
                 f"path: {without_credentials(self.path)} is a URL, and a collection's folder is on a disk; give its "

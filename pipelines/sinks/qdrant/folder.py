@@ -1,4 +1,4 @@
-"""Qdrant's embedded engine as a sink: a folder that one process at a time may open.
+"""An embedded engine of Qdrant as a sink: a folder that one process at a time may open.
 
 With Ray running, that process is an actor on the driver's machine, and every worker's question and write goes
 through it. Without Ray it is this process.
@@ -7,11 +7,11 @@ through it. Without Ray it is this process.
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import re
-import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +23,16 @@ from qdrant_client import QdrantClient
 from pipelines.errors import ConfigError, SinkError
 from pipelines.rows import HASHES
 from pipelines.sinks.base import JobFacts, LeaseStore, WriteResult
-from pipelines.sinks.qdrant.client import folder_store, open_client, open_folder
+from pipelines.sinks.qdrant.client import build_indexes, folder_store, open_client, open_folder
 from pipelines.sinks.qdrant.config import QdrantSinkConfig
 from pipelines.sinks.qdrant.deletion import Position, pages
+from pipelines.sinks.qdrant.folder_engine import Engine, choose_engine, engine_of
 from pipelines.sinks.qdrant.sink import QdrantSink
+from pipelines.sinks.qdrant.sqlite_commits import settle_commits, speed_up_commits
 from pipelines.sinks.ray_context import running_ray
 from pipelines.urls import is_url
+
+log = logging.getLogger("fleetembed")
 
 RESTARTS = 3
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
@@ -47,9 +51,10 @@ class FolderHost:
 
     def open(self, config: QdrantSinkConfig, job: JobFacts) -> None:
         """See ``QdrantSink.open``."""
-        sink = QdrantSink(config, self._opened())
+        client = self._opened(config.engine)
+        sink = QdrantSink(config, client)
         sink.open(job)
-        speed_up_commits(self._opened(), config.collection)
+        speed_up_commits(client, config.collection)
         self._sinks[config.collection] = sink
 
     def held(self, config: QdrantSinkConfig, job: JobFacts, rows: pa.Table) -> npt.NDArray[np.uint8]:
@@ -87,6 +92,13 @@ class FolderHost:
     ) -> dict[str, Any]:
         """See ``QdrantSink.finish``; ``last`` in the figures says that the folder is closed now."""
         figures = self._sink(config, job).finish(completed=completed, untouched=untouched)
+        if completed and self._client is not None:
+            try:
+                build_indexes(self._client, config)
+            except SinkError as error:
+                # All points are there, and are found without.
+                log.warning("%s", error)
+                figures["status"] = "not indexed"
         self._sinks.pop(config.collection)
         return {**figures, "last": self.release()}
 
@@ -107,9 +119,10 @@ class FolderHost:
             self._client.close()
             self._client = None
 
-    def _opened(self) -> QdrantClient:
+    def _opened(self, engine: Engine | None) -> QdrantClient:
+        choose_engine(self._path, engine)
         if self._client is None:
-            self._client = open_folder(self._path)
+            self._client = open_folder(self._path, engine)
         return self._client
 
     def _sink(self, config: QdrantSinkConfig, job: JobFacts) -> QdrantSink:
@@ -141,14 +154,14 @@ class FolderSink:
 
     def check(self, job: JobFacts) -> dict[str, Any]:
         """Compare the collection in the folder with the job; raises SinkError naming each difference."""
-        if not Path(self.path, "meta.json").exists():
+        if engine_of(self.path) is None:
             return {"exists": False, "points": 0}
         with closing(open_client(self.config)) as client:
             return QdrantSink(self.config, client).check(job)
 
     def provenance(self) -> dict[str, Any] | None:
         """Read what the job that filled the collection wrote into its metadata; see Sink."""
-        if not Path(self.path, "meta.json").exists():
+        if engine_of(self.path) is None:
             return None
         with closing(open_client(self.config)) as client:
             return QdrantSink(self.config, client).provenance()
@@ -297,35 +310,3 @@ def _last_line(error: Exception) -> str:
     """Take the last line of a message of Ray, which is the one that says what happened, without its colours."""
     lines = _COLOURS.sub("", str(error)).strip().splitlines()
     return lines[-1].strip()[:500] if lines else type(error).__name__
-
-
-def speed_up_commits(client: QdrantClient, collection: str) -> None:
-    """Let SQLite append commits to a log without waiting for the disk at each: the engine commits every point.
-
-    A killed process loses nothing by it; a power cut may lose the last points, and a new run finds them missing.
-    ``settle_commits`` puts all on the disk at the end.
-    """
-    connection = _connections(client).get(collection)
-    if connection is not None:
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=NORMAL")
-
-
-def settle_commits(client: QdrantClient) -> None:
-    """Write SQLite's log into its file and sync both, and leave the journal as the engine expects it."""
-    for connection in _connections(client).values():
-        # On a full disk the log stays as it is, with all that was committed; another process that looks into the file
-        # keeps it from leaving the log mode, in which it is as good.
-        with suppress(sqlite3.OperationalError):
-            connection.execute("PRAGMA wal_checkpoint")
-            connection.execute("PRAGMA journal_mode=DELETE")
-
-
-def _connections(client: QdrantClient) -> dict[str, sqlite3.Connection]:
-    """Find the engine's SQLite connections by collection; none where a version keeps them elsewhere."""
-    found = {}
-    for name, collection in getattr(getattr(client, "_client", None), "collections", {}).items():
-        connection = getattr(getattr(collection, "storage", None), "storage", None)
-        if isinstance(connection, sqlite3.Connection):
-            found[name] = connection
-    return found

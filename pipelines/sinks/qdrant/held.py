@@ -14,6 +14,7 @@ from qdrant_client import QdrantClient, models
 
 from pipelines.rows import HASHES, spread
 from pipelines.sinks.base import Held, JobFacts
+from pipelines.sinks.qdrant.client import has_indexes
 from pipelines.sinks.qdrant.config import QdrantSinkConfig
 from pipelines.sinks.qdrant.guard import Guard
 from pipelines.sinks.qdrant.points import OURS, POINT_BYTES, provenance, to_point_id
@@ -85,8 +86,8 @@ class HeldPoints:
         return points
 
     def _scroll(self, hashes: list[str], after: Any) -> tuple[list[models.Record], Any]:
-        """Read a page of points with these text hashes, in a folder of any points: its engine filters slowly."""
-        in_folder = self._config.path is not None
+        """Read a page of points with these text hashes, or where no index has them of any points."""
+        in_folder = not has_indexes(self._client, self._config.path)
         texts = models.FieldCondition(key=f"{OURS}.text_hash", match=models.MatchAny(any=hashes))
         made = models.FieldCondition(key=f"{OURS}.fingerprint", match=models.MatchValue(value=self._job.fingerprint))
         page: tuple[list[models.Record], Any] = self._call(

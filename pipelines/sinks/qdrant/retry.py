@@ -15,6 +15,7 @@ from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedR
 
 from embedders.retrying import Patience, retry
 from pipelines.errors import SinkError
+from pipelines.sinks.qdrant.edge.errors import EngineError
 
 _FINAL_STATUS = {
     401: "the API key is missing or wrong",
@@ -75,13 +76,15 @@ def classify(error: BaseException) -> Failure | None:
     # json: an answer cut short, or a proxy's page. QdrantException: a Retry-After that is no number of seconds.
     if isinstance(error, NotAppliedError | QdrantException | json.JSONDecodeError):
         return Failure("passing", f"{type(error).__name__}: {text}")
+    if isinstance(error, EngineError):
+        return Failure("final", text)
     if isinstance(error, sqlite3.DataError):
         # A point larger than SQLite takes.
         return Failure("request", text)
     if isinstance(error, sqlite3.Error | OSError):
         return Failure("final", text)
     if isinstance(error, ValueError):
-        # qdrant-client's embedded engine says everything with ValueError.
+        # The embedded engines say so whatever is wrong with a request.
         return Failure("final" if _NO_COLLECTION.fullmatch(text) else "request", text)
     return None
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TypeVar
 
 from pydantic import SecretStr
@@ -13,6 +12,7 @@ from qdrant_client import QdrantClient
 from pipelines.config.collection import CollectionConfig
 from pipelines.errors import SinkError, SourceError
 from pipelines.sinks.qdrant.client import open_folder, open_server
+from pipelines.sinks.qdrant.folder_engine import engine_of
 from pipelines.sinks.qdrant.retry import call
 
 # A wrong address shall not cost `retry_seconds`.
@@ -29,7 +29,7 @@ def read_key(config: CollectionConfig) -> SecretStr | None:
 @contextmanager
 def connected(config: CollectionConfig, key: SecretStr | None) -> Iterator[QdrantClient]:
     """Connect to the server or open the folder; all that either refuses is a SourceError."""
-    if config.path is not None and not Path(config.path, "meta.json").exists():
+    if config.path is not None and engine_of(config.path) is None:
         raise SourceError(f"source.qdrant.path {config.path}: there is no Qdrant folder")
     with _as_source():
         client = open_server(config, key, "source.qdrant") if config.path is None else open_folder(config.path)

@@ -9,13 +9,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from qdrant_client import QdrantClient, models
+from qdrant_client import models
 
 from embedders import Muvera, TextCrossEncoder, TextEmbedding
 from pipelines.config.search import DEFAULT_RRF_K, SearchConfig
 from pipelines.errors import ConfigError, SinkError, TooManyErrorsError
 from pipelines.search import Hit, Searcher
 from pipelines.search.page import Page
+from pipelines.sinks.qdrant.client import open_folder
+from pipelines.sinks.qdrant.folder_engine import EDGE_FILE
 from tests.pipelines.search.conftest import DOCUMENTS, Collection, embeddings_of
 from tests.qdrant_server import QdrantTestServer
 
@@ -316,7 +318,7 @@ def others(minilm: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("other") / "qdrant"
     model = TextEmbedding("sentence-transformers/all-MiniLM-L6-v2", specific_model_path=minilm)
     vectors = model.embed_array([row["text"] for row in DOCUMENTS])
-    client = QdrantClient(path=str(folder))
+    client = open_folder(str(folder))
     client.create_collection("theirs", models.VectorParams(size=384, distance=models.Distance.COSINE))
     client.upsert(
         "theirs",
@@ -447,11 +449,11 @@ def test_settings_that_a_model_does_not_take_are_named(copied: Collection, chang
 
 @pytest.mark.parametrize("damage", ["text", [], 5, {"embeddings": [1]}, {"embeddings": {"dense": 5}}], ids=range(5))
 def test_damaged_metadata_is_as_good_as_none(copied: Collection, damage: Any) -> None:
-    client = QdrantClient(path=copied.address["path"])
+    client = open_folder(copied.address["path"])
     client.update_collection("docs", metadata={"fleetembed": damage})
     client.close()
     if isinstance(damage, dict):
-        damaged = QdrantClient(path=copied.address["path"])
+        damaged = open_folder(copied.address["path"])
         metadata = damaged.get_collection("docs").config.metadata
         damaged.close()
         assert metadata is not None and metadata["fleetembed"]["embeddings"] == damage["embeddings"]
@@ -464,7 +466,7 @@ def test_damaged_metadata_is_as_good_as_none(copied: Collection, damage: Any) ->
 def test_an_embedding_written_down_by_another_version_is_told_of(
     copied: Collection, caplog: pytest.LogCaptureFixture
 ) -> None:
-    client = QdrantClient(path=copied.address["path"])
+    client = open_folder(copied.address["path"])
     metadata = client.get_collection("docs").config.metadata
     assert metadata is not None
     metadata["fleetembed"]["embeddings"]["dense"]["speed"] = 3
@@ -477,6 +479,6 @@ def test_an_embedding_written_down_by_another_version_is_told_of(
 
 @pytest.mark.parametrize("content", ["[]", '{"collections": {"docs": {}}}', "{"])
 def test_a_damaged_folder_is_one_message(copied: Collection, content: str) -> None:
-    Path(copied.address["path"], "meta.json").write_text(content)
+    Path(copied.address["path"], EDGE_FILE).write_text(content)
     with pytest.raises(SinkError, match="cannot be opened as a Qdrant folder"):
         Searcher.open(**copied.address)

@@ -1,4 +1,4 @@
-"""What a sink holds of a row, gives of it and takes for it: the same on a server, in a folder, and in Parquet files."""
+"""What a sink holds of a row, gives of it and takes for it: the same on a server, in folders, and in Parquet files."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from qdrant_client import QdrantClient, models
 from pipelines.sinks.base import Held, JobFacts, Sink, SinkSection, SinkWriter
 from pipelines.sinks.factory import make_sink
 from pipelines.sinks.parquet.config import ParquetSinkConfig
+from pipelines.sinks.qdrant.client import open_folder
 from pipelines.sinks.qdrant.writer import QdrantWriter
 from tests.pipelines.sinks import qdrant_help as qdrant
 from tests.pipelines.sinks import rows
@@ -52,7 +53,7 @@ class Place:
         if self.qdrant_options is None:
             read = ds.dataset(self.section.place).to_table().to_pylist()
             return {row["document_id"]: [json.loads(row["payload"] or "{}"), row["text"]] for row in read}
-        with closing(QdrantClient(**self.qdrant_options)) as client:
+        with closing(client_of(self.qdrant_options)) as client:
             found = qdrant.points(client)
         return {
             name: [{key: point.payload[key] for key in ("n", "shop") if key in point.payload}, point.payload["text"]]
@@ -62,7 +63,7 @@ class Place:
     def forget_hashes(self, names: list[str]) -> None:
         """Make all points those of the version that knew only one hash of the content."""
         assert self.qdrant_options is not None
-        with closing(QdrantClient(**self.qdrant_options)) as client:
+        with closing(client_of(self.qdrant_options)) as client:
             for point in qdrant.points(client).values():
                 own = {name: value for name, value in point.payload["_fleetembed"].items() if name not in names}
                 client.overwrite_payload(qdrant.NAME, {**point.payload, "_fleetembed": own}, points=[point.id])
@@ -70,18 +71,23 @@ class Place:
     def delete(self, point: Any) -> None:
         """Take a point away behind the writer's back."""
         assert self.qdrant_options is not None
-        with closing(QdrantClient(**self.qdrant_options)) as client:
+        with closing(client_of(self.qdrant_options)) as client:
             client.delete(qdrant.NAME, models.PointIdsList(points=[point]))
+
+
+def client_of(options: dict[str, Any]) -> QdrantClient:
+    """Open what a sink with these options fills."""
+    return QdrantClient(**options) if "url" in options else open_folder(options["path"], options["engine"])
 
 
 SERVER = pytest.param("server", marks=pytest.mark.server)
 
 
-@pytest.fixture(params=[SERVER, "folder", "parquet"])
+@pytest.fixture(params=[SERVER, "edge", "local", "parquet"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     if request.param == "parquet":
         return Place(ParquetSinkConfig(type="parquet", path=str(tmp_path / "out")))
-    options = {"path": str(tmp_path / "store")}
+    options = {"path": str(tmp_path / "store"), "engine": request.param}
     if request.param == "server":
         options = {"url": request.getfixturevalue("qdrant_server").url}
     return Place(qdrant.config(**options), options)
@@ -185,7 +191,7 @@ def test_a_payload_alone_that_comes_with_fewer_chunks_takes_the_rest_away(place:
         read = ds.dataset(place.section.place).to_table()
         names = list(zip(read["document_id"].to_pylist(), read["chunk_no"].to_pylist(), strict=True))
     else:
-        with closing(QdrantClient(**place.qdrant_options)) as client:
+        with closing(client_of(place.qdrant_options)) as client:
             names = list(qdrant.points(client))
     assert sorted(names) == [("d", 0), ("d", 1), *(("e", number) for number in range(4))]
 

@@ -1,4 +1,4 @@
-"""Requests to qdrant-client's engine and their translation to Qdrant's own: the same points, the same answers."""
+"""Requests to qdrant-client's engine and to a copy in Qdrant's own: the same points, the same answers."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ import numpy as np
 import pytest
 from qdrant_client import QdrantClient, models
 
-from embedders.arrow import SPARSE_TYPE, dense_type, multivector_type
-from embedders.base import VectorSpec
 from pipelines.config.search import SearchConfig
 from pipelines.evaluation.engines.edge import EdgeCopy, Original
 from pipelines.evaluation.measure import in_order
@@ -22,12 +20,6 @@ from pipelines.sinks.qdrant.config import QdrantSinkConfig
 pytest.importorskip("qdrant_edge", reason="needs qdrant-edge-py, which has no wheel for this platform")
 
 POINTS, TOKENS = 300, 4
-VECTORS = {
-    "dense": VectorSpec("dense", dense_type(16, np.float32), dim=16),
-    "dot": VectorSpec("dense", dense_type(8, np.float32), dim=8, distance="dot"),
-    "tokens": VectorSpec("multivector", multivector_type(8, np.float32), dim=8),
-    "terms": VectorSpec("sparse", SPARSE_TYPE, idf=True),
-}
 MAXSIM = models.MultiVectorConfig(comparator=models.MultiVectorComparator.MAX_SIM)
 SINK = QdrantSinkConfig(type="qdrant", path="unused", collection="synthetic")
 
@@ -58,7 +50,7 @@ class Both:
 
     def open(self, version: int) -> EdgeCopy:
         copied: list[int] = []
-        original = Original(self.client, SINK, VECTORS, frozenset({"tokens"}), {"version": version})
+        original = Original(self.client, SINK, {"version": version})
         copy = EdgeCopy(self.folder, original, copied.append)
         self.copied = sum(copied)
         return copy

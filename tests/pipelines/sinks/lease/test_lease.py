@@ -18,7 +18,6 @@ import duckdb
 import pandas as pd
 import pyarrow.dataset as ds
 import pytest
-from qdrant_client import QdrantClient
 
 from pipelines.config.source import SourceConfig
 from pipelines.errors import SinkError
@@ -29,6 +28,7 @@ from pipelines.sinks.lease.holder import Holder, process_started
 from pipelines.sinks.lease.lease import RunLeases, Timing, held_notices
 from pipelines.sinks.parquet.config import ParquetSinkConfig
 from pipelines.sinks.parquet.sink import ParquetSink
+from pipelines.sinks.qdrant.client import open_folder
 from pipelines.sources import plan_source
 from tests.pipelines.sinks import qdrant_help as qdrant
 from tests.pipelines.sinks import rows
@@ -406,7 +406,7 @@ def test_two_collections_of_one_folder_have_one_lease(tmp_path: Path) -> None:
             sink.open(FACTS)
             sink.finish(completed=True)
         assert recorded(sinks[0]) == recorded(sinks[1]) is not None
-    client = QdrantClient(path=str(tmp_path))
+    client = open_folder(str(tmp_path))
     assert len(client.get_collections().collections) == 2
     client.close()
 

@@ -1,4 +1,4 @@
-"""The embedded engine's folder: one process holds it, however many write."""
+"""The folder of an embedded engine: one process holds it, however many write."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from pipelines.errors import SinkError
 from pipelines.sinks.factory import make_sink
 from pipelines.sinks.qdrant.client import open_client, open_folder
 from pipelines.sinks.qdrant.folder import FolderSink, ask
+from pipelines.sinks.qdrant.folder_engine import Engine
 from pipelines.sinks.qdrant.sink import QdrantSink
 from tests.pipelines.sinks import qdrant_help as qdrant
 from tests.pipelines.sinks import rows
@@ -32,7 +33,7 @@ WRITER = """
 import sys
 from tests.pipelines.sinks import qdrant_help as qdrant, rows
 facts = rows.job()
-sink = qdrant.opened(facts, path=sys.argv[1])
+sink = qdrant.opened(facts, path=sys.argv[1], engine="local")
 writer = sink.connect()
 for first in range(0, 100_000, 20):
     writer.write(rows.table(facts, rows.documents(20, first=first)))
@@ -57,8 +58,9 @@ def test_points_acknowledged_before_a_kill_are_there_for_the_next_run(tmp_path: 
     assert acknowledged <= count <= acknowledged + 20
 
 
-def test_a_folder_that_is_open_elsewhere_is_waited_for(tmp_path: Path) -> None:
-    other = open_folder(str(tmp_path))
+@pytest.mark.parametrize("engine", ["edge", "local"])
+def test_a_folder_that_is_open_elsewhere_is_waited_for(tmp_path: Path, engine: Engine) -> None:
+    other = open_folder(str(tmp_path), engine)
     with pytest.raises(SinkError, match=r"another process has this Qdrant folder open \(0\.3 s\); end the process"):
         open_folder(str(tmp_path), lock_seconds=0.3)
     threading.Timer(0.5, other.close).start()
@@ -66,7 +68,7 @@ def test_a_folder_that_is_open_elsewhere_is_waited_for(tmp_path: Path) -> None:
 
 
 def test_finish_gives_the_folder_free_and_leaves_plain_sqlite(tmp_path: Path) -> None:
-    qdrant.run(FACTS, rows.table(FACTS, rows.documents(3)), path=str(tmp_path))
+    qdrant.run(FACTS, rows.table(FACTS, rows.documents(3)), path=str(tmp_path), engine="local")
     store = tmp_path / "collection" / qdrant.NAME / "storage.sqlite"
     connection = sqlite3.connect(store)
     assert connection.execute("PRAGMA journal_mode").fetchone() == ("delete",)
@@ -84,14 +86,14 @@ def test_two_collections_of_one_job_share_a_folder(tmp_path: Path) -> None:
     for count, sink in enumerate(sinks, 1):
         qdrant.write(sink, rows.table(FACTS, rows.documents(count)))
     assert [sink.finish(completed=True)["points"] for sink in sinks] == [1, 2]
-    QdrantClient(path=str(tmp_path)).close()
+    open_folder(str(tmp_path)).close()
 
 
 def test_a_refused_folder_is_given_free(tmp_path: Path) -> None:
     qdrant.run(FACTS, path=str(tmp_path))
     with pytest.raises(SinkError, match="lacks the vector"):
         qdrant.opened(rows.job({"other": rows.DENSE}), path=str(tmp_path))
-    QdrantClient(path=str(tmp_path)).close()
+    open_folder(str(tmp_path)).close()
 
 
 @pytest.mark.parametrize("step", ["open", "finish"])

@@ -1,4 +1,4 @@
-"""The Qdrant sink on a server and in a folder: the same behaviour on both."""
+"""The Qdrant sink on a server and in a folder of each engine: the same behaviour on all."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from qdrant_client import QdrantClient, models
 from pipelines.errors import SinkError
 from pipelines.sinks.factory import make_sink
 from pipelines.sinks.provenance import provenance_of
+from pipelines.sinks.qdrant.client import open_folder
 from pipelines.sinks.qdrant.description import is_complete
 from pipelines.sinks.qdrant.vectors import rescoring_vectors, stored_vectors
 from tests.pipelines.sinks import qdrant_help as qdrant
@@ -29,7 +30,8 @@ class Place:
 
     @contextmanager
     def client(self) -> Iterator[QdrantClient]:
-        client = QdrantClient(**self.options)
+        path = self.options.get("path")
+        client = QdrantClient(**self.options) if path is None else open_folder(path, self.options["engine"])
         yield client
         client.close()
 
@@ -38,10 +40,10 @@ class Place:
             return qdrant.points(client, vectors=vectors)
 
 
-@pytest.fixture(params=[pytest.param("server", marks=pytest.mark.server), "folder"])
+@pytest.fixture(params=[pytest.param("server", marks=pytest.mark.server), "edge", "local"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
-    if request.param == "folder":
-        return Place({"path": str(tmp_path / "store")})
+    if request.param != "server":
+        return Place({"path": str(tmp_path / "store"), "engine": request.param})
     return Place({"url": request.getfixturevalue("qdrant_url")})
 
 

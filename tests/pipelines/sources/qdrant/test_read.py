@@ -12,6 +12,7 @@ from qdrant_client import QdrantClient, models
 
 from pipelines.config.source import SourceConfig
 from pipelines.errors import SourceError
+from pipelines.sinks.qdrant.client import open_folder
 from pipelines.sources import plan_source
 from pipelines.sources.formats import format_named
 from pipelines.sources.qdrant.plan import source_collection
@@ -86,7 +87,7 @@ def test_points_that_come_and_go_after_the_plan_disturb_nothing(
 
 
 def test_a_folder_is_read(tmp_path: Path) -> None:
-    with closing(QdrantClient(path=str(tmp_path / "q"))) as client:
+    with closing(open_folder(str(tmp_path / "q"))) as client:
         fill(client)
     place = {"path": str(tmp_path / "q"), "text": "page_content", "page_points": 7}
     assert {row["id"] for row in read(place)} == set(map(str, IDS))
