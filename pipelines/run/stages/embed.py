@@ -75,8 +75,8 @@ class EmbedStage:
         tokens = TokenCache()
         embedders = [self._embedder(one, tokens) for one in self.pool.embeddings]
         unchecked = dict(self.fingerprints)
-        # Loaded before the first row reaches them, so that the figures of embedding hold no start-up. With a cache, maybe
-        # no model is needed.
+        # Loaded before the first row reaches them, so that the figures of embedding hold no start-up. With a
+        # cache, it may be that no model is needed.
         unloaded = list(embedders) if self.cache is None else []
 
         def check() -> None:
