@@ -34,10 +34,12 @@ def batch_part(
     batch: pa.RecordBatch, position: int, rows: Callable[[pa.RecordBatch], Iterator[dict[str, Any]]]
 ) -> Part:
     """Make a part of a batch whose first row has that position; ``rows`` reads them one by one."""
-    positions = np.arange(position, position + batch.num_rows)
-    by_name = {name: Column(column) for name, column in zip(batch.schema.names, batch.columns, strict=True)}
     return Part(
-        lambda: ((at, values, None) for at, values in enumerate(rows(batch), position)), Columns(positions, by_name)
+        lambda: ((at, values, None) for at, values in enumerate(rows(batch), position)),
+        lambda: Columns(
+            np.arange(position, position + batch.num_rows),
+            dict(zip(batch.schema.names, map(Column, batch.columns), strict=True)),
+        ),
     )
 
 

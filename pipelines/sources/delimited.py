@@ -91,7 +91,7 @@ class _Table:
         """Gather rows that follow one another; what is none comes as a part of its own."""
         for positions, rows, error in self._runs():
             if set(map(len, rows)) == {self._width}:
-                yield Part(partial(self._all, positions, rows), self._columns(positions, rows, chosen))
+                yield Part(partial(self._all, positions, rows), partial(self._columns, positions, rows, chosen))
             elif rows:
                 yield Part(partial(self._all, positions, rows))
             if error is not None:

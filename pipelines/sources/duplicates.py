@@ -21,6 +21,8 @@ from pipelines.sources.rows import Row, blocks, parse_rows
 from pipelines.sources.split import Split
 
 SCAN_ROWS = 1024
+# Of fewer, rows are read one by one: for columns, pyarrow loads pandas, which takes longer than these rows do.
+FEWEST_BYTES = 4 << 20
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ def scan_split(split: Split, config: SourceConfig) -> SplitScan:
 def _scan_rows(split: Split, config: SourceConfig) -> SplitScan:
     fields = format_named(split.format).fields(config)
     scan = _Scan(split)
-    if not is_read_by_columns(split, config):
+    if split.bytes < FEWEST_BYTES or not is_read_by_columns(split, config):
         scan.add_rows(parse_rows(read_records(split, config), fields))
         return scan.total()
     for part in read_parts(split, config, fields):

@@ -69,15 +69,8 @@ def _of_range(lines: list[bytes | None], sizes: list[int], at: int, split: Split
     return lines[bisect_left(places, split.start) : last]
 
 
-def split_lines(chunks: Iterable[bytes]) -> Iterator[tuple[bytes | None, int]]:
-    """Cut chunks at newlines into lines with their sizes; a line of more than MAX_LINE_BYTES comes as None."""
-    for first, size, rest in _split_lists(chunks):
-        yield first, size
-        yield from ((line, len(line)) for line in rest)
-
-
 def _split_lists(chunks: Iterable[bytes]) -> Iterator[tuple[bytes | None, int, list[bytes]]]:
-    """Cut chunks as ``split_lines`` does: a line with its size, and those of the same chunk behind it."""
+    """Cut chunks at newlines: a line with its size, None if it has more than MAX_LINE_BYTES, and the chunk's others."""
     pending: list[bytes] = []
     size = 0
     for chunk in chunks:

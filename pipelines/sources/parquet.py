@@ -56,7 +56,8 @@ class Parquet(Format):
             if fields.id is None or fields.deleted is not None or not _ids_alone_decide(split, fields, fields.id):
                 return None
             for part in _parts(split, {fields.id}):
-                names = None if part.columns is None else document_ids(part.columns, fields.id)
+                columns = None if part.columns is None else part.columns()
+                names = None if columns is None else document_ids(columns, fields.id)
                 if names is None or names.null_count:
                     return None
                 found.append(names)

@@ -34,10 +34,10 @@ class Columns:
 
 @dataclass(frozen=True)
 class Part:
-    """Some rows of a split; ``records`` reads them one by one, also those that are no part of ``columns``."""
+    """Some rows of a split; ``records`` reads them one by one, ``columns`` together, where that can be."""
 
     records: Callable[[], Iterable[Record]]
-    columns: Columns | None = None
+    columns: Callable[[], Columns | None] | None = None
 
 
 def all_records(parts: Iterable[Part]) -> Iterator[Record]:

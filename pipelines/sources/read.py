@@ -72,7 +72,7 @@ def read_parts(split: Split, config: SourceConfig, fields: Fields) -> Iterator[C
             return
         if part is None:
             return
-        columns = part.columns
+        columns = None if part.columns is None else part.columns()
         if columns is not None and (left is None or len(columns.positions) <= left):
             found = parse_columns(columns, fields, split.partitions)
             if found is not None:

@@ -25,7 +25,7 @@ from pipelines.config.job import JobConfig
 from pipelines.embed.documents import read_rows
 from pipelines.identity import content_hash, payload_hash, point_id, text_hash
 from pipelines.rows import IDENTIFIED_SCHEMA
-from pipelines.sources import find_duplicates, plan_source, read, scan_split
+from pipelines.sources import duplicates, find_duplicates, plan_source, read, scan_split
 from pipelines.sources.json_columns import json_objects
 from pipelines.sources.parts import Column
 from pipelines.sources.rows import parse_payload
@@ -66,7 +66,8 @@ def columns_counted(*, refused: bool) -> Iterator[list[int]]:
         counts.append(0 if found is None else len(found.positions))
         return found
 
-    with mock.patch.object(read, "parse_columns", parse_columns):
+    # Small files are scanned by rows.
+    with mock.patch.object(read, "parse_columns", parse_columns), mock.patch.object(duplicates, "FEWEST_BYTES", 0):
         yield counts
 
 
