@@ -11,6 +11,7 @@ import pyarrow.dataset as ds
 import pytest
 from qdrant_client import QdrantClient
 
+from pipelines.sinks.qdrant.client import open_folder
 from tests.e2e.jobs import Job, Row
 from tests.model_fixtures import write_synthetic_model
 
@@ -40,8 +41,7 @@ def stored(sink: dict[str, Any]) -> list[tuple[str, int, str, str, Any]]:
         found = [(row["document_id"], row["chunk_no"], row["text"], row["payload"], row["bm25"]) for row in rows]
         terms = [dict(zip(bm25["indices"], bm25["values"], strict=True)) for *_, bm25 in found]
     else:
-        place = {name: sink[name] for name in ("url", "path") if name in sink}
-        with closing(QdrantClient(**place)) as client:
+        with closing(open_folder(sink["path"]) if "path" in sink else QdrantClient(url=sink["url"])) as client:
             points, _ = client.scroll("docs", limit=10_000, with_payload=True, with_vectors=True)
         payloads: list[dict[str, Any]] = [dict(point.payload or {}) for point in points]
         vectors: list[Any] = [point.vector for point in points]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from qdrant_client import QdrantClient
@@ -13,6 +12,7 @@ from pipelines.config.sinks import SinkConfig
 from pipelines.fingerprints import held_chunking, held_facts
 from pipelines.sinks.qdrant.config import QdrantSinkConfig
 from pipelines.sinks.qdrant.description import held_provenance
+from pipelines.sinks.qdrant.folder_engine import engine_of
 from pipelines.sources.qdrant.connection import connected, look, read_key
 
 
@@ -44,7 +44,7 @@ def resolve(client: QdrantClient, section: CollectionConfig) -> tuple[str, dict[
 
 def _provenance(section: CollectionConfig) -> dict[str, Any] | None:
     """Read what made a collection's vectors, empty where it does not say; None where there is no such collection."""
-    if section.path is not None and not Path(section.path, "meta.json").exists():
+    if section.path is not None and engine_of(section.path) is None:
         return None
     with connected(section, read_key(section)) as client:
         name, _ = resolve(client, section)

@@ -22,6 +22,7 @@ from typer.testing import CliRunner
 from pipelines import EmbeddingPipeline
 from pipelines.cli.main import app
 from pipelines.run.report.report import RunReport
+from pipelines.sinks.qdrant.client import open_folder
 from tests.qdrant_server.faults import Fault
 from tests.qdrant_server.process import QdrantTestServer
 
@@ -75,10 +76,14 @@ class Corpus:
             files = sorted((self.folder / "out").glob("part-*.parquet"))
             made = [(json.loads(pq.read_metadata(file).metadata[b"fleetembed"])["corpus"], file) for file in files]
             return [(name, row) for name, file in made for row in pq.read_table(file)["document_id"].to_pylist()]
-        place = {"path": str(self.folder / "qdrant")} if self.kind == "folder" else {"url": self.url}
-        with closing(QdrantClient(**place, check_compatibility=False)) as client:  # type: ignore[arg-type]
+        with closing(self._client()) as client:
             found, _ = client.scroll("books", limit=10_000)
         return [(one.payload["_fleetembed"]["corpus"], one.payload["document_id"]) for one in found if one.payload]
+
+    def _client(self) -> QdrantClient:
+        if self.kind == "folder":
+            return open_folder(str(self.folder / "qdrant"))
+        return QdrantClient(url=self.url, check_compatibility=False)
 
     def documents(self) -> list[str]:
         """Documents of this corpus in the sink, each once."""

@@ -17,6 +17,7 @@ from pipelines.config.source import SourceConfig
 from pipelines.embed.checked import JobEmbedders
 from pipelines.errors import SourceError
 from pipelines.identity import fingerprint
+from pipelines.sinks.qdrant.client import open_folder
 from pipelines.sources import plan_source
 from tests.pipelines.sources.reading import write_lines
 from tests.pipelines.sources.vectors.test_jobs import BM25, LONG, job, run, words
@@ -45,7 +46,7 @@ def sink(folder: Path, name: str) -> dict[str, Any]:
 
 def metadata(folder: Path, name: str, **changes: Any) -> dict[str, Any]:
     """The provenance in a collection, first changed."""
-    with closing(QdrantClient(path=str(folder / name))) as client:
+    with closing(open_folder(str(folder / name))) as client:
         held = dict((client.get_collection("docs").config.metadata or {})["fleetembed"])
         for key, value in changes.items():
             held = {**held, key: value} if value is not None else {k: v for k, v in held.items() if k != key}
@@ -69,7 +70,7 @@ def test_a_job_over_the_files_goes_on_with_a_collection_that_was_embedded_anew(t
     nightly = run(tmp_path, changed, new, embeddings=[GERMAN], **keys)
     assert nightly.fingerprint == copied.fingerprint
     assert (nightly.rows["embedded"], nightly.rows["written"]) == (1, 1)
-    with closing(QdrantClient(path=str(tmp_path / "new"))) as client:
+    with closing(open_folder(str(tmp_path / "new"))) as client:
         found, _ = client.scroll("docs", limit=1000)
     assert sum((point.payload or {})["document_id"] == "d11" for point in found) == 1
 
@@ -131,7 +132,7 @@ def test_a_job_whose_collection_is_gone_knows_the_chunking_by_the_copy_that_its_
 def test_a_collection_says_whether_it_has_chunks_whatever_points_are_looked_at(tmp_path: Path) -> None:
     run(tmp_path, documents(tmp_path, ROWS), sink(tmp_path, "old"), embeddings=[BM25], chunking=cut(tmp_path))
     stranger = models.PointStruct(id=1, vector={}, payload={"text": "not ours", "by": "hand"})
-    with closing(QdrantClient(path=str(tmp_path / "old"))) as client:
+    with closing(open_folder(str(tmp_path / "old"))) as client:
         client.upsert("docs", [stranger])
     some = SourceConfig(qdrant={**place(tmp_path, "old"), "filter": "by=hand"})
     assert plan_source(some).of_chunks and plan_source(some).collection.points == 1  # type: ignore[union-attr]

@@ -26,7 +26,7 @@ from pipelines.run.placement.pools import Pool
 from pipelines.run.stages.embed import EmbedStage
 from pipelines.run.stages.held import with_codes
 from pipelines.run.stages.stage import Resources
-from pipelines.run.tally import Tally
+from pipelines.run.tally import FIRST_BLOCK, Tally
 from tests.model_fixtures import write_synthetic_model
 from tests.pipelines.run.stages.tables import rows, through
 
@@ -126,7 +126,8 @@ def test_one_stage_embeds_all_embeddings_of_its_pool_and_counts_each(minilm: Pat
     assert stage.gives == {"dense", "bm25"}
     out = through(stage, rows(["one", "two words", "three"]))
     assert out["dense"].null_count == out["bm25"].null_count == 0
-    assert {name: figures["rows"] for name, figures in tally.read().items()} == {"dense": 3, "bm25": 3}
+    counted = {name: figures["rows"] for name, figures in tally.read().items() if name != FIRST_BLOCK}
+    assert counted == {"dense": 3, "bm25": 3}
 
 
 def test_rows_whose_vectors_are_held_pass_by_the_models_in_their_places_and_load_none(tmp_path: Path) -> None:

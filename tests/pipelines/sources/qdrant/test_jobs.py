@@ -13,6 +13,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 
 from pipelines import EmbeddingPipeline
 from pipelines.errors import ConfigError
+from pipelines.sinks.qdrant.client import open_folder
 from tests.pipelines.sources.qdrant.jobs import documents, job, run
 from tests.qdrant_server.process import QdrantTestServer
 
@@ -131,6 +132,6 @@ def test_with_ray_a_folder_is_measured_and_read_by_workers_and_written_to_anothe
     assert report.rows["embedded"] == report.statistics["bm25"]["texts"] == first.rows["written"]
     found = []
     for place in (old, new):
-        with closing(QdrantClient(path=place["path"])) as client:
+        with closing(open_folder(place["path"])) as client:
             found.append(points(client, "books"))
     assert found[0].keys() == found[1].keys() and len(found[0]) == first.rows["written"]
