@@ -30,9 +30,9 @@ def check_columns(
     in_names = {key: None for split in splits for key, _ in split.partitions}
     in_files: dict[str, None] = {}
     for number, (split, outline) in enumerate(zip(splits, outlines, strict=True)):
-        there = in_files.keys() | in_names.keys()
-        is_over = sought is None or sought in there or number >= FILES_FOR_DELETED
-        if wanted.keys() <= there and is_over:
+        names = in_files.keys() | in_names.keys()
+        is_over = sought is None or sought in names or number >= FILES_FOR_DELETED
+        if wanted.keys() <= names and is_over:
             break
         columns = outline.columns
         in_files |= dict.fromkeys(format_named(split.format).columns(split, config) if columns is None else columns)
