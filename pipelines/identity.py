@@ -1,8 +1,7 @@
-"""How a row is named and recognized: its point id, the hash of its content, and the fingerprint of its vectors."""
+"""How a row is named and recognized: its point id, and the hashes of its content."""
 
 from __future__ import annotations
 
-import hashlib
 import re
 import uuid
 from functools import partial
@@ -14,8 +13,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
 
-from embedders.fingerprint import facts_digest
-from pipelines.config.chunking import ChunkingConfig
 from pipelines.hashing import Column, join, uuid5_strings, xxh3_64, xxh3_64_hex, xxh3_128_hex
 from pipelines.rows import HASHES, IMAGE_COLUMN, is_dead
 
@@ -155,15 +152,3 @@ def keys64(ids: Column, content_hashes: Column) -> npt.NDArray[np.uint64]:
     """Hash id and content together to 64 bits: the key by which a sink knows a row that it holds unchanged."""
     known = (pc.fill_null(column.cast(pa.large_string()), "None") for column in (ids, content_hashes))
     return xxh3_64(join(next(known), _LARGE("\n"), next(known)))
-
-
-def fingerprint(embeddings: dict[str, str], chunking: ChunkingConfig | None, tokenizer: str | None = None) -> str:
-    """Hex sha256 over what changes a job's vectors: each embedding's own fingerprint, by name, and the chunking.
-
-    ``tokenizer`` is the content of the chunking's tokenizer.json: that counts, and not where the file lies.
-    """
-    cuts = None
-    if chunking is not None:
-        digest = hashlib.sha256((tokenizer or "").encode()).hexdigest()
-        cuts = {**chunking.model_dump(exclude={"tokenizer"}), "tokenizer": digest}
-    return facts_digest({"embeddings": embeddings, "chunking": cuts})

@@ -37,6 +37,7 @@ from pipelines.run.run import STOPPING, Run
 from pipelines.sinks.base import Sink, SinkSection
 from pipelines.sinks.factory import make_sink
 from pipelines.sinks.lease.lease import held_notices
+from pipelines.sources.named_columns import unmarked_notice
 from pipelines.stopping import stoppable
 from pipelines.submitted import refuse_in_submitted
 from pipelines.urls import without_credentials
@@ -123,6 +124,7 @@ class EmbeddingPipeline:
         config = with_lengths(named, numbers(held))
         facts = embedders.facts(with_stand_ins(config))
         facts = replace(facts, chunked=facts.chunked or source.of_chunks, copied_from=source.copied_from)
+        unmarked = [] if source.unmarked is None else [unmarked_notice(config.source, source.unmarked, read=False)]
         return JobPlan(
             files=source.files,
             skipped_files=source.skipped_files,
@@ -131,6 +133,7 @@ class EmbeddingPipeline:
             models=model_facts(config, facts),
             notices=[
                 *source.notices,
+                *unmarked,
                 *notices(config, source.splits),
                 *length_notices(config, held),
                 *held_notices(sinks),

@@ -68,9 +68,11 @@ def show_plan(plan: JobPlan, console: Console) -> None:
     """Print what a run would do."""
     passed_over = f"; {plan.skipped_files:,} files of unknown kind are passed over" if plan.skipped_files else ""
     files = "1 file" if plan.files == 1 else f"{plan.files:,} files"
+    size = decimal(plan.bytes)
     if plan.collection is not None:
-        files = f"{plan.points:,} points of {plan.collection}"
-    console.print(Text(f"would read {files}, {decimal(plan.bytes)}{passed_over}"), soft_wrap=True)
+        # Reckoned from a sample of the points.
+        files, size = f"{plan.points:,} points of {plan.collection}", f"about {size}"
+    console.print(Text(f"would read {files}, {size}{passed_over}"), soft_wrap=True)
     models = Table("embedding", "model", "kind", "dimension", "precision", "fingerprint", box=None)
     for name, facts in plan.models.items():
         size, precision = str(facts["dim"] or ""), facts.get("precision") or ""

@@ -13,9 +13,9 @@ Deletions: TypeAlias = Annotated[
     Field(
         description="What becomes of documents that left the source. keep: their points stay. sweep: at the end of a "
         "complete run, points of the job's corpus whose document the source no longer has are deleted, all chunks; not "
-        "with source.limit, an unreadable file, a dead row without an id, or an empty source. For a source that is the "
-        "whole corpus: two jobs that sweep need a corpus of their own each. Where ids are made from the content, a "
-        "changed document has a new id, and its old one is swept"
+        "with source.limit, an unreadable file, a dead row without an id, or an empty source, which ends the run with "
+        "3. For a source that is the whole corpus: two jobs that sweep need a corpus of their own each. Where ids are "
+        "made from the content, a changed document has a new id, and its old one is swept"
     ),
 ]
 MaxDelete: TypeAlias = Annotated[

@@ -21,6 +21,8 @@ from pipelines.config.sinks import SECTIONS, SINKS
 from pipelines.errors import ConfigError
 
 _REFERENCE = re.compile(r"\$\{[^}]*\}")
+# Names that pydantic gives to members of a union, unlike any key.
+_MARK = re.compile(r"<|constrained-|(list|dict|literal|function-[a-z]+)\[")
 _SECRET_KEYS = frozenset[str]().union(*(section.secrets for section in SECTIONS))
 
 
@@ -120,22 +122,42 @@ def _check_references(node: Any, where: str, key: str = "") -> None:
 
 def _explain(error: ErrorDetails) -> str:
     """Say one of pydantic's findings in one line, the key first."""
-    where = ".".join(str(part) for part in error["loc"] if part not in SINKS and str(part)[:1] != "<") or "job"
+    where = _place(error["loc"])
     kind = error["type"]
     if kind == "extra_forbidden":
-        known = _fields_at(error["loc"][:-1])
-        near = get_close_matches(str(error["loc"][-1]), known, n=1, cutoff=0.6)
-        hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}"
-        return f"{where}: unknown key; {hint}"
+        return f"{where}: unknown key{_meant(str(error['loc'][-1]), _fields_at(error['loc'][:-1]))}"
     if kind == "missing":
         return f"{where}: is missing"
     if kind == "union_tag_not_found":
         return f"{where}.type: is missing; write {' or '.join(SINKS)}"
+    if kind == "union_tag_invalid":
+        tag = error["ctx"]["tag"]
+        return f"{where}.type: unknown type {tag!r}{_meant(tag, list(SINKS))}"
     message = error["msg"].removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
     given = error["input"]
     shown = f" (got {given!r})" if isinstance(given, str | int | float | bool) and kind != "value_error" else ""
-    return f"{where}: {message}{shown}" if error["loc"] else message
+    hint = _near(str(given), re.findall("'([^']*)'", message)) if kind == "literal_error" else ""
+    return f"{where}: {message}{shown}{hint}" if error["loc"] else message
+
+
+def _near(given: str, choices: Sequence[str]) -> str:
+    found = get_close_matches(given, choices, n=1, cutoff=0.6)
+    return f"; did you mean {found[0]!r}?" if found else ""
+
+
+def _meant(given: str, choices: Sequence[str]) -> str:
+    return _near(given, choices) or f"; known here: {', '.join(choices)}"
+
+
+def _place(location: tuple[int | str, ...]) -> str:
+    """Write a place as its keys stand in the file, without the words by which pydantic tells kinds of parts apart."""
+    keys = [
+        str(part)
+        for number, part in enumerate(location)
+        if not (number == 2 and location[0] == "sink") and not _MARK.match(str(part))
+    ]
+    return ".".join(keys) or "job"
 
 
 def _fields_at(location: tuple[int | str, ...]) -> list[str]:

@@ -23,10 +23,13 @@ from pipelines.embed.row_embedder import RowEmbedder
 from pipelines.errors import ConfigError
 from pipelines.fingerprints import chunking_facts, fingerprint_facts
 from pipelines.sinks.base import JobFacts
+from pipelines.sinks.qdrant.config import QdrantSinkConfig
 from pipelines.sources import Split
 from pipelines.sources.vectors.facts import brought_facts
 from pipelines.urls import is_url
 
+# Under which a Qdrant sink keeps a point's text.
+TEXT_KEY = "text"
 _RUNTIME = {field.name for field in fields(Runtime)}
 
 
@@ -208,6 +211,19 @@ def _gpus_without_use(config: JobConfig) -> list[str]:
     return told
 
 
+def _texts_twice(config: JobConfig) -> list[str]:
+    """Tell of sinks in which points of a collection that is embedded anew have their text under two keys."""
+    read = config.source.qdrant
+    if read is None or read.vectors or config.adds_vectors or read.text == TEXT_KEY:
+        return []
+    return [
+        f"points of {sink.place} will have their text twice, under {read.text!r} as in the source and under "
+        f"{TEXT_KEY!r}, and a document_id; store_text: false in that sink leaves {TEXT_KEY!r} out"
+        for sink in config.sink
+        if isinstance(sink, QdrantSinkConfig) and sink.store_text
+    ]
+
+
 def notices(config: JobConfig, splits: Iterable[Split]) -> list[str]:
     """Tell of keys without effect, licences that forbid commercial use, vectors that vary, and prompts put twice.
 
@@ -226,4 +242,4 @@ def notices(config: JobConfig, splits: Iterable[Split]) -> list[str]:
             found.append(
                 f"{card.model} is quantized as it runs: its vectors vary a little with what is embedded beside"
             )
-    return found + doubled_prompts(config, splits)
+    return found + _texts_twice(config) + doubled_prompts(config, splits)

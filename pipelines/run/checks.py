@@ -24,10 +24,13 @@ def check_errors(report: RunReport, errors: ErrorsConfig, counter: Counter, *, a
     dead, seen = report.rows["dead"], report.settled
     if report.exceeds(errors.max_rate) and (at_end or seen >= errors.min_rows):
         first = f" The first: {report.dead_samples[0].rstrip('.')}." if report.dead_samples else ""
+        deletions, waiting = report.deletions_read, ""
+        if deletions:
+            waiting = f" {deletions:,} deletion{'s were' if deletions > 1 else ' was'} left waiting."
         raise TooManyErrorsError(
-            f"{dead:,} of {seen:,} rows went to dead letters ({report.dead_letters}), more than "
-            f"errors.max_rate {errors.max_rate:g} allows.{first} What was written stays; mend the rows, or raise "
-            "errors.max_rate, and run the job again"
+            f"{dead:,} of {seen + deletions:,} rows went to dead letters ({report.dead_letters}), more than "
+            f"errors.max_rate {errors.max_rate:g} allows.{first}{waiting} What was written stays; mend the rows, or "
+            "raise errors.max_rate, and run the job again"
         )
 
 

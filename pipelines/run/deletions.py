@@ -31,6 +31,7 @@ log = logging.getLogger("fleetembed")
 # Between two batches a run looks whether it is to stop.
 BATCH_POINTS = 20_000
 LOST = "the source changed while it was read, or rows were lost; run the job again"
+EMPTY = "the source has no document"
 TOLD, SWEPT = "deleted in the source", "no longer in the source"
 
 
@@ -97,7 +98,6 @@ def delete_gone(
     if config.deleted_points is None:
         return {}
     presence = source.presence
-    report.deletions_read = len(presence.deleted)
     # Behind the limit, and in what a source has by now, may be rows by which the same documents stay.
     unsure, doubt = _limit(config), _doubt(source)
     if unsure is None and (presence.deleted or (sweeps(config) and doubt is None)):
@@ -106,7 +106,8 @@ def delete_gone(
     told_of = presence.deleted if unsure is None else ()
     if presence.deleted and unsure is not None:
         report.notices.append(f"no document that the source says is deleted was: {unsure}")
-    if sweeps(config) and why_not is not None:
+    empty = why_not == EMPTY
+    if sweeps(config) and why_not is not None and not empty:
         report.notices.append(f"nothing was swept: {why_not}")
     found = []
     for number, (section, sink) in enumerate(zip(config.sink, sinks, strict=True)):
@@ -118,10 +119,15 @@ def delete_gone(
                 report.notices.append(_refusal(config, number, swept.num_rows, points))
                 report.deletions_refused = True
                 swept = POINT_SCHEMA.empty_table()
+        elif section.deletions == "sweep" and empty:
+            stale, _ = _find_stale(sink, presence, check)
+            report.notices.append(_refusal_of_all(config, number, stale.num_rows))
+            report.deletions_refused |= bool(stale.num_rows)
         found.append(Gone(sink, told, swept))
     _keep_ids(config.deleted_points, found, report)
     for gone in found:
         _delete(gone, check)
+    report.deletions_waiting -= len(told_of)
     report.rows["deleted"] = pc.count_distinct(pa.concat_tables([gone.points for gone in found])["id"]).as_py()
     return {
         gone.sink.name: gone.points.num_rows
@@ -149,7 +155,7 @@ def _doubt(source: ScannedSource) -> str | None:
     if source.presence.keys is None:
         return "not all ids of the source are known"
     if not len(source.presence.keys):
-        return "the source has no document"
+        return EMPTY
     return None
 
 
@@ -184,6 +190,18 @@ def _refusal(config: JobConfig, number: int, stale: int, points: int) -> str:
         f"{config.corpus!r} are of documents that the source no longer has, more than max_delete "
         f"{section.max_delete:g} allows. Look whether the source is whole; to let them go once, run the job with "
         f"--set sink.{number}.max_delete={enough:g}"
+    )
+
+
+def _refusal_of_all(config: JobConfig, number: int, stale: int) -> str:
+    section = config.sink[number]
+    place = f"{section.type} {section.place}"
+    if not stale:
+        return f"nothing was swept: {EMPTY}, and {place} has no point of corpus {config.corpus!r}"
+    return (
+        f"nothing was swept: {EMPTY}, so that all {stale:,} points of corpus {config.corpus!r} in {place} would go. "
+        "Look whether what fills the source has failed; a source without any document never empties a corpus, whatever "
+        "max_delete allows"
     )
 
 

@@ -40,6 +40,7 @@ from pipelines.sinks.base import JobFacts, Sink
 from pipelines.sinks.folder_mark import FolderMark, marked
 from pipelines.sinks.lease.lease import RunLeases
 from pipelines.sources import SourcePlan
+from pipelines.sources.named_columns import unmarked_notice
 from pipelines.stopping import begin_act, stop_if_asked, stoppable
 from pipelines.submitted import refuse_in_submitted
 from pipelines.urls import local_path, without_credentials
@@ -197,6 +198,7 @@ class Run:
         if self._scanned is None:
             self._scanned = scan(source.splits, self._config.source, engine.map, keep_keys=sweeps(self._config))
             self._startup.end("scan")
+            self._tell_deletions(source, self._scanned)
         self._report.documents = self._scanned.documents
         if self._nothing_held and engine.most_rows is not None and self._scanned.documents > engine.most_rows:
             raise MoreThanFewError
@@ -220,6 +222,13 @@ class Run:
                 changed=changed,
                 check=self._refuse_to_go_on,
             )
+
+    def _tell_deletions(self, source: SourcePlan, scanned: ScannedSource) -> None:
+        """Say what the source says is deleted, which waits for the end of the run, or that its column is not there."""
+        presence = scanned.presence
+        self._report.deletions_read = self._report.deletions_waiting = len(presence.deleted)
+        if source.unmarked is not None and not presence.marked:
+            self._report.notices.append(unmarked_notice(self._config.source, source.unmarked, read=True))
 
     def _settle(self, lengths: dict[str, float]) -> JobFacts:
         """Take average lengths into the configuration; the facts are stand-ins while there is more to measure."""

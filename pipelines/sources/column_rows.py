@@ -29,7 +29,8 @@ MOST_MARKS = 16
 class ColumnRows:
     """Live rows: ids, texts and payloads as SOURCE_SCHEMA has them, and positions in the split.
 
-    ``hashed`` tells of each row whether its id is made from the content.
+    ``hashed`` tells of each row whether its id is made from the content, ``marked`` whether any has the column of
+    deletions.
     """
 
     ids: pa.Array
@@ -37,6 +38,7 @@ class ColumnRows:
     payloads: pa.Array
     positions: npt.NDArray[np.int64]
     hashed: npt.NDArray[np.bool_]
+    marked: bool = False
 
 
 def parse_columns(columns: Columns, fields: Fields, partitions: Partitions) -> ColumnRows | None:
@@ -78,7 +80,7 @@ def _parsed(columns: Columns, fields: Fields, partitions: Partitions) -> ColumnR
         contents = join(characters, pa.scalar(":", pa.large_string()), texts, payloads)
         made = xxh3_128_hex(contents.filter(lacking))
         ids = made if hashed.all() else pc.replace_with_mask(ids, lacking, made)
-    return ColumnRows(ids, texts, payloads, columns.positions, hashed)
+    return ColumnRows(ids, texts, payloads, columns.positions, hashed, marked=fields.deleted in by_name)
 
 
 def _constants(partitions: Partitions, rows: int) -> Mapping[str, Column]:

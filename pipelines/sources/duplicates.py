@@ -32,7 +32,8 @@ class SplitScan:
     ``rows`` counts all rows but deletions, ``dead`` those of them that are dead by themselves; ``characters`` of text
     is None where texts were not read. ``keys`` (xxh3_64 of the document id) and ``positions`` (uint64, ascending) are
     those of live rows, ``dead_keys`` those of dead rows; ``nameless`` counts dead rows whose id is not known, one for
-    all that cannot be read. ``deleted`` are ids of documents that rows say are deleted, ``deleted_positions`` where.
+    all that cannot be read. ``deleted`` are ids of documents that rows say are deleted, ``deleted_positions`` where;
+    ``marked`` tells that any row has the column that marks them.
     ``lines`` is the number of lines (or rows) by which the parts of a file that come later are numbered.
     """
 
@@ -47,6 +48,7 @@ class SplitScan:
     nameless: int = 0
     deleted: tuple[str, ...] = ()
     deleted_positions: npt.NDArray[np.uint64] = field(default_factory=lambda: np.zeros(0, np.uint64))
+    marked: bool = False
 
 
 def scan_split(split: Split, config: SourceConfig) -> SplitScan:
@@ -92,16 +94,19 @@ class _Scan:
         self._split = split
         self._rows = self._characters = self._nameless = 0
         self._deleted: dict[int, str] = {}
+        self._marked = False
         self._keys, self._positions, self._dead_keys = ([np.zeros(0, np.uint64)] for _ in range(3))
 
     def add_columns(self, rows: ColumnRows) -> None:
         self._rows += len(rows.positions)
+        self._marked |= rows.marked
         self._characters += pc.sum(pc.utf8_length(rows.texts)).as_py() or 0
         self._keys.append(xxh3_64(rows.ids))
         self._positions.append(rows.positions.astype(np.uint64))
 
     def add_rows(self, rows: Iterable[Row]) -> None:
         for block in blocks(rows, SCAN_ROWS):
+            self._marked = self._marked or any(row.marked for row in block)
             self._deleted |= {row.position or 0: row.id or "" for row in block if row.deleted and row.error is None}
             alive = [row for row in block if row.error is None and not row.deleted]
             # An id that cannot be read as it is has a replacement character in it, and may be any.
@@ -127,6 +132,7 @@ class _Scan:
             nameless=self._nameless,
             deleted=tuple(self._deleted.values()),
             deleted_positions=np.array(list(self._deleted), dtype=np.uint64),
+            marked=self._marked,
         )
 
 

@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from functools import partial
 
 from pipelines.config.source import SourceConfig
@@ -16,6 +15,7 @@ from pipelines.sources.base import Format, Outline
 from pipelines.sources.files import FoundFile
 from pipelines.sources.formats import ENDINGS, FOLDER_MARKS, FORMATS, format_named, format_of
 from pipelines.sources.listing import find_files, refresh
+from pipelines.sources.named_columns import check_columns
 from pipelines.sources.partitions import partitions_of
 from pipelines.sources.read import read_records
 from pipelines.sources.records import READ_ERRORS
@@ -24,8 +24,6 @@ from pipelines.sources.written import Written, WrittenPlaces
 from pipelines.urls import Place, without_credentials
 
 OUTLINE_THREADS = 16
-SHOWN_COLUMNS = 30
-SHOWN_NOTICES = 3
 
 
 def plan_source(config: SourceConfig, *, images: bool = True, written: Sequence[Written] = ()) -> SourcePlan:
@@ -63,12 +61,18 @@ def plan_source(config: SourceConfig, *, images: bool = True, written: Sequence[
     with ThreadPoolExecutor(OUTLINE_THREADS) as pool:
         outlines = list(pool.map(_outline, [*small, *whole]))
         notices = _format_notices(whole, pool.map(partial(_notices, config=config), whole))
-    _check_columns(config, [*small, *whole], outlines, notices)
+    unmarked = check_columns(config, [*small, *whole], outlines, notices)
     splits = [*_named_apart(whole, outlines[len(small) :]), *small]
     limited = splits if config.limit is None else _limited(splits, config, config.limit)
     notices = [*own.notices(), *_unnamed_notices(chosen.unnamed), *notices]
     return SourcePlan(
-        tuple(limited), chosen.skipped, own.files, len(chosen.unnamed), tuple(notices), listed=chosen.listed
+        tuple(limited),
+        chosen.skipped,
+        own.files,
+        len(chosen.unnamed),
+        tuple(notices),
+        listed=chosen.listed,
+        unmarked=unmarked,
     )
 
 
@@ -230,49 +234,3 @@ def _limited(splits: Iterable[Split], config: SourceConfig, limit: int) -> Itera
         cut = replace(split, max_rows=limit)
         limit -= sum(1 for _ in read_records(cut, config)) if split.rows is None else split.rows
         yield cut
-
-
-def _check_columns(
-    config: SourceConfig, splits: Sequence[Split], outlines: Sequence[Outline], notices: Sequence[str]
-) -> None:
-    """See to it that each column of the configuration is in some file; reads no further than it must."""
-    wanted = _wanted_columns(config, splits, outlines)
-    in_names = {key: None for split in splits for key, _ in split.partitions}
-    in_files: dict[str, None] = {}
-    for split, outline in zip(splits, outlines, strict=True):
-        if wanted.keys() <= in_files.keys() | in_names.keys():
-            return
-        columns = outline.columns
-        in_files |= dict.fromkeys(format_named(split.format).columns(split, config) if columns is None else columns)
-    there = in_files | in_names
-    missing = next((name for name in wanted if name not in there), None)
-    if missing is None or not in_files:
-        return
-    near = get_close_matches(missing, there, n=1, cutoff=0.6)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
-    shown = ", ".join(list(there)[:SHOWN_COLUMNS]) + (", ..." if len(there) > SHOWN_COLUMNS else "")
-    told = "".join(f". {notice}" for notice in notices[:SHOWN_NOTICES])
-    raise SourceError(f"source.{wanted[missing]}: no file has a column {missing!r}.{hint} There are: {shown}{told}")
-
-
-def _wanted_columns(config: SourceConfig, splits: Sequence[Split], outlines: Sequence[Outline]) -> dict[str, str]:
-    """Map the columns that must be in some file to the keys that name them."""
-    kinds = [format_named(split.format) for split in splits]
-    named = {config.id: "id"} if config.id is not None else {}
-    if config.deleted is not None:
-        told = (outline.columns is not None or kind.has_header for kind, outline in zip(kinds, outlines, strict=True))
-        # Where only rows tell columns, a feed may have deletions alone, or its first one anywhere.
-        if not all(told):
-            return named
-        named |= {config.deleted: "deleted"}
-    wanted = dict.fromkeys(config.payload, "payload") if config.payload != "all" else {}
-    # Read from the images themselves.
-    if config.exif:
-        wanted.pop("exif", None)
-    wanted |= named
-    if any(kind.is_table for kind in kinds):
-        wanted |= {config.image: "image"} if config.image is not None else {}
-        # Where images are, the default name of the text's column need be no column.
-        if config.image is None or config.text != type(config).model_fields["text"].default:
-            wanted |= {config.text: "text"}
-    return wanted

@@ -34,7 +34,7 @@ class Row:
 
     Of ``image`` (bytes) and ``reference`` (where they are), one at most is not None. ``hashed`` tells that the id is
     made from the content, of which an image that is elsewhere counts by its path. A row that is ``deleted`` has an id
-    alone: its document is to leave the sinks.
+    alone: its document is to leave the sinks. ``marked`` tells that the row has the column of deletions.
     """
 
     position: int | None
@@ -46,6 +46,7 @@ class Row:
     error: RowError | None = None
     hashed: bool = False
     deleted: bool = False
+    marked: bool = False
 
 
 def parse_rows(records: Iterable[Record], fields: Fields) -> Iterator[Row]:
@@ -55,6 +56,7 @@ def parse_rows(records: Iterable[Record], fields: Fields) -> Iterator[Row]:
             yield Row(position, error=error)
             continue
         row = parse_row(values, fields, position)
+        row.marked = fields.deleted is not None and fields.deleted in values
         if row.id is None and row.error is None:
             where = row.reference.encode() if isinstance(row.reference, str) else None
             row.id = content_hash(row.text, row.payload, where if row.image is None else row.image)
@@ -110,7 +112,7 @@ def parse_row(values: dict[str, Any], fields: Fields, position: int | None = Non
     }
     if fields.image is None:
         payload, payload_error = parse_payload(kept)
-        return Row(position, name, text, payload, None, None, text_error or id_error or deleted_error or payload_error)
+        return Row(position, name, text, payload, None, None, deleted_error or text_error or id_error or payload_error)
     value = values.get(fields.image)
     image, reference, image_error = parse_image(value, fields.max_image_bytes)
     path = named_path(value)
@@ -119,7 +121,7 @@ def parse_row(values: dict[str, Any], fields: Fields, position: int | None = Non
     if text is None and image is None and reference is None:
         image_error = image_error or RowError(STAGE, "EmptyRow", NOTHING)
     payload, payload_error = parse_payload(kept)
-    error = text_error or image_error or id_error or deleted_error or payload_error
+    error = deleted_error or text_error or image_error or id_error or payload_error
     return Row(
         position, name, text, payload, image if error is None else None, reference if error is None else None, error
     )

@@ -146,7 +146,8 @@ class SourcePlan:
     ``skipped_files`` are of unknown kind, ``own_files`` are those that the job writes itself, ``unnamed_files`` have
     names that are not UTF-8. ``notices`` say what people should know of it. ``collection`` is what is read in the
     place of files. ``listed`` are the files that documents come from, by their places, as they were when it was
-    planned; empty where rows bring their ids.
+    planned; empty where rows bring their ids. ``unmarked`` is what ``check_columns`` says where the column of deletions
+    was not found.
     """
 
     splits: tuple[Split, ...]
@@ -156,6 +157,7 @@ class SourcePlan:
     notices: tuple[str, ...] = ()
     collection: PlannedCollection | None = None
     listed: Mapping[Place, FoundFile] = field(default_factory=dict, compare=False, repr=False)
+    unmarked: str | None = None
 
     @property
     def files(self) -> int:

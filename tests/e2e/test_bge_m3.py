@@ -143,7 +143,11 @@ def test_a_second_run_embeds_nothing(filled: Job) -> None:
             {"dtype": "float16"},
             r"'m3_dense' was made by the model BAAI/bge-m3 with other files or settings; vector ",
         ),
-        (ALL, {"muvera": {"keep_multivector": True}}, r"it lacks the vector 'm3', which this job makes\. Now"),
+        (
+            ALL,
+            {"muvera": {"keep_multivector": True}},
+            r"it lacks the vector 'm3', which this job makes\. Choose ",
+        ),
     ],
     ids=range(4),
 )

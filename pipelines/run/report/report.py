@@ -50,9 +50,11 @@ class RunReport:
     ``nodes_joined`` count nodes of the cluster that went and came while rows were embedded, ``actors_restarted`` worker
     processes that were started anew. ``blocks_embedded_again`` were given to a model more than once, because what it
     made of them, or the worker, was lost; ``rows_embedded_again`` rows went through the last model more than once.
-    ``deletions_read`` counts documents that the source said are deleted, ``deleted_points`` is the file that has the
-    ids of deleted points, and ``deletions_refused`` tells that a sink lost none because too many would have gone
-    (``max_delete``). ``passes`` are the counts of all passes of a reindexing, the last of which the report is of.
+    ``deletions_read`` counts documents that the source said are deleted, ``deletions_waiting`` those of them that the
+    run has not deleted from the sinks, ``deleted_points`` is the file that has the ids of deleted points, and
+    ``deletions_refused`` tells that a sink lost none because too many would have gone (``max_delete``, or all of a
+    corpus whose source is empty). ``passes`` are the counts of all passes of a reindexing, the last of which the report
+    is of.
     """
 
     run_id: str
@@ -83,6 +85,7 @@ class RunReport:
     dead_samples: list[str] = field(default_factory=list)
     exit_code_on_dead: int = 3
     deletions_read: int = 0
+    deletions_waiting: int = 0
     deleted_points: str | None = None
     deletions_refused: bool = False
     passes: list[dict[str, Any]] = field(default_factory=list)
@@ -181,8 +184,8 @@ class RunReport:
         return sum(self.rows[name] for name in ("written", "skipped", "dead"))
 
     def exceeds(self, rate: float) -> bool:
-        """Whether more than this part of the settled rows is dead."""
-        return self.rows["dead"] > rate * self.settled
+        """Whether more than this part of the rows is dead: of those that are settled, and deletions."""
+        return self.rows["dead"] > rate * (self.settled + self.deletions_read)
 
     def save(self, path: str | Path) -> None:
         """Write the report as JSON to a path or URL; see ``report.file.save``."""

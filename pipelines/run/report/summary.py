@@ -37,6 +37,8 @@ def _parts(report: RunReport) -> list[Any]:
     for name in counts:
         if _is_told(name, report):
             figures.add_row(name.replace("_", " "), f"{counts[name]:,}")
+        if name == "read" and report.deletions_read:
+            figures.add_row("deletions read", f"{report.deletions_read:,}")
     stages = Table("stage", "rows", "tokens", "padding", "seconds", "rows/s", box=box.SIMPLE)
     for column in stages.columns[1:]:
         column.justify = "right"
@@ -64,8 +66,9 @@ def _parts(report: RunReport) -> list[Any]:
     ]
     if lost := _losses(report):
         parts.append(Text(lost, style="yellow"))
-    if report.deletions_read:
-        parts.append(Text(f"{_counted(report.deletions_read, 'document')} deleted by the source"))
+    if waiting := report.deletions_waiting:
+        told = f"{_counted(waiting, 'deletion')} of the source left waiting: the documents stay until a run completes"
+        parts.append(Text(told, style="yellow"))
     if report.deleted_points is not None:
         parts.append(Text(f"ids of deleted points: {report.deleted_points}"))
     parts += [Text(notice, style="yellow") for notice in report.notices]

@@ -219,15 +219,17 @@ class ParquetSink:
         return {info.base_name: file for info, file in zip(found, side_by_side(describe, found), strict=True)}
 
     def _refuse_unless_fit(self, name: str, file: FileDescription, job: JobFacts) -> None:
-        advice = "choose another path for this job, or delete that folder"
         if file.provenance is None:
-            raise SinkError(f"{self.place}/{name} was not written by this tool; {advice}")
+            raise SinkError(
+                f"{self.place}/{name} was not written by this tool; choose another path for this job (sink.path)"
+            )
         found = differences(file.provenance, job)
         schema = file_schema(job, store_text=self.config.store_text, new_columns=file.has_new_columns)
         if not found and not schema.equals(file.schema):
             found = [f"its columns are {_columns(file.schema)}, this job's are {_columns(schema)}"]
         if found:
-            raise SinkError(f"{self.place} holds what another job made: {'; '.join(found)}. Now {advice}")
+            advice = "Choose another path for this job (sink.path), or delete that folder if nobody needs it"
+            raise SinkError(f"{self.place} holds what another job made: {'; '.join(found)}. {advice}")
 
     def _read_rows(self, files: dict[str, FileDescription]) -> dict[str, FileRows]:
         """Read the rows of files not read before; a name stands for its rows, so no file is read twice."""

@@ -181,7 +181,7 @@ class AddedVectorsSink:
     def _collection(self) -> Iterator[Collection]:
         self._key = self._key or api_key(self.config)
         with closing(open_client(self.config, self._key)) as client:
-            yield Collection(client, self.config)
+            yield Collection(client, self.config, written=self.job is not None)
 
 
 class AddedVectorsWriter:

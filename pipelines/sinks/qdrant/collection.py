@@ -14,9 +14,16 @@ from pipelines.sinks.base import JobFacts
 from pipelines.sinks.provenance import differences, provenance_of
 from pipelines.sinks.qdrant.client import has_indexes
 from pipelines.sinks.qdrant.config import QdrantSinkConfig
-from pipelines.sinks.qdrant.description import DEFERRED, FILLING, PROVENANCE, held_provenance, state_entries
+from pipelines.sinks.qdrant.description import (
+    DEFERRED,
+    FILLING,
+    PROVENANCE,
+    added_vectors,
+    held_provenance,
+    state_entries,
+)
 from pipelines.sinks.qdrant.points import FROM, OURS
-from pipelines.sinks.qdrant.retry import call
+from pipelines.sinks.qdrant.retry import call, look_at
 from pipelines.sinks.qdrant.vectors import dense_params, quantization, sparse_params, vector_differences
 
 log = logging.getLogger(__name__)
@@ -24,6 +31,7 @@ log = logging.getLogger(__name__)
 DEFAULT_INDEXING_THRESHOLD = 10_000  # kilobytes; the server's own default
 ADMIN_SECONDS = 15.0  # a wrong address shall not cost `retry_seconds`
 INDEX_WAIT_SECONDS = 600.0
+ANOTHER = "Choose another collection for this job (sink.collection)"
 T = TypeVar("T")
 
 
@@ -40,11 +48,30 @@ def refuse_custom_sharding(info: models.CollectionInfo, title: str) -> None:
         )
 
 
-class Collection:
-    """One collection as the driver sees it. Methods raise SinkError when the server refuses or stays away."""
+def _advice(info: models.CollectionInfo, job: JobFacts) -> str:
+    """Say what to do about a collection that does not fit; what no job of this tool filled is to be left alone."""
+    added = [name for name in added_vectors(info) if name not in job.vectors]
+    if added:
+        names, verb, them = " and ".join(map(repr, added)), *(("was", "it") if len(added) == 1 else ("were", "them"))
+        return (
+            f"{names} {verb} added in place to what this collection was filled with: list what makes {them} in this "
+            f"job's embeddings, too, or take {them} away again with `fleetembed reindex rollback` and the "
+            f"configuration that added {them}. {ANOTHER} if it is to stay as it is"
+        )
+    if not held_provenance(info):
+        return ANOTHER
+    return f"{ANOTHER}; this one was filled by fleetembed, and may be deleted if nobody needs it"
 
-    def __init__(self, client: QdrantClient, config: QdrantSinkConfig) -> None:
+
+class Collection:
+    """One collection as the driver sees it. Methods raise SinkError when the server refuses or stays away.
+
+    ``written`` tells that a job may have written points already, and goes on with them after a failure.
+    """
+
+    def __init__(self, client: QdrantClient, config: QdrantSinkConfig, *, written: bool = False) -> None:
         self.client = client
+        self.written = written
         self.config = config
         self.name = config.collection
         self.title = config.title
@@ -76,22 +103,21 @@ class Collection:
         With ``shared``, points that no job of this tool wrote may be there.
         """
         refuse_custom_sharding(info, self.title)
-        advice = f"choose another collection for this job, or delete {self.title}"
         found = vector_differences(info, job)
         if found:
-            raise SinkError(f"{self.title} does not fit: {'; '.join(found)}. Now {advice}")
+            raise SinkError(f"{self.title} does not fit: {'; '.join(found)}. {_advice(info, job)}")
         stranger = self._point_without(job.fingerprint, shared=shared)
         if stranger is None:
             return
         made = (stranger.payload or {}).get(OURS)
         if not isinstance(made, dict):
             what = f"point {stranger.id} was not made by this tool"
-        else:
-            held = held_provenance(info)
-            same = held.get("fingerprint") == made.get("fingerprint")
-            unlike = differences(held, job) if same else ["other models, settings or chunking made its vectors"]
-            what = f"it holds what another job made: {'; '.join(unlike)}"
-        raise SinkError(f"{self.title} cannot be added to: {what}. Now {advice}")
+            raise SinkError(f"{self.title} cannot be added to: {what}. {ANOTHER}")
+        held = held_provenance(info)
+        same = held.get("fingerprint") == made.get("fingerprint")
+        unlike = differences(held, job) if same else ["other models, settings or chunking made its vectors"]
+        what = f"it holds what another job made: {'; '.join(unlike)}"
+        raise SinkError(f"{self.title} cannot be added to: {what}. {_advice(info, job)}")
 
     def provenance(self, info: models.CollectionInfo) -> dict[str, Any] | None:
         """Read what made its vectors, which is empty on a server without metadata.
@@ -193,7 +219,10 @@ class Collection:
 
     def ask(self, request: Callable[[], T], doing: str) -> T:
         """Make a request of its client; ``doing`` says what it is for. Raises SinkError."""
-        return call(request, what=f"{self.title}: {doing}", seconds=min(ADMIN_SECONDS, self.config.retry_seconds))
+        what, seconds = f"{self.title}: {doing}", min(ADMIN_SECONDS, self.config.retry_seconds)
+        if self.written:
+            return call(request, what=what, seconds=seconds)
+        return look_at("sink.url", request, what=what, seconds=seconds)
 
     def _green(self) -> str:
         status = self._read().status

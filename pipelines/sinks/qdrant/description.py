@@ -71,6 +71,12 @@ def held_provenance(info: models.CollectionInfo) -> dict[str, Any]:
     return _object((info.config.metadata or {}).get(PROVENANCE))
 
 
+def added_vectors(info: models.CollectionInfo) -> list[str]:
+    """Name the vectors that were added in place to those that the collection was filled with."""
+    names = _object((info.config.metadata or {}).get(ADDED)).get("vectors")
+    return [str(name) for name in names] if isinstance(names, list) else []
+
+
 def state_entries(state: str) -> dict[str, Any]:
     """Say in the metadata what the state of a collection is from now on; what is filled anew is not verified."""
     entries: dict[str, Any] = {STATE: state, STATE_AT: utc_now()}

@@ -34,6 +34,8 @@ _UNSENDABLE = ("Exception serializing request", "failed to decode Protobuf messa
 NO_POINT = "No point with id"
 _NO_COLLECTION = re.compile(r"Collection .* not found", re.DOTALL)
 T = TypeVar("T")
+# What a failure says at its end while points are written.
+WRITTEN_STAYS = "; points acknowledged before stay, and a new run goes on from there"
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ def call(
     seconds: float,
     points: int = 0,
     on_retry: Callable[[], None] = lambda: None,
-    comfort: str = "; points acknowledged before stay, and a new run goes on from there",
+    comfort: str = WRITTEN_STAYS,
 ) -> T:
     """Make a request until it succeeds, with pauses that grow or that the server asks for, for ``seconds`` in all.
 
@@ -126,6 +128,17 @@ def call(
                 f"{what} failed (tried for up to {seconds:g} s): {failure.message}{comfort}"
             ) from None
         raise SinkError(f"{what} failed: {failure.message}{comfort}") from None
+
+
+def look_at(key: str, request: Callable[[], T], *, what: str, seconds: float) -> T:
+    """Make a request before anything is read or written, as ``call`` does.
+
+    Where the server stays away, the message names the ``key`` that has its address.
+    """
+    try:
+        return call(request, what=what, seconds=seconds, comfort="")
+    except OutOfPatienceError as error:
+        raise OutOfPatienceError(f"{error}; look whether {key} is right, and whether the server runs") from None
 
 
 def _of_status(status: int, message: str) -> Failure:

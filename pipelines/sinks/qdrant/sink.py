@@ -145,7 +145,7 @@ class QdrantSink:
     def _collection(self) -> Iterator[Collection]:
         client = self._client or self._connect_client()
         try:
-            yield Collection(client, self.config)
+            yield Collection(client, self.config, written=self.job is not None)
         finally:
             if client is not self._client:
                 client.close()

@@ -13,7 +13,7 @@ from pipelines.config.collection import CollectionConfig
 from pipelines.errors import SinkError, SourceError
 from pipelines.sinks.qdrant.client import open_folder, open_server
 from pipelines.sinks.qdrant.folder_engine import engine_of
-from pipelines.sinks.qdrant.retry import call
+from pipelines.sinks.qdrant.retry import call, look_at
 
 # A wrong address shall not cost `retry_seconds`.
 LOOK_SECONDS = 15.0
@@ -43,7 +43,7 @@ def look(config: CollectionConfig, request: Callable[[], T], doing: str) -> T:
     """Ask before anything is read, with little patience; raises SourceError."""
     with _as_source():
         what, seconds = f"{config.title}: {doing}", min(LOOK_SECONDS, config.retry_seconds)
-        return call(request, what=what, seconds=seconds, comfort="")
+        return look_at("source.qdrant.url", request, what=what, seconds=seconds)
 
 
 def ask_for_page(config: CollectionConfig, request: Callable[[], T], points: int, doing: str) -> T:

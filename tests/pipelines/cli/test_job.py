@@ -53,6 +53,10 @@ def test_a_plan_names_files_models_and_places() -> None:
         ),
     )
     assert "1 file, 1.5 kB; 2 files of unknown kind" in shown
+    copied = JobPlan(
+        *(0, 0, 1536, None, {}, []), report="r", dead_letters="d", collection="collection docs at http://q", points=1200
+    )
+    assert "would read 1,200 points of collection docs at http://q, about 1.5 kB\n" in shown_by(show_plan, copied)
     assert "parquet out[1]; it will be created" in shown
     assert "qdrant docs at http://q; it holds 1,200 points" in shown
     assert "report: s3://b/[x]/report.json\ndead letters: s3://b/[x]/dead_letters\n" in shown

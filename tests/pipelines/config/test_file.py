@@ -6,11 +6,13 @@ from typing import Any
 
 import pytest
 
+from embedders.fingerprint import facts_digest
+from pipelines.config.chunking import ChunkingConfig
 from pipelines.config.file import load_config
 from pipelines.config.job import JobConfig
 from pipelines.config.sinks import SINKS
 from pipelines.errors import ConfigError
-from pipelines.identity import fingerprint
+from pipelines.fingerprints import chunking_facts, fingerprint_facts
 
 
 def job(**changes: Any) -> dict[str, Any]:
@@ -40,6 +42,19 @@ def test_a_minimal_job_gets_documented_defaults() -> None:
             r"sink\.0\.pth: unknown key; did you mean 'path'",
         ),
         ({"sink": {"type": "qdrant", "collection": "c"}}, "exactly one of url"),
+        ({"sink": {"type": "qdrnt", "path": "out"}}, r"sink\.0\.type: unknown type 'qdrnt'; did you mean 'qdrant'\?$"),
+        ({"sink": {"type": "zzz"}}, r"sink\.0\.type: unknown type 'zzz'; known here: qdrant, parquet$"),
+        (
+            {"sink": {"type": "parquet", "path": "out", "deletions": "swep"}},
+            r"sink\.0\.deletions: input should be 'keep' or 'sweep' \(got 'swep'\); did you mean 'sweep'\?$",
+        ),
+        (
+            {"source": {"qdrant": {"colection": "c"}}},
+            r"source\.qdrant\.colection: unknown key; did you mean 'collection'",
+        ),
+        ({"source": {"qdrant": {"collection": "c"}}}, r"source\.qdrant: give exactly one of url"),
+        ({"source": {"vectors": [""]}}, r"source\.vectors\.0: string should have at least 1 character"),
+        ({"searches": {"qdrant": {"usig": 1}}}, r"searches\.qdrant\.usig: unknown key; did you mean 'using'"),
         ({"sink": {"path": "out"}}, rf"sink\.0\.type: is missing; write {' or '.join(SINKS)}$"),
         ({"sink": []}, "sink: "),
         (
@@ -134,6 +149,10 @@ def test_files_that_are_no_jobs_are_refused(tmp_path: Path) -> None:
             load_config(tmp_path / "job.yaml")
 
 
+def fingerprint(embeddings: dict[str, str], chunking: ChunkingConfig | None, tokenizer: str = "") -> str:
+    return facts_digest(fingerprint_facts(embeddings, chunking and chunking_facts(chunking, tokenizer)))
+
+
 def test_the_fingerprint_covers_models_and_chunking() -> None:
     plain = load_config(job())
     chunked = load_config(job(chunking={"tokenizer": "t"}))
@@ -150,6 +169,8 @@ def test_the_fingerprint_covers_models_and_chunking() -> None:
 def test_where_the_chunkings_tokenizer_lies_is_not_in_the_fingerprint() -> None:
     here, there = (load_config(job(chunking={"tokenizer": place})).chunking for place in ("here", "there"))
     assert fingerprint({"dense": "a"}, here, "{}") == fingerprint({"dense": "a"}, there, "{}")
+    # Places hold it: it must not change from one version to the next.
+    assert fingerprint({"dense": "a"}, here, "{}") == "7dbf7a347da06830f53e6d5a4198cb3366caae9e0d809077a8ef52c6c1d62dfd"
 
 
 def test_the_schema_can_be_printed_for_editors() -> None:

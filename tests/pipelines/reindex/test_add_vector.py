@@ -87,8 +87,11 @@ def test_points_get_the_vectors_that_a_job_of_all_embeddings_would_have_given_th
     later = docs.embed(BM25, GERMAN)
     assert (later.rows["skipped"], later.rows["embedded"]) == (len(before), 0)
     assert docs.adding(BM25, GERMAN).run().rows["embedded"] == 0
-    with pytest.raises(SinkError, match="'german', which this job does not make"):
+    with pytest.raises(SinkError, match="'german', which this job does not make") as caught:
         docs.embed(BM25)
+    told = str(caught.value)
+    assert "'german' was added in place to what this collection was filled with: list what makes it in this" in told
+    assert "`fleetembed reindex rollback`" in told and "delete" not in told
     with Searcher.from_config(docs.adding(BM25, GERMAN).config) as searcher:
         assert searcher.search("Häuser", using=["german"], limit=1)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -190,6 +192,13 @@ def test_nothing_is_swept_where_it_is_not_certain_what_the_source_has(
     assert report.status == "complete" and report.rows["deleted"] == 0 and report.deleted_points is None
     (notice,) = report.notices
     assert notice.startswith("nothing was swept: ") and why in notice
+    # A nightly job must notice that an export was empty, whatever max_delete is.
+    assert report.deletions_refused == (feed == [])
+    if not feed:
+        assert report.exit_code == 3 and "all 20 points of corpus 'books' in parquet" in notice
+        corpus.name = "films"
+        corpus.write([])
+        assert corpus.run().exit_code == 0
 
 
 def test_a_damaged_file_or_a_file_that_is_gone_sweeps_nothing(corpus: Corpus) -> None:
@@ -209,6 +218,16 @@ def test_a_failed_run_and_one_without_the_key_delete_nothing(corpus: Corpus) -> 
     with pytest.raises(Exception, match=r"more than errors\.max_rate 0 allows"):
         corpus.run("errors.max_rate=0")
     assert corpus.documents() == names(*range(20))
+    # Deletions are rows of the feed, too: two of seven are dead.
+    feed = [{"id": name, "gone": True} for name in names(*range(4))]
+    corpus.source, before = {"deleted": "gone"}, corpus.path.read_text()
+    corpus.write([*feed, *rows(4), {"id": "d05", "gone": "yes"}, {"id": "d06", "text": None}])
+    with pytest.raises(Exception, match=r"2 of 7 rows .* 'gone' is 'yes', not true .* 4 deletions were left waiting\."):
+        corpus.run("errors.max_rate=0.28", "sink.deletions=keep")
+    held = json.loads((corpus.folder / "books.json").read_text())
+    assert (held["deletions_read"], held["deletions_waiting"], corpus.documents()) == (4, 4, names(*range(20)))
+    corpus.source = {}
+    corpus.path.write_text(before)
     report = corpus.run("sink.deletions=keep")
     assert corpus.documents() == names(*range(20)) and "deleted" not in report.sinks[0]
     assert corpus.run().rows["deleted"] == 1
@@ -315,7 +334,10 @@ def test_rows_of_a_feed_that_are_deletions_take_their_documents_out_of_the_sink(
         assert not any("gone" in json.loads(payload) for payload in tables["payload"].to_pylist())
     # A feed may have nothing but deletions, of documents that are gone already.
     corpus.write(deletions)
-    again = corpus.run()
+    screen = Console(file=io.StringIO(), width=120)
+    again = EmbeddingPipeline.from_config(corpus.config()).run(console=screen)
+    assert re.search(r"read +0 *\n *deletions read +4 *\n", screen.file.getvalue())  # type: ignore[attr-defined]
+    assert again.deletions_waiting == 0
     assert (again.rows["deleted"], again.deletions_read, again.deleted_points, again.documents) == (0, 4, None, 0)
 
 
@@ -341,7 +363,24 @@ def test_a_deletion_waits_while_a_limit_hides_rows_by_which_its_document_may_sta
     assert report.notices == [
         "no document that the source says is deleted was: source.limit is 2, so that the source is not read whole"
     ]
+    assert report.deletions_waiting == 2
     assert corpus.run().rows["deleted"] == 1 and corpus.documents() == names(0, 2, 3)
+
+
+def test_a_column_of_deletions_that_no_row_has_is_told_with_the_nearest_name(corpus: Corpus) -> None:
+    corpus.sink, corpus.source = {}, {"deleted": "gonne"}
+    corpus.write([{**row, "gone": True} for row in rows(*range(3))])
+    near = "Did you mean 'gone'? There are: id, text, n, gone"
+    (planned,) = EmbeddingPipeline.from_config(corpus.config()).plan().notices
+    assert planned == (
+        "source.deleted: no row that was looked at has a column 'gonne'; where none has it, nothing is deleted. " + near
+    )
+    (told,) = corpus.run().notices
+    assert told == "source.deleted: no row of the source has a column 'gonne', and no document was deleted. " + near
+    # One row anywhere is enough, as a live one or as a deletion, which the plan need not have seen.
+    for last in ({**rows(1500)[0], "gonne": None}, {"id": "d00", "gonne": True}):
+        corpus.write([*rows(*range(1100)), last])
+        assert corpus.run().notices == []
 
 
 def test_deletions_and_a_sweep_go_together_and_only_the_sweep_counts_against_max_delete(corpus: Corpus) -> None:

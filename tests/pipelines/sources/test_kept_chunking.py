@@ -16,7 +16,7 @@ from embedders.fingerprint import facts_digest
 from pipelines.config.source import SourceConfig
 from pipelines.embed.checked import JobEmbedders
 from pipelines.errors import SourceError
-from pipelines.identity import fingerprint
+from pipelines.fingerprints import fingerprint_facts
 from pipelines.sinks.qdrant.client import open_folder
 from pipelines.sources import plan_source
 from tests.pipelines.sources.reading import write_lines
@@ -98,7 +98,7 @@ def test_places_that_an_older_version_filled_and_jobs_that_copy_them_keep_their_
     def copy() -> Any:
         return job(tmp_path, {"qdrant": place(tmp_path, "old")}, new, embeddings=[BM25], corpus="birds").plan()
 
-    as_before = fingerprint(metadata(tmp_path, "old")["fingerprints"], None)
+    as_before = facts_digest(fingerprint_facts(metadata(tmp_path, "old")["fingerprints"], None))
     assert copy().fingerprint == as_before != first.fingerprint
     # A job that adds to the places is the same as before, too, and does not change what is copied.
     more = run(tmp_path, documents(tmp_path, [*ROWS, {**ROWS[0], "id": "new"}]), [old, files], **keys)

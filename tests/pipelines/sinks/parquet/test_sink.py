@@ -260,7 +260,7 @@ def test_a_folder_of_another_job_is_refused_by_name_of_the_difference(
 def test_files_of_another_tool_and_damaged_files_are_refused(tmp_path: Path) -> None:
     facts = rows.job()
     pq.write_table(pa.table({"a": [1]}), tmp_path / "mine.parquet")
-    with pytest.raises(SinkError, match=r"mine\.parquet was not written by this tool"):
+    with pytest.raises(SinkError, match=r"mine\.parquet was not written by this tool; choose another path .*path\)$"):
         sink_at(tmp_path).open(facts)
     (tmp_path / "mine.parquet").write_bytes(b"PAR1 torn")
     with pytest.raises(SinkError, match=r"mine\.parquet is damaged.*choose another path"):

@@ -185,7 +185,10 @@ def test_a_collection_of_another_fingerprint_is_refused_by_name_of_the_model(pla
     facts = rows.job()
     qdrant.run(facts, rows.table(facts, rows.documents(2)), **place.options)
     other = rows.job(fingerprint="f2", models={"dense": "org/newer"}, fingerprints={"dense": "x"})
-    with pytest.raises(SinkError, match=r"the model org/dense-model, this job uses org/newer.*another collection"):
+    with pytest.raises(
+        SinkError,
+        match=r"the model org/dense-model, this job uses org/newer\..*another collection.*may be deleted if nobody",
+    ):
         qdrant.opened(other, **place.options)
     assert make_sink(qdrant.config(**place.options)).check(facts) == {"exists": True, "points": 2}
 
@@ -197,8 +200,13 @@ def test_points_of_another_tool_are_refused(place: Place) -> None:
         client.upsert(
             qdrant.NAME, [models.PointStruct(id=77, vector={"dense": [1.0, 0.0, 0.0, 0.0]}, payload={"a": 1})]
         )
-    with pytest.raises(SinkError, match="point 77 was not made by this tool"):
+    # What is not ours is not to be deleted.
+    with pytest.raises(
+        SinkError, match=r"point 77 was not made by this tool\. Choose another .* \(sink\.collection\)$"
+    ):
         qdrant.opened(rows.job(), **place.options)
+    with pytest.raises(SinkError, match=r"does not fit: .*\. Choose another .* \(sink\.collection\)$"):
+        qdrant.opened(rows.job({"dense": rows.MULTI}), **place.options)
 
 
 def test_an_unnamed_vector_is_a_difference(place: Place) -> None:

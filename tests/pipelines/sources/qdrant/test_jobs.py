@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 from qdrant_client import QdrantClient
-from qdrant_client.models import CreateAlias, CreateAliasOperation
+from qdrant_client.models import CreateAlias, CreateAliasOperation, Filter
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from pipelines import EmbeddingPipeline
-from pipelines.errors import ConfigError
+from pipelines.errors import ConfigError, SinkError
 from pipelines.sinks.qdrant.client import open_folder
 from tests.pipelines.sources.qdrant.jobs import documents, job, run
 from tests.qdrant_server.process import QdrantTestServer
@@ -80,6 +80,17 @@ def test_a_job_is_refused_that_would_write_what_it_reads_or_cut_it_anew(
                 act()
     plan = EmbeddingPipeline.from_config(job(tmp_path, "new", source, {**sink, "collection": "new"})).plan()
     assert (plan.points, plan.files, plan.collection) == (3, 0, f"collection live at {source['qdrant']['url']}")
+
+    # A text under a key of its own stays there, and is written under "text" too.
+    qdrant_client.set_payload("old", {"doc": "a text"}, Filter())
+    twice, new = {"qdrant": {**sink, "text": "doc"}}, {**sink, "collection": "new"}
+    (told,) = EmbeddingPipeline.from_config(job(tmp_path, "new", twice, new)).plan().notices
+    assert "text twice, under 'doc' as in the source and under 'text'" in told and "store_text: false" in told
+    assert EmbeddingPipeline.from_config(job(tmp_path, "new", twice, {**new, "store_text": False})).plan().notices == []
+    away = {**sink, "url": "http://127.0.0.1:9", "retry_seconds": 0.1}
+    with pytest.raises(SinkError, match=r"look whether sink\.url is right, and whether the server runs$"):
+        EmbeddingPipeline.from_config(job(tmp_path, "new", documents(tmp_path, ROWS[:3]), away)).plan()
+
     folder = {"path": str(tmp_path / "folder"), "collection": "a"}
     run(tmp_path, "folder", documents(tmp_path, ROWS[:3]), folder)
     same = job(tmp_path, "new", {"qdrant": folder}, {**folder, "collection": "b"})
