@@ -9,7 +9,7 @@ from typing import Any
 from more_itertools import chunked
 from qdrant_client import models
 
-from pipelines.reindex.ids import SHOWN
+from pipelines.reindex.ids import SHOWN, id_order
 from pipelines.reindex.verify.lag import is_to_be_copied, tolerance
 from pipelines.reindex.verify.mending import copy_again, write_again
 from pipelines.reindex.verify.missing import lost_vectors
@@ -27,7 +27,7 @@ def check_vectors(subject: Subject) -> Check:
     """
     points, lost = subject.sampled, lost_vectors(subject)
     faults = {point.id: [*point.faults, *lost.get(point.id, [])] for point in points}
-    bad = [name for name, said in faults.items() if said]
+    bad = sorted((name for name, said in faults.items() if said), key=id_order)
     vectors = len(subject.job.vectors)
     found = f"{len(points) - len(bad):,} of {len(points):,} points whole ({vectors} vector{'s'[: vectors > 1]} each)"
     untold = sum(bool(point.empty) and subject.text_of(point) is None for point in points)
@@ -60,7 +60,7 @@ def check_payloads(subject: Subject) -> Check:
     since = {
         point.id for point in both if point.id in changed and is_to_be_copied(subject, held[point.id], point.payload)
     }
-    faults = {name: keys for name, keys in changed.items() if name not in since}
+    faults = {name: changed[name] for name in sorted(changed.keys() - since, key=id_order)}
     if since:
         said, figures = f"{said}, {len(since):,} changed there since", {**figures, "changed_since": len(since)}
     good = not faults and len(since) <= most
