@@ -24,7 +24,6 @@ def refuse_switched(config: JobConfig, alias: Alias, filled: Collection) -> None
     metadata = (info.config.metadata or {}) if info is not None else {}
     before = Before.of(info) if info is not None else None
     read = alias.targets().get(source.collection, source.collection)
-    old = before.collection if read == filled.name and before is not None and before.collection else read
     lines = [f"{alias.title} names {filled.name}: the switch has happened, and writers write there now."]
     if isinstance(left := metadata.get(CATCHING_UP), str):
         lines.append(
@@ -35,14 +34,15 @@ def refuse_switched(config: JobConfig, alias: Alias, filled: Collection) -> None
         lines.append(f"source.qdrant reads {source.collection}, which is that collection: there is nothing to copy.")
     else:
         lines.append(
-            f"A run would copy {old} again: bring back what was deleted in {filled.name} since, and replace or delete "
+            f"A run would copy {read} again: bring back what was deleted in {filled.name} since, and replace or delete "
             "what was copied and has changed. Nothing was changed."
         )
-    rollback = f"to let {old} be the truth again, `fleetembed reindex rollback`, and run after that"
+    previous = before.collection if before is not None else None
+    back = "`fleetembed reindex rollback`" if previous else "delete the alias, which named nothing before"
     lines += [
         "What next:",
         "- new and changed documents go in by a job over their files, with the same embeddings and alias;",
-        *([f"- {rollback};"] if old != filled.name else []),
+        f"- to let {previous or 'the old collection'} be the truth again, {back}, and run after that;",
         "- another model, or a copy beside this one: change the embeddings, or give another alias.",
     ]
     raise SinkError("\n".join(lines))

@@ -69,11 +69,13 @@ def take_strangers_away(subject: Subject, *, of_jobs: int, of_nobody: int) -> st
     return "; ".join(said)
 
 
-def find_what_differs(subject: Subject, ids: Sequence[PointId]) -> str:
-    """Say what to do where models make other vectors than those that are stored."""
+def find_what_differs(subject: Subject, ids: Sequence[PointId], looked_at: int) -> str:
+    """Say what to do where models make other vectors than those that are stored, of so many points looked at."""
+    if len(ids) <= looked_at / 2:
+        return write_again(subject, ids)
     return (
-        "where it is most points, the model's files, or versions, are others here than where the run was: see to that, "
-        f"delete {subject.new.name} and run again. Where it is some, {write_again(subject, ids)}"
+        "these are most points, so that the model's files, or versions, may be others here than where the run was: see "
+        f"to that first; where they are right here, delete {subject.new.name} and run again"
     )
 
 

@@ -40,5 +40,6 @@ def _faults(embedder: RowEmbedder, lacking: Sequence[tuple[SampledPoint, str]]) 
             for name in set(point.empty) & set(embedder.vectors):
                 made = vectors[name][number]
                 if isinstance(made, Sparse) and len(made.indices):
-                    found.append((point, f"{name}: is missing, and its text has {len(made.indices)} terms"))
+                    terms = f"{len(made.indices)} term{'s'[: len(made.indices) > 1]}"
+                    found.append((point, f"{name}: is missing, and its text has {terms}"))
     return found

@@ -58,7 +58,7 @@ def _check(subject: Subject, embedder: RowEmbedder, texts: list[tuple[SampledPoi
                     below[point.id] = None
     figures = {"points": len(texts), "lowest": round(lowest, 6), "below": len(samples)}
     found = f"the lowest {lowest:.4f}, {len(texts):,} points"
-    mend = find_what_differs(subject, [*below])
+    mend = find_what_differs(subject, [*below], len(texts))
     return judged(name, not samples, found, f">= {least:g}", figures, samples[:SHOWN], mend)
 
 
