@@ -21,8 +21,9 @@ from pipelines.config.file import load_config
 from pipelines.config.job import JobConfig
 from pipelines.embed.checked import JobEmbedders
 from pipelines.errors import ConfigError
-from pipelines.reindex.add_vector import Addition, describe_addition, prepare_addition, roll_back
-from pipelines.reindex.commands import Reindexing, Row, Status
+from pipelines.reindex.add_vector import Addition, describe_addition, is_rolled_back, prepare_addition, roll_back
+from pipelines.reindex.commands import Reindexing
+from pipelines.reindex.status import Row, Status
 from pipelines.reindex.verify.files import write_verification
 from pipelines.reindex.verify.table import show_verification
 from pipelines.urls import without_credentials
@@ -96,10 +97,16 @@ def verify(config: Config, overrides: Overrides = None) -> None:
     def act() -> int:
         job = load_config(config, overrides or [])
         if job.adds_vectors:
-            _print(describe_addition(_addition(job)), errors)
+            _print([_nothing_to("verify"), *describe_addition(_addition(job))], errors)
             return 0
         with Reindexing(job) as reindexing, errors.status("verifying") as status:
-            found = reindexing.verify(lambda title: status.update(f"verifying: {title}"))
+
+            def on_check(title: str, seconds: float) -> None:
+                status.update(f"verifying: {title}")
+                # A log has no status; a terminal keeps what was looked at.
+                _say(f"{seconds:6.1f} s  verifying: {title}")
+
+            found = reindexing.verify(on_check)
         show_verification(found, make_console())
         for place in write_verification(job.report, found):
             errors.print(Text(without_credentials(place)), soft_wrap=True)
@@ -120,7 +127,7 @@ def switch(
     def act(reindexing: Reindexing) -> None:
         _print(reindexing.switch(dry_run=dry_run, unverified=unverified), make_console())
 
-    _act(config, overrides, act)
+    _act(config, overrides, act, _teller("switch"))
 
 
 @app.command()
@@ -133,7 +140,13 @@ def rollback(
     """Let the alias name again what it named before the switch. Of mode add_vector: delete the vectors it added."""
 
     def of_addition(job: JobConfig) -> None:
-        _print(roll_back(_addition(job), dry_run=dry_run or not yes), make_console())
+        addition, console = _addition(job), make_console()
+        if dry_run or (not yes and not is_rolled_back(addition)):
+            _print(roll_back(addition, dry_run=True), console)
+            if dry_run:
+                return
+            _confirm("rollback", "vectors", f"delete the vectors of {' and '.join(addition.vectors)}")
+        _print(roll_back(addition, dry_run=False), console)
 
     _act(
         config,
@@ -158,7 +171,7 @@ def clean(
     def act(reindexing: Reindexing) -> None:
         found, console = reindexing.leftovers(), make_console()
         if not found:
-            _print(["nothing to clean: an alias names every collection that there is for it"], console)
+            _print([f"nothing to clean: {reindexing.why_none_left()}"], console)
         _print((f"keeps {one.describe()}: {one.kept}" for one in found if one.kept is not None), console)
         going = [one for one in found if one.kept is None]
         if dry_run or not yes:
@@ -166,10 +179,11 @@ def clean(
         if dry_run:
             return
         if going and not yes:
-            _confirm(len(going))
+            what = "this collection" if len(going) == 1 else f"these {len(going)} collections"
+            _confirm("clean", "a collection", f"drop {what}")
         _print(reindexing.clean(found), console)
 
-    _act(config, overrides, act)
+    _act(config, overrides, act, _teller("clean"))
 
 
 def nobody_to_ask() -> bool:
@@ -177,12 +191,25 @@ def nobody_to_ask() -> bool:
     return not sys.stdin.isatty()
 
 
-def _confirm(number: int) -> None:
-    """Ask before collections are dropped; raises Abort for a no, ConfigError where nobody can be asked."""
+def _confirm(command: str, dropped: str, question: str) -> None:
+    """Ask before something is dropped; raises Abort for a no, ConfigError where nobody can be asked."""
     if nobody_to_ask():
-        raise ConfigError("clean asks before it drops a collection, and nobody can be asked here; give --yes")
-    what = "this collection" if number == 1 else f"these {number} collections"
-    typer.confirm(f"drop {what} for good?", abort=True)
+        raise ConfigError(f"{command} asks before it drops {dropped}, and nobody can be asked here; give --yes")
+    typer.confirm(f"{question} for good?", abort=True)
+
+
+def _nothing_to(command: str) -> str:
+    """Say what a command that is about an alias has to do where vectors are added in place."""
+    why = {
+        "verify": "nothing was verified: verify holds a new collection against an old one, and reindex.mode add_vector "
+        "fills none; what it can tell is how many points lack the vectors",
+        "switch": "nothing was switched: no other collection is filled (reindex.mode add_vector), and searchers ask "
+        "the one that gets the vectors",
+        "status": "there is no alias to tell of (reindex.mode add_vector)",
+        "clean": "nothing was cleaned: no other collection is filled (reindex.mode add_vector); rollback deletes the "
+        "vectors that were added",
+    }
+    return why[command]
 
 
 @app.command()
@@ -200,7 +227,7 @@ def status(
         else:
             show_status(found, make_console())
 
-    _act(config, overrides, show)
+    _act(config, overrides, show, _teller("status"))
 
 
 def show_status(found: Status, console: Console) -> None:
@@ -209,15 +236,19 @@ def show_status(found: Status, console: Console) -> None:
     table.columns[1].justify = "right"
     for column in (table.columns[0], table.columns[2]):
         column.no_wrap = True
-    marks = {found.switch_to: "switch takes it", found.rollback_to: "rollback takes it", found.names: "the alias"}
+    switch = "switch takes it" if found.refused is None else f"switch is refused: {found.refused}"
+    marks = {found.switch_to: switch, found.rollback_to: "rollback takes it", found.names: "the alias"}
     for row in found.collections:
         models = ", ".join(f"{vector}: {model}" if vector else model for vector, model in row.models.items())
         mark = marks.get(row.collection, "")
         table.add_row(row.collection, f"{row.points:,}", _shown_state(row), Text(models), f"<- {mark}" if mark else "")
-    console.print(table)
+    if found.collections:
+        console.print(table)
     lines = [f"the alias {found.alias} names {found.names or 'nothing yet'}; this job fills {found.collection}"]
-    if found.switch_to is None and found.names != found.collection:
-        lines.append("a switch is refused until a run has filled it to its end")
+    if found.switch_to is None and found.refused is not None:
+        lines.append(f"a switch is refused until a run has filled it to its end: {found.refused}")
+    if found.clash is not None:
+        lines.append(f"a switch is refused: {found.clash}; plan says the ways out")
     _print(lines, console)
 
 
@@ -230,19 +261,23 @@ def _act(
     config: Path,
     overrides: list[str] | None,
     action: Callable[[Reindexing], None],
-    of_addition: Callable[[JobConfig], None] | None = None,
+    of_addition: Callable[[JobConfig], None],
 ) -> None:
-    """Act on an alias; where the job adds vectors in place, there is none, and what it adds is told of."""
+    """Act on an alias; where the job adds vectors in place, there is none, and ``of_addition`` acts."""
 
     def act() -> None:
         job = load_config(config, overrides or [])
         if job.adds_vectors:
-            tell = of_addition or (lambda job: _print(describe_addition(_addition(job)), make_console()))
-            return tell(job)
+            return of_addition(job)
         with Reindexing(job, _say) as reindexing:
             action(reindexing)
 
     raise typer.Exit(exit_code(act, errors))
+
+
+def _teller(command: str) -> Callable[[JobConfig], None]:
+    """Make what a command does where vectors are added in place: it tells of them, and does nothing."""
+    return lambda job: _print([_nothing_to(command), *describe_addition(_addition(job))], make_console())
 
 
 def _say(line: str) -> None:

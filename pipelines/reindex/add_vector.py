@@ -13,6 +13,7 @@ from typing import Any
 
 from qdrant_client import QdrantClient, models
 from rich.console import Console
+from rich.text import Text
 
 from pipelines.config.embeddings import EmbeddingConfig
 from pipelines.config.job import JobConfig
@@ -138,9 +139,13 @@ def add_vectors(config: JobConfig, embedders: JobEmbedders, console: Console) ->
     with closing(open_client(addition.sink)) as client:
         collection = Collection(client, addition.sink)
         is_new = collection.count(addition.left) == collection.count()
+    console.print(Text(f"pass 1: the points that lack {' and '.join(addition.vectors)}"), soft_wrap=True)
     report = _run(addition, addition.pass_over(None if is_new else addition.to_embed, config.report), console)
-    for _ in range(CHECKS):
-        check = _run(addition, addition.pass_over(None, check_report(config.report)), console)
+    for number in range(2, CHECKS + 2):
+        check = _run(addition, addition.pass_over(None, check_report(config.report)), Console(quiet=True))
+        dead = f", {check.rows['dead']:,} dead" if check.rows["dead"] else ""
+        told = f"{check.rows['embedded']:,} embedded{dead} of {check.rows['read']:,} read, in {check.seconds:.1f} s"
+        console.print(Text(f"pass {number}, for texts that changed meanwhile: {told}"), soft_wrap=True)
         if not check.rows["embedded"]:
             break
     return report if report.exit_code or not check.exit_code else check
@@ -163,12 +168,21 @@ def describe_addition(addition: Addition) -> list[str]:
     ]
 
 
+def is_rolled_back(addition: Addition) -> bool:
+    """Tell whether the collection has none of the vectors, and nothing is written down of a run that added them."""
+    with closing(open_client(addition.sink)) as client:
+        info = Collection(client, addition.sink).existing()
+    return not (info.config.metadata or {}).get(ADDED) and not stored_vectors(info).keys() & set(addition.vectors)
+
+
 def roll_back(addition: Addition, *, dry_run: bool) -> list[str]:
     """Delete the vectors that were added, and let the collection be that of the job before."""
     sink, vectors = addition.sink, " and ".join(addition.vectors)
+    if is_rolled_back(addition):
+        return [f"done already: {addition.collection} has no vector {vectors}"]
     done = f"{vectors} of {addition.collection}"
     if dry_run:
-        return [f"would delete {done}: to have it again, every text must be embedded again; give --yes to do it"]
+        return [f"would delete {done}: to have it again, every text must be embedded again"]
     with closing(open_client(sink)) as client:
         collection = Collection(client, sink)
         # Searchers first, which would ask for what is not there any more.

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import TracebackType
 
-from qdrant_client import models
 from rich.console import Console
 
 from pipelines.config.job import JobConfig
 from pipelines.embed.checked import JobEmbedders
-from pipelines.errors import SinkError
 from pipelines.pipeline import EmbeddingPipeline, JobPlan
-from pipelines.reindex.aliases import Alias, Before
+from pipelines.reindex.aliases import Alias
 from pipelines.reindex.catch_up import CatchUp
+from pipelines.reindex.clashes import is_taken, taken
 from pipelines.reindex.first_run import foretell, make_alias
-from pipelines.reindex.ids import compare_ids, read_ids
 from pipelines.reindex.leftovers import Leftover, drop, find_leftovers, note_ages
 from pipelines.reindex.names import alias_sink, collection_name, is_named_after, with_collections
-from pipelines.reindex.origin import find_origin, refuse_old_server, refuse_same, why_single
+from pipelines.reindex.origin import find_origin, reads_server_of_alias, refuse_old_server, refuse_same, why_single
+from pipelines.reindex.rolling_back import roll_back
+from pipelines.reindex.status import Status, read_status
+from pipelines.reindex.switched import refuse_switched
 from pipelines.reindex.switching import Switching
 from pipelines.reindex.verified import Verified
 from pipelines.reindex.verify.result import Verification
@@ -27,45 +28,6 @@ from pipelines.reindex.verify.subject import Subject
 from pipelines.reindex.verify.verify import verify
 from pipelines.run.report.report import RunReport
 from pipelines.sinks.qdrant.client import open_client
-from pipelines.sinks.qdrant.description import (
-    COMPLETE,
-    FILLING,
-    LEFT_AT,
-    held_provenance,
-    is_complete,
-    utc_now,
-)
-
-
-@dataclass(frozen=True)
-class Row:
-    """One collection as ``status`` tells of it.
-
-    ``state`` is filling, complete or unknown; ``models`` maps vectors to the models that made them. ``verified`` tells
-    whether a verification since the last run passed, None where there was none.
-    """
-
-    collection: str
-    points: int
-    state: str
-    models: dict[str, str]
-    verified: bool | None = None
-
-
-@dataclass(frozen=True)
-class Status:
-    """What an alias names, which collections there are for it, and what a switch or a rollback would let it name.
-
-    ``names``, ``switch_to`` and ``rollback_to`` are None where there is none. ``collection`` is the one that the job
-    fills.
-    """
-
-    alias: str
-    names: str | None
-    collection: str
-    switch_to: str | None
-    rollback_to: str | None
-    collections: list[Row]
 
 
 class Reindexing:
@@ -97,6 +59,7 @@ class Reindexing:
 
     def plan(self) -> JobPlan:
         """Plan a run of the job, or its first pass; raises what ``run`` would raise before it embeds anything."""
+        refuse_switched(self._config, self._alias, self._filled)
         catch_up = self._catch_up()
         return EmbeddingPipeline(self._config).plan() if catch_up is None else catch_up.pipeline.plan()
 
@@ -104,8 +67,10 @@ class Reindexing:
         """Fill the job's collection; where that copies a collection that lives on, in passes, until it has caught up.
 
         Where the alias names nothing yet, it is made at the end, unless the job copies such a collection or has a
-        ``source.limit``. Raises as ``EmbeddingPipeline.run`` does.
+        ``source.limit``. Raises as ``EmbeddingPipeline.run`` does, and SinkError where the job copies a collection, and
+        the alias names the copy already.
         """
+        refuse_switched(self._config, self._alias, self._filled)
         report = self._fill(console)
         self._say(make_alias(self._config, self._alias, self._filled))
         return report
@@ -117,28 +82,12 @@ class Reindexing:
         lines += self._describe_passes(now)
         return [*lines, foretell(self._config, alias, self._filled.name)]
 
-    def verify(self, on_check: Callable[[str], None] = lambda title: None) -> Verification:
+    def verify(self, on_check: Callable[[str, float], None] = lambda title, seconds: None) -> Verification:
         """Look whether the collection that the job filled is what it is to be, and write down there what was found.
 
-        ``on_check`` hears what is looked at next.
+        ``on_check`` hears what is looked at next, and how many seconds after the start.
         """
-        alias, now, origin = self._alias, self._alias.target(), find_origin(self._config, self._alias)
-        if origin is not None and origin.collection.info() is None:
-            origin = None
-        # Where the alias names nothing yet, searchers may ask the collection that is copied.
-        name = now if now is not None or origin is None else origin.name
-        old = alias.collection(name) if name is not None and name != self._filled.name else None
-        subject = Subject(
-            self._config,
-            alias_sink(self._config),
-            alias.client,
-            self._filled,
-            old,
-            origin,
-            self._facts,
-            self._embedders,
-        )
-        found = verify(subject, on_check)
+        found = verify(self._subject(), on_check)
         record = Verified(found.at, found.passed, found.points, [check.name for check in found.failed])
         self._filled.remember(record.entry())
         return found
@@ -154,61 +103,24 @@ class Reindexing:
 
     def rollback(self, *, dry_run: bool = False) -> list[str]:
         """Let the alias name again what it named before the switch to the collection of this job."""
-        alias, filled, now = self._alias, self._filled, self._alias.target()
-        info = filled.info()
-        before = Before.of(info) if info is not None else None
-        if before is None:
-            raise SinkError(f"{filled.title}: no switch to it is written down, so there is nothing to go back from")
-        if before.collection is None:
-            raise SinkError(f"{filled.title} is the first that {alias.name} named: there is nothing to go back to")
-        if now == before.collection:
-            return [f"done already: {alias.title} names {now}"]
-        if now != filled.name:
-            raise SinkError(
-                f"{alias.title} names {now or 'nothing'}, and this job's collection is {filled.name}: give the "
-                "configuration of the job that was switched to, or switch with this one"
-            )
-        previous = alias.collection(before.collection)
-        if previous.info() is None:
-            raise SinkError(
-                f"{previous.title}, which {alias.name} named until {before.at}, is not there any more; run its job "
-                "again with its configuration, and switch"
-            )
-        held = f"{previous.name} ({previous.count():,} points) in the place of {now} ({filled.count():,} points)"
-        if dry_run:
-            return [f"would let {alias.title} name {held}", *self._written_since(now, previous.name)]
-        filled.remember({LEFT_AT: utc_now()})
-        alias.point_at(previous.name)
-        return [
-            f"{alias.title} names {held}",
-            f"what was written to {now} alone since {before.at} is not found now; a switch takes {now} again",
-            *self._written_since(now, previous.name),
-        ]
+        copies = reads_server_of_alias(self._config)
+        return roll_back(self._alias, self._filled, copies=copies, dry_run=dry_run)
 
     def status(self) -> Status:
         """Tell of the alias and of the collections that there are for it."""
-        alias, now = self._alias, self._alias.target()
-        names = [name for name in alias.collections() if is_named_after(alias.name, name) or name == now]
-        infos = {name: info for name in names if (info := alias.collection(name).info()) is not None}
-        own = infos.get(self._filled.name)
-        before = Before.of(own) if own is not None and now == self._filled.name else None
-        back = before.collection if before is not None else None
-        ready = own is not None and now != self._filled.name and is_complete(own) is True
-        return Status(
-            alias=alias.name,
-            names=now,
-            collection=self._filled.name,
-            switch_to=self._filled.name if ready else None,
-            rollback_to=back if back is not None and alias.collection(back).info() is not None else None,
-            collections=[
-                Row(name, alias.collection(name).count(), _state(info), _models(info), _verified(info))
-                for name, info in infos.items()
-            ],
-        )
+        return read_status(self._alias, self._filled, self._fingerprint)
 
     def leftovers(self) -> list[Leftover]:
         """List the alias's collections that no alias names, and which of them are kept, and why."""
         return find_leftovers(self._alias, self._filled.name, self._config.reindex)
+
+    def why_none_left(self) -> str:
+        """Say why there is nothing to clean, where ``leftovers`` lists none."""
+        alias = self._alias
+        if (now := alias.target()) is not None:
+            return f"{alias.title} names {now}, and no collection of it is without an alias"
+        named = [name for name in alias.collections() if is_named_after(alias.name, name)]
+        return f"{alias.title} is not there, and {_no_collection(named)}"
 
     def clean(self, found: Sequence[Leftover]) -> Iterator[str]:
         """Drop those of the leftovers that are not kept; yields what was done to each."""
@@ -222,6 +134,27 @@ class Reindexing:
         if (why := why_single(self._config)) is not None:
             self._say(f"a single pass, without deletions: {why}")
         return EmbeddingPipeline(self._config, embedders=self._made).run(console=console)
+
+    def _subject(self) -> Subject:
+        """Find what the collection is to be held against: what the alias names, or else what the job copies."""
+        alias, filled, now = self._alias, self._filled, self._alias.target()
+        origin = find_origin(self._config, alias)
+        if origin is not None and origin.collection.info() is None:
+            origin = None
+        # Where the alias names nothing yet, searchers may ask the collection that is copied.
+        name = now if origin is None or now not in (None, filled.name) else origin.name
+        return Subject(
+            self._config,
+            alias_sink(self._config),
+            alias.client,
+            filled,
+            alias.collection(name) if name is not None and name != filled.name else None,
+            origin,
+            self._facts,
+            self._embedders,
+            is_named=now == filled.name,
+            clash=taken(alias, filled.name) if is_taken(alias) else None,
+        )
 
     def _catch_up(self, old: str | None = None) -> CatchUp | None:
         """Make ready to copy the collection that the job reads, or ``old``; None where it reads none that lives on."""
@@ -257,31 +190,8 @@ class Reindexing:
             lines.append(f"what is written to {now}, which the alias names, is not copied: the job reads {origin.name}")
         return lines
 
-    def _written_since(self, now: str, previous: str) -> list[str]:
-        """Say which points are in one collection alone; the alias has moved already, so that nothing is raised."""
-        client = self._alias.client
-        try:
-            # Through a collection, whose requests are tried again.
-            here, there = (read_ids(client, name, self._filled.ask) for name in (now, previous))
-            found = compare_ids(here, there)
-        except SinkError as error:
-            return [f"how many points that are cannot be told: {error}"]
-        first = f" (the first: {', '.join(found.first_left)})" if found.left else ""
-        return [
-            f"{found.left:,} points are in {now} alone{first}, {found.right:,} in {previous} alone, "
-            f"{found.both:,} in both"
-        ]
 
-
-def _state(info: models.CollectionInfo) -> str:
-    return {True: COMPLETE, False: FILLING, None: "unknown"}[is_complete(info)]
-
-
-def _verified(info: models.CollectionInfo) -> bool | None:
-    held = Verified.of(info)
-    return held.passed if held is not None else None
-
-
-def _models(info: models.CollectionInfo) -> dict[str, str]:
-    held = held_provenance(info).get("models")
-    return {str(name): str(model) for name, model in held.items()} if isinstance(held, dict) else {}
+def _no_collection(named: Sequence[str]) -> str:
+    if not named:
+        return "neither is a collection for it"
+    return f"of {', '.join(named)} none was filled by a job and is without an alias"

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from pipelines.config.job import JobConfig
 from pipelines.reindex.aliases import Alias, Before
+from pipelines.reindex.clashes import is_taken, taken
 from pipelines.reindex.origin import reads_server_of_alias
-from pipelines.reindex.switching import taken
 from pipelines.sinks.qdrant.collection import Collection
 from pipelines.sinks.qdrant.description import BEFORE, CATCHING_UP, is_complete, utc_now
 
@@ -20,7 +20,7 @@ def foretell(config: JobConfig, alias: Alias, filled: str) -> str:
         return f"a run adds to {now}, which searchers ask; there is nothing to switch"
     if now is not None:
         return f"a run fills {filled} and leaves the alias; after verify, switch lets it name that one"
-    if _is_taken(alias):
+    if is_taken(alias):
         return f"a run fills {filled} and makes no alias. {taken(alias, filled)}"
     if (why := _why_not(config)) is not None:
         return f"a run fills {filled} and makes no alias, since {why}"
@@ -34,7 +34,7 @@ def make_alias(config: JobConfig, alias: Alias, filled: Collection) -> str:
         return f"{name} is filled; {alias.title} names it"
     if now is not None:
         return f"{name} is filled; {alias.title} names {now}: next is verify, then switch, which lets it name {name}"
-    if _is_taken(alias):
+    if is_taken(alias):
         return f"{name} is filled. {taken(alias, name)}"
     if (why := _why_not(config) or _why_unfit(filled)) is not None:
         return f"{name} is filled; {alias.title} is not made, since {why}"
@@ -42,10 +42,6 @@ def make_alias(config: JobConfig, alias: Alias, filled: Collection) -> str:
     filled.remember({BEFORE: Before(None, utc_now()).to_text(), CATCHING_UP: None})
     alias.point_at(name)
     return f"{name} is filled; {alias.title} named nothing and names it now"
-
-
-def _is_taken(alias: Alias) -> bool:
-    return alias.name in alias.collections()
 
 
 def _why_not(config: JobConfig) -> str | None:

@@ -62,7 +62,7 @@ def compare_ids(left: Iterator[PointId], right: Iterator[PointId], keep: int = S
     found = Difference(keep)
     one, other = next(left, None), next(right, None)
     while one is not None and other is not None:
-        a, b = _order(one), _order(other)
+        a, b = id_order(one), id_order(other)
         if a == b:
             found.both += 1
             one, other = next(left, None), next(right, None)
@@ -85,12 +85,12 @@ def only_left(left: Iterator[PointId], right: Iterator[PointId]) -> Iterator[Poi
     """Yield what the first of two ascending sequences of ids has alone."""
     other = next(right, None)
     for one in left:
-        while other is not None and _order(other) < _order(one):
+        while other is not None and id_order(other) < id_order(one):
             other = next(right, None)
-        if other is None or _order(other) != _order(one):
+        if other is None or id_order(other) != id_order(one):
             yield one
 
 
-def _order(point: PointId) -> tuple[int, int]:
+def id_order(point: PointId) -> tuple[int, int]:
     """Order ids as Qdrant does: all integers before all UUIDs, these by their 128-bit value."""
     return (0, point) if isinstance(point, int) else (1, UUID(str(point)).int)

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from qdrant_client import models
-
 from embedders.errors import FleetembedError
 from pipelines.config.reindex import ReindexConfig
 from pipelines.errors import SinkError
 from pipelines.reindex.aliases import Alias, Before
 from pipelines.reindex.catch_up import CatchUp, refuse_many
+from pipelines.reindex.clashes import is_taken, taken
+from pipelines.reindex.readiness import why_unready, why_unverified
 from pipelines.reindex.verified import Verified
 from pipelines.sinks.qdrant.collection import Collection
-from pipelines.sinks.qdrant.description import BEFORE, CATCHING_UP, LEFT_AT, held_provenance, is_complete, utc_now
+from pipelines.sinks.qdrant.description import BEFORE, CATCHING_UP, LEFT_AT, utc_now
 from pipelines.sources.presence import Keys
 
 
@@ -42,7 +42,7 @@ class Switching:
         if now == filled.name:
             return self._finish_switch(dry_run=dry_run)
         points = self._refuse_unready(unverified=unverified)
-        if alias.name in alias.collections():
+        if is_taken(alias):
             raise SinkError(taken(alias, filled.name))
         came_from = f"in the place of {now}, which stays for a rollback" if now else "which is new"
         catch_up = self._find_catch_up(None)
@@ -116,54 +116,11 @@ class Switching:
 
     def _refuse_unready(self, *, unverified: bool) -> int:
         """Raise SinkError where the job's collection is not what it is to be; returns its points."""
-        filled, run = self._filled, "run `fleetembed reindex run` to its end first"
-        info = filled.info()
-        if info is None:
-            raise SinkError(f"{filled.title} is not there yet; {run}")
-        complete = is_complete(info)
-        if complete is None:
-            raise SinkError(
-                f"{filled.title} does not say whether it is complete: no run has filled it, or the server is older "
-                f"than Qdrant 1.16, which is the first that keeps metadata; {run}, on such a server"
-            )
-        if not complete:
-            raise SinkError(f"{filled.title} is being filled, or its run was stopped before the end; {run}")
-        if held_provenance(info).get("fingerprint") != self._fingerprint:
-            raise SinkError(f"{filled.title} was filled by another job, with other models or settings; {run}")
-        points = filled.count()
-        if not points:
-            raise SinkError(
-                f"{filled.title} is empty: searchers would find nothing; look at the job's source, and {run}"
-            )
-        if not unverified:
-            self._refuse_unverified(info, points)
+        filled, info = self._filled, self._filled.info()
+        points = filled.count() if info is not None else 0
+        refusal = why_unready(filled, info, points, self._fingerprint)
+        if refusal is None and info is not None and not unverified:
+            refusal = why_unverified(filled, info, points)
+        if refusal is not None:
+            raise SinkError(refusal.message)
         return points
-
-    def _refuse_unverified(self, info: models.CollectionInfo, points: int) -> None:
-        held, filled = Verified.of(info), self._filled
-        way = "; or give --unverified, to switch all the same"
-        if held is None:
-            raise SinkError(f"{filled.title} was not verified since its last run; run `fleetembed reindex verify`{way}")
-        if not held.passed:
-            raise SinkError(
-                f"{filled.title} did not pass its verification of {held.at}: {', '.join(held.failed)}; see to that, "
-                f"and run `fleetembed reindex verify` again{way}"
-            )
-        # An alias that named it since let writers in.
-        was_asked = str((info.config.metadata or {}).get(LEFT_AT, "")) >= held.at
-        if points != held.points and not was_asked:
-            raise SinkError(
-                f"{filled.title} has {points:,} points, and had {held.points:,} when it was verified at {held.at}: "
-                "somebody wrote to it since, and not a run of this tool. See to that, and run `fleetembed reindex "
-                f"verify` again{way}"
-            )
-
-
-def taken(alias: Alias, filled: str) -> str:
-    """Say that a collection has the alias's name, and the ways out."""
-    return (
-        f"{alias.title}: a collection has that name, which no alias can take then. Either choose another alias, "
-        f"and let searchers ask that one from now on: no gap. Or, once {filled} is complete, delete the "
-        f"collection {alias.name} (DELETE /collections/{alias.name}) and switch at once: searches fail from the "
-        "one to the other, and there is no way back to what it held"
-    )

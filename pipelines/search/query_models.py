@@ -55,10 +55,12 @@ def make_encoders(
         if vector not in specs:
             raise ConfigError(f"{place} has no vector {vector!r}; its vectors are {listed}")
     if not settled:
+        unnamed = " (of the unnamed one: --model =MODEL)" if "" in specs else ""
         raise ConfigError(
             f"{place} does not say which models made its vectors: other software filled it, or an "
-            "earlier version of this tool. Name them, as --model VECTOR=MODEL, or give --config with the job's "
-            f"configuration; its vectors are {listed}"
+            "earlier version of this tool. Name them in a search by --collection, as --model VECTOR=MODEL"
+            f"{unnamed}, or give --config of a job whose sink has this collection, and no alias; its vectors are "
+            f"{listed}"
         )
     encoders: dict[str, QueryEncoder] = {}
     for vector, embedding in settled.items():

@@ -7,6 +7,7 @@ from typing import Any
 from more_itertools import chunked
 from qdrant_client import models
 
+from pipelines.reindex.verify.mending import INDEX
 from pipelines.reindex.verify.result import Check, judged, skipped
 from pipelines.reindex.verify.sample import Sparse
 from pipelines.reindex.verify.subject import Subject
@@ -45,7 +46,7 @@ def _check(subject: Subject, name: str) -> Check:
     indexed = (subject.new.info() or subject.info).indexed_vectors_count or 0
     figures = {"queries": len(recalls), "recall": round(recall, 4), "indexed_vectors": indexed}
     found = f"{recall:.4f}, {len(recalls):,} queries" + ("" if indexed else " (too small for an index)")
-    return judged(label, recall >= least, found, f">= {least:g}", figures, [])
+    return judged(label, recall >= least, found, f">= {least:g}", figures, [], INDEX)
 
 
 def _search(subject: Subject, name: str, queries: list[Any], *, exact: bool) -> list[list[models.ScoredPoint]]:

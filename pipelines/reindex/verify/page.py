@@ -43,12 +43,13 @@ def build_page(found: Verification) -> str:
     state = "passed" if found.passed else "failed"
     failed = ", ".join(check.name for check in found.failed)
     said = "every check that counts passed" if found.passed else f"failed: {failed}"
-    old = f", compared with {found.old}, which the alias named" if found.old else ", with no other collection before it"
+    old = f", compared with {found.old}" if found.old else ", with no other collection before it"
     facts = [
         f"{found.points:,} points at {found.address}, for the alias {found.alias}{old}.",
         f"Verified {found.at.replace('T', ' ').replace('+00:00', ' UTC')} in {found.seconds:,.1f} s. Fingerprint "
         f"{found.fingerprint}.",
         "A check that is reported or skipped stops no switch.",
+        *([found.clash] if found.clash is not None else []),
     ]
     rows = "\n".join(map(_row, found.checks))
     return (
@@ -64,6 +65,7 @@ def build_page(found: Verification) -> str:
 def _row(check: Check) -> str:
     samples = "".join(f"<li>{html.escape(sample)}</li>" for sample in check.samples)
     listed = f"<ul>{samples}</ul>" if samples else ""
+    listed += f"<p>What next: {html.escape(check.mend)}.</p>" if check.mend else ""
     return (
         f"<tr><td>{html.escape(check.name)}</td>"
         f'<td class="outcome {check.outcome}">{_MARKS[check.outcome]} {check.outcome}</td>'

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from more_itertools import chunked
 from qdrant_client import models
 
-from pipelines.reindex.ids import SHOWN
+from pipelines.reindex.ids import SHOWN, id_order
 from pipelines.reindex.verify.lag import is_to_be_copied, tolerance
+from pipelines.reindex.verify.mending import copy_again, write_again
+from pipelines.reindex.verify.missing import lost_vectors
 from pipelines.reindex.verify.result import Check, judged, skipped
 from pipelines.reindex.verify.subject import Subject
 from pipelines.sinks.qdrant.points import OURS, RESERVED
@@ -19,14 +21,22 @@ PAGE = 256
 
 
 def check_vectors(subject: Subject) -> Check:
-    """See that the points sampled have every vector of the job, of the right size, and finite."""
-    points = subject.sampled
-    bad = [point for point in points if point.faults]
+    """See that the points sampled have every vector of the job, of the right size, and finite.
+
+    A point may lack a sparse vector where its text, embedded here, gives no term.
+    """
+    points, lost = subject.sampled, lost_vectors(subject)
+    faults = {point.id: [*point.faults, *lost.get(point.id, [])] for point in points}
+    bad = sorted((name for name, said in faults.items() if said), key=id_order)
     vectors = len(subject.job.vectors)
     found = f"{len(points) - len(bad):,} of {len(points):,} points whole ({vectors} vector{'s'[: vectors > 1]} each)"
-    samples = [f"point {point.id}: {'; '.join(point.faults)}" for point in bad[:SHOWN]]
-    figures = {"points": len(points), "faulty": len(bad)}
-    return judged("vectors", bool(points) and not bad, found, "all", figures, samples)
+    untold = sum(bool(point.empty) and subject.text_of(point) is None for point in points)
+    if untold:
+        found = f"{found}; of {untold:,} without a sparse vector no text tells whether that is right"
+    samples = [f"point {name}: {'; '.join(faults[name])}" for name in bad[:SHOWN]]
+    figures = {"points": len(points), "faulty": len(bad), **_listed(bad)}
+    good = bool(points) and not bad
+    return judged("vectors", good, found, "all", figures, samples, write_again(subject, bad))
 
 
 def check_payloads(subject: Subject) -> Check:
@@ -42,20 +52,28 @@ def check_payloads(subject: Subject) -> Check:
     figures: dict[str, Any] = {"points": len(both), "differing": len(changed)}
     said = f"{len(both) - len(changed):,} of {len(both):,} as in the old collection"
     if not subject.copies_old:
-        wanted = "not judged: the source is not the old collection"
-        return Check("payload", "reported", said, wanted, figures, _shown(changed))
+        return Check("payload", "reported", said, subject.why_not_judged, figures, _shown(changed))
     most = subject.tolerated
     if subject.limits.max_differences is not None:
-        return judged("payload", len(changed) <= most, said, f"all{tolerance(subject)}", figures, _shown(changed))
+        mend, wanted = write_again(subject, [*changed]), f"all{tolerance(subject)}"
+        return judged("payload", len(changed) <= most, said, wanted, figures, _shown(changed), mend)
     since = {
         point.id for point in both if point.id in changed and is_to_be_copied(subject, held[point.id], point.payload)
     }
-    faults = {name: keys for name, keys in changed.items() if name not in since}
+    faults = {name: changed[name] for name in sorted(changed.keys() - since, key=id_order)}
     if since:
         said, figures = f"{said}, {len(since):,} changed there since", {**figures, "changed_since": len(since)}
     good = not faults and len(since) <= most
+    if not good:
+        figures = {**figures, **_listed([*faults])}
+    mend = write_again(subject, [*faults]) if faults else copy_again(subject)
     said_wanted = f"all, or changed there since{tolerance(subject)}" if subject.catches_up else "all"
-    return judged("payload", good, said, said_wanted, figures, [] if good else _shown(faults or changed))
+    return judged("payload", good, said, said_wanted, figures, [] if good else _shown(faults or changed), mend)
+
+
+def _listed(ids: Sequence[Any]) -> dict[str, Any]:
+    """All of the ids, for the figures of a check that failed for them."""
+    return {"ids": [name if isinstance(name, int) else str(name) for name in ids]} if ids else {}
 
 
 def _old_points(subject: Subject, old: str) -> dict[Any, models.Record]:

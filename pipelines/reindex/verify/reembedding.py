@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+from more_itertools import chunked
 
 from embedders.base import VectorSpec
 from pipelines.embed.row_embedder import RowEmbedder
-from pipelines.reindex.ids import SHOWN
+from pipelines.reindex.ids import SHOWN, PointId
+from pipelines.reindex.verify.mending import find_what_differs
 from pipelines.reindex.verify.result import Check, judged, skipped
 from pipelines.reindex.verify.sample import SampledPoint, Sparse, Vector, read_vector
 from pipelines.reindex.verify.subject import Subject
@@ -18,6 +21,8 @@ from pipelines.rows import ERROR_TYPE, IMAGE_COLUMN, is_dead
 from pipelines.sinks.qdrant.points import vector_lists
 
 LEAST, LEAST_QUANTIZED = 0.999, 0.99
+# Texts that are embedded at once.
+BLOCK = 64
 
 
 def check_reembedding(subject: Subject) -> list[Check]:
@@ -41,21 +46,29 @@ def _check(subject: Subject, embedder: RowEmbedder, texts: list[tuple[SampledPoi
     if least is None:
         least = LEAST_QUANTIZED if embedder.config.varies_with_batch else LEAST
     lowest, samples = 1.0, []
-    for start in range(0, len(texts), 64):
-        some = texts[start : start + 64]
-        made = embedder.embed(_rows([text for _, text in some]))
-        errors = made["error"].to_pylist()
-        vectors = _vectors(embedder, made)
-        for row, (point, _) in enumerate(some):
+    below: dict[PointId, None] = {}
+    points = iter([point for point, _ in texts])
+    for vectors, errors in embed_texts(embedder, [text for _, text in texts]):
+        for row, (error, point) in enumerate(zip(errors, points, strict=False)):
             for vector in embedder.vectors:
-                value = agreement(vectors[vector][row], point.vectors.get(vector)) if errors[row] is None else -1.0
+                value = agreement(vectors[vector][row], point.vectors.get(vector)) if error is None else -1.0
                 lowest = min(lowest, value)
                 if value < least:
-                    why = errors[row]["message"] if errors[row] else f"{value:.4f}"
-                    samples.append(f"point {point.id}, {vector}: {why}")
+                    samples.append(f"point {point.id}, {vector}: {error['message'] if error else f'{value:.4f}'}")
+                    below[point.id] = None
     figures = {"points": len(texts), "lowest": round(lowest, 6), "below": len(samples)}
     found = f"the lowest {lowest:.4f}, {len(texts):,} points"
-    return judged(name, not samples, found, f">= {least:g}", figures, samples[:SHOWN])
+    mend = find_what_differs(subject, [*below], len(texts))
+    return judged(name, not samples, found, f">= {least:g}", figures, samples[:SHOWN], mend)
+
+
+def embed_texts(
+    embedder: RowEmbedder, texts: list[str]
+) -> Iterator[tuple[dict[str, list[Vector | str]], list[dict[str, Any] | None]]]:
+    """Embed texts a block at a time; yields each block's vectors by name, and an error or None a text."""
+    for some in chunked(texts, BLOCK):
+        made = embedder.embed(_rows(some))
+        yield _vectors(embedder, made), made["error"].to_pylist()
 
 
 def agreement(made: Vector | str, stored: Vector | str | None) -> float:

@@ -15,7 +15,7 @@ Outcome = Literal["passed", "failed", "reported", "skipped"]
 class Check:
     """One check: its name, its outcome, what was found and what was wanted in words, and the figures of it.
 
-    ``samples`` are a few of the points or vectors that it failed for.
+    ``samples`` are a few of the points or vectors that it failed for, or further words; ``mend`` says what to do.
     """
 
     name: str
@@ -24,11 +24,17 @@ class Check:
     wanted: str = ""
     figures: Mapping[str, Any] = field(default_factory=dict)
     samples: list[str] = field(default_factory=list)
+    mend: str = ""
 
 
 @dataclass(frozen=True)
 class Verification:
-    """All checks of one collection. ``old`` is what the alias named meanwhile, None where it named nothing."""
+    """All checks of one collection.
+
+    ``old`` is what it was compared with, None where there was nothing: what the alias named, or what the job copies.
+    ``is_named`` tells that the alias names the collection already, ``clash`` that a collection has the alias's name,
+    and what to do about it.
+    """
 
     alias: str
     address: str
@@ -39,6 +45,8 @@ class Verification:
     seconds: float
     points: int
     checks: list[Check]
+    is_named: bool = False
+    clash: str | None = None
 
     @property
     def failed(self) -> list[Check]:
@@ -55,9 +63,17 @@ class Verification:
         return {"format": FORMAT, "passed": self.passed, **asdict(self)}
 
 
-def judged(name: str, passed: bool, found: str, wanted: str, figures: Mapping[str, Any], samples: list[str]) -> Check:
-    """Make a check that passes or fails."""
-    return Check(name, "passed" if passed else "failed", found, wanted, figures, samples)
+def judged(
+    name: str,
+    passed: bool,
+    found: str,
+    wanted: str,
+    figures: Mapping[str, Any],
+    samples: list[str],
+    mend: str = "",
+) -> Check:
+    """Make a check that passes, or fails and says what mends it."""
+    return Check(name, "passed" if passed else "failed", found, wanted, figures, samples, "" if passed else mend)
 
 
 def skipped(name: str, why: str) -> Check:

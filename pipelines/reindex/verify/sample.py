@@ -35,12 +35,16 @@ Vector = Array | Sparse
 
 @dataclass(frozen=True)
 class SampledPoint:
-    """A point: its vectors by name where they were kept, and ``faults`` of all of them in words."""
+    """A point: its vectors by name where they were kept, and ``faults`` of all of them in words.
+
+    ``empty`` names the sparse vectors without a term, which the server may not have at all.
+    """
 
     id: PointId
     payload: dict[str, Any]
     vectors: dict[str, Vector] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
+    empty: list[str] = field(default_factory=list)
 
     @property
     def document_id(self) -> str:
@@ -78,7 +82,8 @@ def read_points(
             read = {name: read_vector(stored.get(name), spec) for name, spec in vectors.items()}
             faults = [f"{name}: {fault}" for name, fault in read.items() if isinstance(fault, str)]
             whole = {name: vector for name, vector in read.items() if not isinstance(vector, str)}
-            yield SampledPoint(record.id, record.payload or {}, whole if keep > 0 else {}, faults)
+            empty = [name for name, vector in whole.items() if isinstance(vector, Sparse) and not len(vector.indices)]
+            yield SampledPoint(record.id, record.payload or {}, whole if keep > 0 else {}, faults, empty)
             keep -= 1
 
 

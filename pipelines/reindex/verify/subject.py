@@ -30,7 +30,8 @@ SECONDS_OF_PATIENCE = 60.0
 class Subject:
     """A new collection and the old one, with what the checks have in common: the sample is read once.
 
-    ``origin`` is the collection that a switch catches up with, None where there is no such.
+    ``origin`` is the collection that a switch catches up with, None where there is no such. ``is_named`` tells that the
+    alias names the new collection already; ``clash`` says that a collection has the alias's name, and what then.
     """
 
     config: JobConfig
@@ -41,6 +42,8 @@ class Subject:
     origin: Origin | None
     job: JobFacts
     embedders: list[RowEmbedder]
+    is_named: bool = False
+    clash: str | None = None
 
     @property
     def limits(self) -> VerifyConfig:
@@ -76,11 +79,23 @@ class Subject:
     def copies_old(self) -> bool:
         """Whether the points were read from the old collection, all of them, so that ids and payloads must agree."""
         source = self.config.source.qdrant
-        if source is None or self.old is None or self.config.source.limit is not None:
+        if source is None or self.old is None or self.config.source.limit is not None or self.is_named:
             return False
         if self.origin is not None:
             return self.origin.name == self.old.name
         return reads_server_of_alias(self.config) and source.collection in (self.sink.searched, self.old.name)
+
+    @property
+    def writers_go_on(self) -> bool:
+        """Whether the switch to a copy has happened, so that writers change the new collection and not the old one."""
+        return self.is_named and reads_server_of_alias(self.config)
+
+    @property
+    def why_not_judged(self) -> str:
+        """Say why what the new collection has is not held against the old one's."""
+        if self.writers_go_on:
+            return "not judged: since the switch, writers change the new one alone"
+        return "not judged: the source is not the old collection"
 
     @property
     def catches_up(self) -> bool:
@@ -97,7 +112,7 @@ class Subject:
     def old_filter(self) -> models.Filter | None:
         """Which of the old collection's points were read."""
         source = self.config.source.qdrant
-        return build_filter(source.filter) if source is not None and self.copies_old else None
+        return build_filter(source.filter) if source is not None and (self.copies_old or self.writers_go_on) else None
 
     @cached_property
     def sampled(self) -> list[SampledPoint]:

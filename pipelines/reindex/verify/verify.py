@@ -28,8 +28,8 @@ CHECKS: tuple[tuple[str, Callable[[Subject], Check | list[Check]]], ...] = (
 )
 
 
-def verify(subject: Subject, on_check: Callable[[str], None] = lambda title: None) -> Verification:
-    """Make all checks; ``on_check`` hears what is looked at next.
+def verify(subject: Subject, on_check: Callable[[str, float], None] = lambda title, seconds: None) -> Verification:
+    """Make all checks; ``on_check`` hears what is looked at next, and how many seconds after the start.
 
     Raises SinkError where the collection is not there or the server does not answer, ConfigError for files of queries
     that cannot be read.
@@ -37,7 +37,7 @@ def verify(subject: Subject, on_check: Callable[[str], None] = lambda title: Non
     started, at = time.monotonic(), utc_now()
     checks: list[Check] = []
     for title, check in CHECKS:
-        on_check(title)
+        on_check(title, time.monotonic() - started)
         found = check(subject)
         checks += found if isinstance(found, list) else [found]
     return Verification(
@@ -50,4 +50,6 @@ def verify(subject: Subject, on_check: Callable[[str], None] = lambda title: Non
         seconds=round(time.monotonic() - started, 2),
         points=subject.points,
         checks=checks,
+        is_named=subject.is_named,
+        clash=subject.clash,
     )

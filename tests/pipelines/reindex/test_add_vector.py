@@ -210,13 +210,26 @@ def test_the_command_adds_to_what_an_alias_names_and_takes_it_back(story: Story)
     assert name is not None
     before = points(story.client, name)
     assert f"a run adds german to the points of {name} in place: 20 lack it" in " ".join(done("plan", adding).split())
-    assert f"all points of {name} have german; there is nothing to switch" in done("run", adding)
-    assert "there is nothing to switch" in done("switch", adding) and story.alias == name
-    assert "there is nothing to switch" in done("verify", adding)
+    told = done("run", adding)
+    assert f"all points of {name} have german; there is nothing to switch" in told
+    assert "pass 1: the points that lack german" in told and told.count("complete in") == 1
+    assert "pass 2, for texts that changed meanwhile: 0 embedded of 20 read" in told
+    for command, said in (
+        ("verify", "nothing was verified"),
+        ("switch", "nothing was switched"),
+        ("status", "there is no alias to tell of"),
+        ("clean", "nothing was cleaned"),
+    ):
+        told = done(command, adding)
+        assert said in told and "there is nothing to switch" in told and story.alias == name
     after = points(story.client, name)
     assert all(set(point["vector"]) == {"bm25", "german"} for point in after.values())
-    assert "would delete german" in done("rollback", adding) and points(story.client, name) == after
+    assert "would delete german" in done("rollback", adding, "--dry-run")
+    told = refused("rollback", adding, code=2)
+    assert "would delete german" in told and "give --yes" in told and points(story.client, name) == after
     assert "deleted german" in done("rollback", adding, "--yes")
+    for options in ([], ["--yes"], ["--dry-run"]):
+        assert f"done already: {name} has no vector german" in done("rollback", adding, *options)
     assert points(story.client, name) == before
     done("run", config)
     assert story.report("v1")["rows"]["skipped"] == 20

@@ -24,6 +24,8 @@ def test_a_live_collection_is_replaced_and_brought_back_while_searches_go_on(sto
     assert "it will be created" in planned and "is not there yet" in planned and "nothing was changed" in planned
     assert "at its end, makes the alias" in planned
     assert story.client.get_collections().collections == []
+    told = done("clean", english)
+    assert "nothing to clean: alias 'docs' at" in told and "is not there, and neither is a collection for it" in told
     missing = call("search", "--config", english, "runs")
     assert missing.exit_code == 1 and "fleetembed reindex run" in missing.output
     assert "is not there yet" in refused("switch", english)
@@ -32,6 +34,7 @@ def test_a_live_collection_is_replaced_and_brought_back_while_searches_go_on(sto
     (first,) = (one.name for one in story.client.get_collections().collections)
     assert first == f"docs-{story.report('v1')['fingerprint'][:12]}" and story.alias == first
     assert "done already" in done("switch", english)
+    assert "no collection of it is without an alias" in done("clean", english)
     assert "nothing to go back to" in refused("rollback", english)
     assert found(english) == {RUNNER}
 
@@ -69,7 +72,7 @@ def test_a_live_collection_is_replaced_and_brought_back_while_searches_go_on(sto
     assert f"names {first} (20 points) in the place of {second} (20 points)" in done("rollback", german)
     assert story.alias == first and found(german) == {RUNNER}
     assert "done already" in done("rollback", german) and story.alias == first
-    assert "switch takes it" in done("status", german)
+    assert "<- switch is refused: not verified since its last run" in done("status", german)
     done("switch", german, "--unverified")
     assert story.alias == second and "rollback takes it" in done("status", german)
     story.client.delete_collection(first)
@@ -129,6 +132,9 @@ def test_the_name_of_a_live_collection_is_no_alias_and_the_way_out_is_told(story
     story.client.create_collection("docs", models.VectorParams(size=2, distance=models.Distance.DOT))
     config = story.config("v1")
     assert "a collection has that name" in done("plan", config)
+    told = done("status", config)
+    assert "a collection is called docs" in told and "points  state" not in told
+    assert "not there yet" in told and status(config)["clash"] in told
     assert "a collection has that name" in done("run", config)
     told = refused("switch", config, "--unverified")
     assert "choose another alias" in told and "DELETE /collections/docs" in told
@@ -136,6 +142,9 @@ def test_the_name_of_a_live_collection_is_no_alias_and_the_way_out_is_told(story
     story.client.delete_collection("docs")
     done("switch", config, "--unverified")
     assert found(config) == {RUNNER}
+    # Whoever gives the collection's name in the place of the alias is not told to delete what is asked.
+    told = done("plan", config, "--set", f"sink.alias={story.alias}")
+    assert "the collection behind alias docs, which is asked now" in told and "DELETE" not in told
 
 
 def test_an_alias_that_names_a_third_collection_is_not_taken_back(story: Story) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,9 @@ def test_each_thing_that_is_wrong_fails_its_check_with_a_number(story: Story, mi
     assert found["ids"]["figures"]["only_old"] == 1
     assert found["fingerprint"]["figures"]["points_of_others"] == 1
     assert found["vectors"]["samples"] == [f"point {stemmed}: dense: is missing"]
+    assert f'points/delete {{"points": ["{stemmed}"]}}' in found["vectors"]["mend"]
+    assert all(found[key]["mend"] for key, outcome in failed.items() if outcome == "failed")
+    assert all(not check["mend"] for check in found.values() if check["outcome"] == "passed")
     assert found["re-embedded dense"]["figures"]["below"] == 2
     assert found["re-embedded bm25"]["samples"] == [f"point {stemmed}, bm25: 0.0000"]
     assert "did not pass its verification" in refused("switch", dense) and story.alias != name
@@ -154,11 +158,20 @@ def test_a_collection_of_other_software_is_not_asked_and_the_reason_is_told(stor
     story.client.create_collection("theirs", models.VectorParams(size=2, distance=models.Distance.DOT))
     story.client.upsert("theirs", [models.PointStruct(id=1, vector=[1.0, 0.0], payload={"content": "x"})])
     story.let_alias_name("theirs")
-    done("verify", config)
+    told = done("verify", config)
     found = checks(story)
     assert found["ids"]["figures"] == {"only_old": 1, "only_new": 20, "both": 0, "dead": 0}
     assert found["known-item MRR@10"]["outcome"] == "reported" and found["overlap@10"]["outcome"] == "skipped"
-    assert "does not say which models made its vectors" in found["overlap@10"]["found"]
+    # Once, below the table, which stays as narrow as others.
+    (why,) = found["overlap@10"]["samples"]
+    assert "does not say which models made its vectors" in why and "(of the unnamed one: --model =MODEL)" in why
+    assert "which stops no switch" in why and told.count("does not say which models") == 1
+    table = told[told.index("check ") : told.index("overlap@10: ")]
+    assert max(map(len, table.splitlines())) <= 120
+    # Each check is told of on the way, where there is no terminal too.
+    assert re.search(r"\d\.\d s  verifying: texts embedded again", told)
+    told = call("search", "--config", config, "x").output
+    assert "or give --config of a job whose sink has this collection, and no alias" in told
 
 
 @pytest.mark.skipif("qdrant" not in SourceConfig.model_fields, reason="a collection is no source here")
@@ -180,6 +193,8 @@ def test_a_copy_must_have_the_ids_and_payloads_of_what_it_was_copied_from(story:
     refused("verify", german)
     found = checks(story)
     assert {name for name, check in found.items() if check["outcome"] == "failed"} >= {"ids", "payload", "fingerprint"}
+    assert found["fingerprint"]["found"] == "0 points of other jobs, 1 that no job wrote"
+    assert found["fingerprint"]["samples"] == ["point 7: no fingerprint, since another program wrote it"]
     assert found["ids"]["figures"] == {"only_old": 1, "only_new": 1, "both": 19, "dead": 0}
     assert sorted(found["ids"]["samples"]) == sorted([f"{first} is in the old alone", "7 is in the new alone"])
     assert found["payload"]["samples"] == [f"point {second}: price"]

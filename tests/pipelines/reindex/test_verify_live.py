@@ -7,6 +7,7 @@ from typing import Any
 
 from qdrant_client import models
 
+from embedders import SparseTextEmbedding
 from tests.pipelines.reindex.conftest import Story, done, refused
 from tests.pipelines.reindex.live import OLD, copying, held, live, text, write
 
@@ -28,9 +29,10 @@ def test_what_writers_did_since_the_last_pass_is_told_and_no_fault_unless_it_is_
     story.client.set_payload(OLD, {"price": 1}, [1])
     write(story.client, OLD, (2, {"text": text(2, 2)}), (500, {"text": "new"}), (501, {"text": "new"}))
     story.client.delete(OLD, [3])
-    told = " ".join(done("verify", config).split())
-    assert "± 10 left to the switch" in told and "57 of 59 as in the old collection, 2 changed" in told
+    done("verify", config)
     found = checks(story)
+    assert "± 10 left to the switch" in found["payload"]["wanted"]
+    assert found["payload"]["found"] == "57 of 59 as in the old collection, 2 changed there since"
     assert found["points"]["figures"] == {"points": 60, "old_points": 61, "dead": 0, "max_differences": 10}
     assert found["ids"]["figures"] == {"only_old": 2, "only_new": 1, "both": 59, "dead": 0}
     assert found["payload"]["figures"] == {"points": 59, "differing": 2, "changed_since": 2}
@@ -70,8 +72,85 @@ def test_a_copy_is_held_against_what_it_copies_where_the_alias_names_nothing(sto
     assert f"is not made, {why}" in told and story.alias is None
     assert f"beside {OLD}" in done("verify", config)
     assert checks(story)["ids"]["figures"]["both"] == 30
+    assert "<- switch takes it" in done("status", config)
     assert "(30 points), which is new" in done("switch", config)
     assert story.alias == story.collection("v2")
+    assert "delete the alias, which named nothing before" in refused("run", config)
+
+
+def test_what_a_failed_check_tells_to_do_mends_it(story: Story) -> None:
+    live(story, 30)
+    # Of which BM25 keeps no term.
+    write(story.client, OLD, (30, {"text": "the"}))
+    config = copying(story, until=5)
+    done("run", config)
+    done("verify", config)
+    new = story.collection("v2")
+    story.client.delete_vectors(new, ["bm25"], [4, 5, 30])
+    story.client.set_payload(new, {"price": 2}, [6])
+    told = refused("verify", config, "--set=reindex.verify.reembed=1")
+    found = checks(story)
+    assert failed(story) >= {"vectors", "payload"} and found["vectors"]["figures"]["ids"] == [4, 5]
+    assert found["vectors"]["found"].startswith("29 of 31 points whole")
+    assert found["vectors"]["samples"][0] == "point 4: bm25: is missing, and its text has 3 terms"
+    deleted = f'delete these points of {new} (POST /collections/{new}/points/delete {{"points": '
+    assert f"{deleted}[4, 5]}}), and give `fleetembed reindex run` again" in told and f"{deleted}[6]}})" in told
+    assert "<- switch is refused: its verification failed (vectors, payload" in done("status", config)
+    story.client.delete(new, [4, 5, 6])
+    done("run", config)
+    done("verify", config)
+
+
+def test_after_the_switch_nothing_is_copied_and_what_writers_did_is_told(story: Story) -> None:
+    live(story, 20)
+    config, named = copying(story, source=OLD), story.folder / "named.yaml"
+    job = json.loads(config.read_text())
+    job["source"]["qdrant"]["collection"] = "docs"
+    named.write_text(json.dumps(job))
+    done("run", config)
+    done("verify", config)
+    done("switch", config)
+    new = story.collection("v2")
+    # Writers go on behind the alias.
+    story.client.delete("docs", [1, 2])
+    write(story.client, "docs", (3, {"text": "newer"}), (50, {"text": "new"}))
+    before = held(story.client, new)
+    for command in ("plan", "run"):
+        told = refused(command, config)
+        assert f"names {new}: the switch has happened" in told and f"A run would copy {OLD} again" in told
+        assert f"to let {OLD} be the truth again, `fleetembed reindex rollback`" in told and "by a job over" in told
+        told = refused(command, named)
+        assert "source.qdrant reads docs, which is that collection" in told and "fleetembed reindex rollback" in told
+        refused(command, config, "--set", "source.limit=5")
+    assert held(story.client, new) == before
+
+    told = refused("verify", config)
+    # Of points that came without vectors.
+    assert failed(story) == {"vectors", "re-embedded bm25"} and f"docs names {new}" in told.splitlines()[-3]
+    assert "let whoever writes them give their vectors" in checks(story)["vectors"]["mend"]
+    found = checks(story)
+    assert found["points"]["found"] == f"19, and 20 of {OLD}"
+    assert found["ids"]["found"] == "2 in the old alone, 1 in the new alone, 18 in both"
+    assert found["payload"]["found"] == "17 of 18 as in the old collection"
+    for name in ("points", "ids", "payload", "fingerprint"):
+        assert found[name]["outcome"] == "reported"
+    assert found["fingerprint"]["found"] == "0 points of other jobs, 2 that no job wrote"
+    assert "written by another program, not by a job" in found["fingerprint"]["mend"]
+    # A program gives its points their vectors by the models of the collection.
+    bm25 = SparseTextEmbedding("Qdrant/bm25")
+    for name, words in ((3, "newer"), (50, "new")):
+        terms = next(bm25.embed(words))
+        vector = models.SparseVector(indices=terms.indices.tolist(), values=terms.values.tolist())
+        story.client.upsert("docs", [models.PointStruct(id=name, vector={"bm25": vector}, payload={"text": words})])
+    assert f": docs names {new}" in done("verify", config)
+
+    told = done("rollback", config)
+    assert "(ids alone; payloads are not compared)" in told
+    assert f"the 2 of {OLD} alone are found again" in told
+    assert f"catches up with {OLD} then: what was deleted in {new} alone comes back" in told
+    done("run", config)
+    done("switch", config, "--unverified")
+    assert held(story.client, new) == {**held(story.client, OLD), 3: {"text": "newer"}, 50: {"text": "new"}}
 
 
 def test_points_that_came_after_the_verification_stop_the_switch(story: Story) -> None:
@@ -98,8 +177,12 @@ def test_a_copy_takes_the_name_of_what_it_copied_once_that_is_deleted(story: Sto
     write(story.client, "docs", *((number, {"text": text(number)}) for number in range(20)))
     config = copying(story)
     assert "a collection has that name" in done("run", config)
-    assert "beside docs" in done("verify", config)
-    assert "DELETE /collections/docs" in refused("switch", config)
+    told = done("verify", config)
+    assert "beside docs" in told and "but docs cannot name docs-" in told and "DELETE /collections/docs" in told
+    told = refused("switch", config)
+    assert "DELETE /collections/docs" in told and max(map(len, told.splitlines())) < 140
+    told = done("status", config)
+    assert "<- switch is refused: a collection is called docs" in told
     story.client.delete_collection("docs")
     told = done("switch", config)
     assert "docs is not there any more, so that there is nothing to catch up with" in told
