@@ -195,7 +195,7 @@ class Run:
         engine.prepare(planned, self._embedders.load(planned), pools)
         self._startup.end("preparation")
         if self._scanned is None:
-            self._scanned = scan(source.splits, self._config.source, engine.map, keep_keys=sweeps(self._config))
+            self._scanned = scan(source.splits, self._config.source, engine.compare_ids, keep_keys=sweeps(self._config))
             self._startup.end("scan")
         self._report.documents = self._scanned.documents
         if self._nothing_held and engine.most_rows is not None and self._scanned.documents > engine.most_rows:
