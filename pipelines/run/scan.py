@@ -45,14 +45,16 @@ class ScannedSource:
     """What the job reads: splits, how many documents they hold, and the rows among them that repeat an id.
 
     Of a source that ``is_live``, documents come and go while it is read: their number is that of when it was planned.
+    Unless they ``are_counted``, their number is what files or a collection say of themselves, or None.
     ``presence`` tells which documents there are, by which those that are gone leave the sinks.
     """
 
     splits: Sequence[Split]
-    documents: int
+    documents: int | None
     duplicates: Duplicates
     presence: Presence
     is_live: bool = False
+    are_counted: bool = True
 
     @property
     def groups(self) -> list[list[MarkedSplit]]:
@@ -80,13 +82,16 @@ def group_splits(splits: Sequence[Split]) -> list[list[int]]:
 def scan(
     splits: Sequence[Split], source: SourceConfig, compare_ids: CompareIds, *, keep_keys: bool = False
 ) -> ScannedSource:
-    """Count documents and find repeated ids over all splits; a collection, whose ids are unique, is not read for it.
+    """Count documents and find repeated ids over all splits; what has unique ids is not read for it.
+
+    Those are a collection, and files of which ``ids_are_unique`` says so, unless they must be known for deletions.
 
     ``keep_keys`` tells to keep the hashes of all ids, by which documents that left the source are found.
     """
     if splits and all(format_named(split.format).is_live for split in splits):
-        documents = sum(split.rows or 0 for split in splits)
-        return ScannedSource(splits, documents, Duplicates(splits, {}), Presence(None, 0, ()), is_live=True)
+        return _unread(splits, is_live=True)
+    if source.ids_are_unique and not keep_keys and source.deleted is None:
+        return _unread(splits)
     groups = [[(number, splits[number]) for number in group] for group in group_splits(splits)]
     look = partial(_scan_group, source=source)
     if len(splits) == 1 and splits[0].bytes <= BYTES_HERE:
@@ -98,6 +103,14 @@ def scan(
     duplicates = find_duplicates(scans, compared)
     documents = sum(one.rows for one in scans) + duplicates.deletions
     return ScannedSource(duplicates.splits, documents, duplicates, find_presence(scans, compared))
+
+
+def _unread(splits: Sequence[Split], *, is_live: bool = False) -> ScannedSource:
+    known = [min(one.rows, one.max_rows or one.rows) for one in splits if one.rows is not None]
+    documents = sum(known) if is_live or len(known) == len(splits) else None
+    return ScannedSource(
+        splits, documents, Duplicates(splits, {}), Presence(None, 0, ()), is_live=is_live, are_counted=False
+    )
 
 
 def measure(config: JobConfig, source: ScannedSource, run: Mapper) -> dict[str, Lengths]:
