@@ -103,8 +103,8 @@ class SourceConfig(Section):
         False,
         description="You vouch that no id comes twice (without id: no content), and the pass over all ids before "
         "anything is embedded is left out, unless sink.deletions: sweep or deleted needs it. If one comes twice all "
-        "the same, its rows are embedded, none is a dead letter, one point stays (of the row written last), and each "
-        "later run embeds the others again",
+        "the same, its rows are embedded, none is a dead letter, each sink keeps one of them (Qdrant the one written "
+        "last, Parquet any), and each later run embeds others again",
     )
     deleted: NonEmpty | None = Field(
         None,
