@@ -99,6 +99,13 @@ class SourceConfig(Section):
     payload: list[str] | Literal["all"] = Field("all", description="Columns to keep; all keeps every other column")
     delimiter: str = Field(",", min_length=1, max_length=1, description="CSV only; .tsv has tabs")
     limit: int | None = Field(None, ge=1, description="Read at most so many documents")
+    ids_are_unique: bool = Field(
+        False,
+        description="You vouch that no id comes twice (without id: no content), and the pass over all ids before "
+        "anything is embedded is left out, unless sink.deletions: sweep or deleted needs it. If one comes twice all "
+        "the same, its rows are embedded, none is a dead letter, each sink keeps one of them (Qdrant the one written "
+        "last, Parquet any), and each later run embeds others again",
+    )
     deleted: NonEmpty | None = Field(
         None,
         description="Column of a change feed that marks deletions. A row in which it is true (true, 1, or one of these "

@@ -74,6 +74,11 @@ def plan_deletions(config: JobConfig) -> list[str]:
             if limit is None
             else f"would delete no document in whose row {config.source.deleted!r} is true: {limit}"
         )
+    if lines and config.source.ids_are_unique:
+        lines.append(
+            "source.ids_are_unique is true, and all ids are read before anything is embedded all the same: they tell "
+            "which documents the source has"
+        )
     if config.deleted_points is not None:
         lines.append(f"ids of deleted points: {without_credentials(config.deleted_points)}")
     return lines

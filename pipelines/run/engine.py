@@ -14,6 +14,8 @@ from pipelines.run.placement.pools import Pool
 from pipelines.run.report.losses import Losses
 from pipelines.run.stages.stage import Stage
 from pipelines.run.tally import Counter
+from pipelines.sources.duplicates import ComparedIds
+from pipelines.sources.id_comparison import IdKeys
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -53,6 +55,15 @@ class Engine(Protocol):
 
     def map(self, work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         """Call a function, which can be pickled, for each item where there is room; results in the items' order."""
+
+    def compare_ids(
+        self, look: Callable[[Item], tuple[Result, IdKeys]], items: Sequence[Item], *, keep_keys: bool
+    ) -> tuple[list[Result], list[ComparedIds]]:
+        """Call a function for each item as ``map`` does, and compare the ids that it tells of, where there is room.
+
+        Gives its results in the items' order, and what came of each part of the ids, in ascending ranges of hashes.
+        ``keep_keys`` as in ``compare``.
+        """
 
     def drive(self, stages: Sequence[Stage], tasks: Sequence[bytes]) -> AbstractContextManager[Iterator[pa.Table]]:
         """Run tasks through the stages; gives the tables of the last one, and closes all stages at the end.

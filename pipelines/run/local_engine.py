@@ -17,6 +17,8 @@ from pipelines.run.stages.read import TASK_COLUMN
 from pipelines.run.stages.stage import Stage, open_stages
 from pipelines.run.tally import Tally
 from pipelines.sinks.ray_context import without_ray
+from pipelines.sources.duplicates import ComparedIds
+from pipelines.sources.id_comparison import IdKeys, compare_ids_here
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -59,6 +61,12 @@ class LocalEngine:
     def map(self, work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         """See Engine."""
         return map(work, items)
+
+    def compare_ids(
+        self, look: Callable[[Item], tuple[Result, IdKeys]], items: Sequence[Item], *, keep_keys: bool
+    ) -> tuple[list[Result], list[ComparedIds]]:
+        """See Engine."""
+        return compare_ids_here(look, items, keep_keys=keep_keys)
 
     @contextmanager
     def drive(self, stages: Sequence[Stage], tasks: Sequence[bytes]) -> Iterator[Iterator[pa.Table]]:

@@ -35,13 +35,14 @@ class ProgressView(Protocol):
 class BarProgress:
     """A bar with documents, percent, tokens a second and time left."""
 
-    def __init__(self, total: int, console: Console) -> None:
+    def __init__(self, total: int | None, console: Console) -> None:
         self._started = time.monotonic()
+        shown = "?" if total is None else f"{total:,}"
         self._bar = Progress(
             TextColumn("embedding"),
             BarColumn(),
             TaskProgressColumn(),
-            TextColumn("{task.completed:,.0f}/{task.total:,.0f} documents"),
+            TextColumn(f"{{task.completed:,.0f}}/{shown} documents"),
             TextColumn("{task.fields[speed]:,.0f} tokens/s"),
             TimeRemainingColumn(),
             console=console,
@@ -73,12 +74,12 @@ class BarProgress:
 class LineProgress:
     """A log line at most every SECONDS_BETWEEN_LINES."""
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, total: int | None) -> None:
         self._total = total
         self._started = self._last = time.monotonic()
 
     def __enter__(self) -> LineProgress:
-        log.info("reading %s documents", f"{self._total:,}")
+        log.info("reading %s documents", "?" if self._total is None else f"{self._total:,}")
         return self
 
     def __exit__(
@@ -92,17 +93,21 @@ class LineProgress:
         if now - self._last < SECONDS_BETWEEN_LINES:
             return
         self._last = now
-        share = documents / self._total if self._total else 1.0
         elapsed = now - self._started
+        speed = f"{tokens / elapsed:,.0f}"
+        if self._total is None:
+            log.info("%s/? documents, %s tokens/s", f"{documents:,.0f}", speed)
+            return
+        share = documents / self._total if self._total else 1.0
         left = f"{elapsed / share - elapsed:,.0f} s left" if share else "time left unknown"
         counts = f"{documents:,.0f}/{self._total:,} documents ({share:.0%})"
-        log.info("%s, %s tokens/s, %s", counts, f"{tokens / elapsed:,.0f}", left)
+        log.info("%s, %s tokens/s, %s", counts, speed, left)
 
     def begin(self, seconds: float) -> None:
         """Log it."""
         log.info("the first rows reached the models after %.1f s", seconds)
 
 
-def choose_view(total: int, console: Console) -> ProgressView:
-    """A bar where somebody looks, lines where a log is kept."""
+def choose_view(total: int | None, console: Console) -> ProgressView:
+    """A bar where somebody looks, lines where a log is kept; ``total`` documents, None where nobody has counted."""
     return BarProgress(total, console) if console.is_terminal or console.is_jupyter else LineProgress(total)

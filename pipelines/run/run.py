@@ -148,7 +148,7 @@ class Run:
             unwritten = report.try_to_save(path, patience)
         if unwritten is not None:
             report.notices.append(f"the report could not be written to {without_credentials(path)}: {unwritten}")
-        if report.documents is None:
+        if self._scanned is None:
             # There is no summary then, which would show it.
             if unwritten is not None:
                 log.error(report.notices[-1])
@@ -196,11 +196,12 @@ class Run:
         engine.prepare(planned, self._embedders.load(planned), pools)
         self._startup.end("preparation")
         if self._scanned is None:
-            self._scanned = scan(source.splits, self._config.source, engine.map, keep_keys=sweeps(self._config))
+            self._scanned = scan(source.splits, self._config.source, engine.compare_ids, keep_keys=sweeps(self._config))
             self._startup.end("scan")
             self._tell_deletions(source, self._scanned)
         self._report.documents = self._scanned.documents
-        if self._nothing_held and engine.most_rows is not None and self._scanned.documents > engine.most_rows:
+        documents = self._scanned.documents or 0
+        if self._nothing_held and engine.most_rows is not None and documents > engine.most_rows:
             raise MoreThanFewError
         if measuring(self._config):
             self._facts = self._settle(self._measure(self._scanned, engine))
@@ -241,7 +242,7 @@ class Run:
 
     def _measure(self, source: ScannedSource, engine: Engine) -> dict[str, float]:
         started = time.monotonic()
-        documents = f"{source.documents:,}"
+        documents = "all" if source.documents is None else f"{source.documents:,}"
         log.info(
             "measuring the average length of %s over %s documents", " and ".join(measuring(self._config)), documents
         )
@@ -290,7 +291,8 @@ class Run:
         prints = self._fingerprints(engine)
         counter, vectors = engine.counter, self._facts.vectors
         stages = job_stages(self._config, pools, self._sinks, self._run_id, counter, prints, mark, vectors)
-        engine.counter("read", {"documents": source.documents})
+        if source.documents is not None:
+            engine.counter("read", {"documents": source.documents})
         if engine.name == "ray":
             log.info("starting workers, which load the models")
         settled = 0.0
@@ -306,15 +308,16 @@ class Run:
                     check_errors(self._report, self._config.errors, engine.counter, at_end=False)
         self._report.count_repeats()
         check_errors(self._report, self._config.errors, engine.counter, at_end=True)
-        same = check_documents(self._report, engine.counter, None if source.is_live else source.documents, settled)
+        same = check_documents(self._report, engine.counter, source.documents if source.are_counted else None, settled)
+        if not source.are_counted:
+            self._report.documents = self._report.rows["read"] or self._report.documents
         if source.is_live:
-            self._settle_documents()
+            self._tell_of_changes()
         return same and not source.is_live
 
-    def _settle_documents(self) -> None:
-        """Say how many documents a source turned out to have that changed while it was read."""
+    def _tell_of_changes(self) -> None:
+        """Say where a source may have changed while it was read, so that documents were missed."""
         report = self._report
-        report.documents = report.rows["read"] or report.documents
         if report.stages.get("skip", {}).get(REREAD_ROWS) or report.nodes_lost:
             report.notices.append(
                 "a part of the collection was read again after a worker was lost, and may have changed in between: run "

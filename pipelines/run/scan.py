@@ -17,6 +17,7 @@ from pipelines.config.source import SourceConfig
 from pipelines.embed.average_length import Lengths, measure_splits, total
 from pipelines.sources import Duplicates, Repeats, Split, SplitScan, find_duplicates, scan_split
 from pipelines.sources.formats import format_named
+from pipelines.sources.id_comparison import CompareIds, IdKeys, compare_ids_here
 from pipelines.sources.presence import Presence, find_presence
 
 # One read task takes splits of so many bytes or files together: a million small files are not a million tasks.
@@ -44,14 +45,16 @@ class ScannedSource:
     """What the job reads: splits, how many documents they hold, and the rows among them that repeat an id.
 
     Of a source that ``is_live``, documents come and go while it is read: their number is that of when it was planned.
+    Unless they ``are_counted``, their number is what files or a collection say of themselves, or None.
     ``presence`` tells which documents there are, by which those that are gone leave the sinks.
     """
 
     splits: Sequence[Split]
-    documents: int
+    documents: int | None
     duplicates: Duplicates
     presence: Presence
     is_live: bool = False
+    are_counted: bool = True
 
     @property
     def groups(self) -> list[list[MarkedSplit]]:
@@ -76,25 +79,38 @@ def group_splits(splits: Sequence[Split]) -> list[list[int]]:
     return [list(group) for group in groups]
 
 
-def scan(splits: Sequence[Split], source: SourceConfig, run: Mapper, *, keep_keys: bool = False) -> ScannedSource:
-    """Count documents and find repeated ids over all splits; a collection, whose ids are unique, is not read for it.
+def scan(
+    splits: Sequence[Split], source: SourceConfig, compare_ids: CompareIds, *, keep_keys: bool = False
+) -> ScannedSource:
+    """Count documents and find repeated ids over all splits; what has unique ids is not read for it.
 
-    ``keep_keys`` as in ``find_presence``.
+    Those are a collection, and files of which ``ids_are_unique`` says so, unless they must be known for deletions.
+
+    ``keep_keys`` tells to keep the hashes of all ids, by which documents that left the source are found.
     """
     if splits and all(format_named(split.format).is_live for split in splits):
-        documents = sum(split.rows or 0 for split in splits)
-        return ScannedSource(splits, documents, Duplicates(splits, {}), Presence(None, 0, ()), is_live=True)
-    groups = [[splits[number] for number in group] for group in group_splits(splits)]
+        return _unread(splits, is_live=True)
+    if source.ids_are_unique and not keep_keys and source.deleted is None:
+        return _unread(splits)
+    groups = [[(number, splits[number]) for number in group] for group in group_splits(splits)]
     look = partial(_scan_group, source=source)
     if len(splits) == 1 and splits[0].bytes <= BYTES_HERE:
-        found: Iterable[list[SplitScan]] = map(look, groups)
+        compare_ids = compare_ids_here
     else:
         log.info("looking through the source")
-        found = run(look, groups)
-    scans = [one for group in found for one in group]
-    duplicates = find_duplicates(scans)
+    found, compared = compare_ids(look, groups, keep_keys=keep_keys)
+    scans = list(chain.from_iterable(found))
+    duplicates = find_duplicates(scans, compared)
     documents = sum(one.rows for one in scans) + duplicates.deletions
-    return ScannedSource(duplicates.splits, documents, duplicates, find_presence(scans, keep_keys=keep_keys))
+    return ScannedSource(duplicates.splits, documents, duplicates, find_presence(scans, compared))
+
+
+def _unread(splits: Sequence[Split], *, is_live: bool = False) -> ScannedSource:
+    known = [min(one.rows, one.max_rows or one.rows) for one in splits if one.rows is not None]
+    documents = sum(known) if is_live or len(known) == len(splits) else None
+    return ScannedSource(
+        splits, documents, Duplicates(splits, {}), Presence(None, 0, ()), is_live=is_live, are_counted=False
+    )
 
 
 def measure(config: JobConfig, source: ScannedSource, run: Mapper) -> dict[str, Lengths]:
@@ -107,5 +123,6 @@ def measure(config: JobConfig, source: ScannedSource, run: Mapper) -> dict[str, 
     return total(run(partial(measure_splits, config=config), groups))
 
 
-def _scan_group(group: Sequence[Split], *, source: SourceConfig) -> list[SplitScan]:
-    return [scan_split(split, source) for split in group]
+def _scan_group(group: Sequence[tuple[int, Split]], *, source: SourceConfig) -> tuple[list[SplitScan], IdKeys]:
+    scans = [(number, scan_split(split, source)) for number, split in group]
+    return [scan.without_keys() for _, scan in scans], IdKeys.joined(IdKeys.of(*numbered) for numbered in scans)

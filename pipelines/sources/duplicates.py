@@ -1,9 +1,10 @@
-"""Finds ids that a source holds more than once, with 16 bytes a row on the driver."""
+"""Scans a source before it is embedded: counts rows, hashes ids, and tells which rows repeat one."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,8 @@ from pipelines.sources.rows import Row, blocks, parse_rows
 from pipelines.sources.split import Split
 
 SCAN_ROWS = 1024
+# A row and the hash of its id (see document_keys): the number of its split in the plan, and its position there.
+ROW = np.dtype([("key", np.uint64), ("split", np.int32), ("position", np.int64)])
 # Of fewer, rows are read one by one: for columns, pyarrow loads pandas, which takes longer than these rows do.
 FEWEST_BYTES = 4 << 20
 
@@ -49,6 +52,11 @@ class SplitScan:
     deleted: tuple[str, ...] = ()
     deleted_positions: npt.NDArray[np.uint64] = field(default_factory=lambda: np.zeros(0, np.uint64))
     marked: bool = False
+
+    def without_keys(self) -> SplitScan:
+        """Leave out what has a number for each row."""
+        none = np.zeros(0, np.uint64)
+        return replace(self, keys=none, positions=none, dead_keys=none)
 
 
 def scan_split(split: Split, config: SourceConfig) -> SplitScan:
@@ -177,7 +185,24 @@ class Duplicates:
         return Repeats(found[:, 0], firsts)
 
 
-def find_duplicates(scans: Sequence[SplitScan]) -> Duplicates:
+@dataclass(frozen=True)
+class ComparedIds:
+    """What comparing ids tells, of all rows or of those whose hashes are in one range.
+
+    ``rows`` counts live and dead rows with an id. ``repeats`` (n, 4) are rows whose id a live row before them has, and
+    deletions whose id any live row has: number of the split, position, and both of the first live row; ``deletions``
+    counts the latter. ``present`` (ROW) are deletions whose id a row has, live or dead. ``keys`` are the sorted hashes
+    of all rows, None where they were not to be kept.
+    """
+
+    rows: int
+    repeats: npt.NDArray[np.int64]
+    deletions: int
+    present: npt.NDArray[Any]
+    keys: npt.NDArray[np.uint64] | None
+
+
+def find_duplicates(scans: Sequence[SplitScan], compared: Sequence[ComparedIds]) -> Duplicates:
     """Find the rows whose id an earlier row has, in the order of splits and rows; ``scans`` are all of a plan's.
 
     A deletion is one where any live row has its id.
@@ -185,30 +210,8 @@ def find_duplicates(scans: Sequence[SplitScan]) -> Duplicates:
     Ids are compared by 64-bit hashes. Among n ids, the chance that two different ones look equal, so that a good row
     ends as a dead letter, is n^2 / 2^65: 1 in 3,700 for 100 million.
     """
-    ordered = np.sort(np.concatenate([np.zeros(0, np.uint64), *(scan.keys for scan in scans)]))
-    repeated = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
-    deleted = [document_keys(scan.deleted) for scan in scans]
-    repeated = np.union1d(repeated, np.intersect1d(ordered, np.concatenate([np.zeros(0, np.uint64), *deleted])))
-    firsts = np.full((len(repeated), 2), -1, dtype=np.int64)
-    rows = {}
-    for number, scan in enumerate(scans if len(repeated) else ()):
-        at = np.flatnonzero(np.isin(scan.keys, repeated))
-        which = np.searchsorted(repeated, scan.keys[at])
-        positions = scan.positions[at].astype(np.int64)
-        new, new_at = np.unique(which, return_index=True)
-        unseen = firsts[new, 0] < 0
-        firsts[new[unseen]] = np.column_stack([np.full(unseen.sum(), number), positions[new_at[unseen]]])
-        repeats = np.ones(len(at), dtype=bool)
-        repeats[new_at[unseen]] = False
-        if repeats.any():
-            rows[number] = np.column_stack([positions[repeats], firsts[which[repeats]]])
-    deletions = 0
-    for number, keys in enumerate(deleted if len(repeated) else ()):
-        at = np.flatnonzero(np.isin(keys, repeated))
-        if len(at):
-            positions = scans[number].deleted_positions[at].astype(np.int64)
-            found = np.column_stack([positions, firsts[np.searchsorted(repeated, keys[at])]])
-            found = np.concatenate([rows.get(number, np.zeros((0, 3), np.int64)), found])
-            rows[number] = found[np.argsort(found[:, 0])]
-            deletions += len(at)
-    return Duplicates(number_lines(scans), rows, deletions)
+    repeats = np.concatenate([np.zeros((0, 4), np.int64), *(part.repeats for part in compared)])
+    repeats = repeats[np.lexsort((repeats[:, 1], repeats[:, 0]))]
+    numbers, starts = np.unique(repeats[:, 0], return_index=True)
+    rows = dict(zip(numbers.tolist(), np.split(repeats[:, 1:], starts[1:]), strict=False))
+    return Duplicates(number_lines(scans), rows, sum(part.deletions for part in compared))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
 
-from pipelines.sources.duplicates import SplitScan, document_keys
+from pipelines.sources.duplicates import ROW, ComparedIds, SplitScan, document_keys
 
 Keys = npt.NDArray[np.uint64]
 
@@ -35,18 +36,29 @@ class Presence:
         return ~is_in(document_keys(documents), self.keys)
 
 
-def find_presence(scans: Sequence[SplitScan], *, keep_keys: bool) -> Presence:
-    """Sum up the scans of all splits of a source, at 8 bytes a document where the keys are kept."""
+def find_presence(scans: Sequence[SplitScan], compared: Sequence[ComparedIds]) -> Presence:
+    """Sum up the scans of all splits of a source, at 8 bytes a document where keys were kept.
+
+    ``compared`` are its ids, in ascending ranges of their hashes.
+    """
     nameless = sum(scan.nameless for scan in scans)
     marked = any(scan.marked for scan in scans)
-    names = list(dict.fromkeys(name for scan in scans for name in scan.deleted))
-    if not keep_keys and not names:
-        return Presence(None, nameless, (), marked)
-    keys = np.sort(np.concatenate([np.zeros(0, np.uint64), *(part for s in scans for part in (s.keys, s.dead_keys))]))
-    gone = ~is_in(document_keys(names), keys)
-    known = len(keys) + nameless == sum(scan.rows for scan in scans)
-    deleted = tuple(name for name, is_gone in zip(names, gone, strict=True) if is_gone)
-    return Presence(keys if keep_keys and known else None, nameless, deleted, marked)
+    deleted = dict.fromkeys(chain.from_iterable(_gone(scans, compared)))
+    known = sum(part.rows for part in compared) + nameless == sum(scan.rows for scan in scans)
+    kept = [part.keys for part in compared if part.keys is not None]
+    return Presence(np.concatenate(kept) if kept and known else None, nameless, tuple(deleted), marked)
+
+
+def _gone(scans: Sequence[SplitScan], compared: Sequence[ComparedIds]) -> Iterator[list[str]]:
+    """Yield of each split the ids that it says are deleted and that no row has."""
+    present = np.concatenate([np.zeros(0, ROW), *(part.present for part in compared)])
+    present = present[np.argsort(present["split"], kind="stable")]
+    for number, scan in enumerate(scans):
+        if scan.deleted:
+            start, stop = np.searchsorted(present["split"], [number, number + 1])
+            here = present["position"][start:stop]
+            gone = ~np.isin(scan.deleted_positions.astype(np.int64), here)
+            yield [name for name, is_gone in zip(scan.deleted, gone.tolist(), strict=True) if is_gone]
 
 
 def is_in(keys: Keys, among: Keys) -> npt.NDArray[np.bool_]:

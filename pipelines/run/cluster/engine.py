@@ -18,6 +18,7 @@ from pipelines.embed.row_embedder import RowEmbedder
 from pipelines.run.cluster.connection import configure, connect, describe_nodes
 from pipelines.run.cluster.dataset import build_dataset
 from pipelines.run.cluster.errors import plain_errors, plain_stalls
+from pipelines.run.cluster.id_comparison import compare_ids
 from pipelines.run.cluster.metrics import JobMetrics
 from pipelines.run.cluster.prepare import prepare_nodes
 from pipelines.run.cluster.remote_tally import RemoteTally
@@ -32,6 +33,8 @@ from pipelines.run.placement.shared_storage import refuse_local_places
 from pipelines.run.placement.sizes import demand
 from pipelines.run.report.losses import Losses
 from pipelines.run.stages.stage import Stage
+from pipelines.sources.duplicates import ComparedIds
+from pipelines.sources.id_comparison import IdKeys
 
 log = logging.getLogger("fleetembed")
 
@@ -98,10 +101,15 @@ class RayEngine:
 
     def map(self, work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         """See Engine."""
-        cpus = self._machines.read_cpus
-        call: Any = ray.remote(num_cpus=cpus, max_retries=self._compute.max_retries)(_call)
+        call: Any = ray.remote(**self._task_options)(_call)
         pending = [call.remote(work, item) for item in items]
-        return (_wait_for(result, len(pending) - number, cpus) for number, result in enumerate(pending))
+        return (self._wait_for(result, len(pending) - number) for number, result in enumerate(pending))
+
+    def compare_ids(
+        self, look: Callable[[Item], tuple[Result, IdKeys]], items: Sequence[Item], *, keep_keys: bool
+    ) -> tuple[list[Result], list[ComparedIds]]:
+        """See Engine."""
+        return compare_ids(look, items, keep_keys=keep_keys, options=self._task_options, wait=self._wait_for)
 
     @contextmanager
     def drive(self, stages: Sequence[Stage], tasks: Sequence[bytes]) -> Iterator[Iterator[pa.Table]]:
@@ -114,19 +122,22 @@ class RayEngine:
         with closing(batches), stalls.watching():
             yield plain_stalls(batches, lambda: stalls.waits_for)
 
+    @property
+    def _task_options(self) -> dict[str, Any]:
+        return {"num_cpus": self._machines.read_cpus, "max_retries": self._compute.max_retries}
 
-def _wait_for(result: Any, left: int, cpus: float) -> Any:
-    """Get a task's result; a line now and then says what it waits for."""
-    patience, longest = SECONDS_UNTIL_TOLD, DataContext.get_current().execution_no_progress_timeout_s
-    while not ray.wait([result], timeout=patience)[0]:
-        patience = min(2 * patience, longest)
-        log.warning(
-            "the source is looked at first: %s tasks are left, each of which wants %g CPU on one node; %s",
-            f"{left:,}",
-            cpus,
-            say_free(free_of_nodes()),
-        )
-    return ray.get(result)
+    def _wait_for(self, result: Any, left: int) -> Any:
+        """Get a task's result; a line now and then says what it waits for."""
+        patience, longest = SECONDS_UNTIL_TOLD, DataContext.get_current().execution_no_progress_timeout_s
+        while not ray.wait([result], timeout=patience)[0]:
+            patience = min(2 * patience, longest)
+            log.warning(
+                "the source is looked at first: %s tasks are left, each of which wants %g CPU on one node; %s",
+                f"{left:,}",
+                self._machines.read_cpus,
+                say_free(free_of_nodes()),
+            )
+        return ray.get(result)
 
 
 def _call(work: Callable[[Item], Result], item: Item) -> Result:

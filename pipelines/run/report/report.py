@@ -35,6 +35,8 @@ MAX_SAMPLES = 10
 class RunReport:
     """One run's figures.
 
+    ``documents`` are those of the source; where nobody counted them before (``source.ids_are_unique``), as many as its
+    files say they have, or None, and in the end those that were read.
     ``rows`` counts: ``read`` documents, ``chunked`` rows made of them, ``skipped`` rows the sinks held unchanged,
     ``embedded`` rows that went through the models, ``cached`` (of a job with a cache) those of them that took the
     vectors of neural networks from there, ``copied`` rows that a sink was given with the vectors that another one

@@ -33,8 +33,9 @@ from pipelines.errors import ConfigError, SinkError
 from pipelines.identity import identify
 from pipelines.rows import CHUNK_SCHEMA
 from pipelines.sinks.factory import make_sink
-from pipelines.sources import find_duplicates, plan_source, scan_split
+from pipelines.sources import plan_source, scan_split
 from tests.model_fixtures import write_tokenizer
+from tests.pipelines.sources.reading import duplicates_of
 
 BM25 = {"name": "bm25", "model": "Qdrant/bm25", "options": {"avg_len": "measure"}}
 MINICOIL = "Qdrant/minicoil-v1"
@@ -69,7 +70,7 @@ def measured(job: dict[str, Any]) -> dict[str, Lengths]:
     """Measure as the tasks of a run do, with repeated ids found before."""
     config = load_config(job)
     splits = plan_source(config.source).splits
-    duplicates = find_duplicates([scan_split(split, config.source) for split in splits])
+    duplicates = duplicates_of([scan_split(split, config.source) for split in splits])
     parts = [(split, duplicates.of_split(number)) for number, split in enumerate(duplicates.splits)]
     return total(measure_splits([part], config) for part in parts)
 

@@ -36,8 +36,9 @@ def test_a_scan_of_text_files_imports_no_more(tmp_path: Path) -> None:
 from pipelines.config.source import SourceConfig
 from pipelines.run.scan import scan
 from pipelines.sources import plan_source
+from pipelines.sources.id_comparison import compare_ids_here
 source = SourceConfig(path={str(tmp_path / "a.jsonl")!r}, id="id")
-assert scan(plan_source(source).splits, source, map).documents == 1
+assert scan(plan_source(source).splits, source, compare_ids_here).documents == 1
 """
     assert not loaded(code) & HEAVY
 

@@ -9,6 +9,20 @@ from rich.console import Console
 from pipelines.run.progress import LineProgress, choose_view
 
 
+def test_where_nobody_counted_the_total_is_open(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = io.StringIO()
+    with choose_view(None, Console(file=text, force_terminal=True, width=120)) as bar:
+        bar.update(50, 1000)
+    assert "50/? documents" in text.getvalue() and "%" not in text.getvalue()
+    monkeypatch.setattr("pipelines.run.progress.SECONDS_BETWEEN_LINES", 0.0)
+    with caplog.at_level(logging.INFO, "fleetembed"), choose_view(None, Console(file=io.StringIO())) as lines:
+        lines.update(1050, 1000)
+    first, second = caplog.messages
+    assert first == "reading ? documents" and second.startswith("1,050/? documents, ")
+
+
 def test_a_terminal_gets_a_bar_and_a_log_gets_lines(caplog: pytest.LogCaptureFixture) -> None:
     text = io.StringIO()
     with choose_view(200, Console(file=text, force_terminal=True, width=120)) as bar:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,9 @@ from hypothesis import HealthCheck, settings
 
 from pipelines.config.source import SourceConfig
 from pipelines.rows import SOURCE_SCHEMA
-from pipelines.sources import find_duplicates, plan_source, read_split, scan_split
+from pipelines.sources import Duplicates, SplitScan, find_duplicates, plan_source, read_split, scan_split
+from pipelines.sources.id_comparison import IdKeys, compare
+from pipelines.sources.presence import Presence, find_presence
 
 FILES_OF_A_TEST = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -31,13 +33,25 @@ def read(path: Path | str | list[str], *, block_rows: int = 1000, **config: Any)
 
 def read_once(path: Path | str | list[str], **config: Any) -> list[dict[str, Any]]:
     source = SourceConfig(path=path if isinstance(path, list) else str(path), **config)
-    found = find_duplicates([scan_split(split, source) for split in plan_source(source).splits])
+    found = duplicates_of([scan_split(split, source) for split in plan_source(source).splits])
     return [
         row
         for number, split in enumerate(found.splits)
         for table in read_split(split, source, block_rows=3, repeats=found.of_split(number))
         for row in table.to_pylist()
     ]
+
+
+def duplicates_of(scans: Sequence[SplitScan]) -> Duplicates:
+    """Find rows that repeat an id, compared in one part."""
+    keys = [IdKeys.of(number, scan) for number, scan in enumerate(scans)]
+    return find_duplicates(scans, [compare(keys, keep_keys=False)])
+
+
+def presence_of(scans: Sequence[SplitScan], *, keep_keys: bool) -> Presence:
+    """Find which documents there are, by ids compared in one part."""
+    keys = [IdKeys.of(number, scan) for number, scan in enumerate(scans)]
+    return find_presence(scans, [compare(keys, keep_keys=keep_keys)])
 
 
 def write_lines(path: Path, rows: Iterable[Any]) -> Path:

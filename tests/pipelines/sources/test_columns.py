@@ -25,12 +25,12 @@ from pipelines.config.job import JobConfig
 from pipelines.embed.documents import read_rows
 from pipelines.identity import content_hash, payload_hash, point_id, text_hash
 from pipelines.rows import IDENTIFIED_SCHEMA
-from pipelines.sources import duplicates, find_duplicates, plan_source, read, scan_split
+from pipelines.sources import duplicates, plan_source, read, scan_split
 from pipelines.sources.json_columns import json_objects
 from pipelines.sources.parts import Column
 from pipelines.sources.rows import parse_payload
 
-from .reading import FILES_OF_A_TEST, write_ipc
+from .reading import FILES_OF_A_TEST, duplicates_of, write_ipc
 
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=12)
 IDS = st.one_of(TEXTS, st.integers(0, 2**64 + 5).map(str), st.uuids().map(str), st.just("same"))
@@ -73,7 +73,7 @@ def columns_counted(*, refused: bool) -> Iterator[list[int]]:
 
 def identified(config: JobConfig, counts: list[int]) -> list[pa.Table]:
     """The rows of a source, those that repeat an id marked, in tables as they are embedded; ``counts`` are of these."""
-    found = find_duplicates([scan_split(split, config.source) for split in plan_source(config.source).splits])
+    found = duplicates_of([scan_split(split, config.source) for split in plan_source(config.source).splits])
     counts.clear()
     splits = [(split, found.of_split(number)) for number, split in enumerate(found.splits)]
     return [table for _, table in read_rows(splits, config, block_rows=7)]

@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.config.source import SourceConfig
-from pipelines.sources import find_duplicates, plan_source, scan_split
+from pipelines.sources import plan_source, scan_split
 from tests.pipelines.sources.reading import (
     FILES_OF_A_TEST,
+    duplicates_of,
     messages,
     read,
     read_once,
@@ -90,7 +91,7 @@ def test_a_parquet_scan_finds_what_reading_finds(tmp_path: Path, columns: dict[s
     assert (scan.rows, scan.dead) == (3, 3 - len(alive))
     assert scan.positions.tolist() == alive
     distinct = {row["document_id"] for row in rows if row["error"] is None}
-    repeats = find_duplicates([scan]).rows.values()
+    repeats = duplicates_of([scan]).rows.values()
     assert sum(map(len, repeats)) == len(alive) - len(distinct)
 
 

@@ -33,9 +33,10 @@ def loaded(code: str, *arguments: str) -> set[str]:
 
 READ = """
 from pipelines.config.source import SourceConfig
-from pipelines.sources import find_duplicates, plan_source, read_split, scan_split
+from pipelines.sources import plan_source, read_split, scan_split
+from pipelines.sources.duplicates import number_lines
 source = SourceConfig(path=sys.argv[2], image=sys.argv[3] if len(sys.argv) > 3 else None)
-for split in find_duplicates([scan_split(split, source) for split in plan_source(source).splits]).splits:
+for split in number_lines([scan_split(split, source) for split in plan_source(source).splits]):
     for table in read_split(split, source, block_rows=100):
         assert table.num_rows and table["error"].null_count == table.num_rows, table["error"]
 """

@@ -7,9 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.config.source import SourceConfig
-from pipelines.sources import find_duplicates, plan_source, scan_split
-from pipelines.sources.presence import find_presence
-from tests.pipelines.sources.reading import FILES_OF_A_TEST, read_once
+from pipelines.sources import plan_source, scan_split
+from tests.pipelines.sources.reading import FILES_OF_A_TEST, duplicates_of, presence_of, read_once
 
 # A row of an id: a document, one that is dead, or a deletion.
 FEED = st.lists(st.tuples(st.sampled_from("abcdefgh"), st.sampled_from(["live", "dead", "deleted"])), min_size=1)
@@ -25,7 +24,7 @@ def test_what_a_sink_holds_and_the_source_lacks_is_found_as_by_sets(
     path.write_text("".join(json.dumps({"id": name, **ROWS[kind]}) + "\n" for name, kind in feed))
     source = SourceConfig(path=str(path), id="id", deleted="gone")
     scans = [scan_split(split, source) for split in plan_source(source).splits]
-    found = find_presence(scans, keep_keys=True)
+    found = presence_of(scans, keep_keys=True)
 
     there = {name for name, kind in feed if kind != "deleted"}
     live = {name for name, kind in feed if kind == "live"}
@@ -34,11 +33,11 @@ def test_what_a_sink_holds_and_the_source_lacks_is_found_as_by_sets(
     lacking = {name for name, gone in zip(documents, found.lacks(documents).tolist(), strict=True) if gone}
     assert lacking == held - there
     assert set(found.deleted) == set(deleted) - there and len(set(found.deleted)) == len(found.deleted)
-    assert find_presence(scans, keep_keys=False).deleted == found.deleted
+    assert presence_of(scans, keep_keys=False).deleted == found.deleted
 
     # Deletions of live documents are dead rows, each of which counts as a document that is read.
     rows = read_once(path, id="id", deleted="gone")
     refused = sum(name in live for name in deleted)
-    assert len(rows) == sum(scan.rows for scan in scans) + find_duplicates(scans).deletions
-    assert find_duplicates(scans).deletions == refused
+    assert len(rows) == sum(scan.rows for scan in scans) + duplicates_of(scans).deletions
+    assert duplicates_of(scans).deletions == refused
     assert sorted(row["document_id"] for row in rows if row["error"] is None) == sorted(live)
