@@ -18,7 +18,7 @@ from qdrant_client import models
 from embedders.base import VectorSpec
 from pipelines.rows import HASHES
 from pipelines.sinks.base import JobFacts
-from pipelines.sinks.qdrant.body import points_json
+from pipelines.sinks.qdrant.body import upsert_json
 from pipelines.sinks.qdrant.points import (
     FLOAT_BYTES,
     INDEX_BYTES,
@@ -67,8 +67,8 @@ class Points:
 
     @cached_property
     def json(self) -> bytes:
-        """The ids, vectors and whole payloads as the JSON object that Qdrant calls a batch."""
-        return points_json(self.rows, self.job, self.specs or {}, store_text=self.store_text)
+        """The JSON of an upsert, an object with the one key ``batch``."""
+        return upsert_json(self.rows, self.job, self.specs or {}, store_text=self.store_text)
 
     @cached_property
     def vectors(self) -> dict[str, list[Any]]:

@@ -29,14 +29,14 @@ _OBJECT = r'(?s)^\{".*\}$'
 _ODD = "|".join((rf'"(?:{"|".join(map(re.escape, sorted(RESERVED)))})"', r"\\u", "NaN", "Infinity", r"[eE]\+?[0-9]{3}"))
 
 
-def points_json(rows: pa.Table, job: JobFacts, specs: Mapping[str, VectorSpec], *, store_text: bool) -> bytes:
-    """Write the ids, vectors and payloads of rows as the JSON object that Qdrant calls a batch."""
+def upsert_json(rows: pa.Table, job: JobFacts, specs: Mapping[str, VectorSpec], *, store_text: bool) -> bytes:
+    """Write the upsert of rows' ids, vectors and payloads: a JSON object with the one key ``batch``."""
     batch = {
         "ids": row_ids(rows),
         "vectors": {name: _vectors(rows[name], spec) for name, spec in specs.items()},
         "payloads": _payloads(rows, job, store_text=store_text),
     }
-    return orjson.dumps(batch, option=orjson.OPT_SERIALIZE_NUMPY)
+    return orjson.dumps({"batch": batch}, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
 def _vectors(column: pa.ChunkedArray, spec: VectorSpec) -> Any:

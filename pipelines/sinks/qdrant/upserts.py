@@ -48,6 +48,6 @@ class Upserts:
             path_params={"collection_name": self._name},
             params={"wait": "true"},
             headers={"Content-Type": "application/json"},
-            content=orjson.dumps({"batch": orjson.Fragment(points.json), **conditions}),
+            content=points.json[:-1] + b"," + orjson.dumps(conditions)[1:] if conditions else points.json,
         )
         return answer.result

@@ -51,7 +51,7 @@ def test_payloads_and_ids_are_those_of_the_models(
 ) -> None:
     named = [(str(number), text, payload) for number, (text, payload) in enumerate(documents)]
     points = only_points(rows.table(facts, named), facts, store_text=store_text)
-    written, expected = json.loads(points.json), by_models(points)
+    written, expected = json.loads(points.json)["batch"], by_models(points)
     assert (written["ids"], written["payloads"]) == (expected["ids"], expected["payloads"])
 
 
@@ -70,7 +70,7 @@ def test_payloads_and_ids_are_those_of_the_models(
 )
 def test_odd_payloads_are_those_of_the_models(payload: str) -> None:
     points = only_points(rows.table(FACTS[0], [("d", "text", payload), *rows.documents(1)]), FACTS[0])
-    assert json.loads(points.json)["payloads"] == by_models(points)["payloads"]
+    assert json.loads(points.json)["batch"]["payloads"] == by_models(points)["payloads"]
 
 
 @settings(max_examples=20, deadline=None)
@@ -94,7 +94,7 @@ def test_every_float_is_read_back_as_it_was(numbers: list[list[float]], seed: in
         table = table.append_column(name, column)
     # A part begins inside the columns' buffers.
     part = only_points(table, facts).part(1, len(matrix))
-    read = json.loads(part.json)["vectors"]
+    read = json.loads(part.json)["batch"]["vectors"]
     assert np.array_equal(np.array(read["dense"], np.float32), matrix[1:])
     assert np.array_equal(np.array(read["half"], np.float16), half[1:])
     for row, (start, end) in enumerate(pairwise(offsets[1:])):
@@ -107,6 +107,6 @@ def test_a_number_that_is_not_finite_is_one_that_no_server_takes() -> None:
     table = rows.table(rows.job(), rows.documents(2)).drop_columns(["dense"])
     table = table.append_column("dense", dense_array(np.array([[1, 2, np.nan, 4], [np.inf, 1, 1, 1]], np.float32)))
     points = only_points(table, rows.job())
-    written = json.loads(points.json)["vectors"]
+    written = json.loads(points.json)["batch"]["vectors"]
     assert written == by_models(points)["vectors"]
     assert written["dense"] == [[1, 2, None, 4], [None, 1, 1, 1]]
