@@ -145,4 +145,5 @@ def synthetic_points(count: int, vectors: Mapping[str, VectorSpec]) -> pa.Table:
 
 def _unit_vectors(rng: np.random.Generator, count: int, dim: int) -> npt.NDArray[np.float32]:
     vectors = rng.standard_normal((count, dim), dtype=np.float32)
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors
