@@ -1,7 +1,8 @@
 """Points as the JSON of an upsert, written from Arrow's columns without a Python object a number.
 
 The text means what qdrant-client's models would say: a float32 has the fewest digits that tell it from its neighbours,
-and a number that is not finite is null.
+and a number that is not finite is null. Who reads such digits as a double and rounds that has the same float32, but for
+a rare tiny one that is its neighbour then (7.038531e-26 is known).
 """
 
 from __future__ import annotations
