@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
+import numpy.typing as npt
 import psutil
 import pyarrow as pa
 import typer
@@ -21,7 +22,14 @@ from rich.markup import escape
 from rich.table import Table
 
 from benchmarks.measuring import console, stdlib_texts
-from embedders.arrow import SPARSE_TYPE, dense_array, dense_type, sparse_array
+from embedders.arrow import (
+    SPARSE_TYPE,
+    dense_array,
+    dense_type,
+    multivector_array,
+    multivector_type,
+    sparse_array,
+)
 from embedders.base import VectorSpec
 from pipelines.identity import identify
 from pipelines.rows import CHUNK_SCHEMA
@@ -32,6 +40,8 @@ Url = Annotated[str | None, typer.Option("--url", envvar="QDRANT_URL", help="A Q
 Points = Annotated[int, typer.Option(min=1, help="Points of the collection.")]
 DENSE = {"dense": VectorSpec("dense", dense_type(DIM), DIM)}
 BOTH = {**DENSE, "bm25": VectorSpec("sparse", SPARSE_TYPE, idf=True)}
+TOKEN_DIM, TOKENS = 128, 100
+COLBERT = {"colbert": VectorSpec("multivector", multivector_type(TOKEN_DIM), TOKEN_DIM)}
 
 
 @contextmanager
@@ -120,12 +130,20 @@ def synthetic_points(count: int, vectors: Mapping[str, VectorSpec]) -> pa.Table:
         for n in range(count)
     ]
     table = identify(pa.Table.from_pylist(rows, schema=CHUNK_SCHEMA), "benchmark", chunked=False)
-    dense = rng.standard_normal((count, DIM)).astype(np.float32)
-    dense /= np.linalg.norm(dense, axis=1, keepdims=True)
-    table = table.append_column("dense", dense_array(dense))
+    if "dense" in vectors:
+        table = table.append_column("dense", dense_array(_unit_vectors(rng, count, DIM)))
+    if "colbert" in vectors:
+        tokens = _unit_vectors(rng, count * TOKENS, TOKEN_DIM)
+        table = table.append_column("colbert", multivector_array(np.arange(count + 1) * TOKENS, tokens))
     if "bm25" not in vectors:
         return table
     terms = [np.unique(np.minimum(rng.zipf(1.3, 90), 100_000)).astype(np.uint32) for _ in range(count)]
     offsets = np.concatenate([[0], np.cumsum([len(part) for part in terms])]).astype(np.int32)
     weights = rng.uniform(0.2, 2, int(offsets[-1])).astype(np.float32)
     return table.append_column("bm25", sparse_array(offsets, np.concatenate(terms), weights))
+
+
+def _unit_vectors(rng: np.random.Generator, count: int, dim: int) -> npt.NDArray[np.float32]:
+    vectors = rng.standard_normal((count, dim), dtype=np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors

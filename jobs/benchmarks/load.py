@@ -1,4 +1,4 @@
-"""Loading Parquet vectors into a Qdrant server: our writer beside qdrant-client and ray-qdrant."""
+"""Loading Parquet vectors into a Qdrant server: our writer beside orjson over HTTP, qdrant-client and ray-qdrant."""
 
 from __future__ import annotations
 
@@ -8,21 +8,43 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from functools import partial
+from http.client import HTTPConnection
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
+import numpy as np
+import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import typer
 from qdrant_client import QdrantClient, models
 
-from benchmarks.at_server import BOTH, DENSE, DIM, Points, Url, at_server, costs, facts, show_costs, synthetic_points
+from benchmarks.at_server import (
+    BOTH,
+    COLBERT,
+    DENSE,
+    DIM,
+    TOKEN_DIM,
+    Points,
+    Url,
+    at_server,
+    costs,
+    facts,
+    show_costs,
+    synthetic_points,
+)
 from benchmarks.measuring import Repeats, console
+from embedders.arrow import dense_matrix
 from pipelines.sinks.factory import make_sink
 from pipelines.sinks.qdrant.config import QdrantSinkConfig
 
 BATCH = 256
 ROWS = 2048
+# A request of token vectors has as many bytes as so many fewer points make.
+COLBERT_BATCH = 16
 RAY_QDRANT = "ray-qdrant is not installed and left out: .venv/bin/uv pip install --no-deps ray-qdrant==0.1.1"
 
 
@@ -32,13 +54,17 @@ def load(
     url: Url = None,
     ray: Annotated[bool, typer.Option(help="Measure ray-qdrant as well.")] = True,
 ) -> None:
-    """Parquet vectors into a server: dense alone (all that ray-qdrant writes), then dense and sparse."""
+    """Parquet vectors into a server: dense alone (all that ray-qdrant writes), dense and sparse, and token vectors.
+
+    Of the last there are a fiftieth of the points.
+    """
     with at_server(url) as address, tempfile.TemporaryDirectory() as folder:
-        for vectors in (DENSE, BOTH):
-            path = Path(folder) / f"{len(vectors)}.parquet"
-            pq.write_table(synthetic_points(points, vectors), path, row_group_size=ROWS)
+        for vectors, count in ((DENSE, points), (BOTH, points), (COLBERT, max(1, points // 50))):
+            path = Path(folder) / f"{'-'.join(vectors)}.parquet"
+            pq.write_table(synthetic_points(count, vectors), path, row_group_size=ROWS)
             contestants: dict[str, Callable[[], Any]] = {
                 "fleetembed's writer": partial(ours, path, vectors, address),
+                "orjson over HTTP/1.1": partial(by_orjson, path, vectors, address),
                 "client.upload_points": partial(uploaded, path, vectors, address),
             }
             if ray and vectors is DENSE:
@@ -48,7 +74,7 @@ def load(
                 else:
                     console.print(RAY_QDRANT)
             found = costs(contestants, repeats)
-            show_costs(f"load, {points:,} points, {' + '.join(vectors)}, all acknowledged", found, points)
+            show_costs(f"load, {count:,} points, {' + '.join(vectors)}, all acknowledged", found, count)
 
 
 def start_ray() -> None:
@@ -77,26 +103,78 @@ def ours(path: Path, vectors: Any, url: str) -> None:
         check(url, written)
 
 
+def by_orjson(path: Path, vectors: Any, url: str) -> None:
+    """Write bodies by orjson, with the payload's text as it is stored, over one connection: the least there is to do.
+
+    Errors end it, nothing is tried again, and points have neither hashes nor a fingerprint.
+    """
+    size = COLBERT_BATCH if vectors is COLBERT else BATCH
+    with fresh(url) as client:
+        create(client, vectors)
+        with closing(HTTPConnection(urlsplit(url).netloc, timeout=60)) as connection:
+            for table in tables(path):
+                for start in range(0, table.num_rows, size):
+                    body = body_of(table.slice(start, size), vectors)
+                    headers = {"Content-Type": "application/json"}
+                    connection.request("PUT", "/collections/benchmark/points?wait=true", body, headers)
+                    answer = connection.getresponse()
+                    if orjson.loads(answer.read())["result"]["status"] != "completed":
+                        raise SystemExit(f"the server answered {answer.status}")
+        check(url, pq.ParquetFile(path).metadata.num_rows)
+
+
+def body_of(table: pa.Table, vectors: Any) -> bytes:
+    """Write one request's body."""
+    columns: dict[str, Any] = {}
+    for name, spec in vectors.items():
+        array = table[name].combine_chunks()
+        if spec.kind == "dense":
+            columns[name] = dense_matrix(array)
+        elif spec.kind == "multivector":
+            columns[name] = np.split(dense_matrix(array.flatten()), np.cumsum(array.value_lengths())[:-1])
+        else:
+            indices, values = (pc.struct_field(array, field) for field in ("indices", "values"))
+            ends = np.concatenate([[0], np.cumsum(values.value_lengths())])
+            at, by = indices.flatten().to_numpy(), values.flatten().to_numpy()
+            columns[name] = [{"indices": at[a:b], "values": by[a:b]} for a, b in pairwise(ends)]
+    rows = zip(*(table[name].to_pylist() for name in ("payload", "document_id", "text")), strict=True)
+    payloads = [
+        orjson.Fragment(payload[:-1].encode() + b"," + orjson.dumps({"document_id": name, "text": text})[1:])
+        for payload, name, text in rows
+    ]
+    batch = {"ids": table["id"].to_pylist(), "vectors": columns, "payloads": payloads}
+    return orjson.dumps({"batch": batch}, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
 def uploaded(path: Path, vectors: Any, url: str) -> None:
     """Write with the client's own call."""
     with fresh(url) as client:
         create(client, vectors)
-        client.upload_points("benchmark", structs(path, vectors), batch_size=BATCH, wait=True)
+        size = COLBERT_BATCH if vectors is COLBERT else BATCH
+        client.upload_points("benchmark", structs(path, vectors), batch_size=size, wait=True)
         check(url, pq.ParquetFile(path).metadata.num_rows)
 
 
 def create(client: QdrantClient, vectors: Any) -> None:
     """Make the collection of synthetic points."""
     sparse = {"bm25": models.SparseVectorParams(modifier=models.Modifier.IDF)} if "bm25" in vectors else None
-    dense = models.VectorParams(size=DIM, distance=models.Distance.COSINE)
-    client.create_collection("benchmark", vectors_config={"dense": dense}, sparse_vectors_config=sparse)
+    known = {
+        "dense": models.VectorParams(size=DIM, distance=models.Distance.COSINE),
+        "colbert": models.VectorParams(
+            size=TOKEN_DIM,
+            distance=models.Distance.COSINE,
+            multivector_config=models.MultiVectorConfig(comparator=models.MultiVectorComparator.MAX_SIM),
+        ),
+    }
+    dense = {name: params for name, params in known.items() if name in vectors}
+    client.create_collection("benchmark", vectors_config=dense, sparse_vectors_config=sparse)
 
 
 def structs(path: Path, vectors: Any) -> Iterator[models.PointStruct]:
     """The file's rows as the client takes them."""
     for table in tables(path):
         for row in table.to_pylist():
-            vector: dict[str, Any] = {"dense": row["dense"]}
+            vector: dict[str, Any] = {name: row[name] for name in vectors if name != "bm25"}
             if "bm25" in vectors:
                 vector["bm25"] = models.SparseVector(**row["bm25"])
             payload = {**json.loads(row["payload"]), "document_id": row["document_id"], "text": row["text"]}

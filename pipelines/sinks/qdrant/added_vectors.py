@@ -22,12 +22,13 @@ from pipelines.errors import SinkError
 from pipelines.rows import HASHES
 from pipelines.sinks.base import Held, JobFacts, LeaseStore, WriteResult
 from pipelines.sinks.provenance import as_held, provenance_of
+from pipelines.sinks.qdrant.batches import Points
 from pipelines.sinks.qdrant.client import api_key, open_client
 from pipelines.sinks.qdrant.collection import Collection, refuse_custom_sharding
 from pipelines.sinks.qdrant.config import QdrantSinkConfig
 from pipelines.sinks.qdrant.description import ADDED, PROVENANCE
 from pipelines.sinks.qdrant.lease import CollectionLease
-from pipelines.sinks.qdrant.points import OURS, Points, to_point_id
+from pipelines.sinks.qdrant.points import OURS, to_point_id
 from pipelines.sinks.qdrant.retry import NO_POINT, call
 from pipelines.sinks.qdrant.vectors import dense_params, property_differences_of, quantization
 from pipelines.sinks.qdrant.writer import QdrantWriter
@@ -228,7 +229,7 @@ class AddedVectorsWriter:
 
 def _additions(points: Points, *, marks: bool) -> list[models.UpdateOperation]:
     """Make the operations of one request, unchecked as in ``Points.batch``."""
-    columns = points.vectors or {}
+    columns = points.vectors
     vectors = [
         models.PointVectors.model_construct(id=name, vector={key: column[row] for key, column in columns.items()})
         for row, name in enumerate(points.ids)

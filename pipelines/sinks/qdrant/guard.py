@@ -17,7 +17,8 @@ import numpy.typing as npt
 from qdrant_client import models
 
 from pipelines.sinks.base import Held
-from pipelines.sinks.qdrant.points import FROM, OURS, Points
+from pipelines.sinks.qdrant.batches import Points
+from pipelines.sinks.qdrant.points import FROM, OURS
 from pipelines.sources.presence import Presence
 
 # Version of Qdrant from which an upsert may have a condition; older ones ignore it in silence.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -17,13 +16,12 @@ from pipelines.sinks.base import Held, JobFacts
 from pipelines.sinks.qdrant.client import has_indexes
 from pipelines.sinks.qdrant.config import QdrantSinkConfig
 from pipelines.sinks.qdrant.guard import Guard
-from pipelines.sinks.qdrant.points import OURS, POINT_BYTES, provenance, to_point_id
+from pipelines.sinks.qdrant.points import OURS, POINT_BYTES, PointId, provenance, row_ids
 from pipelines.sinks.qdrant.read_vectors import usual_bytes, vector_column
 
 RETRIEVE_POINTS = 1000
 # Of a page in a folder, where each page costs a look at all points.
 FOLDER_POINTS = 5000
-PointId = int | str | uuid.UUID
 
 
 class Caller(Protocol):
@@ -119,8 +117,7 @@ class HeldPoints:
         )
 
     def _asked(self, rows: pa.Table) -> tuple[list[PointId], list[dict[str, Any]]]:
-        ids: list[PointId] = [to_point_id(name) for name in rows["id"].to_pylist()]
-        return ids, [provenance(row, self._job) for row in rows.select(HASHES).to_pylist()]
+        return row_ids(rows), [provenance(row, self._job) for row in rows.select(HASHES).to_pylist()]
 
     def _named(self, record: models.Record | None, wanted: Mapping[str, Any]) -> dict[str, Any] | None:
         """All vectors of a point by name, where they are the ones wanted. A text without terms has no sparse vector."""

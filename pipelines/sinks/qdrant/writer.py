@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable
+from contextlib import closing
 from itertools import pairwise
 from typing import Any, TypeVar
 
@@ -15,11 +16,14 @@ from qdrant_client import QdrantClient, models
 
 from pipelines.rows import RowError
 from pipelines.sinks.base import VECTORS_GONE, Held, JobFacts, WriteResult
+from pipelines.sinks.qdrant.ahead import one_ahead
+from pipelines.sinks.qdrant.batches import Points, batches
 from pipelines.sinks.qdrant.config import QdrantSinkConfig
 from pipelines.sinks.qdrant.guard import Guard, marked
 from pipelines.sinks.qdrant.held import HeldPoints
-from pipelines.sinks.qdrant.points import OURS, Points, batches
+from pipelines.sinks.qdrant.points import OURS
 from pipelines.sinks.qdrant.retry import NotAppliedError, OutOfPatienceError, RequestRefusedError, call
+from pipelines.sinks.qdrant.upserts import Upserts
 
 # Operations in a request that replaces payloads.
 UPDATE_POINTS = 256
@@ -48,6 +52,7 @@ class QdrantWriter:
         additions: Callable[[Points], list[models.UpdateOperation]] | None = None,
     ) -> None:
         self._client = client
+        self._upserts = Upserts(client, config)
         self._additions = additions
         self._borrowed = borrowed
         self._config = config
@@ -94,14 +99,28 @@ class QdrantWriter:
             self._delete_past_the_end(table)
         config = self._config
         limits: dict[str, Any] = {"points": most, "megabytes": config.batch_mb}
-        for points in batches(table, self._job, **limits, store_text=config.store_text, vectors=vectors):
-            # A guarded request passes over points that are gone.
-            if vectors or self._guard is not None:
-                self._send(points, result)
-            else:
-                self._send_to_those_there(points, result)
+        made = batches(table, self._job, **limits, store_text=config.store_text, vectors=vectors)
+        # An embedded engine has no time to wait for it in which the next request could be made.
+        with closing(made if config.path is not None else one_ahead(made, self._prepare)) as requests:
+            for points in requests:
+                # A guarded request passes over points that are gone.
+                if vectors or self._guard is not None:
+                    self._send(points, result)
+                else:
+                    self._send_to_those_there(points, result)
+        if self._taken is not None:
+            self._taken = self._taken.first_copied()
         result.retries = self._retries - before
         return result
+
+    def _prepare(self, points: Points) -> None:
+        """Make what the points' request takes time to be made of."""
+        if points.specs is None:
+            _ = points.payloads
+        elif self._additions is not None:
+            _ = points.vectors
+        else:
+            self._upserts.prepare(points)
 
     def _send_to_those_there(self, points: Points, result: WriteResult) -> None:
         """Send points whose vectors are there, and reject the others: one that is gone would fail a whole request."""
@@ -113,7 +132,7 @@ class QdrantWriter:
 
     def _send(self, points: Points, result: WriteResult) -> None:
         """Write points, or where the server refuses them their halves, down to the point it refuses alone."""
-        doing = "upserting" if points.vectors is not None else "replacing the payloads of"
+        doing = "upserting" if points.specs is not None else "replacing the payloads of"
         try:
             self._call(lambda: self._apply(points), f"{doing} {len(points)} points", points=len(points))
             self._take(points, result)
@@ -170,17 +189,14 @@ class QdrantWriter:
     def _apply(self, points: Points) -> None:
         client, name, guard = self._client, self._config.collection, self._guard
         only = marked() if guard is not None else None
-        if points.vectors is None:
+        if points.specs is None:
             answers = client.batch_update_points(name, points.overwrites(only), wait=True)
         elif self._additions is not None:
             answers = client.batch_update_points(name, self._additions(points), wait=True)
         elif guard is None:
-            answers = [client.upsert(name, points.batch(), wait=True)]
+            answers = [self._upserts.send(points)]
         else:
-            answers = [
-                client.upsert(name, part.batch(), wait=True, update_filter=only, update_mode=mode)
-                for part, mode in guard.parts(points)
-            ]
+            answers = [self._upserts.send(part, only, mode) for part, mode in guard.parts(points)]
         undone = [answer.status.value for answer in answers if answer.status != models.UpdateStatus.COMPLETED]
         if undone and not (self._there.codes(points.ids, points.provenances) == Held.SAME).all():
             raise NotAppliedError(f"the server answered {undone[0]!r}, not 'completed'")

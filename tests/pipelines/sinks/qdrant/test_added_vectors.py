@@ -16,7 +16,7 @@ from pipelines.errors import SinkError
 from pipelines.sinks.base import JobFacts
 from pipelines.sinks.provenance import provenance_of
 from pipelines.sinks.qdrant.added_vectors import AddedVectorsSink, _additions
-from pipelines.sinks.qdrant.points import batches
+from pipelines.sinks.qdrant.batches import batches
 from tests.pipelines.sinks import rows
 from tests.pipelines.sinks.qdrant_help import config, points, run
 from tests.qdrant_server.process import QdrantTestServer

@@ -52,8 +52,8 @@ def test_a_sink_and_its_closed_writer_leave_no_connection_to_the_server(qdrant_s
 
 
 def test_a_closed_writer_leaves_no_grpc_channel_and_no_thread(servicer: ScriptedPoints) -> None:
-    client = open_client(qdrant.config(url="http://127.0.0.1:1", prefer_grpc=True, grpc_port=servicer.port))
-    writer = QdrantWriter(client, qdrant.config(url="http://127.0.0.1:1"), FACTS, was_empty=True)
+    config = qdrant.config(url="http://127.0.0.1:1", prefer_grpc=True, grpc_port=servicer.port)
+    writer = QdrantWriter(open_client(config), config, FACTS, was_empty=True)
     before = set(threading.enumerate())
     assert writer.write(rows.table(FACTS, rows.documents(5))).written == 5
     assert connections(servicer.port)
