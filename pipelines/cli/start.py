@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import sys
@@ -46,6 +47,9 @@ def start(command: Callable[[], Any]) -> NoReturn:
     """
     output = _forgiving_output()
     code: Any = FAILED
+    # Registered first, so that it comes last: the interpreter then takes handlers of signals away, and one that came in
+    # its last moments would be what the process ended by.
+    atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
     with stoppable(signal.SIGINT):
         try:
             try:

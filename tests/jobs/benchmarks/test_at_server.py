@@ -15,7 +15,7 @@ def test_loading_and_reading_are_measured_and_lose_no_point(
     read_collection(points=60, repeats=1, url=qdrant_url)
     printed = capsys.readouterr().out
     assert "load, 60 points, dense + bm25" in printed
-    assert printed.count("client.upload_points") == 2
+    assert printed.count("client.upload_points") == 3
     assert "read-collection, 60 points" in printed
 
 
