@@ -65,14 +65,10 @@ def choose_engine(
     ``points``, ``indexed_vectors`` and ``graph``: whether there is an HNSW graph.
     """
     engine = CollectionEngine(collection.searcher)
-    if collection.sink.url is not None:
+    path, version = collection.sink.path, edge_version()
+    if path is None or engine_of(path) == "edge":
         indexed = 0 if exact_only else count_indexed(collection.searcher.client, collection.sink.collection)
-        index = _describe(collection, "a Qdrant server", indexed)
-        return engine, index, _about_graph(index, collection.searchable, exact_only=exact_only)
-    version = edge_version()
-    if engine_of(collection.sink.path or "") == "edge":
-        indexed = 0 if exact_only else count_indexed(collection.searcher.client, collection.sink.collection)
-        index = _describe(collection, _in_process(version), indexed)
+        index = _describe(collection, "a Qdrant server" if path is None else _in_process(version), indexed)
         return engine, index, _about_graph(index, collection.searchable, exact_only=exact_only)
     index = _describe(collection, "qdrant-client's engine for folders", 0)
     if exact_only:

@@ -29,11 +29,11 @@ def edge_filter(chosen: models.Filter | None) -> Any:
 def _conditions(given: Any) -> list[Any] | None:
     if given is None:
         return None
-    return [_condition(one) for one in (given if isinstance(given, list) else [given])]
+    return [_translated(one, _CONDITIONS) for one in (given if isinstance(given, list) else [given])]
 
 
-def _condition(given: Any) -> Any:
-    made = _CONDITIONS.get(type(given))
+def _translated(given: Any, known: Mapping[type[Any], Callable[[Any], Any]]) -> Any:
+    made = known.get(type(given))
     if made is None:
         raise ValueError(f"Wrong filter: {type(given).__name__} is not known to the engine of this folder")
     return made(given)
@@ -42,7 +42,7 @@ def _condition(given: Any) -> Any:
 def _field(given: models.FieldCondition) -> Any:
     return edge.FieldCondition(
         given.key,
-        match=None if given.match is None else _match(given.match),
+        match=None if given.match is None else _translated(given.match, _MATCHES),
         range=None if given.range is None else _range(given.range),
         geo_bounding_box=None if given.geo_bounding_box is None else _box(given.geo_bounding_box),
         geo_radius=None
@@ -53,13 +53,6 @@ def _field(given: models.FieldCondition) -> Any:
         is_empty=given.is_empty,
         is_null=given.is_null,
     )
-
-
-def _match(given: Any) -> Any:
-    made = _MATCHES.get(type(given))
-    if made is None:
-        raise ValueError(f"Wrong filter: {type(given).__name__} is not known to the engine of this folder")
-    return made(given)
 
 
 def _value(given: models.MatchValue) -> Any:

@@ -29,9 +29,9 @@ FORMAT = 1
 # qdrant-client's own engine looks at this lock as well.
 LOCK = ".lock"
 SHARDS = "shards"
-# The engine's own lock is freed a moment after the process that held it is gone.
 # Bytes that stay free. The engine maps its files into memory: where the disk is full, the system kills the process.
 RESERVE = 128 * 1024 * 1024
+# The engine's own lock is freed a moment after the process that held it is gone.
 SHARD_PATIENCE = Patience(5, first_pause=0.05, longest_pause=0.5)
 
 
