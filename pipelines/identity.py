@@ -45,12 +45,19 @@ def point_id(corpus: str, document_id: str, chunk_no: int, *, chunked: bool) -> 
 
 def content_hash(text: str | None, payload: str | None, image: Buffer | None = None) -> str:
     """Hash what a point is made from: a row whose hash is unchanged is not embedded again."""
-    return _content_hash(text, payload, _image_digest(image))
+    content = f"{len(text or '')}:{text or ''}{payload or ''}"
+    if image is not None:
+        # What is hashed without an image begins with a digit, so that the two kinds never meet.
+        content = f"image:{_image_digest(image)}:{content}"
+    return str(xxhash.xxh3_128_hexdigest(content.encode(errors="surrogatepass")))
 
 
 def text_hash(text: str | None, image: Buffer | None = None) -> str:
     """Hash what a row's vectors are made from, its text and image, to 64 bits: compared for one point at a time."""
-    return _text_hash(text, _image_digest(image))
+    hasher = xxhash.xxh3_64((text or "").encode(errors="surrogatepass"))
+    if image is not None:
+        hasher.update(b"\0image:" + xxhash.xxh3_128_digest(image))
+    return str(hasher.hexdigest())
 
 
 def payload_hash(payload: str | None, span: tuple[int | None, int | None] | None = None) -> str:
@@ -68,12 +75,12 @@ def identify(table: pa.Table, corpus: str, *, chunked: bool) -> pa.Table:
     texts = pc.fill_null(table["text"], "")
     described = hashed = payloads
     if chunked:
-        span = [_LARGE("("), _digits(table["chunk_start"]), _LARGE(", "), _digits(table["chunk_end"])]
+        span = [_LARGE("("), _as_text(table["chunk_start"]), _LARGE(", "), _as_text(table["chunk_end"])]
         hashed = join(payloads, *span, _LARGE(")"))
         # A chunk that only moved must be written again, and one more or less tells the sink to look for stale ones.
-        count = [_LARGE(", "), _digits(table["chunk_count"]), _LARGE(")")]
+        count = [_LARGE(", "), _as_text(table["chunk_count"]), _LARGE(")")]
         described = join(pc.fill_null(table["payload"], "None"), *span, *count)
-    content = [_digits(pc.utf8_length(texts)), _LARGE(":"), texts, described]
+    content = [_as_text(pc.utf8_length(texts)), _LARGE(":"), texts, described]
     seen = texts
     if table[IMAGE_COLUMN].null_count < table.num_rows:
         digests = _image_digests(table[IMAGE_COLUMN])
@@ -115,8 +122,9 @@ def _are_point_ids(names: pa.ChunkedArray) -> pa.ChunkedArray | None:
     return kept
 
 
-def _digits(numbers: pa.ChunkedArray) -> pa.ChunkedArray:
-    return pc.fill_null(numbers.cast(pa.large_string()), "None")
+def _as_text(column: Column) -> Column:
+    """Write entries as Python's ``str`` does, null as None."""
+    return pc.fill_null(column.cast(pa.large_string()), "None")
 
 
 def _image_digests(images: pa.ChunkedArray) -> pa.Array:
@@ -133,22 +141,6 @@ def _image_digest(image: Buffer | None) -> str | None:
     return None if image is None else str(xxhash.xxh3_128_hexdigest(image))
 
 
-def _content_hash(text: str | None, payload: str | None, image_digest: str | None = None) -> str:
-    content = f"{len(text or '')}:{text or ''}{payload or ''}"
-    if image_digest is not None:
-        # What is hashed without an image begins with a digit, so that the two kinds never meet.
-        content = f"image:{image_digest}:{content}"
-    return str(xxhash.xxh3_128_hexdigest(content.encode(errors="surrogatepass")))
-
-
-def _text_hash(text: str | None, image_digest: str | None = None) -> str:
-    hasher = xxhash.xxh3_64((text or "").encode(errors="surrogatepass"))
-    if image_digest is not None:
-        hasher.update(b"\0image:" + bytes.fromhex(image_digest))
-    return str(hasher.hexdigest())
-
-
 def keys64(ids: Column, content_hashes: Column) -> npt.NDArray[np.uint64]:
     """Hash id and content together to 64 bits: the key by which a sink knows a row that it holds unchanged."""
-    known = (pc.fill_null(column.cast(pa.large_string()), "None") for column in (ids, content_hashes))
-    return xxh3_64(join(next(known), _LARGE("\n"), next(known)))
+    return xxh3_64(join(_as_text(ids), _LARGE("\n"), _as_text(content_hashes)))
