@@ -75,8 +75,8 @@ def show_plan(plan: JobPlan, console: Console) -> None:
     console.print(Text(f"would read {files}, {size}{passed_over}"), soft_wrap=True)
     models = Table("embedding", "model", "kind", "dimension", "precision", "fingerprint", box=None)
     for name, facts in plan.models.items():
-        size, precision = str(facts["dim"] or ""), facts.get("precision") or ""
-        models.add_row(name, facts["model"], facts["kind"], size, precision, _short(facts["fingerprint"]))
+        dim, precision = str(facts["dim"] or ""), facts.get("precision") or ""
+        models.add_row(name, facts["model"], facts["kind"], dim, precision, _short(facts["fingerprint"]))
     console.print(models)
     for notice in plan.notices:
         console.print(Text(notice, style="yellow"), soft_wrap=True)

@@ -23,13 +23,11 @@ from pipelines.embed.row_embedder import RowEmbedder
 from pipelines.errors import ConfigError
 from pipelines.fingerprints import chunking_facts, fingerprint_facts
 from pipelines.sinks.base import JobFacts
-from pipelines.sinks.qdrant.config import QdrantSinkConfig
+from pipelines.sinks.qdrant.config import TEXT_KEY, QdrantSinkConfig
 from pipelines.sources import Split
 from pipelines.sources.vectors.facts import brought_facts
 from pipelines.urls import is_url
 
-# Under which a Qdrant sink keeps a point's text.
-TEXT_KEY = "text"
 _RUNTIME = {field.name for field in fields(Runtime)}
 
 

@@ -10,14 +10,9 @@ from pipelines.sinks.qdrant.collection import Collection
 from pipelines.sinks.qdrant.description import CATCHING_UP
 
 
-def has_switched(config: JobConfig, alias: Alias, filled: Collection) -> bool:
-    """Tell whether the alias names a copy that the job makes of a collection of the same server."""
-    return reads_server_of_alias(config) and alias.target() == filled.name
-
-
 def refuse_switched(config: JobConfig, alias: Alias, filled: Collection) -> None:
     """Raise SinkError where a run would copy the old collection over what writers do in the new one since a switch."""
-    if not has_switched(config, alias, filled):
+    if not reads_server_of_alias(config) or alias.target() != filled.name:
         return
     source, info = config.source.qdrant, filled.info()
     assert source is not None

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 # Qdrant's own limit (its validation of VectorParams.size).
 MOST_NUMBERS = 65_536
+# Under which a sink keeps a point's text.
+TEXT_KEY = "text"
 
 
 class QdrantSinkConfig(Section):

@@ -12,15 +12,13 @@ from qdrant_client import models
 from embedders.base import VectorSpec
 from pipelines.identity import content_hash, payload_hash
 from pipelines.rows import RowError, spread
+from pipelines.sinks.qdrant.config import TEXT_KEY
 from pipelines.sinks.qdrant.points import OURS
 from pipelines.sinks.qdrant.read_vectors import vector_column
 from pipelines.sources.qdrant.rows import is_ours, point_row
 from pipelines.sources.records import STAGE
 from pipelines.sources.rows import parse_payload
 from pipelines.sources.vectors.files import Content
-
-# Where a sink writes a point's text.
-TEXT = "text"
 
 
 def copied_row(point: Any, content: Content) -> dict[str, Any]:
@@ -65,10 +63,10 @@ def _differs(made: dict[str, Any], held: dict[str, Any]) -> bool:
 
 
 def _row(point: Any, payload: dict[str, Any]) -> dict[str, Any]:
-    row = point_row(point, TEXT)
+    row = point_row(point, TEXT_KEY)
     if row["error"] is not None and row["error"].type == "NoText":
         held = payload[OURS] if is_ours(payload) else {}
-        if TEXT in payload and not held:
+        if TEXT_KEY in payload and not held:
             # What is no text stays where it was.
             row["payload"], _ = parse_payload(dict(payload))
         row |= {"error": None, "text_hash": held.get("text_hash"), "payload_hash": payload_hash(row["payload"])}
