@@ -1,0 +1,143 @@
+"""Bare ONNX Runtime on GPUs: tokens a second by precision, budget and length; the ceiling of all else."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from benchmarks.gpu_models import Size, open_embedder
+from benchmarks.gpu_session import BareSession, median_seconds, synthetic_feed
+from benchmarks.gpu_settings import Settings, attempt, log, tell
+
+TF32 = ("0", "1")
+# What is of most use first: a run may be cut short.
+BUDGETS, LENGTHS = (16_384, 65_536, 4_096), (128, 32, 512)
+QUICK_BUDGETS, QUICK_LENGTHS = (64,), (32,)
+
+
+def measure_bare(settings: Settings, name: str) -> None:
+    """One model: float16 at all budgets and lengths, float32 with and without TF32 at one budget."""
+    size, folder = settings.sizes[name], settings.models
+    budgets, lengths = (QUICK_BUDGETS, QUICK_LENGTHS) if settings.quick else (BUDGETS, LENGTHS)
+    facts = {"step": "bare", "model": name}
+    if settings.on_gpu:
+        path = attempt(lambda: graph_of(settings, name, "float16"), **facts, graph="float16")
+        if path is not None:
+            _sweep(settings, size, path, budgets, lengths, {**facts, "graph": "float16"})
+        for tf32 in reversed(TF32):
+            told = {**facts, "graph": "float32", "tf32": tf32 == "1"}
+            _sweep(settings, size, folder / name / "model.onnx", budgets[:1], lengths, told, {"use_tf32": tf32})
+    else:
+        _sweep(settings, size, folder / name / "model.onnx", budgets, lengths, {**facts, "graph": "float32"})
+
+
+def compare_fusion(settings: Settings, name: str) -> None:
+    """The same network with attention fused and not, in the device's precision."""
+    size = settings.sizes[name]
+    budgets, lengths = (QUICK_BUDGETS, QUICK_LENGTHS) if settings.quick else (BUDGETS[:1], (*LENGTHS, 256))
+    facts = {"step": "fusion", "model": name}
+    plain = attempt(lambda: plain_graph(settings, name), **facts, graph="unfused")
+    fused = attempt(lambda: graph_of(settings, name, "float16"), **facts, graph="fused")
+    for told, path in (("unfused", plain), ("fused", fused)):
+        if path is not None:
+            nodes = attempt(lambda path=path: node_counts(path), **facts) or {}
+            _sweep(settings, size, path, budgets, lengths, {**facts, "graph": told, "nodes": nodes})
+
+
+def graph_of(settings: Settings, name: str, precision: str) -> Path:
+    """The graph file that our own session loads for a precision; it is made where it is not there yet."""
+    options = settings.embedder_options(precision)
+    model = open_embedder(name, settings.sizes[name], settings.models, **options)
+    path: Path = model.model.text_model.session.path
+    del model
+    gc.collect()
+    return path
+
+
+def plain_graph(settings: Settings, name: str) -> Path:
+    """The exported graph in float16 without any fused operator; float32 on a CPU, which has no float16."""
+    source = settings.models / name / "model.onnx"
+    if not settings.on_gpu:
+        return source
+    target = settings.models / name / "plain_float16.onnx"
+    if not target.exists():
+        import onnx
+        from onnxruntime.transformers.float16 import convert_float_to_float16
+
+        onnx.save(convert_float_to_float16(onnx.load(source), keep_io_types=True), target)
+    return target
+
+
+def node_counts(path: Path) -> dict[str, int]:
+    """How often each operator is in a graph's file."""
+    import onnx
+
+    nodes = onnx.load(path, load_external_data=False).graph.node
+    kinds = [node.op_type for node in nodes]
+    return {kind: kinds.count(kind) for kind in sorted(set(kinds))}
+
+
+def _sweep(
+    settings: Settings,
+    size: Size,
+    path: Path,
+    budgets: tuple[int, ...],
+    lengths: tuple[int, ...],
+    facts: Mapping[str, Any],
+    provider: Mapping[str, Any] | None = None,
+) -> None:
+    session = attempt(lambda: BareSession(path, settings.device, provider), **facts)
+    if session is None:
+        return
+    for budget in budgets:
+        for length in lengths:
+            attempt(lambda: _one(settings, session, size, budget, length, facts), **facts, budget=budget, length=length)
+    log(f"{facts}: done")
+    del session
+    gc.collect()
+
+
+def _one(
+    settings: Settings, session: BareSession, size: Size, budget: int, length: int, facts: Mapping[str, Any]
+) -> None:
+    batch = session.upload(synthetic_feed(max(1, budget // length), length))
+    taken = median_seconds(lambda: session.run(batch), settings.seconds)
+    several = median_seconds(lambda: session.run_without_waiting([batch] * 4), settings.seconds / 2, warm_up=1) / 4
+    speed = batch.cells / min(taken, several)
+    tell(
+        **facts,
+        budget=budget,
+        length=length,
+        tokens_a_second=round(speed),
+        tokens_a_second_one_by_one=round(batch.cells / taken),
+        tflops=speed * size.flops_a_token(length) / 1e12,
+        ms_a_call=taken * 1e3,
+    )
+
+
+def capture_graph(settings: Settings, name: str) -> None:
+    """CUDA graphs: one shape captured once and replayed, beside plain calls of the same shape."""
+    size = settings.sizes[name]
+    path = graph_of(settings, name, "float16")
+    for budget in (2_048, 16_384):
+        facts = {"step": "cuda_graph", "model": name, "budget": budget, "length": 128}
+        for captured in (False, True):
+            attempt(lambda c=captured, b=budget, f=facts: _replay(settings, size, path, b, c, f), **facts)
+
+
+def _replay(settings: Settings, size: Size, path: Path, budget: int, captured: bool, facts: Mapping[str, Any]) -> None:
+    import onnxruntime as ort
+
+    session = BareSession(path, settings.device, {"enable_cuda_graph": "1"} if captured else None)
+    batch = session.upload(synthetic_feed(budget // 128, 128))
+    binding = session.session.io_binding()
+    for one, value in batch.values.items():
+        binding.bind_ortvalue_input(one, value)
+    shape, kind = (budget // 128, 128, size.hidden), session.session.get_outputs()[0].type
+    element = "float16" if "float16" in kind else "float32"
+    output = ort.OrtValue.ortvalue_from_shape_and_type(shape, element, settings.device, 0)
+    binding.bind_ortvalue_output(session.output, output)
+    taken = median_seconds(lambda: session.session.run_with_iobinding(binding), settings.seconds, warm_up=4)
+    tell(**facts, captured=captured, ms_a_call=taken * 1e3, tokens_a_second=round(budget / taken))
