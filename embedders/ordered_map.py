@@ -25,7 +25,7 @@ def ordered_map(
     """Apply a function in threads; results come in the order of the items, of which few are taken ahead.
 
     ``ahead`` is the number of items per thread that may be begun or done before anybody asks for them. Closing the
-    iterator, or an error, drops those not begun yet. One thread is the caller's, unless it is to work ``in_background``.
+    iterator, or an error, drops those not begun yet. One thread is the caller's, unless ``in_background`` is True.
     """
     if threads == 1 and not in_background:
         yield from map(function, items)

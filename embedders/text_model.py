@@ -253,7 +253,7 @@ class TextModel:
         inputs: Inputs = NO_EXTRA_INPUTS,
         reduction: Reduction | None = None,
     ) -> Iterator[BatchOutput]:
-        """Run the graph batch by batch for its output in use, of which the ``reduction`` is kept; see ``run_outputs``."""
+        """Run the graph batch by batch for its output in use, of which ``reduction`` is kept; see ``run_outputs``."""
         limits: dict[str, Any] = {"max_rows": max_rows, "counted": counted, "inputs": inputs}
         for (batch,) in self.run_outputs([self.output], tokens, reductions=[reduction], **limits):
             yield batch

@@ -56,8 +56,8 @@ class TextBatches:
 
     ``outputs`` are names of the graph's outputs, ``reductions`` what is kept of each (None: all of it). ``inputs`` are
     fed beside the tokens. Texts are filled up to ``width`` tokens at least and, in buckets, to ``longest`` at most;
-    a batch has at most ``max_rows`` rows, and what ``budget`` allows. ``settings`` are resolved ones. ``upload_to`` is a session of the device
-    that all sessions are on; None: whichever session runs a batch uploads it.
+    a batch has at most ``max_rows`` rows, and what ``budget`` allows. ``settings`` are resolved ones. ``upload_to``
+    is a session of the device that all sessions are on; None: whichever session runs a batch uploads it.
     """
 
     tokens: TokenizedTexts
