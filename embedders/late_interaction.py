@@ -20,7 +20,6 @@ from __future__ import annotations
 import string
 from dataclasses import dataclass, fields
 from functools import cached_property
-from time import perf_counter
 from typing import Literal
 
 import numpy as np
@@ -30,13 +29,14 @@ import pyarrow as pa
 from embedders.arrow import Precision, multivector_array, multivector_type, vector_dtype
 from embedders.base import Texts, VectorSpec
 from embedders.catalog import ModelCard
+from embedders.device.reductions import PickedTokens
 from embedders.errors import ModelFilesError
 from embedders.model_options import ModelFiles, Runtime
 from embedders.network_model import NetworkModel
 from embedders.prompts import Use
 from embedders.text_model import PROBES
 from embedders.texts import DistinctTexts, text_list
-from embedders.token_vectors import TokenVectors, store_kept
+from embedders.token_vectors import CollectedTokens, TokenVectors
 from embedders.tokenized_texts import TokenizedTexts
 
 
@@ -177,16 +177,11 @@ class LateInteraction(NetworkModel):
         plain, distinct = self.text_model.tokenize(texts)
         tokens = self._marked(plain, use)
         kept = self._kept(tokens, use)
-        # Whether a token is kept depends on its id alone, so that each vector's row is known before the graph runs.
-        ends = np.cumsum(kept)
-        offsets, targets = np.concatenate(([0], ends))[tokens.offsets], np.where(kept, ends - 1, -1)
-        vectors = np.empty((int(offsets[-1]), self.dim), dtype=self._dtype)
         normalize = self.options.normalize if use == "passage" else self.options.normalize_queries
-        for batch in self.text_model.run(tokens, max_rows=max_rows):
-            started = perf_counter()
-            store_kept(batch, tokens, targets, vectors, normalize=normalize)
-            self.stats.model_seconds += perf_counter() - started
-        return TokenVectors(vectors, offsets), distinct
+        collected = CollectedTokens(PickedTokens(tokens, kept, normalize, self._dtype.name), self.dim)
+        for batch in self.text_model.run(tokens, max_rows=max_rows, reduction=collected.kept):
+            collected.add(batch)
+        return collected.vectors(), distinct
 
     def _marked(self, tokens: TokenizedTexts, use: Use) -> TokenizedTexts:
         options = self.options

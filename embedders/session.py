@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import logging
 import sys
 import warnings
@@ -15,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
+from embedders.device.on_device import OnDevice
 from embedders.errors import DeviceError, ModelFilesError, UnknownProviderError
 from embedders.graph_session import GraphSession, Port, refuse_missing
 from embedders.session_settings import OnnxProvider, SessionSettings
@@ -34,8 +36,17 @@ class OnnxSession(GraphSession):
 
     def __init__(self, path: Path, settings: SessionSettings) -> None:
         refuse_missing(path)
+        self._settings = settings
         self._session = open_session(path, settings)
+        self.on_device = OnDevice(self._session, threads=settings.effective_threads)
         super().__init__(path, map(_port, self._session.get_inputs()), map(_port, self._session.get_outputs()))
+
+    def reopen(self) -> None:
+        """Load the graph again, so that the memory that the session's arena keeps is given back first."""
+        del self._session, self.on_device
+        gc.collect()
+        self._session = open_session(self.path, self._settings)
+        self.on_device = OnDevice(self._session, threads=self._settings.effective_threads)
 
     @property
     def providers(self) -> list[str]:
@@ -127,6 +138,8 @@ def choose_providers(settings: SessionSettings) -> list[tuple[str, dict[str, Any
     options: dict[str, Any] = {"arena_extend_strategy": "kSameAsRequested", **settings.provider_options}
     if settings.device_id is not None:
         options["device_id"] = settings.device_id
+    if settings.use_tf32 is not None:
+        options["use_tf32"] = str(int(settings.use_tf32))
     return [(CUDA, options), (CPU, {})]
 
 
