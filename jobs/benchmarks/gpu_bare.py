@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from benchmarks.gpu_models import Size, open_embedder
 from benchmarks.gpu_session import BareSession, median_seconds, synthetic_feed
-from benchmarks.gpu_settings import Settings, attempt, log, tell
+from benchmarks.gpu_settings import Settings, attempt, tell
 
 TF32 = ("0", "1")
 # What is of most use first: a run may be cut short.
@@ -42,7 +43,7 @@ def compare_fusion(settings: Settings, name: str) -> None:
     fused = attempt(lambda: graph_of(settings, name, "float16"), **facts, graph="fused")
     for told, path in (("unfused", plain), ("fused", fused)):
         if path is not None:
-            nodes = attempt(lambda path=path: node_counts(path), **facts) or {}
+            nodes = attempt(partial(node_counts, path), **facts) or {}
             _sweep(settings, size, path, budgets, lengths, {**facts, "graph": told, "nodes": nodes})
 
 
@@ -93,10 +94,8 @@ def _sweep(
         return
     for budget in budgets:
         for length in lengths:
-            attempt(lambda: _one(settings, session, size, budget, length, facts), **facts, budget=budget, length=length)
-    log(f"{facts}: done")
-    del session
-    gc.collect()
+            shape = {"budget": budget, "length": length}
+            attempt(partial(_one, settings, session, size, budget, length, facts), **facts, **shape)
 
 
 def _one(
@@ -124,7 +123,7 @@ def capture_graph(settings: Settings, name: str) -> None:
     for budget in (2_048, 16_384):
         facts = {"step": "cuda_graph", "model": name, "budget": budget, "length": 128}
         for captured in (False, True):
-            attempt(lambda c=captured, b=budget, f=facts: _replay(settings, size, path, b, c, f), **facts)
+            attempt(partial(_replay, settings, size, path, budget, captured, facts), **facts)
 
 
 def _replay(settings: Settings, size: Size, path: Path, budget: int, captured: bool, facts: Mapping[str, Any]) -> None:

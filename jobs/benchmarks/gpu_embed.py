@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import statistics
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from benchmarks.gpu_bare import graph_of
@@ -24,31 +27,87 @@ BARE_BUDGETS = (16_384, 65_536)
 
 
 def measure_embedder(settings: Settings, name: str) -> None:
-    """Tokens a second of our embedder and of bare ONNX Runtime in turns, one call or a call a block; how busy the card is."""
+    """Our embedder in the device's fastest precision and bare ONNX Runtime in turns; how busy the card is; float32."""
     precision = "float16" if settings.on_gpu else "float32"
     texts = settings.documents(COPIES[name])
     model = open_warm(settings, name, precision)
     rows = token_rows(model, texts)
     tokens = sum(map(len, rows))
     facts = {"step": "embed", "model": name, "precision": precision, "texts": len(texts), "tokens": tokens}
-    contestants: dict[str, Callable[[], Any]] = {
-        "fleetembed, one call": lambda: model.embed_arrow(texts),
-        f"fleetembed, calls of {BLOCK}": lambda: _in_blocks(model, texts),
-    }
-    bare = BareSession(model.model.text_model.session.path, settings.device)
-    for budget in (64,) if settings.quick else BARE_BUDGETS:
-        batches = [bare.upload(feed) for feed in feeds_of(rows, budget)]
-        contestants[f"bare, budget {budget}"] = lambda batches=batches: _run_all(bare, batches)
-        contestants[f"bare, budget {budget}, no waiting"] = lambda batches=batches: bare.run_without_waiting(batches)
+    contestants = _ours(model, texts) | _bare(settings, model, texts, rows)
     seconds = in_turns(contestants, facts)
     ceiling = min((taken for who, taken in seconds.items() if who.startswith("bare")), default=None)
-    before = (model.stats.tokens, model.stats.padded_tokens)
     for who, taken in seconds.items():
         share = {} if ceiling is None or who.startswith("bare") else {"of_bare": ceiling / taken}
         tell(**facts, who=who, tokens_a_second=round(tokens / taken), texts_a_second=round(len(texts) / taken), **share)
     _tell_busy(settings, facts, contestants, ceiling, tokens)
-    waste = 1 - (model.stats.tokens - before[0]) / max(1, model.stats.padded_tokens - before[1])
-    tell(**facts, padding_waste=waste, budget=model.model.text_model.token_budget)
+    attempt(lambda: _tell_parts(model, texts, facts), **facts)
+    if settings.on_gpu:
+        del model, contestants
+        gc.collect()
+        exact = open_warm(settings, name, "float32")
+        facts["precision"] = "float32"
+        for who, taken in in_turns(_ours(exact, texts), facts).items():
+            tell(**facts, who=who, tokens_a_second=round(tokens / taken), texts_a_second=round(len(texts) / taken))
+
+
+def _ours(model: TextEmbedding, texts: list[str]) -> dict[str, Callable[[], Any]]:
+    return {
+        "fleetembed, one call": lambda: model.embed_arrow(texts),
+        f"fleetembed, calls of {BLOCK}": lambda: _in_blocks(model, texts),
+    }
+
+
+def _bare(
+    settings: Settings, model: TextEmbedding, texts: list[str], rows: Sequence[Any]
+) -> dict[str, Callable[[], Any]]:
+    """The same graph on texts tokenized before: batches uploaded before, and our own sessions with our own batches."""
+    text_model = model.model.text_model
+    bare = BareSession(text_model.session.path, settings.device)
+    found: dict[str, Callable[[], Any]] = {}
+    for budget in (64,) if settings.quick else BARE_BUDGETS:
+        batches = [bare.upload(feed) for feed in feeds_of(rows, budget)]
+        found[f"bare, budget {budget}"] = partial(_run_all, bare, batches)
+        found[f"bare, budget {budget}, no waiting"] = partial(bare.run_without_waiting, batches)
+    tokenized, _ = text_model.tokenize(texts)
+    found["bare, our batches and sessions"] = lambda: text_model.runner.run_bare(tokenized, [text_model.output], {})
+    return found
+
+
+def _tell_parts(model: TextEmbedding, texts: list[str], facts: dict[str, Any]) -> None:
+    """What one pass is made of: seconds of tokenizing and in model calls, padding; sessions and token budget."""
+    text_model, before = model.model.text_model, replace(model.stats)
+    started = time.perf_counter()
+    model.embed_arrow(texts)
+    taken = time.perf_counter() - started
+    stats = model.stats
+    tell(
+        **facts,
+        seconds=taken,
+        tokenize_seconds=stats.tokenize_seconds - before.tokenize_seconds,
+        model_seconds=stats.model_seconds - before.model_seconds,
+        padding_waste=1 - (stats.tokens - before.tokens) / max(1, stats.padded_tokens - before.padded_tokens),
+        sessions=len(text_model.runner.pool.sessions),
+        budgets={length: text_model.runner.budget.at(length) for length in (32, 128, 512)},
+        graph=text_model.session.path.name,
+    )
+
+
+def compare_budgets(settings: Settings, name: str) -> None:
+    """Our embedder by its token budget and sessions."""
+    precision = "float16" if settings.on_gpu else "float32"
+    texts = settings.documents(COPIES[name])
+    for sessions in (1, 2):
+        for budget in (64,) if settings.quick else (16_384, 32_768, 65_536, 131_072):
+            facts = {"step": "budget", "model": name, "sessions": sessions, "budget": budget}
+            attempt(partial(_with_budget, settings, name, precision, texts, facts), **facts)
+
+
+def _with_budget(settings: Settings, name: str, precision: str, texts: list[str], facts: dict[str, Any]) -> None:
+    model = open_warm(settings, name, precision, token_budget=facts["budget"], sessions=facts["sessions"])
+    tokens = model.token_count(texts)
+    taken = median_seconds(lambda: model.embed_arrow(texts), settings.seconds, warm_up=1, least=2)
+    tell(**facts, tokens_a_second=round(tokens / taken), granted=model.model.text_model.runner.budget.at(128))
 
 
 def _tell_busy(
@@ -72,11 +131,11 @@ def measure_sessions(settings: Settings, name: str) -> None:
     precision = "float16" if settings.on_gpu else "float32"
     facts = {"step": "sessions", "model": name, "precision": precision}
     for count in (1, 2) if settings.quick else (1, 2, 3):
-        attempt(lambda c=count: _several_of_ours(settings, name, precision, texts, c, facts), **facts, sessions=count)
+        attempt(partial(_several_of_ours, settings, name, precision, texts, count, facts), **facts, sessions=count)
     rows = token_rows(open_warm(settings, name, precision, lazy_load=True), texts)
     path = graph_of(settings, name, "float16")
     for count in (1, 2) if settings.quick else (1, 2, 3):
-        attempt(lambda c=count: _several_bare(settings, path, rows, c, facts), **facts, bare=True, sessions=count)
+        attempt(partial(_several_bare, settings, path, rows, count, facts), **facts, bare=True, sessions=count)
 
 
 def _several_of_ours(
@@ -106,6 +165,7 @@ def _several_bare(settings: Settings, path: Any, rows: Sequence[Any], count: int
 
 
 def open_warm(settings: Settings, name: str, precision: str, **options: Any) -> TextEmbedding:
+    """Open a model, and let it embed a block, unless it is to be loaded later (``lazy_load``)."""
     model = open_embedder(
         name, settings.sizes[name], settings.models, **settings.embedder_options(precision), **options
     )
@@ -115,6 +175,7 @@ def open_warm(settings: Settings, name: str, precision: str, **options: Any) -> 
 
 
 def token_rows(model: TextEmbedding, texts: list[str]) -> list[Any]:
+    """The token ids of each text, as the model takes them."""
     tokens, distinct = model.model.text_model.tokenize(texts)
     rows = [tokens.ids[start:stop] for start, stop in zip(tokens.offsets, tokens.offsets[1:], strict=False)]
     return [rows[at] for at in distinct.inverse]
@@ -130,6 +191,11 @@ def _run_all(session: BareSession, batches: Sequence[Batch]) -> None:
         session.run(batch)
 
 
+def _done(run: Callable[[], Any]) -> bool:
+    run()
+    return True
+
+
 def in_turns(contestants: dict[str, Callable[[], Any]], facts: dict[str, Any]) -> dict[str, float]:
     """Median seconds of each; one that fails is told, and left out."""
     taken: dict[str, list[float]] = {}
@@ -139,7 +205,7 @@ def in_turns(contestants: dict[str, Callable[[], Any]], facts: dict[str, Any]) -
             if who in failed:
                 continue
             started = time.perf_counter()
-            if attempt(lambda run=run: (run(), True), **facts, who=who) is None:
+            if not attempt(partial(_done, run), **facts, who=who):
                 failed.add(who)
                 taken.pop(who, None)
             else:

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -111,7 +112,7 @@ def measure_peak(settings: Settings) -> None:
     device, size = torch.device(settings.device), 256 if settings.quick else MATMUL
     for name in ("float16", "bfloat16", "float32") if settings.on_gpu else ("float32",):
         a, b = (torch.randn(size, size, device=device, dtype=getattr(torch, name)) for _ in range(2))
-        taken = _seconds_of(torch, lambda a=a, b=b: a @ b, settings)
+        taken = _seconds_of(torch, partial(torch.matmul, a, b), settings)
         tell(step="peak", dtype=name, size=size, tflops=2 * size**3 / taken / 1e12)
     if not settings.on_gpu:
         return
@@ -122,7 +123,7 @@ def measure_peak(settings: Settings) -> None:
         ("to pinned memory of the host", pinned, card),
         ("from pinned memory", card, pinned),
     ):
-        taken = _seconds_of(torch, lambda target=target, source=source: target.copy_(source), settings)
+        taken = _seconds_of(torch, partial(target.copy_, source), settings)
         tell(step="peak", copy=name, gb_a_second=host.nbytes / taken / GB)
 
 

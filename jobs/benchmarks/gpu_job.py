@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ def measure_job(settings: Settings, name: str) -> None:
         for actors in (1,) if settings.quick else (1, 2, 3):
             facts = {"step": "job", "model": name, "actors": actors, "texts": len(texts)}
             out = Path(folder) / f"out-{actors}"
-            attempt(lambda a=actors, o=out, f=facts: _run(settings, name, corpus, o, a, f), **facts)
+            attempt(partial(_run, settings, name, corpus, out, actors, facts), **facts)
 
 
 def _run(settings: Settings, name: str, corpus: Path, out: Path, actors: int, facts: dict[str, Any]) -> None:

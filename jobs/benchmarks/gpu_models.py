@@ -1,7 +1,7 @@
 """Model folders for the benchmark of GPUs: MiniLM's real weights, and random ones of the sizes of BERT base and large.
 
-A folder has an export, and in it the checkpoint that it was made from, as Hugging Face lays it out, so that all contestants compute the same
-network. Random weights are as fast as real ones, and of no use for search.
+A folder has an export, and in it the checkpoint that it was made from as Hugging Face lays it out, so that all compute
+the same network. Random weights are as fast as real ones, and of no use for search.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""sentence-transformers on the same weights, texts and card: float32 by its defaults, float16 at its best batch size."""
+"""sentence-transformers on the same weights, texts and card: its defaults, and float16 at its best batch size."""
 
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import Any
 
 from benchmarks.gpu_facts import watch
@@ -29,7 +30,7 @@ def measure_sentence_transformers(settings: Settings, name: str) -> None:
     slower, best = 0, 0.0
     for batch in (16,) if settings.quick else BATCHES:
         told = {**facts, "dtype": dtype}
-        speed = attempt(lambda b=batch, t=told: _measure(settings, model, texts, tokens, b, t), **told, batch=batch)
+        speed = attempt(partial(_measure, settings, model, texts, tokens, batch, told), **told, batch=batch)
         slower, best = (slower + 1, best) if (speed or 0.0) < best else (0, speed or best)
         if slower == 2:
             break
@@ -50,9 +51,7 @@ def _tokens(model: Any, texts: list[str], max_length: int) -> int:
     return sum(len(ids) for ids in fast(texts, truncation=True, max_length=max_length)["input_ids"])
 
 
-def _measure(
-    settings: Settings, model: Any, texts: list[str], tokens: int, batch: int, facts: dict[str, Any]
-) -> float:
+def _measure(settings: Settings, model: Any, texts: list[str], tokens: int, batch: int, facts: dict[str, Any]) -> float:
     if batch != DEFAULT_BATCH:
         model.encode(texts, batch_size=batch)
     with watch(settings.device) as seen:

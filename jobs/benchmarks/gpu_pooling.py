@@ -9,7 +9,7 @@ from embedders.device.settings import BatchSettings
 
 
 def compare_pooling(settings: Settings, name: str) -> None:
-    """Pooling where the model ran, beside the copy of all token vectors to the host and NumPy; what else is switched."""
+    """Pooling where the model ran, beside a copy of all token vectors and NumPy; what else is switched."""
     texts = settings.documents(COPIES[name])
     precision = "float16" if settings.on_gpu else "float32"
     ways = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ def measure_quality(settings: Settings) -> None:
     exact: tuple[Floats, Floats] | None = None
     for way, options in ways.items():
         few = CPU_TEXTS if way == "float32, CPU" else None
-        found = attempt(lambda o=options, n=few: _embed(settings, o, documents, queries, n), step="quality", way=way)
+        found = attempt(partial(_embed, settings, options, documents, queries, few), step="quality", way=way)
         if found is None:
             continue
         exact = found if exact is None else exact

@@ -1,4 +1,4 @@
-"""The steps of the benchmark of GPUs, of most use first; one of them in a process: ``python -m benchmarks.gpu_steps``."""
+"""The steps of the benchmark of GPUs, of most use first, each in a process: ``python -m benchmarks.gpu_steps``."""
 
 from __future__ import annotations
 
@@ -52,6 +52,8 @@ STEPS = (
     Step("sessions-base", 50, "gpu_embed:measure_sessions", "base"),
     Step("embed-large", 90, "gpu_embed:measure_embedder", "large"),
     Step("peers-large", 60, "gpu_peers:measure_sentence_transformers", "large"),
+    Step("budget-base", 50, "gpu_embed:compare_budgets", "base"),
+    Step("budget-minilm", 50, "gpu_embed:compare_budgets", "minilm"),
     Step("tokenizer", 40, "gpu_tokenizer:measure_tokenizer"),
     Step("job-base", 150, "gpu_job:measure_job", "base"),
     Step("job-minilm", 120, "gpu_job:measure_job", "minilm"),
