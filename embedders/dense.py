@@ -13,6 +13,7 @@ import pyarrow as pa
 from embedders.arrow import Precision, dense_array, dense_type, vector_dtype
 from embedders.base import Texts, VectorSpec
 from embedders.catalog import ModelCard
+from embedders.device.pieces import embed_in_pieces
 from embedders.device.reductions import PooledTexts
 from embedders.errors import ModelFilesError
 from embedders.model_options import ModelFiles, Runtime
@@ -130,6 +131,9 @@ class DenseModel(NetworkModel):
         """Embed texts as one matrix (texts, dim), in order; one model call gets at most ``max_rows``."""
         self.load()
         task = self._task if task_id is None else self._task_number(task_id)
+        return embed_in_pieces(self.text_model, texts, lambda some: self._embed(some, use, task, max_rows))
+
+    def _embed(self, texts: list[str], use: Use, task: int | None, max_rows: int | None) -> npt.NDArray[np.floating]:
         tokens, distinct = self.text_model.tokenize(texts, prompt=self._prompt(use, task))
         vectors = np.empty((len(tokens), self.dim), dtype=self._dtype)
         inputs = self._task_input(task, use)

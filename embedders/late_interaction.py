@@ -29,6 +29,7 @@ import pyarrow as pa
 from embedders.arrow import Precision, multivector_array, multivector_type, vector_dtype
 from embedders.base import Texts, VectorSpec
 from embedders.catalog import ModelCard
+from embedders.device.pieces import embed_in_pieces
 from embedders.device.reductions import PickedTokens
 from embedders.errors import ModelFilesError
 from embedders.model_options import ModelFiles, Runtime
@@ -155,6 +156,10 @@ class LateInteraction(NetworkModel):
 
     def embed_tokens(self, texts: list[str], *, use: Use = "passage", max_rows: int | None = None) -> TokenVectors:
         """Embed texts as one matrix of token vectors with offsets; one model call gets at most ``max_rows`` texts."""
+        self.load()
+        return embed_in_pieces(self.text_model, texts, lambda some: self._embed(some, use, max_rows))
+
+    def _embed(self, texts: list[str], use: Use, max_rows: int | None) -> TokenVectors:
         vectors, distinct = self._embed_distinct(texts, use, max_rows)
         return distinct.for_all(vectors)
 
@@ -169,11 +174,14 @@ class LateInteraction(NetworkModel):
         return int(lengths.sum()) + (len(lengths) if include_extension and self.options.marked else 0)
 
     def _column(self, texts: Texts, use: Use) -> pa.Array:
-        vectors, distinct = self._embed_distinct(text_list(texts), use, None)
+        self.load()
+        return embed_in_pieces(self.text_model, text_list(texts), lambda some: self._column_of(some, use))
+
+    def _column_of(self, texts: list[str], use: Use) -> pa.Array:
+        vectors, distinct = self._embed_distinct(texts, use, None)
         return distinct.for_all(multivector_array(vectors.offsets, vectors.vectors))
 
     def _embed_distinct(self, texts: list[str], use: Use, max_rows: int | None) -> tuple[TokenVectors, DistinctTexts]:
-        self.load()
         plain, distinct = self.text_model.tokenize(texts)
         tokens = self._marked(plain, use)
         kept = self._kept(tokens, use)

@@ -228,7 +228,8 @@ class TextModel:
             raise
         self.count(tokens, distinct.inverse, perf_counter() - started)
         unknown = int(self.tokenizer.mostly_unknown(tokens, prompt)[distinct.inverse].sum())
-        self.stats.unknown += unknown
+        with COUNTING:
+            self.stats.unknown += unknown
         # What a model is tried with when it is loaded is nobody's text.
         if unknown and texts != add_prompt(prompt, list(PROBES)):
             self.tokenizer.warn_of_unknown(unknown, len(texts))
@@ -240,9 +241,10 @@ class TextModel:
 
     def count(self, tokens: TokenizedTexts, inverse: npt.NDArray[np.intp], seconds: float) -> None:
         """Add tokenized texts to the counters; ``inverse`` has each given text's position among the tokenized ones."""
-        self.stats.rows += len(inverse)
-        self.stats.truncated += int(tokens.truncated[inverse].sum())
-        self.stats.tokenize_seconds += seconds
+        with COUNTING:
+            self.stats.rows += len(inverse)
+            self.stats.truncated += int(tokens.truncated[inverse].sum())
+            self.stats.tokenize_seconds += seconds
 
     def run(
         self,

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from embedders.arrow import SPARSE_TYPE, sparse_array
+from embedders.device.pieces import embed_in_pieces
 from embedders.device.reductions import GreatestLogits
 from embedders.errors import ModelFilesError
 from embedders.text_model import TextModel
@@ -36,6 +37,10 @@ def embed_by_vocabulary(
 
     ``weigh`` turns greatest logits into weights, perhaps in place; ids in ``zeroed`` get none.
     """
+    return embed_in_pieces(model, texts, lambda some: _embed(model, some, weigh, zeroed))
+
+
+def _embed(model: TextModel, texts: list[str], weigh: Weigh, zeroed: npt.NDArray[np.int64]) -> pa.Array:
     tokens, distinct = model.tokenize(texts)
     entries: list[tuple[npt.NDArray[np.intp], npt.NDArray[np.int64], npt.NDArray[np.float32]]] = []
     for batch in model.run(tokens, reduction=GreatestLogits()):

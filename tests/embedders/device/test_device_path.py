@@ -38,7 +38,9 @@ def test_synthetic_models_give_the_same_on_the_device_path(name: str, query: boo
 
 
 @pytest.mark.parametrize("options", [{"dim": 8}, {"dtype": "float16"}, {"dim": 8, "dtype": "float16"}], ids=str)
-def test_synthetic_vectors_are_cut_and_converted_on_the_device(options: dict[str, Any], synthetic_model: Folder) -> None:
+def test_synthetic_vectors_are_cut_and_converted_on_the_device(
+    options: dict[str, Any], synthetic_model: Folder
+) -> None:
     name = "nomic-ai/nomic-embed-text-v1.5"
     card = replace(find_card(name), matryoshka=(8,), custom=True, dim=None)
     given = {"specific_model_path": synthetic_model(name), "cuda": False, "threads": 1, **options}
