@@ -47,15 +47,17 @@ def _width(data: mmap.mmap, output: int | str) -> int | None:
 
 def _messages(data: mmap.mmap, part: tuple[int, int], wanted: int) -> Iterator[tuple[int, int]]:
     """Where the fields of this number lie that are messages or text."""
-    return ((start, end) for number, kind, start, end in _fields(data, *part) if (number, kind) == (wanted, BYTES))
+    return (
+        (start, end) for number, kind, start, end in message_fields(data, *part) if (number, kind) == (wanted, BYTES)
+    )
 
 
 def _numbers(data: mmap.mmap, part: tuple[int, int], wanted: int) -> Iterator[int]:
-    fields = _fields(data, *part)
+    fields = message_fields(data, *part)
     return (_varint(data, start)[0] for number, kind, start, _ in fields if (number, kind) == (wanted, VARINT))
 
 
-def _fields(data: mmap.mmap, at: int, end: int) -> Iterator[tuple[int, int, int, int]]:
+def message_fields(data: mmap.mmap | bytes, at: int, end: int) -> Iterator[tuple[int, int, int, int]]:
     """Number, wire type, start and end of each field of a message; ValueError where it is none."""
     while at < end:
         tag, at = _varint(data, at)
@@ -74,7 +76,7 @@ def _fields(data: mmap.mmap, at: int, end: int) -> Iterator[tuple[int, int, int,
         yield tag >> 3, kind, start, at
 
 
-def _varint(data: mmap.mmap, at: int) -> tuple[int, int]:
+def _varint(data: mmap.mmap | bytes, at: int) -> tuple[int, int]:
     """A number and where it ends."""
     value = shift = 0
     while True:

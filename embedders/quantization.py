@@ -6,19 +6,14 @@ quantized as the graph runs, with one scale a call ("dynamic"). Convolutions sta
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import onnxruntime
-
+from embedders.derived_files import derived_file
 from embedders.errors import DeviceError, ModelFilesError
-from embedders.files.cache import Slot, Wanted, cache_root
-from embedders.files.digest import file_digests
-from embedders.files.download import DownloadError
 
 try:
     import onnx
@@ -32,41 +27,22 @@ QUANTIZED_TYPES = ("MatMul", "Gather", "Attention")
 INTEGER_TYPES = ("MatMulInteger", "QAttention")
 # In the name of a copy: files that another scheme made are not taken.
 SCHEME = "dynamic-per-channel-1"
-COPY = "model.onnx"
-LOCK_SECONDS = 1800.0
 
 
 def quantized_file(folder: Path, model_file: str, files: Iterable[str], cache_dir: str | Path | None = None) -> Path:
-    """Path of the int8 copy of a model's file, made first where the cache does not hold it.
+    """Path of the int8 copy of a model's file, made first where the cache does not hold it; see ``derived_file``.
 
-    ``files`` are the model's, among them those of weights beside ``model_file``. A copy belongs to the contents of
-    these and to the version of ONNX Runtime. Several processes may ask at once: one quantizes, the others wait. Raises
-    DeviceError without the package onnx, ModelFilesError for a file that cannot be quantized or stored.
+    Raises DeviceError without the package onnx, ModelFilesError for a file that cannot be quantized or stored.
     """
-    parts = [name for name in files if name.startswith(model_file)]
-    slot = _slot(cache_root(cache_dir), model_file, file_digests(folder, parts))
-    if not slot.gaps(Wanted((COPY,))):
-        return slot.path / COPY
     if onnx is None:
-        raise DeviceError('precision int8 quantizes the model by the package onnx: pip install "fleetembed[int8]"')
-    try:
-        with slot.filling(LOCK_SECONDS) as stage:
-            if slot.gaps(Wanted((COPY,))):
-                logger.info("quantizing %s", folder / model_file)
-                _quantize(folder / model_file, stage / COPY, external=len(parts) > 1)
-                slot.publish(stage, sorted(path.name for path in stage.iterdir()), SCHEME)
-    except (OSError, DownloadError) as error:
-        raise ModelFilesError(f"the quantized copy of {folder / model_file} cannot be stored: {error}") from error
-    return slot.path / COPY
+        missing = DeviceError('precision int8 quantizes the model by the package onnx: pip install "fleetembed[int8]"')
+        return derived_file("int8", SCHEME, folder, model_file, files, missing, cache_dir=cache_dir)
+    return derived_file("int8", SCHEME, folder, model_file, files, _quantize, cache_dir=cache_dir)
 
 
-def _slot(root: Path, model_file: str, digests: dict[str, str]) -> Slot:
-    facts = [SCHEME, onnxruntime.__version__, *(f"{name} {digest}" for name, digest in digests.items())]
-    return Slot(root, f"int8--{Path(model_file).stem}--{hashlib.sha256(repr(facts).encode()).hexdigest()[:16]}")
-
-
-def _quantize(source: Path, target: Path, *, external: bool) -> None:
+def _quantize(source: Path, target: Path, external: bool) -> None:
     """Write the quantized copy; ``external`` puts its weights into a file beside it."""
+    logger.info("quantizing %s", source)
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     try:

@@ -18,6 +18,7 @@ import onnxruntime as ort
 
 from embedders.device.on_device import OnDevice
 from embedders.errors import DeviceError, ModelFilesError, UnknownProviderError
+from embedders.fusion.load import FusedFor, fused_graph
 from embedders.graph_session import GraphSession, Port, refuse_missing
 from embedders.session_settings import OnnxProvider, SessionSettings
 
@@ -61,9 +62,11 @@ class OnnxSession(GraphSession):
     def run_outputs(self, outputs: Sequence[str], feed: Mapping[str, npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
         """Run the graph once for some outputs; inputs in ``feed`` that the graph does not take are ignored.
 
-        ONNX Runtime computes the others too (1.31 has no way around it), but neither keeps nor copies them.
+        ONNX Runtime computes the others too (1.31 has no way around it), but neither keeps nor copies them. What the
+        graph gives in float16 becomes float32, since vectors are pooled and scaled in that.
         """
-        return [np.asarray(result) for result in self._session.run(list(outputs), self.known(feed))]
+        results = (np.asarray(result) for result in self._session.run(list(outputs), self.known(feed)))
+        return [result.astype(np.float32) if result.dtype == np.float16 else result for result in results]
 
 
 def _port(node: Any) -> Port:
@@ -77,8 +80,13 @@ def open_session(path: Path, settings: SessionSettings) -> ort.InferenceSession:
     """
     wanted = choose_providers(settings)
     ort.set_default_logger_severity(ORT_LOG_ERRORS)
+    options = _session_options(settings)
+    model = _fused(path, settings, wanted[0][0]) or str(path)
+    if isinstance(model, bytes):
+        # Where weights in files of their own are.
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(path.parent))
     try:
-        session = ort.InferenceSession(str(path), sess_options=_session_options(settings), providers=wanted)
+        session = ort.InferenceSession(model, sess_options=options, providers=wanted)
     except Exception as error:
         # ONNX Runtime's exceptions have no common base class.
         if not type(error).__module__.startswith("onnxruntime"):
@@ -92,6 +100,14 @@ def open_session(path: Path, settings: SessionSettings) -> ort.InferenceSession:
     elif missing:
         logger.warning("%s did not start, %s runs on the CPU. %s", _names(missing), path, _GPU_HINT)
     return session
+
+
+def _fused(path: Path, settings: SessionSettings, provider: str) -> bytes | None:
+    """The graph with fused attention, None where it stays as it is: also for who chooses the optimizations."""
+    kind = {CPU: FusedFor.CPU, CUDA: FusedFor.GPU}.get(provider)
+    if kind is None or "graph_optimization_level" in settings.session_options:
+        return None
+    return fused_graph(path, kind)
 
 
 def _session_options(settings: SessionSettings) -> ort.SessionOptions:
@@ -135,7 +151,12 @@ def choose_providers(settings: SessionSettings) -> list[tuple[str, dict[str, Any
         logger.warning("A GPU is there, but this ONNX Runtime cannot use it. %s", _GPU_HINT)
         return [(CPU, {})]
     # Batches differ in shape: growing by powers of two, the default, would take up to twice the memory they need.
-    options: dict[str, Any] = {"arena_extend_strategy": "kSameAsRequested", **settings.provider_options}
+    # In float16 SkipLayerNormalization would sum in float16, but for its strict mode.
+    options: dict[str, Any] = {
+        "arena_extend_strategy": "kSameAsRequested",
+        "enable_skip_layer_norm_strict_mode": "1",
+        **settings.provider_options,
+    }
     if settings.device_id is not None:
         options["device_id"] = settings.device_id
     if settings.use_tf32 is not None:

@@ -21,7 +21,9 @@ class Device(str, Enum):
 
 
 # What a network computes with. The numbers of the vectors are another matter, the option ``dtype``.
-ModelPrecision = Literal["float32", "bfloat16", "int8"]
+ModelPrecision = Literal["float32", "bfloat16", "float16", "int8"]
+# Precisions that no GPU is used for.
+CPU_ONLY = ("bfloat16", "int8")
 
 
 Cuda = bool | Device | Literal["auto", "cpu", "cuda"]
@@ -44,7 +46,8 @@ class SessionSettings:
     ``use_tf32`` False makes an NVIDIA GPU multiply in float32 proper; None leaves ONNX Runtime's choice, TF32 on GPUs
     that have it: factors rounded to 10 bits of mantissa, at several times the speed.
 
-    ``precision`` is what the network computes with; "bfloat16" and "int8" are for CPUs. "bfloat16" takes OpenVINO, to
+    ``precision`` is what the network computes with; "bfloat16" and "int8" are for CPUs, "float16" is for
+    GPUs, and works on CPUs, slower than "float32". "bfloat16" takes OpenVINO, to
     which ``session_options``, ``session_config`` and ``allow_spinning`` mean nothing. With ``float32_instead`` float32
     is taken, with a log line, where this machine cannot do what ``precision`` asks for: right for queries, whose
     vectors may be more exact than the documents'.
@@ -69,7 +72,7 @@ class SessionSettings:
             raise ValueError(f"cuda must be True, False, 'auto', 'cpu' or 'cuda', got {self.cuda!r}")
         if self.precision not in get_args(ModelPrecision):
             raise ValueError(f"precision must be {', '.join(get_args(ModelPrecision))}, got {self.precision!r}")
-        if self.precision != "float32" and (self.asks_for_cuda or self.providers is not None):
+        if self.precision in CPU_ONLY and (self.asks_for_cuda or self.providers is not None):
             raise ValueError(f"precision {self.precision} is for CPUs, and cuda or providers ask for another device")
 
     @property

@@ -20,6 +20,7 @@ PROVIDERS = metadata.packages_distributions()
 EXTRAS = {
     "embedders/export": "dev",
     "embedders/openvino_session.py": "openvino",
+    "embedders/float16.py": "float16",
     "embedders/quantization.py": "int8",
     "pipelines/evaluation": "evaluate",
 }

@@ -19,6 +19,8 @@ NONCOMMERCIAL = ("-nc", "noncommercial", "non-commercial")
 
 # What the catalog puts behind the name of a model for the card of its quantized file.
 QUANTIZED_ENDINGS = ("-Q", "-int8")
+# And for one in half precision.
+HALF_ENDINGS = ("-fp16", "-float16")
 
 # Cards that users add in this process, by family and lower-case name.
 _custom_cards: dict[tuple[str, str], ModelCard] = {}
@@ -132,6 +134,11 @@ def quantized_card(card: ModelCard) -> ModelCard | None:
     return next((other for other in known if other.varies_with_batch), None)
 
 
+def is_half(card: ModelCard) -> bool:
+    """Whether a card is that of a file in half precision, by its name."""
+    return card.model.endswith(HALF_ENDINGS) and not card.custom
+
+
 def describe(card: ModelCard) -> dict[str, Any]:
     """Facts of a card, under the names of fastembed's ``list_supported_models``, and further ones.
 
@@ -172,7 +179,9 @@ def _precisions(card: ModelCard) -> list[str]:
 
     if not FAMILIES[card.family].network:
         return []
-    return ["int8"] if card.varies_with_batch else ["float32", "bfloat16", "int8"]
+    if is_half(card):
+        return ["float16"]
+    return ["int8"] if card.varies_with_batch else ["float32", "bfloat16", "float16", "int8"]
 
 
 def _nearest(wanted: str, models: list[str]) -> list[str]:

@@ -12,7 +12,7 @@ from embedders.catalog import ModelCard, custom_card, find_card
 from embedders.errors import ModelNotFoundError
 from embedders.families import FAMILIES, CustomModels, Family, custom_families
 from embedders.files.remote import is_remote, last_name, local_place
-from embedders.session_settings import ModelPrecision
+from embedders.session_settings import CPU_ONLY, ModelPrecision
 from pipelines.config.section import MaybePlace, NonEmpty, Place, Section, WordOr
 
 
@@ -188,8 +188,8 @@ class EmbeddingConfig(Section):
     dtype: Literal["float32", "float16"] | None = Field(None, description="Numbers of dense and token vectors")
     precision: ModelPrecision = Field(
         "float32",
-        description="What the network computes with: bfloat16 (CPUs that have it; extra openvino) and int8 (extra "
-        "int8) are faster and less exact; part of the fingerprint",
+        description="What the network computes with: float16 (GPUs; extra float16), bfloat16 (CPUs that have it; extra "
+        "openvino) and int8 (CPUs; extra int8) are faster and less exact; part of the fingerprint",
     )
     prompts: WordOr[Literal["auto", "none"], PromptsConfig] = Field(
         "auto", description="What is put before each text: auto is what the model's card says"
@@ -248,7 +248,7 @@ class EmbeddingConfig(Section):
     @property
     def stays_on_cpu(self) -> bool:
         """Whether no GPU has a use for it, because of its precision."""
-        return self.precision != "float32"
+        return self.precision in CPU_ONLY
 
     @property
     def varies_with_batch(self) -> bool:
