@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import gc
+import tempfile
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -35,49 +35,38 @@ def measure_bare(settings: Settings, name: str) -> None:
 
 
 def compare_fusion(settings: Settings, name: str) -> None:
-    """The same network with attention fused and not, in the device's precision."""
+    """The same network with attention fused and not, in the device's precision; operators after all optimizations."""
     size = settings.sizes[name]
     budgets, lengths = (QUICK_BUDGETS, QUICK_LENGTHS) if settings.quick else (BUDGETS[:1], (*LENGTHS, 256))
-    facts = {"step": "fusion", "model": name}
-    plain = attempt(lambda: plain_graph(settings, name), **facts, graph="unfused")
-    fused = attempt(lambda: graph_of(settings, name, "float16"), **facts, graph="fused")
-    for told, path in (("unfused", plain), ("fused", fused)):
-        if path is not None:
-            nodes = attempt(partial(node_counts, path), **facts) or {}
-            _sweep(settings, size, path, budgets, lengths, {**facts, "graph": told, "nodes": nodes})
+    path = graph_of(settings, name, "float16")
+    ways: dict[str, tuple[bool, dict[str, str]]] = {"fused": (True, {}), "not fused": (False, {})}
+    if settings.on_gpu:
+        ways["fused, sums in float16"] = (True, {"enable_skip_layer_norm_strict_mode": "0"})
+        ways["fused, no flash attention"] = (True, {"sdpa_kernel": "16"})
+    for way, (fused, provider) in ways.items():
+        facts = {"step": "fusion", "model": name, "way": way}
+        if not provider:
+            attempt(partial(_tell_nodes, settings, path, fused, facts), **facts)
+        _sweep(settings, size, path, budgets, lengths, facts, provider, fused=fused)
 
 
 def graph_of(settings: Settings, name: str, precision: str) -> Path:
     """The graph file that our own session loads for a precision; it is made where it is not there yet."""
-    options = settings.embedder_options(precision)
-    model = open_embedder(name, settings.sizes[name], settings.models, **options)
+    options = {"cuda": False, "precision": precision} if settings.on_gpu else {"cuda": False}
+    model = open_embedder(name, settings.sizes[name], settings.models, lazy_load=True, **options)
     path: Path = model.model.text_model.session.path
-    del model
-    gc.collect()
     return path
 
 
-def plain_graph(settings: Settings, name: str) -> Path:
-    """The exported graph in float16 without any fused operator; float32 on a CPU, which has no float16."""
-    source = settings.models / name / "model.onnx"
-    if not settings.on_gpu:
-        return source
-    target = settings.models / name / "plain_float16.onnx"
-    if not target.exists():
-        import onnx
-        from onnxruntime.transformers.float16 import convert_float_to_float16
-
-        onnx.save(convert_float_to_float16(onnx.load(source), keep_io_types=True), target)
-    return target
-
-
-def node_counts(path: Path) -> dict[str, int]:
-    """How often each operator is in a graph's file."""
+def _tell_nodes(settings: Settings, path: Path, fused: bool, facts: Mapping[str, Any]) -> None:
+    """How often each operator is in the graph that ONNX Runtime makes of it."""
     import onnx
 
-    nodes = onnx.load(path, load_external_data=False).graph.node
-    kinds = [node.op_type for node in nodes]
-    return {kind: kinds.count(kind) for kind in sorted(set(kinds))}
+    with tempfile.TemporaryDirectory() as folder:
+        optimized = Path(folder) / "optimized.onnx"
+        BareSession(path, settings.device, fused=fused, optimized=optimized)
+        kinds = [node.op_type for node in onnx.load(optimized, load_external_data=False).graph.node]
+    tell(**facts, nodes={kind: kinds.count(kind) for kind in sorted(set(kinds))})
 
 
 def _sweep(
@@ -88,8 +77,10 @@ def _sweep(
     lengths: tuple[int, ...],
     facts: Mapping[str, Any],
     provider: Mapping[str, Any] | None = None,
+    *,
+    fused: bool = True,
 ) -> None:
-    session = attempt(lambda: BareSession(path, settings.device, provider), **facts)
+    session = attempt(lambda: BareSession(path, settings.device, provider, fused=fused), **facts)
     if session is None:
         return
     for budget in budgets:

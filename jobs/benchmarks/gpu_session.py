@@ -13,8 +13,12 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
+from embedders.fusion.load import FusedFor, fused_graph
+
 ERRORS = 3
 CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
+# Sums as exact as those of our own sessions.
+OPTIONS = {"enable_skip_layer_norm_strict_mode": "1"}
 Feed = dict[str, npt.NDArray[Any]]
 
 
@@ -29,16 +33,30 @@ class Batch:
 
 
 class BareSession:
-    """A graph on one device, called with batches that were uploaded before."""
+    """A graph on one device, called with batches that were uploaded before; ``fused`` as our own sessions fuse it.
 
-    def __init__(self, path: Path, device: str, provider: Mapping[str, Any] | None = None) -> None:
+    ``optimized`` is a file to write the graph to that ONNX Runtime runs.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        device: str,
+        provider: Mapping[str, Any] | None = None,
+        *,
+        fused: bool = True,
+        optimized: Path | None = None,
+    ) -> None:
         self.device = device
         if device == "cuda" and hasattr(ort, "preload_dlls"):
             ort.preload_dlls()
         options = ort.SessionOptions()
         options.log_severity_level = ERRORS
-        chosen: list[Any] = [(CUDA, dict(provider or {})), CPU] if device == "cuda" else [CPU]
-        self.session = ort.InferenceSession(str(path), options, providers=chosen)
+        if optimized is not None:
+            options.optimized_model_filepath = str(optimized)
+        chosen: list[Any] = [(CUDA, {**OPTIONS, **(provider or {})}), CPU] if device == "cuda" else [CPU]
+        model = fused_graph(path, FusedFor.GPU if device == "cuda" else FusedFor.CPU) if fused else None
+        self.session = ort.InferenceSession(model or str(path), options, providers=chosen)
         if device == "cuda" and CUDA not in self.session.get_providers():
             raise RuntimeError(f"{CUDA} did not start: {self.session.get_providers()}")
         self.inputs = [node.name for node in self.session.get_inputs()]

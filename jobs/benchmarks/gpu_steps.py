@@ -75,6 +75,10 @@ def main() -> int:
         model = name.partition(":")[2]
         checkpoint = None if given.checkpoint is None else Path(given.checkpoint)
         log(make_model(model, given.sizes[model], given.models, checkpoint))
+        if given.on_gpu:
+            from benchmarks.gpu_bare import graph_of
+
+            log(graph_of(given, model, "float16"))
         return 0
     step = next(one for one in STEPS if one.name == name)
     try:
