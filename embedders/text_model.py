@@ -16,22 +16,24 @@ import numpy as np
 import numpy.typing as npt
 
 from embedders.base import EmbedStats, Texts
-from embedders.batching import default_token_budget
+from embedders.batching import GPU_BUDGET, default_token_budget
 from embedders.catalog import ModelCard
 from embedders.device.memory import Activations, TokenBudget, free_memory
 from embedders.device.reductions import Reduction
 from embedders.device.sessions import SessionPool, default_sessions
+from embedders.device.tensorrt import with_tensorrt_options
 from embedders.device.text_batches import Inputs
 from embedders.device.text_runner import TextRunner
 from embedders.errors import ModelFilesError
 from embedders.files.digest import files_digest
 from embedders.files.folder import model_files
 from embedders.fingerprint import facts_digest
-from embedders.graph_outputs import declared_width
+from embedders.graph_outputs import declared_inputs, declared_width
 from embedders.graph_session import GraphSession
 from embedders.model_options import ModelFiles, Runtime
 from embedders.precision import load_graph, precision_facts
 from embedders.prompts import add_prompt
+from embedders.session_settings import SessionSettings
 from embedders.texts import DistinctTexts, text_list
 from embedders.tokenization import TextTokenizer, load_tokenizer, refuse_invalid
 from embedders.tokenized_texts import TokenizedTexts
@@ -108,8 +110,29 @@ class TextModel:
 
     @cached_property
     def session(self) -> GraphSession:
-        """The loaded graph."""
-        return load_graph(self.card, self.folder, self.settings, cache_dir=self._cache_dir)
+        """The loaded graph, in the first of its sessions."""
+        return self._load(self.settings)
+
+    def _load(self, settings: SessionSettings) -> GraphSession:
+        if settings.providers is not None:
+            # Imported here, since only the search for files needs it otherwise.
+            from embedders.files.cache import cache_root
+
+            settings = with_tensorrt_options(
+                settings,
+                declared_inputs(self.folder / self.card.model_file),
+                longest=self._longest,
+                budget=self._budget or GPU_BUDGET,
+                cache=cache_root(self._cache_dir) / "tensorrt",
+                model=self.card.model,
+            )
+        return load_graph(self.card, self.folder, settings, cache_dir=self._cache_dir)
+
+    @cached_property
+    def _longest(self) -> int:
+        """Tokens of the longest text there can be."""
+        longest = min(self.tokenizer.max_length + self._reserved, MOST_TOKENS)
+        return min(longest, _positions(self.folder) or longest)
 
     @cached_property
     def output(self) -> str:
@@ -130,14 +153,12 @@ class TextModel:
         devices = self._device_ids if self._device_ids and on_gpu else (self.settings.device_id,)
         each = self._sessions or default_sessions(self.session.path, on_gpu=on_gpu)
         settings = [replace(self.settings, device_id=device) for device in devices] * each
-        further = (load_graph(self.card, self.folder, one, cache_dir=self._cache_dir) for one in settings[1:])
-        pool = SessionPool([self.session, *further])
-        longest = min(self.tokenizer.max_length + self._reserved, MOST_TOKENS)
+        pool = SessionPool([self.session, *map(self._load, settings[1:])])
         return TextRunner(
             pool,
             self._memory_budget(pool),
             self._batch_settings.resolved(on_gpu=on_gpu),
-            longest=min(longest, _positions(self.folder) or longest),
+            longest=self._longest,
             width=self.tokenizer.max_length if self._fixed_width else 0,
         )
 
