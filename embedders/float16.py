@@ -191,9 +191,11 @@ def _feeds(folder: Path, session: Any) -> Iterator[Mapping[str, npt.NDArray[Any]
     if "input_ids" not in session.inputs:
         yield from ({session.first_input: image} for image in _images(folder))
         return
-    others = {"task_id": [np.array(0, np.int64)]} if "task_id" in session.inputs else {}
+    others: dict[str, list[npt.NDArray[Any]]] = {}
+    if "task_id" in session.inputs:
+        others["task_id"] = [np.array(0, np.int64)]
     if "pixel_values" in session.inputs:
-        others["pixel_values"] = _images(folder)
+        others["pixel_values"] = [*_images(folder)]
     tokenizer = load_tokenizer(folder, defaults=TOKENIZER_DEFAULTS)
     tokens = tokenizer.encode(list(TEXTS))
     for row in range(len(TEXTS)):

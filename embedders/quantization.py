@@ -34,7 +34,6 @@ def quantized_file(folder: Path, model_file: str, files: Iterable[str], cache_di
 
     Raises DeviceError without the package onnx, ModelFilesError for a file that cannot be quantized or stored.
     """
-    return derived_file("int8", SCHEME, folder, model_file, files, missing, cache_dir=cache_dir)
     return derived_file("int8", SCHEME, folder, model_file, files, _quantize, cache_dir=cache_dir)
 
 
