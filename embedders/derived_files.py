@@ -8,7 +8,7 @@ from pathlib import Path
 
 import onnxruntime
 
-from embedders.errors import DeviceError, ModelFilesError
+from embedders.errors import ModelFilesError
 from embedders.files.cache import Slot, Wanted, cache_root
 from embedders.files.digest import file_digests
 from embedders.files.download import DownloadError
@@ -26,7 +26,7 @@ def derived_file(
     folder: Path,
     model_file: str,
     files: Iterable[str],
-    make: Make | DeviceError,
+    make: Make,
     *,
     cache_dir: str | Path | None = None,
 ) -> Path:
@@ -34,15 +34,13 @@ def derived_file(
 
     ``files`` are the model's, among them those of weights beside ``model_file``. A copy belongs to the contents of
     these, to the ``scheme`` by which it is made, and to the version of ONNX Runtime; ``kind`` begins its folder's name.
-    Several processes may ask at once: one makes it, the others wait. An error in the place of ``make`` is raised where
-    the cache has no copy. Raises ModelFilesError for a copy that cannot be stored.
+    Several processes may ask at once: one makes it, the others wait. Raises ModelFilesError
+    for a copy that cannot be stored.
     """
     parts = [name for name in files if name.startswith(model_file)]
     slot = _slot(cache_root(cache_dir), kind, scheme, model_file, file_digests(folder, parts))
     if not slot.gaps(Wanted((COPY,))):
         return slot.path / COPY
-    if isinstance(make, DeviceError):
-        raise make
     try:
         with slot.filling(LOCK_SECONDS) as stage:
             if slot.gaps(Wanted((COPY,))):

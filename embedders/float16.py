@@ -6,6 +6,7 @@ in float32 within their operators. A copy is kept only where it gives nearly wha
 
 from __future__ import annotations
 
+import copy
 import logging
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,9 +17,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from embedders.derived_files import derived_file
 from embedders.errors import DeviceError, ModelFilesError
+from embedders.images.preprocessing import ImageTransform
+from embedders.images.preprocessor_config import load_image_settings
 from embedders.session_settings import SessionSettings
 from embedders.tokenization import load_tokenizer
 
@@ -37,8 +41,11 @@ LEAST_COSINE = 0.9995
 FEW = 8
 # Protocol Buffers end at 2 GiB.
 MOST_BYTES = 2_000_000_000
-# For graphs that leave the sizes of images open.
-SIDE = 224
+# Half of what float16 ends at, since other texts may give more.
+LARGEST = 32_752
+# From here on it is a mask, not a number.
+MASKED = 1e30
+SIDE = 256
 IMAGES = 8
 # For folders without tokenizer_config.json.
 TOKENIZER_DEFAULTS = {"pad_token": "[PAD]", "model_max_length": 128}
@@ -79,26 +86,31 @@ def float16_file(
     ModelFilesError for a file that cannot be converted or stored, or whose copy gives other vectors.
     """
     make = partial(_convert_and_compare, folder, output, threads)
-    if onnx is None:
-        missing = DeviceError(
-            'precision float16 converts the model by the package onnx: pip install "fleetembed[float16]"'
-        )
-        return derived_file("float16", SCHEME, folder, model_file, files, missing, cache_dir=cache_dir)
     return derived_file("float16", SCHEME, folder, model_file, files, make, cache_dir=cache_dir)
 
 
 def _convert_and_compare(
     folder: Path, output: int | str, threads: int | None, source: Path, target: Path, external: bool
 ) -> None:
+    if onnx is None:
+        raise DeviceError('precision float16 converts the model by the package onnx: pip install "fleetembed[float16]"')
     logger.info("converting %s to float16", source)
-    _convert(source, target, external)
+    watched = target.with_name("watched.onnx")
+    _convert(source, target, watched, external)
     try:
-        cosines = _cosines(folder, source, target, output, SessionSettings(threads=threads, cuda=False))
+        cosines, largest = _compare(folder, watched, target, output, SessionSettings(threads=threads, cuda=False))
     except Exception as error:
         # ONNX Runtime's exceptions have no common base class.
         raise ModelFilesError(
             f"{source} cannot be compared in float16 with float32: {error}; leave precision out"
         ) from error
+    for path in watched.parent.glob(f"{watched.name}*"):
+        path.unlink()
+    if largest > LARGEST:
+        raise ModelFilesError(
+            f"{source} cannot run in float16, which ends at 65,504: a value within the graph is {largest:,.0f}, and "
+            f"{LARGEST:,} is the most; leave precision out"
+        )
     # Not a number is not enough either.
     if not cosines.min() >= LEAST_COSINE:
         raise ModelFilesError(
@@ -107,21 +119,32 @@ def _convert_and_compare(
         )
 
 
-def _convert(source: Path, target: Path, external: bool) -> None:
+def _convert(source: Path, target: Path, watched: Path, external: bool) -> None:
+    """Write the float16 copy, and to ``watched`` the graph with all that its nodes make as further outputs."""
     try:
         model = onnx.load(str(source))
         with _sys_path_left_alone():
             from onnxruntime.transformers.float16 import convert_float_to_float16
+        given = {value.name for value in model.graph.output}
+        names = dict.fromkeys(name for node in model.graph.node for name in node.output if name and name not in given)
+        model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+        _save(model, watched, external)
+        del model.graph.output[len(given) :]
         # Shapes, by which the tool finds the types of what it must cast, are inferred in one message.
         large = model.ByteSize() > MOST_BYTES
         converted = convert_float_to_float16(model, keep_io_types=True, disable_shape_infer=large)
-        beside = {"save_as_external_data": True, "location": f"{target.name}_data"} if external else {}
-        onnx.save(converted, str(target), **beside)
+        _save(converted, target, external)
     except OSError:
         raise
     except Exception as error:
         # Neither onnx nor the tool says which exceptions it raises.
         raise ModelFilesError(f"{source} cannot be converted to float16: {error}; leave precision out") from error
+
+
+def _save(model: Any, path: Path, external: bool) -> None:
+    beside: dict[str, Any] = {"save_as_external_data": True, "location": f"{path.name}_data"} if external else {}
+    # A copy, since the weights of the model that is saved beside it are no longer in memory.
+    onnx.save(copy.deepcopy(model) if external else model, str(path), **beside)
 
 
 @contextmanager
@@ -134,25 +157,30 @@ def _sys_path_left_alone() -> Iterator[None]:
         sys.path[:] = before
 
 
-def _cosines(
-    folder: Path, source: Path, target: Path, output: int | str, settings: SessionSettings
-) -> npt.NDArray[np.float64]:
-    """Cosine of what both files give for each of some texts or images."""
+def _compare(
+    folder: Path, watched: Path, target: Path, output: int | str, settings: SessionSettings
+) -> tuple[npt.NDArray[np.float64], float]:
+    """Cosine of what both files give for each of some texts or images, and the largest number within the first one."""
     from embedders.session import OnnxSession
 
-    exact = OnnxSession(source, settings)
-    feeds = list(_feeds(folder, exact))
-    name = exact.output_name(output)
-    expected = [exact.run(name, feed).ravel().astype(np.float64) for feed in feeds]
-    del exact
-    rounded = OnnxSession(target, settings)
-    given = [rounded.run(name, feed).ravel().astype(np.float64) for feed in feeds]
-    if max(map(len, expected)) < FEW:
-        expected, given = [np.concatenate(expected)], [np.concatenate(given)]
-    return np.array([_cosine(*pair) for pair in zip(expected, given, strict=True)])
+    exact, rounded = OnnxSession(watched, settings), OnnxSession(target, settings)
+    name, every = rounded.output_name(output), exact.output_names
+    cosines, few, largest = [], [], 0.0
+    for feed in _feeds(folder, rounded):
+        made = dict(zip(every, exact.run_outputs(every, feed), strict=True))
+        sizes = (np.abs(values) for values in made.values() if values.dtype == np.float32)
+        # What stands for minus infinity behind a padded key is as good in float16.
+        largest = max([largest, *(float(size.max(initial=0, where=size < MASKED)) for size in sizes)])
+        pair = (made[name].ravel(), rounded.run(name, feed).ravel())
+        cosines.append(_cosine(*pair))
+        few += [pair] if len(pair[0]) < FEW else []
+    if few:
+        cosines = [_cosine(*(np.concatenate(side) for side in zip(*few, strict=True)))]
+    return np.array(cosines), largest
 
 
-def _cosine(one: npt.NDArray[np.float64], other: npt.NDArray[np.float64]) -> float:
+def _cosine(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> float:
+    one, other = one.astype(np.float64), other.astype(np.float64)
     lengths = float(np.linalg.norm(one) * np.linalg.norm(other))
     # Nothing but zeros is no difference, where both give it.
     return float(one @ other) / lengths if lengths else float((one == other).all())
@@ -161,11 +189,13 @@ def _cosine(one: npt.NDArray[np.float64], other: npt.NDArray[np.float64]) -> flo
 def _feeds(folder: Path, session: Any) -> Iterator[Mapping[str, npt.NDArray[Any]]]:
     """What the graph is fed with for each of TEXTS alone, or for images of one frequency each."""
     if "input_ids" not in session.inputs:
-        yield from ({session.first_input: image} for image in _images(session))
+        yield from ({session.first_input: image} for image in _images(folder))
         return
-    others = {"task_id": [np.array(0, np.int64)]} if "task_id" in session.inputs else {}
+    others: dict[str, list[npt.NDArray[Any]]] = {}
+    if "task_id" in session.inputs:
+        others["task_id"] = [np.array(0, np.int64)]
     if "pixel_values" in session.inputs:
-        others["pixel_values"] = _images(session)
+        others["pixel_values"] = [*_images(folder)]
     tokenizer = load_tokenizer(folder, defaults=TOKENIZER_DEFAULTS)
     tokens = tokenizer.encode(list(TEXTS))
     for row in range(len(TEXTS)):
@@ -175,12 +205,13 @@ def _feeds(folder: Path, session: Any) -> Iterator[Mapping[str, npt.NDArray[Any]
         yield {**feed, **{name: arrays[row % len(arrays)] for name, arrays in others.items()}}
 
 
-def _images(session: Any) -> list[npt.NDArray[np.float32]]:
-    """Waves as images, each of its own frequencies, in the shape of the graph's pixels."""
-    name = "pixel_values" if "pixel_values" in session.inputs else session.first_input
-    shape = [size if isinstance(size, int) else None for size in session.input_shape(name)]
-    height, width = (size or SIDE for size in shape[-2:])
-    leading = [size or 1 for size in shape[1:-2]]
-    rows, columns = np.arange(height)[:, None] / height, np.arange(width) / width
-    waves = [np.sin(np.pi * number * (number * rows + columns)) for number in range(1, IMAGES + 1)]
-    return [np.broadcast_to(wave, (1, *leading, height, width)).astype(np.float32) for wave in waves]
+def _images(folder: Path) -> list[npt.NDArray[np.float32]]:
+    """Waves as images, each of its own frequencies, as the graph takes them: (1, channels, height, width)."""
+    transform = ImageTransform(load_image_settings(folder))
+    rows, columns = np.arange(SIDE)[:, None] / SIDE, np.arange(SIDE) / SIDE
+    images = []
+    for number in range(1, IMAGES + 1):
+        phase = np.pi * number * (number * rows + columns)
+        wave = np.stack([np.sin(phase), np.cos(phase), np.sin(2 * phase)], axis=-1)
+        images.append(transform(Image.fromarray((127 * (1 + wave)).astype(np.uint8))).pixels[None])
+    return images

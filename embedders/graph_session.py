@@ -89,6 +89,11 @@ class GraphSession(ABC):
         shape = next(port.shape for port in self._outputs if port.is_named(name))
         return shape[-1] if shape and isinstance(shape[-1], int) else None
 
+    @property
+    def output_names(self) -> list[str]:
+        """Names of all outputs, in the graph's order."""
+        return [port.name for port in self._outputs]
+
     def describe_outputs(self) -> str:
         """Names and shapes of the graph's outputs, for a message."""
         return ", ".join(f"{port.name} {port.shape}".replace("'", "") for port in self._outputs)

@@ -148,7 +148,7 @@ def _varint(value: int) -> bytes:
 
 
 def _parsed(name: str, data: bytes) -> Any:
-    from google.protobuf.message import DecodeError
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
     made = message(name)
     try:
@@ -205,7 +205,7 @@ def array_of(tensor: Any) -> npt.NDArray[Any] | None:
 
 @cache
 def _classes() -> dict[str, Any]:
-    from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+    from google.protobuf import descriptor_pb2, descriptor_pool, message_factory  # type: ignore[import-untyped]
 
     kinds = descriptor_pb2.FieldDescriptorProto
     file = descriptor_pb2.FileDescriptorProto(name="fleetembed_onnx.proto", package=PACKAGE, syntax="proto2")

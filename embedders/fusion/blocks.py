@@ -143,9 +143,9 @@ def _is_mask(graph: GraphView, name: str) -> bool:
         return False
     if node.op_type == "Mul":
         values = [graph.scalar(one) for one in node.input]
-        factor = next((value for value in values if value is not None), 0.0)
+        constant = next((value for value in values if value is not None), 0.0)
         masked = node.input[0] if values[0] is None else node.input[1]
-        return _sign(graph, masked) * factor <= -LEAST_BIAS
+        return _sign(graph, masked) * constant <= -LEAST_BIAS
     if node.op_type == "Where":
         condition, masked, otherwise = node.input
         factor = graph.scalar(masked)

@@ -109,17 +109,16 @@ def _gelus(graph: GraphView) -> dict[str, list[Any]]:
         divided = graph.chain(erf.input[0], "Div") if erf.op_type == "Erf" else None
         if divided is None or not graph.is_near(divided[0].input[1], math.sqrt(2)):
             continue
-        linear = linear_layer(graph, divided[0].input[0])
-        shifted = graph.only_user(erf.output[0], "Add")
-        product = None if shifted is None else graph.only_user(shifted.output[0], "Mul")
-        halved = None if product is None else graph.only_user(product.output[0], "Mul")
-        if linear is None or halved is None:
+        linear, last, others = linear_layer(graph, divided[0].input[0]), erf, []
+        for kind in ("Add", "Mul", "Mul"):
+            user = graph.only_user(last.output[0], kind)
+            if user is None:
+                break
+            others.append(next((name for name in user.input if name != last.output[0]), ""))
+            last = user
+        if linear is None or len(others) < 3 or others[1] != linear.output:
             continue
-        shift, factor, half = (
-            next((name for name in node.input if name != known), "")
-            for node, known in ((shifted, erf.output[0]), (product, shifted.output[0]), (halved, product.output[0]))
-        )
-        if graph.is_near(shift, 1) and factor == linear.output and graph.is_near(half, 0.5):
-            made = make_node("BiasGelu", [linear.product, linear.bias], halved.output[0], domain=MICROSOFT)
-            new[halved.output[0]] = [made]
+        if graph.is_near(others[0], 1) and graph.is_near(others[2], 0.5):
+            made = make_node("BiasGelu", [linear.product, linear.bias], last.output[0], domain=MICROSOFT)
+            new[last.output[0]] = [made]
     return new

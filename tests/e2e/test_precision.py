@@ -67,7 +67,20 @@ def test_a_collection_in_bfloat16_is_searched_by_a_machine_without(
 
 
 def test_gpus_for_a_precision_of_cpus_are_refused(tmp_path: Path) -> None:
+    on_gpu = {"compute": {"stages": {"dense": {"gpus": 1}}}}
     with pytest.raises(ConfigError, match=r"compute\.stages\.dense\.gpus: precision int8 is for CPUs; leave one out"):
-        EmbeddingPipeline.from_config(
-            job(tmp_path, tmp_path, "int8", compute={"stages": {"dense": {"gpus": 1}}}).config()
-        )
+        EmbeddingPipeline.from_config(job(tmp_path, tmp_path, "int8", **on_gpu).config())
+    EmbeddingPipeline.from_config(job(tmp_path, tmp_path, "float16", **on_gpu).config())
+
+
+def test_float16_vectors_are_kept_apart(
+    tmp_path: Path, synthetic_model: Callable[[str], Path], docstrings: list[Row]
+) -> None:
+    model = synthetic_model(MINILM)
+    half = job(tmp_path, model, "float16")
+    half.write(docstrings[:24])
+    assert half.run().rows["written"] == 24
+    assert half.report["models"]["dense"]["precision"] == "float16"
+    assert half.run().rows["embedded"] == 0
+    with pytest.raises(SinkError, match=r"made by the model .* with other files or settings"):
+        job(tmp_path, model, "float32").run()

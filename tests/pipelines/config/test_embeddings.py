@@ -54,7 +54,10 @@ def synthetic(tmp_path_factory: pytest.TempPathFactory) -> Path:
             {"model": "Qdrant/bm25", "precision": "int8"},
             "precision: Qdrant/bm25 runs no neural network; leave precision",
         ),
-        ({"model": E5, "precision": "fp16"}, "embeddings.0.precision: input should be 'float32', 'bfloat16' or 'int8'"),
+        (
+            {"model": E5, "precision": "fp16"},
+            "embeddings.0.precision: input should be 'float32', 'bfloat16', 'float16' or 'int8'",
+        ),
         ({"model": E5, "options": {"precision": "int8"}}, "precision is no option: write precision beside model"),
         ({"model": E5, "prompts": "on"}, "embeddings.0.prompts: input should be 'auto' or 'none' (got 'on')"),
         ({"model": E5, "prompts": {"document": "d"}}, "prompts.document: unknown key; known here: query, passage"),
