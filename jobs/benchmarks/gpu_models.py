@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from filelock import FileLock
 
 from embedders import TextEmbedding
 from embedders.export.bert import export_bert
@@ -55,8 +56,12 @@ TINY = {"minilm": SIZES["minilm"], "base": Size(64, 2, 2), "large": Size(96, 3, 
 def make_model(name: str, size: Size, folder: Path, checkpoint: Path | None) -> Path:
     """Make a model's folder unless it is there; ``checkpoint`` holds MiniLM, None takes the packaged one."""
     target = folder / name
-    if (target / "model.onnx").exists():
-        return target
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / f"{name}.lock"):
+        return target if (target / "model.onnx").exists() else _make(size, target, checkpoint)
+
+
+def _make(size: Size, target: Path, checkpoint: Path | None) -> Path:
     source, copy = checkpoint or packaged_minilm(), checkpoint_of(target)
     copy.mkdir(parents=True, exist_ok=True)
     for one in (*TOKENIZER_FILES, *(WEIGHT_FILES if size.real else ())):
