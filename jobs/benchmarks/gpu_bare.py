@@ -13,6 +13,8 @@ from benchmarks.gpu_session import BareSession, median_seconds, synthetic_feed
 from benchmarks.gpu_settings import Settings, attempt, tell
 
 TF32 = ("0", "1")
+# Values of the provider's option sdpa_kernel, by what they leave to choose from (ONNX Runtime's AttentionBackend).
+KERNELS = {"memory-efficient": "2", "TensorRT's": "36", "matrix products": "16"}
 # What is of most use first: a run may be cut short.
 BUDGETS, LENGTHS = (16_384, 65_536, 4_096), (128, 32, 512)
 QUICK_BUDGETS, QUICK_LENGTHS = (64,), (32,)
@@ -42,7 +44,7 @@ def compare_fusion(settings: Settings, name: str) -> None:
     ways: dict[str, tuple[bool, dict[str, str]]] = {"fused": (True, {}), "not fused": (False, {})}
     if settings.on_gpu:
         ways["fused, sums in float16"] = (True, {"enable_skip_layer_norm_strict_mode": "0"})
-        ways["fused, no flash attention"] = (True, {"sdpa_kernel": "16"})
+        ways |= {f"fused, {told}": (True, {"sdpa_kernel": number}) for told, number in KERNELS.items()}
     for way, (fused, provider) in ways.items():
         facts = {"step": "fusion", "model": name, "way": way}
         if not provider:

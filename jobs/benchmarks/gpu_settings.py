@@ -78,7 +78,7 @@ def note(error: BaseException) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())[:400]}"
 
 
-def attempt(what: Callable[[], Any], **facts: Any) -> Any:
+def attempt(what: Callable[[], Any], /, **facts: Any) -> Any:
     """Do one measurement of a step; where it fails, its error is a line, None is returned, and the step goes on."""
     try:
         return what()
