@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
+from embedders.cuda_libraries import load_cuda_libraries
 from embedders.device.on_device import OnDevice
 from embedders.errors import DeviceError, ModelFilesError, UnknownProviderError
 from embedders.fusion.load import FusedFor, fused_graph
@@ -79,6 +80,8 @@ def open_session(path: Path, settings: SessionSettings) -> ort.InferenceSession:
     Warns (RuntimeWarning) of ``providers`` that did not start: ONNX Runtime takes the CPU in their place.
     """
     wanted = choose_providers(settings)
+    if any(name in NVIDIA_PROVIDERS for name, _ in wanted):
+        load_cuda_libraries()
     ort.set_default_logger_severity(ORT_LOG_ERRORS)
     options = _session_options(settings)
     model = _fused(path, settings, wanted[0][0]) or str(path)
