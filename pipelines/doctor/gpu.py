@@ -20,8 +20,8 @@ from pipelines.doctor.finding import Finding
 EXTRA = 'pip install "fleetembed[gpu]"'
 CUDA_12 = 'pip install "onnxruntime-gpu[cuda,cudnn]==1.23.*"'
 DRIVER = (
-    "install NVIDIA's driver (Ubuntu: apt install nvidia-driver-580-server); in a container, install the NVIDIA container "
-    "toolkit on its host and start it with: docker run --gpus all"
+    "install NVIDIA's driver (Ubuntu: apt install nvidia-driver-580-server); in a container, install the NVIDIA "
+    "container toolkit on the host and start it with: docker run --gpus all"
 )
 # What ONNX Runtime's CUDA provider loads, by CUDA's major version.
 LIBRARIES = {

@@ -131,7 +131,14 @@ def test_actors_land_where_their_selectors_say(labelled: Nodes, minilm: Path, tm
 
 def test_models_share_cards_and_each_actor_sees_the_one_it_is_on(labelled: Nodes, tmp_path: Path) -> None:
     models = [{**DENSE, "name": f"dense{number}"} for number in range(3)]
-    told = do(labelled.address, "where", job(tmp_path, *models, BM25))["told"]
+    config = job(tmp_path, *models, BM25)
+    planned, placed = do_each(labelled.address, ("plan", config), ("where", config))
+    assert planned["placement"] == [
+        "would run on 1 node of 4 CPUs, 1 node of 2 CPUs and 2 GPUs, 1 node of 0 CPUs:",
+        *(f"  dense{number}: 1 actor of 0.22 CPU, 0.5 GPU, 1 thread" for number in range(3)),
+        "  bm25: 1 actor of 0.3 CPU",
+    ]
+    told = placed["told"]
     with_gpus = [one for one in told if one["pool"].startswith("dense")]
     assert {one["pool"] for one in with_gpus} == {"dense0", "dense1", "dense2"}
     assert all(one["gpus"] == [one["visible"]] for one in with_gpus)

@@ -18,6 +18,9 @@ log = logging.getLogger("fleetembed")
 SUPPORT_CPUS = 0.05
 # A session with more threads than this scales badly; a larger machine gets more workers instead.
 THREADS_A_WORKER = 8
+# CPUs of an actor on GPUs, for tokenizing: a core tokenizes some hundred thousand tokens a second, and a fast card
+# takes a few million of a small model.
+MOST_TOKENIZING_CPUS = 16
 # Part of a node's CPUs that its models get: the rest is for readers and light stages.
 SHARE_OF_MODELS = 0.75
 UNSURE = (
@@ -115,7 +118,8 @@ def _first_size(wish: Wish, wishes: Sequence[Wish], machines: Machines, writers:
 def _size_on_gpus(wish: Wish, rivals: Sequence[Wish], beside: float) -> Resources:
     workers, gpus = _on_gpus(wish, rivals)
     a_gpu = workers / (sum(one.gpus for one in wish.homes) or 1)
-    cpus = min(1.0, _share(wish, {node.id: a_gpu * node.gpus for node in wish.homes}, rivals, beside))
+    cpus = _share(wish, {node.id: a_gpu * node.gpus for node in wish.homes}, rivals, beside)
+    cpus = cpus if cpus < 1 else float(min(MOST_TOKENIZING_CPUS, int(cpus)))
     return _resources(wish.wanted, workers, cpus=cpus, gpus=gpus, threads=1)
 
 

@@ -1,16 +1,20 @@
-"""How many threads a model may use in an actor: a part of the cores of the node that it is on."""
+"""How many threads a model and its tokenizer may use in an actor: a part of the cores of the node that it is on."""
 
 from __future__ import annotations
 
 import logging
+import math
 import os
 from collections.abc import Sequence
 from typing import Any
 
+from pipelines.run.stages.stage import Resources
 from pipelines.sinks.ray_context import running_ray
 
 log = logging.getLogger("fleetembed")
 
+# Where the tokenizers library reads how many threads it may start, once a process.
+TOKENIZER_THREADS = "RAYON_NUM_THREADS"
 RUNNING = ("ALIVE", "PENDING_CREATION")
 
 
@@ -49,3 +53,13 @@ def _actors_on(node: str, job: str, stages: Sequence[str]) -> int:
         and any(title in one["ActorClassName"] for title in titles)
         for one in table.values()
     )
+
+
+def share_tokenizing(resources: Resources) -> None:
+    """Let the tokenizer of an actor on GPUs use the actor's CPUs; call it in the actor, before it tokenizes.
+
+    It would else start a thread for each core of the node, beside those of the node's other cards. A number that the
+    environment has stays.
+    """
+    if resources.gpus and running_ray() is not None:
+        os.environ.setdefault(TOKENIZER_THREADS, str(max(1, math.floor(resources.cpus))))

@@ -20,6 +20,7 @@ from pipelines.embed.row_embedder import RowEmbedder
 from pipelines.rows import IMAGE_COLUMN, RowError, add_errors, is_dead, spread
 from pipelines.run.packing import BLOCK_BYTES, cut, join
 from pipelines.run.placement.pools import Pool
+from pipelines.run.placement.threads import share_tokenizing
 from pipelines.run.stages.held import HELD_COLUMN, codes_of, has_vectors, needs_models
 from pipelines.run.stages.moved import TOKENS_A_ROW
 from pipelines.run.stages.stage import Resources, Work
@@ -73,6 +74,7 @@ class EmbedStage:
         """See Stage."""
         # Embeddings of one tokenizer, limit and prompt share a block's tokens.
         tokens = TokenCache()
+        share_tokenizing(self.resources)
         embedders = [self._embedder(one, tokens) for one in self.pool.embeddings]
         unchecked = dict(self.fingerprints)
         # Loaded before the first row reaches them, so that the figures of embedding hold no start-up. With a

@@ -158,9 +158,9 @@ def test_the_models_of_large_equal_nodes_get_three_quarters_of_their_cpus() -> N
     assert 0.7 < pool.resources.cpus * 24 / 192 < 0.75
 
 
-def test_on_many_nodes_with_gpus_an_actor_keeps_its_cpu() -> None:
+def test_on_many_nodes_with_gpus_an_actor_has_cpus_to_tokenize_with() -> None:
     dense, bm25 = place_pools(job(DENSE, BM25), cluster(*[(64, 8)] * 100))
-    assert (dense.resources.workers, dense.resources.gpus, dense.resources.cpus) == (800, 1, 1)
+    assert (dense.resources.workers, dense.resources.gpus, dense.resources.cpus) == (800, 1, 5)
     assert (bm25.resources.workers, bm25.resources.cpus) == (400, 0.5)
 
 
