@@ -129,8 +129,8 @@ def test_actors_land_where_their_selectors_say(labelled: Nodes, minilm: Path, tm
     assert [one["threads"] for one in told if one["pool"] == "dense"] == [max(1, min(4, CORES) // 2)] * 2
 
 
-def test_models_share_cards_and_each_actor_sees_the_one_it_is_on(labelled: Nodes, tmp_path: Path) -> None:
-    models = [{**DENSE, "name": f"dense{number}"} for number in range(3)]
+def test_models_share_cards_and_each_actor_sees_the_one_it_is_on(labelled: Nodes, minilm: Path, tmp_path: Path) -> None:
+    models = [{**DENSE, "name": f"dense{number}", "path": str(minilm)} for number in range(3)]
     config = job(tmp_path, *models, BM25)
     planned, placed = do_each(labelled.address, ("plan", config), ("where", config))
     assert planned["placement"] == [
