@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 import numpy.typing as npt
 
@@ -24,22 +27,35 @@ def default_token_budget(*, threads: int, on_gpu: bool) -> int:
 
 
 def token_budget_batches(
-    lengths: npt.NDArray[np.integer], budget: int, *, max_rows: int | None = None
+    lengths: npt.NDArray[np.integer],
+    budget: int | Callable[[int], int],
+    *,
+    max_rows: int | None = None,
+    multiple_of: int = 1,
 ) -> list[npt.NDArray[np.intp]]:
     """Partition rows by length, longest first, so that rows x longest <= budget in every batch.
 
     ``lengths`` is (rows,), in tokens. A row that is longer than the budget gets a batch to itself; no batch has
-    more than ``max_rows``. Returns the row numbers of each batch. Longest first lets memory grow once.
+    more than ``max_rows``. ``budget`` may be a function of the longest length. Batches that the budget ends have a
+    ``multiple_of`` so many rows where it allows them. Returns the row numbers of each batch. Longest first lets memory
+    grow once.
     """
-    if budget < 1 or (max_rows is not None and max_rows < 1):
-        raise ValueError(f"budget and max_rows must be 1 or more, got {budget} and {max_rows}")
+    if not callable(budget):
+        budget = partial(_at_any_length, budget)
+    if budget(1) < 1 or (max_rows is not None and max_rows < 1):
+        raise ValueError(f"budget and max_rows must be 1 or more, got {budget(1)} and {max_rows}")
     order = np.argsort(-lengths, kind="stable")
     batches = []
     start = 0
     while start < len(order):
         longest = max(1, int(lengths[order[start]]))
-        rows = max(1, budget // longest)
+        rows = max(1, budget(longest) // longest)
+        rows -= rows % multiple_of if rows >= multiple_of else 0
         end = start + (rows if max_rows is None else min(rows, max_rows))
         batches.append(order[start:end])
         start = end
     return batches
+
+
+def _at_any_length(budget: int, longest: int) -> int:
+    return budget

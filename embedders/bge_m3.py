@@ -34,17 +34,17 @@ from embedders.arrow import SPARSE_TYPE, Precision, dense_type, multivector_type
 from embedders.base import VectorSpec
 from embedders.catalog import ModelCard
 from embedders.dense import checked_cut
+from embedders.device.reductions import PickedTokens, PooledTexts, Reduction
 from embedders.errors import ModelFilesError
 from embedders.families import FAMILIES
 from embedders.model_options import ModelFiles, Runtime
 from embedders.network_model import NetworkModel
-from embedders.pooling import cut_dimensions, l2_normalize
 from embedders.prompts import Use
 from embedders.several_vectors import SeveralVectors, Vectors
 from embedders.sparse.entries import Keys, entries_column, entry_keys, greatest_of_equal
 from embedders.text_model import PROBES, BatchOutput
-from embedders.token_vectors import TokenVectors, unit_vectors
-from embedders.tokenized_texts import TokenizedTexts, ranges
+from embedders.token_vectors import CollectedTokens
+from embedders.tokenized_texts import TokenizedTexts
 
 GRAPH_OUTPUTS: Mapping[str, int | str] = {"dense": 0, "sparse": 1, "multivector": 2}
 SHAPES = {
@@ -131,7 +131,8 @@ class BgeM3(NetworkModel, SeveralVectors):
         self.load()
         tokens, distinct = self.text_model.tokenize(texts)
         collectors = [self._collector(kind, tokens) for kind in self.kinds]
-        for batches in self.text_model.run_outputs(self._graph_outputs, tokens, max_rows=max_rows):
+        kept = [one.kept for one in collectors]
+        for batches in self.text_model.run_outputs(self._graph_outputs, tokens, max_rows=max_rows, reductions=kept):
             started = perf_counter()
             for collector, batch in zip(collectors, batches, strict=True):
                 collector.add(batch)
@@ -165,8 +166,11 @@ class BgeM3(NetworkModel, SeveralVectors):
             return LexicalWeights(len(tokens), self._unweighted_ids)
         dim = self.specs[kind].dim or 0
         if kind == "dense":
-            return DenseVectors(np.empty((len(tokens), dim), self._dtype), self._cut)
-        return TokensButFirst(tokens, dim, self._dtype)
+            kept = PooledTexts("none", normalize=True, cut=self._cut, dtype=self._dtype.name)
+            return DenseVectors(np.empty((len(tokens), dim), self._dtype), kept)
+        but_first = np.ones(len(tokens.ids), np.bool_)
+        but_first[tokens.offsets[:-1]] = False
+        return CollectedTokens(PickedTokens(tokens, but_first, normalize=True, dtype=self._dtype.name), dim)
 
     @cached_property
     def _unweighted_ids(self) -> npt.NDArray[np.int64]:
@@ -203,25 +207,28 @@ class BgeM3(NetworkModel, SeveralVectors):
 
 
 class Collector(Protocol):
-    """Collects the vectors of one kind of some texts, batch by batch."""
+    """Collects the vectors of one kind of some texts, batch by batch: what is ``kept`` of the graph's output."""
+
+    @property
+    def kept(self) -> Reduction | None:
+        """What is kept of the graph's output."""
 
     def add(self, batch: BatchOutput) -> None:
-        """Take over the graph's output for a batch."""
+        """Take over what is kept of a batch."""
 
     def vectors(self) -> Any:
         """The vectors of all texts, as Vectors."""
 
 
 class DenseVectors:
-    """Dense vectors: rows of ``matrix`` (texts, dim), scaled to unit length, ``cut`` to fewer numbers or not."""
+    """Dense vectors: rows of ``matrix`` (texts, dim)."""
 
-    def __init__(self, matrix: npt.NDArray[np.floating], cut: int | None) -> None:
-        self._matrix, self._cut = matrix, cut
+    def __init__(self, matrix: npt.NDArray[np.floating], kept: PooledTexts) -> None:
+        self._matrix, self.kept = matrix, kept
 
     def add(self, batch: BatchOutput) -> None:
         """Take over (rows, dim)."""
-        values = batch.values
-        self._matrix[batch.rows] = l2_normalize(values) if self._cut is None else cut_dimensions(values, self._cut)
+        self._matrix[batch.rows] = batch.values
 
     def vectors(self) -> npt.NDArray[np.floating]:
         """The matrix."""
@@ -230,6 +237,8 @@ class DenseVectors:
 
 class LexicalWeights:
     """Sparse vectors of ``size`` texts, without the token ids ``unweighted``."""
+
+    kept = None
 
     def __init__(self, size: int, unweighted: npt.NDArray[np.int64]) -> None:
         self._size, self._unweighted = size, unweighted
@@ -250,25 +259,6 @@ class LexicalWeights:
             return pa.array([], SPARSE_TYPE)
         keys, weights = greatest_of_equal(np.concatenate(self._keys), np.concatenate(self._weights))
         return entries_column(keys, weights, self._size)
-
-
-class TokensButFirst:
-    """Vectors of all tokens but each text's first, scaled to unit length."""
-
-    def __init__(self, tokens: TokenizedTexts, dim: int, dtype: np.dtype[np.floating]) -> None:
-        self._offsets = tokens.offsets - np.arange(len(tokens.offsets))
-        self._matrix = np.empty((int(self._offsets[-1]), dim), dtype=dtype)
-
-    def add(self, batch: BatchOutput) -> None:
-        """Take over (rows, tokens, dim), or (rows, tokens - 1, dim) where the graph leaves the first ones out."""
-        mask = batch.mask[:, 1:]
-        values = batch.values[:, batch.values.shape[1] - mask.shape[1] :]
-        at = ranges(self._offsets[batch.rows], self._offsets[batch.rows + 1])
-        self._matrix[at] = unit_vectors(values[mask])
-
-    def vectors(self) -> TokenVectors:
-        """The vectors with offsets."""
-        return TokenVectors(self._matrix, self._offsets)
 
 
 def _fits(kind: str, batch: BatchOutput) -> bool:

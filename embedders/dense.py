@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
-from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -14,10 +13,11 @@ import pyarrow as pa
 from embedders.arrow import Precision, dense_array, dense_type, vector_dtype
 from embedders.base import Texts, VectorSpec
 from embedders.catalog import ModelCard
+from embedders.device.pieces import embed_in_pieces
+from embedders.device.reductions import PooledTexts
 from embedders.errors import ModelFilesError
 from embedders.model_options import ModelFiles, Runtime
 from embedders.network_model import NetworkModel
-from embedders.pooling import cut_dimensions, pool
 from embedders.prompts import RETRIEVAL_TASKS, Prompts, Use, choose_prompts
 from embedders.text_model import PROBES
 from embedders.texts import text_list
@@ -131,20 +131,26 @@ class DenseModel(NetworkModel):
         """Embed texts as one matrix (texts, dim), in order; one model call gets at most ``max_rows``."""
         self.load()
         task = self._task if task_id is None else self._task_number(task_id)
+        return embed_in_pieces(self.text_model, texts, lambda some: self._embed(some, use, task, max_rows))
+
+    def _embed(self, texts: list[str], use: Use, task: int | None, max_rows: int | None) -> npt.NDArray[np.floating]:
         tokens, distinct = self.text_model.tokenize(texts, prompt=self._prompt(use, task))
         vectors = np.empty((len(tokens), self.dim), dtype=self._dtype)
-        for batch in self.text_model.run(tokens, max_rows=max_rows, inputs=self._task_input(task, use)):
-            started = perf_counter()
-            vectors[batch.rows] = self._vectors(batch.values, batch.mask)
-            self.stats.model_seconds += perf_counter() - started
+        inputs = self._task_input(task, use)
+        for batch in self.text_model.run(tokens, max_rows=max_rows, inputs=inputs, reduction=self._pooled):
+            vectors[batch.rows] = batch.values
         return distinct.for_all(vectors)
 
-    def _vectors(self, output: npt.NDArray[Any], mask: npt.NDArray[np.bool_]) -> npt.NDArray[Any]:
+    @property
+    def _pooled(self) -> PooledTexts:
         card = self.card
-        if self._cut is None:
-            return pool(output, mask, card.pooling, normalize=card.normalize)
-        whole = pool(output, mask, card.pooling, normalize=False)
-        return cut_dimensions(whole, self._cut, layer_norm=bool(card.options.get("layer_norm_before_cut")))
+        return PooledTexts(
+            card.pooling,
+            card.normalize,
+            cut=self._cut,
+            layer_norm=bool(card.options.get("layer_norm_before_cut")),
+            dtype=self._dtype.name,
+        )
 
     def _prompt(self, use: Use, task: int | None) -> str:
         if task is not None and task not in map(self._tasks.get, RETRIEVAL_TASKS.values()):

@@ -13,6 +13,7 @@ from pathlib import Path
 
 # Of ModelProto, GraphProto, ValueInfoProto, TypeProto, TypeProto.Tensor, TensorShapeProto, and its Dimension.
 GRAPH, OUTPUT, NAME, TYPE, TENSOR, SHAPE, DIM, VALUE = 7, 12, 1, 2, 1, 2, 1, 1
+INPUT = 11
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 
 
@@ -26,6 +27,19 @@ def declared_width(path: Path, output: int | str) -> int | None:
             return _width(data, output)
     except (OSError, ValueError, IndexError):
         return None
+
+
+def declared_inputs(path: Path) -> list[str]:
+    """Names of the inputs that the file declares, old files' constants among them; none where it cannot be read."""
+    try:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            return [
+                b"".join(data[start:end] for start, end in _messages(data, value, NAME)).decode()
+                for graph in _messages(data, (0, len(data)), GRAPH)
+                for value in _messages(data, graph, INPUT)
+            ]
+    except (OSError, ValueError, IndexError):
+        return []
 
 
 def _width(data: mmap.mmap, output: int | str) -> int | None:

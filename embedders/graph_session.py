@@ -6,11 +6,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
 
 from embedders.errors import ModelFilesError
+
+if TYPE_CHECKING:
+    from embedders.device.on_device import OnDevice
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,12 @@ class Port:
 
 
 class GraphSession(ABC):
-    """A loaded graph. ``path`` is its file, ``inputs`` are the names of its inputs."""
+    """A loaded graph. ``path`` is its file, ``inputs`` are the names of its inputs.
+
+    ``on_device`` leaves outputs where they were computed; None where the runtime cannot.
+    """
+
+    on_device: OnDevice | None = None
 
     def __init__(self, path: Path, inputs: Iterable[Port], outputs: Iterable[Port]) -> None:
         self.path = path
@@ -54,6 +62,9 @@ class GraphSession(ABC):
     def run(self, output: str, feed: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[Any]:
         """Compute one output; see ``run_outputs``."""
         return self.run_outputs([output], feed)[0]
+
+    def reopen(self) -> None:  # noqa: B027
+        """Load the graph again, which gives memory back that the runtime keeps; nothing where it keeps none."""
 
     @property
     def first_input(self) -> str:

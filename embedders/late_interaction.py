@@ -20,7 +20,6 @@ from __future__ import annotations
 import string
 from dataclasses import dataclass, fields
 from functools import cached_property
-from time import perf_counter
 from typing import Literal
 
 import numpy as np
@@ -30,13 +29,15 @@ import pyarrow as pa
 from embedders.arrow import Precision, multivector_array, multivector_type, vector_dtype
 from embedders.base import Texts, VectorSpec
 from embedders.catalog import ModelCard
+from embedders.device.pieces import embed_in_pieces
+from embedders.device.reductions import PickedTokens
 from embedders.errors import ModelFilesError
 from embedders.model_options import ModelFiles, Runtime
 from embedders.network_model import NetworkModel
 from embedders.prompts import Use
 from embedders.text_model import PROBES
 from embedders.texts import DistinctTexts, text_list
-from embedders.token_vectors import TokenVectors, store_kept
+from embedders.token_vectors import CollectedTokens, TokenVectors
 from embedders.tokenized_texts import TokenizedTexts
 
 
@@ -155,6 +156,10 @@ class LateInteraction(NetworkModel):
 
     def embed_tokens(self, texts: list[str], *, use: Use = "passage", max_rows: int | None = None) -> TokenVectors:
         """Embed texts as one matrix of token vectors with offsets; one model call gets at most ``max_rows`` texts."""
+        self.load()
+        return embed_in_pieces(self.text_model, texts, lambda some: self._embed(some, use, max_rows))
+
+    def _embed(self, texts: list[str], use: Use, max_rows: int | None) -> TokenVectors:
         vectors, distinct = self._embed_distinct(texts, use, max_rows)
         return distinct.for_all(vectors)
 
@@ -169,24 +174,22 @@ class LateInteraction(NetworkModel):
         return int(lengths.sum()) + (len(lengths) if include_extension and self.options.marked else 0)
 
     def _column(self, texts: Texts, use: Use) -> pa.Array:
-        vectors, distinct = self._embed_distinct(text_list(texts), use, None)
+        self.load()
+        return embed_in_pieces(self.text_model, text_list(texts), lambda some: self._column_of(some, use))
+
+    def _column_of(self, texts: list[str], use: Use) -> pa.Array:
+        vectors, distinct = self._embed_distinct(texts, use, None)
         return distinct.for_all(multivector_array(vectors.offsets, vectors.vectors))
 
     def _embed_distinct(self, texts: list[str], use: Use, max_rows: int | None) -> tuple[TokenVectors, DistinctTexts]:
-        self.load()
         plain, distinct = self.text_model.tokenize(texts)
         tokens = self._marked(plain, use)
         kept = self._kept(tokens, use)
-        # Whether a token is kept depends on its id alone, so that each vector's row is known before the graph runs.
-        ends = np.cumsum(kept)
-        offsets, targets = np.concatenate(([0], ends))[tokens.offsets], np.where(kept, ends - 1, -1)
-        vectors = np.empty((int(offsets[-1]), self.dim), dtype=self._dtype)
         normalize = self.options.normalize if use == "passage" else self.options.normalize_queries
-        for batch in self.text_model.run(tokens, max_rows=max_rows):
-            started = perf_counter()
-            store_kept(batch, tokens, targets, vectors, normalize=normalize)
-            self.stats.model_seconds += perf_counter() - started
-        return TokenVectors(vectors, offsets), distinct
+        collected = CollectedTokens(PickedTokens(tokens, kept, normalize, self._dtype.name), self.dim)
+        for batch in self.text_model.run(tokens, max_rows=max_rows, reduction=collected.kept):
+            collected.add(batch)
+        return collected.vectors(), distinct
 
     def _marked(self, tokens: TokenizedTexts, use: Use) -> TokenizedTexts:
         options = self.options

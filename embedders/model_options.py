@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from embedders.catalog import ModelCard
+from embedders.device.settings import BatchSettings
 from embedders.session_settings import Cuda, ModelPrecision, OnnxProvider, SessionSettings
 from embedders.token_cache import TokenCache
 
@@ -50,8 +51,10 @@ class Runtime:
     """What runs a model's network. Families without a network ignore all of it.
 
     ``threads``, ``cuda``, ``providers``, ``allow_spinning``, ``session_options``, ``session_config``,
-    ``provider_options``, ``precision`` and ``float32_instead`` are those of SessionSettings. One model works on one
-    device, the first of ``device_ids``.
+    ``provider_options``, ``precision``, ``float32_instead`` and ``use_tf32`` are those of SessionSettings. A text model
+    works on all ``device_ids`` at once, other models on the first. ``sessions`` of a device run batches at the same
+    time, each with its own copy of the weights (None: two on a GPU for models below 150 million parameters, else one).
+    ``batches`` switches how batches are run, for measurements and tests.
     ``lazy_load`` postpones loading to the first text. ``token_budget`` is what one model call may hold in tokens,
     padding included (None: a measured default for the device). ``enable_cpu_mem_arena`` is ONNX Runtime's session
     option: False gives memory back after every call, at some cost of speed. Models that are given one ``token_cache``
@@ -72,10 +75,15 @@ class Runtime:
     provider_options: Mapping[str, Any] = field(default_factory=dict)
     precision: ModelPrecision = "float32"
     float32_instead: bool = False
+    use_tf32: bool | None = None
+    sessions: int | None = None
+    batches: BatchSettings = field(default_factory=BatchSettings)
 
     def __post_init__(self) -> None:
         if self.token_budget is not None and self.token_budget < 1:
             raise ValueError(f"token_budget must be 1 or more, got {self.token_budget}; None chooses for the device")
+        if self.sessions is not None and self.sessions < 1:
+            raise ValueError(f"sessions must be 1 or more, got {self.sessions}; None chooses for the device")
         # Invalid settings are refused before any file is looked for.
         self.session_settings()
 
@@ -93,4 +101,5 @@ class Runtime:
             session_config=self.session_config or {},
             precision=self.precision,
             float32_instead=self.float32_instead,
+            use_tf32=self.use_tf32,
         )

@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
-from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,7 @@ import pyarrow as pa
 from embedders.arrow import Precision, multivector_array, multivector_type, vector_dtype
 from embedders.base import Texts, VectorSpec
 from embedders.catalog import ModelCard
+from embedders.device.reductions import PickedTokens, Reduction
 from embedders.errors import FleetembedError, ImageError, ModelFilesError
 from embedders.files.json_file import read_json_object
 from embedders.graph_session import GraphSession
@@ -35,7 +35,7 @@ from embedders.multimodal_template import OPTION_NAMES, PromptTemplate, tile_tok
 from embedders.network_model import NetworkModel
 from embedders.text_model import PROBES, BatchOutput
 from embedders.texts import DistinctTexts, text_list
-from embedders.token_vectors import TokenVectors, store_kept
+from embedders.token_vectors import CollectedTokens, TokenVectors
 from embedders.tokenized_texts import TokenizedTexts
 
 PIXELS_INPUT = "pixel_values"
@@ -271,20 +271,29 @@ class MultimodalModel(NetworkModel):
         self.load()
         tokens, distinct = self.text_model.tokenize(self.template.decorated(texts))
         tokens = self._marked(tokens)
-        targets = np.arange(len(tokens.ids))
-        vectors = np.empty((len(tokens.ids), self.dim), dtype=self._dtype)
-        for batch in self._run_texts(tokens, max_rows):
-            started = perf_counter()
-            store_kept(batch, tokens, targets, vectors, normalize=False)
-            self.stats.model_seconds += perf_counter() - started
-        return TokenVectors(vectors, tokens.offsets), distinct
+        every = np.ones(len(tokens.ids), np.bool_)
+        collected = CollectedTokens(PickedTokens(tokens, every, normalize=False, dtype=self._dtype.name), self.dim)
+        for batch in self._run_texts(tokens, max_rows, reduction=collected.kept):
+            collected.add(batch)
+        return collected.vectors(), distinct
 
     def _run_texts(
-        self, tokens: TokenizedTexts, max_rows: int | None = None, *, counted: bool = True
+        self,
+        tokens: TokenizedTexts,
+        max_rows: int | None = None,
+        *,
+        counted: bool = True,
+        reduction: Reduction | None = None,
     ) -> Iterator[BatchOutput]:
         most = BLANKS_AT_ONCE if self.template.blank_image else None
         limits = [limit for limit in (max_rows, most) if limit is not None]
-        yield from self.text_model.run(tokens, max_rows=min(limits, default=None), inputs=self._blanks, counted=counted)
+        yield from self.text_model.run(
+            tokens,
+            max_rows=min(limits, default=None),
+            inputs=self._blanks,
+            counted=counted,
+            reduction=reduction,
+        )
 
     def _marked(self, tokens: TokenizedTexts) -> TokenizedTexts:
         """Replace each text's first ids by those of ``query_start``."""

@@ -46,6 +46,7 @@ class NetworkModel(ABC):
                 try:
                     self.check()
                     self._rehearse()
+                    self.text_model.warm_up()
                     self._loaded = True
                 finally:
                     self._rehearsing = None

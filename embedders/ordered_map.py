@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -15,14 +15,19 @@ AHEAD = 2
 
 
 def ordered_map(
-    function: Callable[[Item], Result], items: Iterable[Item], *, threads: int, ahead: int = AHEAD
-) -> Iterator[Result]:
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
+    *,
+    threads: int,
+    ahead: int = AHEAD,
+    in_background: bool = False,
+) -> Generator[Result, None, None]:
     """Apply a function in threads; results come in the order of the items, of which few are taken ahead.
 
     ``ahead`` is the number of items per thread that may be begun or done before anybody asks for them. Closing the
-    iterator, or an error, drops those not begun yet.
+    iterator, or an error, drops those not begun yet. One thread is the caller's, unless ``in_background`` is True.
     """
-    if threads == 1:
+    if threads == 1 and not in_background:
         yield from map(function, items)
         return
     pending: deque[Future[Result]] = deque()

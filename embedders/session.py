@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import logging
 import sys
 import warnings
@@ -15,6 +16,8 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
+from embedders.cuda_libraries import load_cuda_libraries
+from embedders.device.on_device import OnDevice
 from embedders.errors import DeviceError, ModelFilesError, UnknownProviderError
 from embedders.fusion.load import FusedFor, fused_graph
 from embedders.graph_session import GraphSession, Port, refuse_missing
@@ -35,8 +38,17 @@ class OnnxSession(GraphSession):
 
     def __init__(self, path: Path, settings: SessionSettings) -> None:
         refuse_missing(path)
+        self._settings = settings
         self._session = open_session(path, settings)
+        self.on_device = OnDevice(self._session, threads=settings.effective_threads)
         super().__init__(path, map(_port, self._session.get_inputs()), map(_port, self._session.get_outputs()))
+
+    def reopen(self) -> None:
+        """Load the graph again, so that the memory that the session's arena keeps is given back first."""
+        del self._session, self.on_device
+        gc.collect()
+        self._session = open_session(self.path, self._settings)
+        self.on_device = OnDevice(self._session, threads=self._settings.effective_threads)
 
     @property
     def providers(self) -> list[str]:
@@ -68,6 +80,8 @@ def open_session(path: Path, settings: SessionSettings) -> ort.InferenceSession:
     Warns (RuntimeWarning) of ``providers`` that did not start: ONNX Runtime takes the CPU in their place.
     """
     wanted = choose_providers(settings)
+    if any(name in NVIDIA_PROVIDERS for name, _ in wanted):
+        load_cuda_libraries()
     ort.set_default_logger_severity(ORT_LOG_ERRORS)
     options = _session_options(settings)
     model = _fused(path, settings, wanted[0][0]) or str(path)
@@ -148,6 +162,8 @@ def choose_providers(settings: SessionSettings) -> list[tuple[str, dict[str, Any
     }
     if settings.device_id is not None:
         options["device_id"] = settings.device_id
+    if settings.use_tf32 is not None:
+        options["use_tf32"] = str(int(settings.use_tf32))
     return [(CUDA, options), (CPU, {})]
 
 

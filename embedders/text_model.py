@@ -4,40 +4,50 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from threading import Lock
 from time import perf_counter
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from embedders.base import EmbedStats, Texts
-from embedders.batching import default_token_budget, token_budget_batches
+from embedders.batching import GPU_BUDGET, default_token_budget
 from embedders.catalog import ModelCard
+from embedders.device.memory import Activations, TokenBudget, free_memory
+from embedders.device.reductions import Reduction
+from embedders.device.sessions import SessionPool, default_sessions
+from embedders.device.tensorrt import with_tensorrt_options
+from embedders.device.text_batches import Inputs
+from embedders.device.text_runner import TextRunner
 from embedders.errors import ModelFilesError
 from embedders.files.digest import files_digest
 from embedders.files.folder import model_files
 from embedders.fingerprint import facts_digest
-from embedders.graph_outputs import declared_width
+from embedders.graph_outputs import declared_inputs, declared_width
 from embedders.graph_session import GraphSession
 from embedders.model_options import ModelFiles, Runtime
 from embedders.precision import load_graph, precision_facts
 from embedders.prompts import add_prompt
+from embedders.session_settings import SessionSettings
 from embedders.texts import DistinctTexts, text_list
 from embedders.tokenization import TextTokenizer, load_tokenizer, refuse_invalid
 from embedders.tokenized_texts import TokenizedTexts
 
 logger = logging.getLogger(__name__)
 
-Inputs: TypeAlias = "Mapping[str, npt.NDArray[Any]] | Callable[[int], Mapping[str, npt.NDArray[Any]]]"
-
 NO_EXTRA_INPUTS: Mapping[str, npt.NDArray[Any]] = {}
 NO_DEFAULTS: Mapping[str, Any] = {}
 # Of different lengths, so that a graph that takes one text at a time, or mixes texts up, is noticed.
 PROBES = ("a", "a a a")
+# For tokenizers without a limit.
+MOST_TOKENS = 1 << 20
+# One lock for all models, since a model that holds a lock cannot be pickled.
+COUNTING = Lock()
 
 
 @dataclass(frozen=True)
@@ -84,6 +94,8 @@ class TextModel:
         self.settings, self._cache_dir = runtime.session_settings(), files.cache_dir
         self.known_dim, self.expected_dim = files.known_dim(card), files.expected_dim(card)
         self._budget, self.token_cache = runtime.token_budget, runtime.token_cache
+        self._sessions, self._device_ids = runtime.sessions, tuple(dict.fromkeys(runtime.device_ids or ()))
+        self._batch_settings = runtime.batches
         self._max_length, self._reserved, self._fixed_width = max_length, reserved, fixed_width
         self._tokenizer_defaults = tokenizer_defaults
 
@@ -98,8 +110,29 @@ class TextModel:
 
     @cached_property
     def session(self) -> GraphSession:
-        """The loaded graph."""
-        return load_graph(self.card, self.folder, self.settings, cache_dir=self._cache_dir)
+        """The loaded graph, in the first of its sessions."""
+        return self._load(self.settings)
+
+    def _load(self, settings: SessionSettings) -> GraphSession:
+        if settings.providers is not None:
+            # Imported here, since only the search for files needs it otherwise.
+            from embedders.files.cache import cache_root
+
+            settings = with_tensorrt_options(
+                settings,
+                declared_inputs(self.folder / self.card.model_file),
+                longest=self._longest,
+                budget=self._budget or GPU_BUDGET,
+                cache=cache_root(self._cache_dir) / "tensorrt",
+                model=self.card.model,
+            )
+        return load_graph(self.card, self.folder, settings, cache_dir=self._cache_dir)
+
+    @cached_property
+    def _longest(self) -> int:
+        """Tokens of the longest text there can be."""
+        longest = min(self.tokenizer.max_length + self._reserved, MOST_TOKENS)
+        return min(longest, _positions(self.folder) or longest)
 
     @cached_property
     def output(self) -> str:
@@ -112,6 +145,40 @@ class TextModel:
         if self._budget is not None:
             return self._budget
         return default_token_budget(threads=self.settings.effective_threads, on_gpu=self.session.on_gpu)
+
+    @cached_property
+    def runner(self) -> TextRunner:
+        """All sessions of the graph, one or several on each device, of which ``session`` is the first."""
+        on_gpu = self.session.on_gpu
+        devices = self._device_ids if self._device_ids and on_gpu else (self.settings.device_id,)
+        each = self._sessions or default_sessions(self.session.path, on_gpu=on_gpu)
+        settings = [replace(self.settings, device_id=device) for device in devices] * each
+        pool = SessionPool([self.session, *map(self._load, settings[1:])])
+        return TextRunner(
+            pool,
+            self._memory_budget(pool),
+            self._batch_settings.resolved(on_gpu=on_gpu),
+            longest=self._longest,
+            width=self.tokenizer.max_length if self._fixed_width else 0,
+        )
+
+    def _memory_budget(self, pool: SessionPool) -> TokenBudget:
+        """Tokens of one model call: ``token_budget``, or less where a GPU has no memory for them."""
+        if not self.session.on_gpu:
+            return TokenBudget(self.token_budget, model=self.card.model)
+        width = self.session.output_width(self.output) or self.dim
+        return TokenBudget(
+            self.token_budget,
+            model=self.card.model,
+            activations=Activations.of_folder(self.folder, width),
+            free=min(filter(None, map(free_memory, pool.devices)), default=None),
+            sessions=len(pool.sessions) // len(pool.devices),
+        )
+
+    def warm_up(self) -> None:
+        """On a GPU, run the largest batch there can be in each session, so that what does not fit is noticed now."""
+        if self.session.on_gpu:
+            self.runner.warm_up([self.output], self.tokenizer.padding)
 
     @cached_property
     def dim(self) -> int:
@@ -182,7 +249,8 @@ class TextModel:
             raise
         self.count(tokens, distinct.inverse, perf_counter() - started)
         unknown = int(self.tokenizer.mostly_unknown(tokens, prompt)[distinct.inverse].sum())
-        self.stats.unknown += unknown
+        with COUNTING:
+            self.stats.unknown += unknown
         # What a model is tried with when it is loaded is nobody's text.
         if unknown and texts != add_prompt(prompt, list(PROBES)):
             self.tokenizer.warn_of_unknown(unknown, len(texts))
@@ -194,9 +262,10 @@ class TextModel:
 
     def count(self, tokens: TokenizedTexts, inverse: npt.NDArray[np.intp], seconds: float) -> None:
         """Add tokenized texts to the counters; ``inverse`` has each given text's position among the tokenized ones."""
-        self.stats.rows += len(inverse)
-        self.stats.truncated += int(tokens.truncated[inverse].sum())
-        self.stats.tokenize_seconds += seconds
+        with COUNTING:
+            self.stats.rows += len(inverse)
+            self.stats.truncated += int(tokens.truncated[inverse].sum())
+            self.stats.tokenize_seconds += seconds
 
     def run(
         self,
@@ -205,9 +274,11 @@ class TextModel:
         max_rows: int | None = None,
         counted: bool = True,
         inputs: Inputs = NO_EXTRA_INPUTS,
+        reduction: Reduction | None = None,
     ) -> Iterator[BatchOutput]:
-        """Run the graph batch by batch for its output in use; see ``run_outputs``."""
-        for (batch,) in self.run_outputs([self.output], tokens, max_rows=max_rows, counted=counted, inputs=inputs):
+        """Run the graph batch by batch for its output in use, of which ``reduction`` is kept; see ``run_outputs``."""
+        limits: dict[str, Any] = {"max_rows": max_rows, "counted": counted, "inputs": inputs}
+        for (batch,) in self.run_outputs([self.output], tokens, reductions=[reduction], **limits):
             yield batch
 
     def run_outputs(
@@ -218,27 +289,24 @@ class TextModel:
         max_rows: int | None = None,
         counted: bool = True,
         inputs: Inputs = NO_EXTRA_INPUTS,
+        reductions: Sequence[Reduction | None] | None = None,
     ) -> Iterator[tuple[BatchOutput, ...]]:
         """Run the graph batch by batch, whenever the caller asks for the next; longest texts first.
 
-        Each batch is one call, which gives ``outputs`` (names) in this order. ``inputs`` are fed with every batch
+        Each batch is one call, which gives ``outputs`` (names) in this order, or what ``reductions`` keep of each.
+        On a GPU, some batches are prepared and run before they are asked for. ``inputs`` are fed with every batch
         beside the tokens; a function makes them for the batch's number of texts. Where the tokens have no types, zeros
         are fed, since embedding models see one segment. ``counted`` adds to the counters.
         """
-        width = self.tokenizer.max_length if self._fixed_width else 0
-        for rows in token_budget_batches(np.maximum(tokens.lengths, width), self.token_budget, max_rows=max_rows):
-            started = perf_counter()
-            padded = tokens.padded(rows, width=width)
-            types = np.zeros_like(padded.ids) if padded.types is None else padded.types
-            mask = padded.attended.astype(np.int64)
-            more = inputs(len(rows)) if callable(inputs) else inputs
-            feed = {"input_ids": padded.ids, "attention_mask": mask, "token_type_ids": types, **more}
-            results = self.session.run_outputs(outputs, feed)
+        kept = [None] * len(outputs) if reductions is None else reductions
+        for done in self.runner.run(tokens, outputs, kept, max_rows=max_rows, inputs=inputs):
+            batch = done.batch
             if counted:
-                self.stats.tokens += int(padded.real.sum())
-                self.stats.padded_tokens += padded.real.size
-                self.stats.model_seconds += perf_counter() - started
-            yield tuple(BatchOutput(rows, values, padded.ids, padded.real) for values in results)
+                with COUNTING:
+                    self.stats.tokens += int(batch.mask.sum())
+                    self.stats.padded_tokens += batch.padded.real.size
+                    self.stats.model_seconds += done.seconds
+            yield tuple(BatchOutput(batch.rows, values, batch.ids, batch.mask) for values in done.values)
 
     def token_count(self, texts: Texts) -> int:
         """Count the tokens the model would get, after truncation, special tokens included."""
@@ -264,11 +332,17 @@ class TextModel:
         return f"the graph's outputs are {self.session.describe_outputs()}"
 
 
-def _warn_of_positions(folder: Path, max_length: int) -> None:
-    """Log that a limit exceeds the model's table of positions, where the graph is going to fail."""
+def _positions(folder: Path) -> int | None:
+    """Positions that a model's config.json gives; None where it gives none."""
     try:
         positions = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("max_position_embeddings")
     except (OSError, ValueError, AttributeError):
-        return
-    if isinstance(positions, int) and max_length > positions:
+        return None
+    return positions if isinstance(positions, int) else None
+
+
+def _warn_of_positions(folder: Path, max_length: int) -> None:
+    """Log that a limit exceeds the model's table of positions, where the graph is going to fail."""
+    positions = _positions(folder)
+    if positions is not None and max_length > positions:
         logger.warning("max_length %d exceeds the %d positions that %s gives", max_length, positions, folder)

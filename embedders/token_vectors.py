@@ -11,9 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from embedders.pooling import SMALLEST_NORM
-from embedders.tokenized_texts import TokenizedTexts, ranges
+from embedders.tokenized_texts import ranges
 
 if TYPE_CHECKING:
+    from embedders.device.reductions import PickedTokens
     from embedders.text_model import BatchOutput
 
 
@@ -40,26 +41,26 @@ class TokenVectors:
         return TokenVectors(self.vectors[ranges(starts, stops)], np.concatenate(([0], np.cumsum(stops - starts))))
 
 
-def store_kept(
-    output: BatchOutput,
-    tokens: TokenizedTexts,
-    targets: npt.NDArray[np.int64],
-    vectors: npt.NDArray[np.floating],
-    *,
-    normalize: bool,
-) -> None:
-    """Copy the kept tokens' vectors of a batch to their rows of ``vectors``, scaled to unit length if wanted.
+class CollectedTokens:
+    """Vectors of the picked tokens of some texts, batch by batch, each ``dim`` numbers.
 
-    ``targets`` is as long as ``tokens.ids``: the row of ``vectors`` that a token's vector goes to, or -1.
+    Whether a token is picked does not depend on its vector, so that each vector's place is known before.
     """
-    at = targets[tokens.positions(output.rows)]
-    source = output.values.reshape(-1, output.values.shape[2])
-    if len(at) < len(source):
-        source = source.take(np.flatnonzero(output.mask), axis=0)
-    kept = at >= 0
-    if not kept.all():
-        at, source = at[kept], source[kept]
-    vectors[at] = unit_vectors(source) if normalize else source
+
+    def __init__(self, picked: PickedTokens, dim: int) -> None:
+        self.kept = picked
+        ends = np.cumsum(picked.picked)
+        self._offsets = np.concatenate(([0], ends))[picked.tokens.offsets]
+        self._vectors = np.empty((int(self._offsets[-1]), dim), dtype=picked.dtype)
+
+    def add(self, batch: BatchOutput) -> None:
+        """Take over what is picked of a batch, (picked, dim)."""
+        at = ranges(self._offsets[batch.rows], self._offsets[batch.rows + 1])
+        self._vectors[at] = batch.values
+
+    def vectors(self) -> TokenVectors:
+        """The vectors with offsets."""
+        return TokenVectors(self._vectors, self._offsets)
 
 
 def unit_vectors(vectors: npt.NDArray[Any]) -> npt.NDArray[np.float32]:

@@ -12,6 +12,7 @@ import own_packages  # noqa: F401
 from benchmarks.bm25 import bm25
 from benchmarks.dense import budget, dense
 from benchmarks.families import families
+from benchmarks.gpu import gpu
 from benchmarks.images import images
 from benchmarks.load import load
 from benchmarks.muvera import muvera
@@ -40,6 +41,7 @@ for command in (
     nightly,
     peers,
     precision,
+    gpu,
 ):
     app.command()(command)
 app.command("read")(read_tables)

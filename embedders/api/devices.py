@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from more_itertools import chunked
 
 from embedders.images.sources import Images, image_sources, one_or_many
-from embedders.ordered_map import ordered_map
+from embedders.ordered_map import AHEAD, ordered_map
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -50,7 +50,10 @@ def _tell_that_one_session_serves() -> None:
 def spread(
     models: Sequence[Any], lists: Iterable[list[Item]], work: Callable[[Any, list[Item]], Iterable[Result]]
 ) -> Iterator[Result]:
-    """Put ``work`` to lists of items, each with a model that is free; results in the order of the items."""
+    """Put ``work`` to lists of items, each with a model that is free; results in the order of the items.
+
+    A model that is given twice works on two lists at once.
+    """
     if len(models) == 1:
         for some in lists:
             yield from work(models[0], some)
@@ -66,7 +69,8 @@ def spread(
         finally:
             free.put(model)
 
-    for results in ordered_map(work_on_one, lists, threads=len(models)):
+    shared = len(set(map(id, models))) < len(models)
+    for results in ordered_map(work_on_one, lists, threads=len(models), ahead=1 if shared else AHEAD):
         yield from results
 
 

@@ -13,7 +13,7 @@ from embedders.api.fastembed_arguments import our_options, warn_of_model
 from embedders.base import EmbedStats, Texts, VectorSpec
 from embedders.catalog import add_card, custom_card, describe, find_card, list_cards
 from embedders.factory import is_heavy, make_model, make_model_of
-from embedders.families import Kind, families_alike
+from embedders.families import FAMILIES, Kind, families_alike
 from embedders.session_settings import Cuda, OnnxProvider
 
 Item = TypeVar("Item")
@@ -27,7 +27,8 @@ class ModelFacade:
     """A model by its name in the catalog, kept in ``model``.
 
     ``cache_dir`` and ``threads`` are kept as they were given. ``device_ids`` names GPUs: the model runs on the first,
-    and methods with ``parallel`` also on as many of the others as that says. ``options`` are the fields of
+    and methods with ``parallel`` also on as many of the others as that says. On a GPU a method that yields works on two
+    lists of texts at once. ``options`` are the fields of
     `embedders.model_options.ModelFiles` and `embedders.model_options.Runtime` (``specific_model_path``,
     ``local_files_only``, ``token_budget``, ``session_options``, ``provider_options``, ...), and the options of the
     model's family; fastembed's ``device_id``, ``extra_session_options`` and ``mmap`` are taken too. Warns, as fastembed
@@ -59,7 +60,7 @@ class ModelFacade:
         self.cache_dir, self.threads = cache_dir, threads
         shared = {"cache_dir": cache_dir, "threads": threads, "providers": providers, "cuda": cuda}
         self._arguments = {**shared, "lazy_load": lazy_load, **our_options(options, device_ids)}
-        self.model: Any = self._make_model(self._arguments)
+        self.model: Any = self._make_model(self._on(self._devices[0] if self._devices else None))
         # Copies of the model on further devices, by the device.
         self._copies: dict[int, Any] = {}
 
@@ -106,8 +107,22 @@ class ModelFacade:
         copies = copies_wanted(parallel, len(self._devices) if several and self._session.on_gpu else 1)
         for device in self._devices[1:copies]:
             if device not in self._copies:
-                self._copies[device] = self._make_model({**self._arguments, "device_ids": [device]})
-        return [self.model, *(self._copies[device] for device in self._devices[1:copies])]
+                self._copies[device] = self._make_model(self._on(device))
+        models = [self.model, *(self._copies[device] for device in self._devices[1:copies])]
+        # Texts of one list are tokenized while those of another are in the graph.
+        return models * 2 if self._prepares_ahead else models
+
+    @property
+    def _prepares_ahead(self) -> bool:
+        """Whether the model, of texts alone, is shared by threads that prepare while others run; never on a CPU."""
+        text_model = getattr(self.model, "text_model", None)
+        if text_model is None or FAMILIES[self.card.family].images or not text_model.session.on_gpu:
+            return False
+        return bool(text_model.runner.settings.ahead)
+
+    def _on(self, device: int | None) -> dict[str, Any]:
+        """Arguments of the model on one device."""
+        return self._arguments if device is None else {**self._arguments, "device_ids": [device]}
 
     @property
     def _devices(self) -> list[int]:

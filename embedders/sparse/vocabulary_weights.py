@@ -4,33 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from time import perf_counter
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from embedders.arrow import SPARSE_TYPE, sparse_array
+from embedders.device.pieces import embed_in_pieces
+from embedders.device.reductions import GreatestLogits
 from embedders.errors import ModelFilesError
-from embedders.text_model import BatchOutput, TextModel
+from embedders.text_model import TextModel
 
 Weigh = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
 NO_TOKENS: npt.NDArray[np.int64] = np.zeros(0, np.int64)
-
-
-def max_over_tokens(output: BatchOutput) -> npt.NDArray[np.float32]:
-    """Greatest logit of each vocabulary entry over a text's tokens, at least 0; (rows, vocabulary) float32.
-
-    ``output.values`` (rows, tokens, vocabulary) is overwritten at padding. The weights of SPLADE grow with the logit,
-    so that the maximum may be taken first: the logarithms then see one row a text instead of one a token.
-    """
-    values: npt.NDArray[Any] = output.values
-    padding = ~output.mask
-    if padding.any():
-        values[padding] = 0
-    greatest: npt.NDArray[np.float32] = values.max(axis=1).astype(np.float32, copy=False)
-    np.maximum(greatest, 0, out=greatest)
-    return greatest
 
 
 def check_logits(model: TextModel, family: str) -> None:
@@ -51,11 +37,15 @@ def embed_by_vocabulary(
 
     ``weigh`` turns greatest logits into weights, perhaps in place; ids in ``zeroed`` get none.
     """
+    return embed_in_pieces(model, texts, lambda some: _embed(model, some, weigh, zeroed))
+
+
+def _embed(model: TextModel, texts: list[str], weigh: Weigh, zeroed: npt.NDArray[np.int64]) -> pa.Array:
     tokens, distinct = model.tokenize(texts)
     entries: list[tuple[npt.NDArray[np.intp], npt.NDArray[np.int64], npt.NDArray[np.float32]]] = []
-    for batch in model.run(tokens):
+    for batch in model.run(tokens, reduction=GreatestLogits()):
         started = perf_counter()
-        greatest = max_over_tokens(batch)
+        greatest = batch.values
         greatest[:, zeroed] = 0
         rows, indices = np.nonzero(greatest)
         entries.append((batch.rows[rows], indices, weigh(greatest[rows, indices])))

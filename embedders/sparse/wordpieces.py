@@ -102,14 +102,15 @@ class WordMemo(Generic[T]):
 
     def values(self, distinct: list[bytes]) -> list[T]:
         """Value of each of the distinct words."""
-        new = [word for word in distinct if word not in self._memo]
-        if len(self._memo) + len(new) > MEMO_WORDS:
+        memo = self._memo
+        new = [word for word in distinct if word not in memo]
+        if len(memo) + len(new) > MEMO_WORDS:
             # A new dict, not clear(): another thread may be reading the old one.
-            self._memo = {}
+            memo = self._memo = {}
             new = distinct
         if new:
-            self._memo.update(zip(new, self._learn([self._pieces.text(word) for word in new]), strict=True))
-        return [self._memo[word] for word in distinct]
+            memo.update(zip(new, self._learn([self._pieces.text(word) for word in new]), strict=True))
+        return [memo[word] for word in distinct]
 
 
 def read_stopwords(folder: Path) -> frozenset[str]:

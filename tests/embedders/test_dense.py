@@ -111,7 +111,7 @@ def test_real_minilm_vectors_do_not_depend_on_order_or_batches(model: TextEmbedd
     @settings(max_examples=8, deadline=None)
     @given(st.permutations(range(12)), st.integers(1, 1000), st.integers(1, 12))
     def check(order: list[int], budget: int, batch_size: int) -> None:
-        other.model.text_model.token_budget = budget
+        other.model.text_model.runner.budget.most = budget
         vectors = np.stack(list(other.embed([texts[row] for row in order], batch_size)))
         np.testing.assert_allclose(vectors, expected[order], atol=2e-6)
 

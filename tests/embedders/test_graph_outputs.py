@@ -9,7 +9,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from embedders import TextEmbedding
-from embedders.graph_outputs import declared_width
+from embedders.graph_outputs import declared_inputs, declared_width
 from embedders.session import OnnxSession
 from embedders.session_settings import SessionSettings
 from tests.model_fixtures import write_synthetic_model
@@ -66,3 +66,10 @@ def test_the_dimension_of_a_users_synthetic_files_is_known_without_their_weights
     ).model
     assert model.spec.dim == 6
     assert "session" not in vars(model.text_model)
+
+
+def test_inputs_are_read_of_a_synthetic_file_and_none_of_a_damaged_one(tmp_path: Path) -> None:
+    path = write_synthetic_model(tmp_path) / "model.onnx"
+    assert declared_inputs(path) == ["input_ids", "attention_mask"]
+    path.write_bytes(b"\xff" * 9)
+    assert declared_inputs(path) == declared_inputs(tmp_path / "absent.onnx") == []

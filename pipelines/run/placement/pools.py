@@ -39,7 +39,11 @@ class Pool:
     def runtime(self, embedding: EmbeddingConfig) -> dict[str, Any]:
         """Arguments of `embedders.model_options.Runtime` for one of its embeddings."""
         resources = self.resources
+        # An actor sees the cards that Ray gave it, numbered from 0.
+        cards = int(resources.gpus or 0)
+        several = {"device_ids": list(range(cards))} if cards > 1 and not embedding.stays_on_cpu else {}
         return {
+            **several,
             "threads": resources.threads or threads_beside(resources.beside),
             "cuda": False if embedding.stays_on_cpu else "auto" if resources.gpus is None else resources.gpus > 0,
             "token_budget": self.token_budgets.get(embedding.name),

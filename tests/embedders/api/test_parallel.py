@@ -59,11 +59,18 @@ class DeviceStandIn:
         return getattr(self._session, name)
 
     def run(self, outputs: Any, feed: Any) -> Any:
+        self._meet()
+        return self._session.run(outputs, feed)
+
+    def run_with_iobinding(self, binding: Any) -> None:
+        self._meet()
+        self._session.run_with_iobinding(binding)
+
+    def _meet(self) -> None:
         if DeviceStandIn.meeting is not None:
             if not self.runs:
                 DeviceStandIn.meeting.wait()
             self.runs += 1
-        return self._session.run(outputs, feed)
 
 
 @pytest.fixture
@@ -130,7 +137,9 @@ def test_synthetic_models_on_two_devices_share_the_work_in_order(
     name: str, synthetic_model: Folder, stand_ins: list[DeviceStandIn]
 ) -> None:
     facade, model_name, call = CALLS[name]
-    model = facade(model_name, specific_model_path=synthetic_model(model_name), device_ids=[3, 5, 3], threads=1)
+    model = facade(
+        model_name, specific_model_path=synthetic_model(model_name), device_ids=[3, 5, 3], threads=1, sessions=1
+    )
     alone = list(call(model, None))
     assert [one.device for one in stand_ins] == [3]
     both = call(model, 2)
@@ -146,7 +155,7 @@ def test_synthetic_models_on_two_devices_share_the_work_in_order(
 def test_synthetic_image_models_on_two_devices_share_the_work_in_order(
     multimodal: bool, tmp_path: Path, stand_ins: list[DeviceStandIn]
 ) -> None:
-    options: dict[str, Any] = {"specific_model_path": tmp_path, "device_ids": [0, 1], "threads": 1}
+    options: dict[str, Any] = {"specific_model_path": tmp_path, "device_ids": [0, 1], "threads": 1, "sessions": 1}
     if multimodal:
         config = siglip_config(height=448, width=448)
         write_synthetic_multimodal_model(tmp_path, config, tiled=False, patch=64, dim=128)
@@ -191,7 +200,7 @@ def test_as_many_devices_work_as_parallel_says(
     synthetic_model: Folder,
     stand_ins: list[DeviceStandIn],
 ) -> None:
-    model = TextEmbedding(E5, specific_model_path=synthetic_model(E5), device_ids=devices)
+    model = TextEmbedding(E5, specific_model_path=synthetic_model(E5), device_ids=devices, sessions=1)
     assert len(list(model.embed(TEXTS, parallel=parallel))) == len(TEXTS)
     assert len(list(model.embed(TEXTS, parallel=parallel))) == len(TEXTS)
     assert [one.device for one in stand_ins] == used

@@ -101,6 +101,13 @@ def test_each_model_on_gpus_has_a_pool_of_its_own_and_the_others_share_one() -> 
     assert [pool.runtime(pool.embeddings[0])["cuda"] for pool in placed] == [True, False, True]
 
 
+def test_an_actor_with_several_gpus_runs_its_model_on_all_of_them() -> None:
+    machines = even_nodes(cpus=32, gpus=4, nodes=1, cores_a_node=32)
+    placed = pools(machines, DENSE, BM25, stages={"dense": {"gpus": 2, "workers": 2}})
+    told = {pool.name: pool.runtime(pool.embeddings[0]).get("device_ids") for pool in placed}
+    assert told == {"dense": [0, 1], "bm25": None}
+
+
 def test_a_model_whose_precision_is_for_cpus_stays_off_gpus() -> None:
     quantized = {**SECOND, "precision": "int8"}
     machines = even_nodes(cpus=32, gpus=4, nodes=1, cores_a_node=32)

@@ -1,0 +1,23 @@
+"""CUDA's and cuDNN's libraries as NVIDIA's packages bring them: loaded before ONNX Runtime looks for them."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from functools import cache
+
+import onnxruntime as ort
+
+
+@cache
+def load_cuda_libraries() -> tuple[str, ...]:
+    """Load what ``pip install "fleetembed[gpu]"`` installed; the lines that ONNX Runtime has to say of what it lacks.
+
+    The loader of the system does not look in Python's packages, and ONNX Runtime itself does so only when it is asked
+    to. Libraries of the system, or that PyTorch has loaded, serve as well. Once a process.
+    """
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        # Of ONNX Runtime 1.21 and later.
+        ort.preload_dlls()
+    return tuple(line.strip() for line in said.getvalue().splitlines() if line.strip())

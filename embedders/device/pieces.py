@@ -1,0 +1,80 @@
+"""Texts of one call embedded in pieces, so that one is tokenized while another is in the graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from embedders.ordered_map import ordered_map
+from embedders.token_vectors import TokenVectors
+from embedders.tokenization import refuse_invalid
+
+if TYPE_CHECKING:
+    from embedders.text_model import TextModel
+
+VectorsT = TypeVar("VectorsT", "npt.NDArray[np.floating]", pa.Array, TokenVectors)
+
+# Batches that a piece fills, about: the last one of each is smaller than it might be.
+BATCHES_A_PIECE = 2
+SMALLEST_PIECE = 128
+CHARACTERS_A_TOKEN = 4
+# One in the graph and one that is tokenized.
+AT_ONCE = 2
+
+
+def embed_in_pieces(model: TextModel, texts: list[str], embed: Callable[[list[str]], VectorsT]) -> VectorsT:
+    """Embed texts by a function of some of them, in pieces where the model prepares ahead; vectors in their order.
+
+    A piece has texts of similar length, by their characters, so that batches have little padding. Raises what
+    ``embed`` raises; a text that cannot be embedded is named by its position among all.
+    """
+    pieces = _pieces(model, texts)
+    if len(pieces) < 2:
+        return embed(texts)
+    order = np.concatenate(pieces)
+    back = np.empty_like(order)
+    back[order] = np.arange(len(order))
+    some = ([texts[row] for row in piece] for piece in pieces)
+    try:
+        with closing(ordered_map(embed, some, threads=AT_ONCE, ahead=1)) as parts:
+            return _taken(list(parts), back)
+    except (TypeError, ValueError):
+        refuse_invalid(texts)
+        raise
+
+
+def _pieces(model: TextModel, texts: list[str]) -> Sequence[npt.NDArray[np.intp]]:
+    """Positions of the texts of each piece, longest texts first; one piece where nothing is to be gained."""
+    every = [np.arange(len(texts))]
+    # What is no text is refused where all are seen.
+    if len(texts) < 2 * SMALLEST_PIECE or not all(isinstance(text, str) for text in texts):
+        return every
+    if not model.runner.settings.ahead:
+        return every
+    longest = model.tokenizer.max_length
+    tokens = np.minimum(np.array([len(text) for text in texts]) // CHARACTERS_A_TOKEN + 2, longest)
+    order = np.argsort(-tokens, kind="stable")
+    whole = BATCHES_A_PIECE * model.runner.budget.at(longest) * len(model.runner.pool.sessions)
+    numbers = np.cumsum(tokens[order]) // whole
+    cuts = np.flatnonzero(np.diff(numbers)) + 1
+    kept: list[int] = []
+    for cut in cuts.tolist():
+        if cut - (kept[-1] if kept else 0) >= SMALLEST_PIECE and len(texts) - cut >= SMALLEST_PIECE:
+            kept.append(cut)
+    return np.split(order, kept)
+
+
+def _taken(parts: list[VectorsT], rows: npt.NDArray[np.intp]) -> VectorsT:
+    """Join vectors of pieces, and take them in an order."""
+    if isinstance(parts[0], TokenVectors):
+        lengths = np.concatenate([np.diff(part.offsets) for part in parts])
+        vectors = np.concatenate([part.vectors for part in parts])
+        return TokenVectors(vectors, np.concatenate(([0], np.cumsum(lengths)))).take(rows)
+    if isinstance(parts[0], np.ndarray):
+        return np.concatenate(parts)[rows]
+    return pa.concat_arrays(parts).take(pa.array(rows))

@@ -1,0 +1,144 @@
+"""Sessions of one graph, on one device or several, and the batches that they share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Generic, Protocol, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from embedders.device.memory import TokenBudget, is_out_of_memory
+from embedders.graph_session import GraphSession
+from embedders.ordered_map import ordered_map
+
+Rows = npt.NDArray[np.intp]
+Result = TypeVar("Result")
+
+# Models whose files are smaller get two sessions on a GPU: 150 million parameters in float32. Below that a call is so
+# short that launching its kernels and copying between host and device leave the GPU idle.
+SMALL_MODEL_BYTES = 600_000_000
+# After so many calls that did not fit, a session is loaded again: its arena keeps what it had grown to.
+FAILURES_A_SESSION = 2
+
+
+def default_sessions(path: Path, *, on_gpu: bool) -> int:
+    """Sessions of one device for a graph, by the size of its files, those of external data included."""
+    if not on_gpu:
+        return 1
+    size = sum(file.stat().st_size for file in path.parent.glob(f"{path.name}*") if file.is_file())
+    return 2 if size < SMALL_MODEL_BYTES else 1
+
+
+class Prepared(Protocol):
+    """A batch that is ready to run."""
+
+    @property
+    def rows(self) -> Rows:
+        """Positions of its texts among the texts given."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and tokens that are fed, padding included."""
+
+
+PreparedT = TypeVar("PreparedT", bound=Prepared)
+
+
+@dataclass(eq=False)
+class Lane:
+    """A session, and how many of its calls in a row of failures did not fit."""
+
+    session: GraphSession
+    failures: int = 0
+
+
+class SessionPool:
+    """Sessions of one graph, each of which runs one call at a time; for any number of threads."""
+
+    def __init__(self, sessions: Sequence[GraphSession]) -> None:
+        self.sessions = tuple(sessions)
+        self._free: SimpleQueue[Lane] = SimpleQueue()
+        for session in self.sessions:
+            self._free.put(Lane(session))
+
+    @property
+    def devices(self) -> frozenset[int]:
+        """Numbers of the devices that the sessions are on."""
+        return frozenset(one.on_device.device_id for one in self.sessions if one.on_device is not None) or frozenset(
+            [0]
+        )
+
+    @contextmanager
+    def taken(self) -> Iterator[Lane]:
+        """A session that is free, for the time of a call; waits for one."""
+        lane = self._free.get()
+        try:
+            yield lane
+        finally:
+            self._free.put(lane)
+
+
+class BatchRuns(Generic[PreparedT, Result]):
+    """Batches of texts run by the sessions of a pool, in order.
+
+    ``prepare`` makes a batch of the texts at some positions, ``call`` runs one in a session. ``ahead`` batches are
+    prepared in a thread while others run; with 0, and one session, the caller's thread does everything. A batch that
+    does not fit the device's memory is run in halves, down to single texts, and ``budget`` lowered.
+    """
+
+    def __init__(
+        self,
+        pool: SessionPool,
+        budget: TokenBudget,
+        prepare: Callable[[Rows], PreparedT],
+        call: Callable[[GraphSession, PreparedT], Result],
+        *,
+        ahead: int = 0,
+    ) -> None:
+        self._pool, self._budget, self._ahead = pool, budget, ahead
+        self._prepare, self._call = prepare, call
+
+    def run(self, batches: Sequence[Rows]) -> Iterator[Result]:
+        """Results of all batches; one that was halved gives several. Raises what the first failing call raised."""
+        threads = min(len(self._pool.sessions), len(batches))
+        if len(batches) < 2 or (threads == 1 and not self._ahead):
+            for rows in batches:
+                yield from self._settle(self._prepare(rows))
+            return
+        prepared: Generator[PreparedT, None, None]
+        prepared = (
+            ordered_map(self._prepare, batches, threads=1, ahead=self._ahead, in_background=True)
+            if self._ahead
+            else (self._prepare(rows) for rows in batches)
+        )
+        settled = ordered_map(self._settle, prepared, threads=threads, in_background=True)
+        with closing(prepared), closing(settled):
+            for results in settled:
+                yield from results
+
+    def _settle(self, batch: PreparedT) -> list[Result]:
+        rows, width = batch.shape
+        alone = len(batch.rows) == 1
+        # Planned with the budget of the time, and with a tokenizer's own rounding of widths.
+        if alone or not self._budget.halved or rows * width <= self._budget.at(width):
+            with self._pool.taken() as lane:
+                try:
+                    return [self._call(lane.session, batch)]
+                except Exception as error:
+                    if not is_out_of_memory(error):
+                        raise
+                self._budget.halve(rows * width)
+                lane.failures += 1
+                if alone or lane.failures >= FAILURES_A_SESSION:
+                    lane.session.reopen()
+                    lane.failures = 0
+                if alone:
+                    return [self._call(lane.session, batch)]
+        middle = len(batch.rows) // 2
+        halves = (batch.rows[:middle], batch.rows[middle:])
+        return [result for some in halves for result in self._settle(self._prepare(some))]

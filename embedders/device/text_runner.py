@@ -1,0 +1,96 @@
+"""Runs a graph on tokenized texts: in batches, in all of its sessions, within the devices' memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from embedders.batching import token_budget_batches
+from embedders.device.memory import TokenBudget
+from embedders.device.reductions import Reduction
+from embedders.device.sessions import BatchRuns, SessionPool
+from embedders.device.settings import BatchSettings
+from embedders.device.shapes import ROWS, bucket_lengths
+from embedders.device.text_batches import DoneBatch, FedBatch, Inputs, TextBatches
+from embedders.graph_session import GraphSession
+from embedders.tokenized_texts import Padding, TokenizedTexts
+
+# Inputs that need no family's knowledge.
+KNOWN_INPUTS = frozenset(["input_ids", "attention_mask", "token_type_ids", "task_id"])
+
+
+@dataclass(frozen=True)
+class TextRunner:
+    """The sessions of a graph, and how texts are put before them; for any number of threads.
+
+    Texts are filled up to ``width`` tokens at least; ``longest`` is what one can have. ``settings`` are resolved ones.
+    """
+
+    pool: SessionPool
+    budget: TokenBudget
+    settings: BatchSettings
+    longest: int
+    width: int = 0
+
+    def run(
+        self,
+        tokens: TokenizedTexts,
+        outputs: Sequence[str],
+        reductions: Sequence[Reduction | None],
+        *,
+        max_rows: int | None = None,
+        inputs: Inputs,
+    ) -> Iterator[DoneBatch]:
+        """Run the graph for some outputs, of which the ``reductions`` are kept; longest texts first."""
+        batches = self._batches(tokens, outputs, reductions, inputs, max_rows)
+        return self._run(batches, batches.call)
+
+    def run_bare(self, tokens: TokenizedTexts, outputs: Sequence[str], inputs: Inputs) -> int:
+        """Run the graph, keep nothing, and leave its outputs where they are; returns the tokens fed, with padding."""
+        batches = self._batches(tokens, outputs, [None] * len(outputs), inputs, None)
+        return sum(done.batch.padded.ids.size for done in self._run(batches, batches.call_bare))
+
+    def warm_up(self, outputs: Sequence[str], padding: Padding) -> None:
+        """Run the largest batch there can be once in each session; one that does not fit is noticed now.
+
+        Nothing is done for a graph with inputs that only its family can feed.
+        """
+        session = self.pool.sessions[0]
+        if session.inputs - KNOWN_INPUTS:
+            return
+        rows = max(1, self.budget.at(self.longest) // self.longest) * len(self.pool.sessions)
+        ids = np.full(rows * self.longest, padding.token_id, np.int64)
+        tokens = TokenizedTexts(ids, np.arange(rows + 1) * self.longest, np.zeros(rows, np.bool_), padding)
+        self.run_bare(tokens, outputs, {"task_id": np.array(0, np.int64)})
+
+    def _batches(
+        self,
+        tokens: TokenizedTexts,
+        outputs: Sequence[str],
+        reductions: Sequence[Reduction | None],
+        inputs: Inputs,
+        max_rows: int | None,
+    ) -> TextBatches:
+        sessions = self.pool.sessions
+        places = {(one.on_device.device, one.on_device.device_id) for one in sessions if one.on_device is not None}
+        return TextBatches(
+            tokens,
+            outputs,
+            reductions,
+            inputs,
+            self.settings,
+            self.budget,
+            width=self.width,
+            longest=self.longest,
+            max_rows=max_rows,
+            upload_to=sessions[0] if len(places) == 1 else None,
+        )
+
+    def _run(self, batches: TextBatches, call: Callable[[GraphSession, FedBatch], DoneBatch]) -> Iterator[DoneBatch]:
+        lengths, multiple_of = np.maximum(batches.tokens.lengths, self.width), 1
+        if self.settings.buckets:
+            lengths, multiple_of = bucket_lengths(lengths, self.longest), ROWS
+        rows = token_budget_batches(lengths, self.budget.at, max_rows=batches.max_rows, multiple_of=multiple_of)
+        return BatchRuns(self.pool, self.budget, batches.prepare, call, ahead=self.settings.ahead or 0).run(rows)
