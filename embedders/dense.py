@@ -131,7 +131,9 @@ class DenseModel(NetworkModel):
         """Embed texts as one matrix (texts, dim), in order; one model call gets at most ``max_rows``."""
         self.load()
         task = self._task if task_id is None else self._task_number(task_id)
-        return embed_in_pieces(self.text_model, texts, lambda some: self._embed(some, use, task, max_rows))
+        vectors: npt.NDArray[np.floating]
+        vectors = embed_in_pieces(self.text_model, texts, lambda some: self._embed(some, use, task, max_rows))
+        return vectors
 
     def _embed(self, texts: list[str], use: Use, task: int | None, max_rows: int | None) -> npt.NDArray[np.floating]:
         tokens, distinct = self.text_model.tokenize(texts, prompt=self._prompt(use, task))

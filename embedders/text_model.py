@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
@@ -20,7 +20,7 @@ from embedders.batching import GPU_BUDGET, default_token_budget
 from embedders.catalog import ModelCard
 from embedders.device.memory import Activations, TokenBudget, free_memory
 from embedders.device.reductions import Reduction
-from embedders.device.sessions import SessionPool, default_sessions
+from embedders.device.sessions import SessionPool, open_pool
 from embedders.device.tensorrt import with_tensorrt_options
 from embedders.device.text_batches import Inputs
 from embedders.device.text_runner import TextRunner
@@ -149,15 +149,11 @@ class TextModel:
     @cached_property
     def runner(self) -> TextRunner:
         """All sessions of the graph, one or several on each device, of which ``session`` is the first."""
-        on_gpu = self.session.on_gpu
-        devices = self._device_ids if self._device_ids and on_gpu else (self.settings.device_id,)
-        each = self._sessions or default_sessions(self.session.path, on_gpu=on_gpu)
-        settings = [replace(self.settings, device_id=device) for device in devices] * each
-        pool = SessionPool([self.session, *map(self._load, settings[1:])])
+        pool = open_pool(self.session, self._load, self.settings, devices=self._device_ids, sessions=self._sessions)
         return TextRunner(
             pool,
             self._memory_budget(pool),
-            self._batch_settings.resolved(on_gpu=on_gpu),
+            self._batch_settings.resolved(on_gpu=self.session.on_gpu),
             longest=self._longest,
             width=self.tokenizer.max_length if self._fixed_width else 0,
         )
@@ -166,14 +162,10 @@ class TextModel:
         """Tokens of one model call: ``token_budget``, or less where a GPU has no memory for them."""
         if not self.session.on_gpu:
             return TokenBudget(self.token_budget, model=self.card.model)
-        width = self.session.output_width(self.output) or self.dim
-        return TokenBudget(
-            self.token_budget,
-            model=self.card.model,
-            activations=Activations.of_folder(self.folder, width),
-            free=min(filter(None, map(free_memory, pool.devices)), default=None),
-            sessions=len(pool.sessions) // len(pool.devices),
-        )
+        activations = Activations.of_folder(self.folder, self.session.output_width(self.output) or self.dim)
+        free = min(filter(None, map(free_memory, pool.devices)), default=None)
+        each = len(pool.sessions) // len(pool.devices)
+        return TokenBudget(self.token_budget, model=self.card.model, activations=activations, free=free, sessions=each)
 
     def warm_up(self) -> None:
         """On a GPU, run the largest batch there can be in each session, so that what does not fit is noticed now."""

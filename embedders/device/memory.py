@@ -105,10 +105,18 @@ class TokenBudget:
             return self.most
         return max(MIN_CELLS, min(self.most, int(self._room / self._activations.bytes_a_token(length))))
 
-    def halve(self, cells: int) -> None:
-        """Note that a call of so many tokens was too large: none gets more than half of that."""
+    def halve(self, rows: int, length: int) -> None:
+        """Note that a call of so many rows and tokens was too large: none gets more than half of it.
+
+        Half of the memory that it was estimated to take, where that is known: shorter texts take less.
+        """
+        cells = rows * length
         with self._lock:
-            self.most = max(MIN_CELLS, min(self.most, cells // 2))
+            if self._activations is None:
+                self.most = max(MIN_CELLS, min(self.most, cells // 2))
+            else:
+                taken = cells * self._activations.bytes_a_token(length) / 2
+                self._room = taken if self._room is None else min(self._room, taken)
             if not self.halved:
                 self.halved = True
                 logger.warning(

@@ -41,7 +41,8 @@ class OnDevice:
         if self.device == "cpu":
             return known
         place = (self.device, self.device_id)
-        return {name: ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(known[name]), *place) for name in known}
+        # Not ascontiguousarray, which makes a scalar a vector.
+        return {name: ort.OrtValue.ortvalue_from_numpy(np.asarray(known[name], order="C"), *place) for name in known}
 
     def run(self, outputs: Sequence[str], feed: Feed) -> list[ort.OrtValue]:
         """Run the graph once for some outputs, which stay on the device; see ``upload``."""
@@ -66,7 +67,7 @@ class OnDevice:
             if isinstance(value, ort.OrtValue):
                 binding.bind_ortvalue_input(name, value)
             else:
-                binding.bind_cpu_input(name, np.ascontiguousarray(value))
+                binding.bind_cpu_input(name, np.asarray(value, order="C"))
         for name in outputs:
             binding.bind_output(name, "cpu" if to_host else self.device, 0 if to_host else self.device_id)
         session.run_with_iobinding(binding)

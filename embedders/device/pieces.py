@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,7 @@ from embedders.tokenization import refuse_invalid
 if TYPE_CHECKING:
     from embedders.text_model import TextModel
 
-VectorsT = TypeVar("VectorsT", "npt.NDArray[np.floating]", pa.Array, TokenVectors)
+VectorsT = TypeVar("VectorsT", bound="npt.NDArray[np.floating] | pa.Array | TokenVectors")
 
 # Batches that a piece fills, about: the last one of each is smaller than it might be.
 BATCHES_A_PIECE = 2
@@ -42,7 +42,8 @@ def embed_in_pieces(model: TextModel, texts: list[str], embed: Callable[[list[st
     some = ([texts[row] for row in piece] for piece in pieces)
     try:
         with closing(ordered_map(embed, some, threads=AT_ONCE, ahead=1)) as parts:
-            return _taken(list(parts), back)
+            vectors: VectorsT = _taken(list(parts), back)
+            return vectors
     except (TypeError, ValueError):
         refuse_invalid(texts)
         raise
@@ -69,7 +70,7 @@ def _pieces(model: TextModel, texts: list[str]) -> Sequence[npt.NDArray[np.intp]
     return np.split(order, kept)
 
 
-def _taken(parts: list[VectorsT], rows: npt.NDArray[np.intp]) -> VectorsT:
+def _taken(parts: list[Any], rows: npt.NDArray[np.intp]) -> Any:
     """Join vectors of pieces, and take them in an order."""
     if isinstance(parts[0], TokenVectors):
         lengths = np.concatenate([np.diff(part.offsets) for part in parts])

@@ -20,7 +20,7 @@ from typing import Literal
 
 import numpy as np
 
-from embedders.device.onnx_writer import ELEMENTS, GraphWriter
+from embedders.device.onnx_writer import ELEMENTS, GraphWriter, Shape
 from embedders.pooling import LAYER_NORM_EPSILON, SMALLEST_NORM
 
 Select = Literal["mean", "rows", "whole", "greatest"]
@@ -45,7 +45,7 @@ class ReductionGraph:
     def to_bytes(self) -> bytes:
         """Write the graph as an ONNX model with the output ``kept``."""
         graph = GraphWriter()
-        rank = ["rows", self.width] if self.select == "whole" else ["rows", "tokens", self.width]
+        rank: Shape = ["rows", self.width] if self.select == "whole" else ["rows", "tokens", self.width]
         values = graph.input(VALUES, self.element, rank)
         kept = _finish(graph, self, _SELECT[self.select](graph, self, values))
         graph.op("Cast", kept, out=KEPT, to=ELEMENTS[self.dtype])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Generic, Protocol, TypeVar
@@ -15,6 +15,7 @@ import numpy.typing as npt
 from embedders.device.memory import TokenBudget, is_out_of_memory
 from embedders.graph_session import GraphSession
 from embedders.ordered_map import ordered_map
+from embedders.session_settings import SessionSettings
 
 Rows = npt.NDArray[np.intp]
 Result = TypeVar("Result")
@@ -83,6 +84,25 @@ class SessionPool:
             self._free.put(lane)
 
 
+def open_pool(
+    first: GraphSession,
+    load: Callable[[SessionSettings], GraphSession],
+    settings: SessionSettings,
+    *,
+    devices: Sequence[int] = (),
+    sessions: int | None = None,
+) -> SessionPool:
+    """Open the further sessions of a graph: so many on each device; None: as many as suit it.
+
+    ``first`` is the one that was loaded with ``settings``, on the first of the ``devices``, which are GPUs.
+    """
+    places: Sequence[int | None] = devices if devices and first.on_gpu else [settings.device_id]
+    each = sessions or default_sessions(first.path, on_gpu=first.on_gpu)
+    # Neighbours are on different devices, so that all of them have work from the start.
+    wanted = [replace(settings, device_id=place) for place in places] * each
+    return SessionPool([first, *map(load, wanted[1:])])
+
+
 class BatchRuns(Generic[PreparedT, Result]):
     """Batches of texts run by the sessions of a pool, in order.
 
@@ -132,7 +152,7 @@ class BatchRuns(Generic[PreparedT, Result]):
                 except Exception as error:
                     if not is_out_of_memory(error):
                         raise
-                self._budget.halve(rows * width)
+                self._budget.halve(rows, width)
                 lane.failures += 1
                 if alone or lane.failures >= FAILURES_A_SESSION:
                     lane.session.reopen()

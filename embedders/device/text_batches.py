@@ -118,7 +118,8 @@ class TextBatches:
         kept: list[npt.NDArray[Any]] = []
         for value, reduction in zip(found, self.reductions, strict=True):
             if reduction is None:
-                kept.append(value.numpy()[:rows])
+                whole = value.numpy()[:rows]
+                kept.append(whole.astype(np.float32) if whole.dtype == np.float16 else whole)
                 continue
             reduced = device.reduce(value, reduction, fed.batch)
             # Repeated rows are the last ones; of picked tokens there are none of theirs.

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from embedders.batching import token_budget_batches
-from embedders.device.memory import TokenBudget
+from embedders.device.memory import TokenBudget, is_out_of_memory
 from embedders.device.reductions import Reduction
 from embedders.device.sessions import BatchRuns, SessionPool
 from embedders.device.settings import BatchSettings
@@ -16,6 +17,8 @@ from embedders.device.shapes import ROWS, bucket_lengths
 from embedders.device.text_batches import DoneBatch, FedBatch, Inputs, TextBatches
 from embedders.graph_session import GraphSession
 from embedders.tokenized_texts import Padding, TokenizedTexts
+
+logger = logging.getLogger(__name__)
 
 # Inputs that need no family's knowledge.
 KNOWN_INPUTS = frozenset(["input_ids", "attention_mask", "token_type_ids", "task_id"])
@@ -55,7 +58,8 @@ class TextRunner:
     def warm_up(self, outputs: Sequence[str], padding: Padding) -> None:
         """Run the largest batch there can be once in each session; one that does not fit is noticed now.
 
-        Nothing is done for a graph with inputs that only its family can feed.
+        A single text that does not fit is logged: others may be shorter. Nothing is done for a graph with inputs that
+        only its family can feed.
         """
         session = self.pool.sessions[0]
         if session.inputs - KNOWN_INPUTS:
@@ -63,7 +67,12 @@ class TextRunner:
         rows = max(1, self.budget.at(self.longest) // self.longest) * len(self.pool.sessions)
         ids = np.full(rows * self.longest, padding.token_id, np.int64)
         tokens = TokenizedTexts(ids, np.arange(rows + 1) * self.longest, np.zeros(rows, np.bool_), padding)
-        self.run_bare(tokens, outputs, {"task_id": np.array(0, np.int64)})
+        try:
+            self.run_bare(tokens, outputs, {"task_id": np.array(0, np.int64)})
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            logger.warning("%s: a text of %d tokens does not fit the device's memory", session.path, self.longest)
 
     def _batches(
         self,

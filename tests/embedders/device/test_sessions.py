@@ -18,7 +18,7 @@ from embedders.device.memory import Activations, TokenBudget, free_memory
 from embedders.device.sessions import default_sessions
 from embedders.device.settings import BatchSettings
 from embedders.device.shapes import bucket_length, bucket_lengths, bucket_rows
-from embedders.session import cuda_devices
+from embedders.session import CPU, CUDA, cuda_devices
 from tests.embedders.device.test_device_path import DEVICE_PATH, MANY
 from tests.embedders.test_text_model import assert_same, load, rows_of
 
@@ -164,6 +164,23 @@ def test_budgets_follow_free_memory_and_long_texts() -> None:
     assert 1000 < small.at(512) < small.at(32) < 16384
     assert shared.at(128) == pytest.approx(small.at(128) / 2, rel=0.01)
     assert TokenBudget(16384, model="x").at(512) == 16384
+    roomy.halve(32, 512)
+    assert roomy.at(512) == 8192 < roomy.at(32) <= 16384
+
+
+def test_the_largest_batch_is_tried_when_a_synthetic_model_is_loaded_on_a_gpu(
+    synthetic_model: Folder, small_memory: type[SmallMemory], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SmallMemory, "get_providers", lambda self: [CUDA, CPU], raising=False)
+    model = load(MINILM, synthetic_model(MINILM), token_budget=4096)
+    assert len(model.text_model.runner.pool.sessions) == 2
+    assert not model.text_model.runner.budget.halved
+    small_memory.most = 1000
+    model = load(MINILM, synthetic_model(MINILM), token_budget=4096)
+    assert (model.text_model.runner.budget.halved, model.text_model.runner.budget.at(48) <= 1024) == (True, True)
+    small_memory.most = 40
+    model = load(MINILM, synthetic_model(MINILM), token_budget=4096)
+    assert len(rows_of(model, ["a bat", "a cave"])) == 2
 
 
 def test_small_models_get_two_sessions_on_a_gpu(tmp_path: Path) -> None:
