@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 
 import numpy as np
@@ -22,16 +22,15 @@ from pyarrow import fs
 
 from embedders.base import VectorSpec
 from embedders.fingerprint import facts_digest
+from pipelines.embed.cache_compaction import ENDING, KEY, compact, whole_keys, write_table
 from pipelines.errors import ConfigError
-from pipelines.filesystem import open_filesystem, write_file
+from pipelines.filesystem import open_filesystem
 from pipelines.urls import without_credentials
 
 logger = logging.getLogger("fleetembed")
 
-KEY = "key"
 KEY_TYPE = pa.binary(16)
 FINGERPRINT = b"fleetembed.fingerprint"
-ENDING = ".parquet"
 _ROW_BITS = 32
 # Files that come together in one sorted index; those that came since the last time are looked through one by one.
 MOST_FRESH = 64
@@ -68,9 +67,11 @@ class EmbeddingCache:
         self._folder = f"{root.rstrip('/')}/{name}"
         self._files: list[str] = []
         self._seen: set[str] = set()
+        self._gone: set[str] = set()
         self._index = _Index()
         if self._filesystem.get_file_info(root).type == fs.FileType.File:
             raise ConfigError(f"cache.path {without_credentials(place)} is a file, not a folder")
+        compact(self._filesystem, self._folder, self._schema)
         try:
             self.refresh()
         except OSError as error:
@@ -85,6 +86,9 @@ class EmbeddingCache:
                     if file.schema_arrow.metadata.get(FINGERPRINT) != self._schema.metadata[FINGERPRINT]:
                         raise pa.ArrowInvalid("it is of another fingerprint")
                     keys = file.read([KEY])[KEY].combine_chunks()
+            except FileNotFoundError:
+                # Put together with others meanwhile.
+                continue
             except (OSError, pa.ArrowException, AttributeError) as error:
                 self._pass_over(name, error)
                 continue
@@ -95,22 +99,36 @@ class EmbeddingCache:
 
         The positions ascend, and the table has a column a vector, by the names of this job, a row a position.
         """
-        places = self._index.find(_short(keys))
-        asked = np.flatnonzero(places >= 0)
         tables, found = [self._schema.empty_table()], [np.empty(0, np.int64)]
-        for number in np.unique(places[asked] >> _ROW_BITS):
-            rows = asked[places[asked] >> _ROW_BITS == number]
-            table = self._read(self._files[number], places[rows] & ((1 << _ROW_BITS) - 1))
-            if table is None:
-                continue
-            # The index knows half of a key.
-            same = _whole(table[KEY].combine_chunks()) == _whole(keys.take(pa.array(rows)))
-            tables.append(table.filter(pa.array(same)))
-            found.append(rows[same])
+        rest, gone = np.arange(len(keys)), len(self._gone)
+        for table, rows in self._found(keys, rest):
+            tables.append(table)
+            found.append(rows)
+        if len(self._gone) > gone:
+            # Another one has put files together: their rows are in others now.
+            self.refresh()
+            rest = np.setdiff1d(rest, np.concatenate(found))
+            for table, rows in self._found(keys, rest):
+                tables.append(table)
+                found.append(rows)
         positions = np.concatenate(found)
         order = np.argsort(positions)
         vectors = pa.concat_tables(tables).take(pa.array(order)).drop_columns([KEY])
         return positions[order], vectors.rename_columns(list(self._names))
+
+    def _found(self, keys: pa.Array, rest: npt.NDArray[np.int64]) -> Iterator[tuple[pa.Table, npt.NDArray[np.int64]]]:
+        """Rows of each file for some positions among the keys, and these positions."""
+        places = self._index.find(_short(keys.take(pa.array(rest))))
+        asked = np.flatnonzero(places >= 0)
+        for number in np.unique(places[asked] >> _ROW_BITS):
+            some = asked[places[asked] >> _ROW_BITS == number]
+            table = self._read(self._files[number], places[some] & ((1 << _ROW_BITS) - 1))
+            if table is None:
+                continue
+            rows = rest[some]
+            # The index knows half of a key.
+            same = whole_keys(table[KEY]) == whole_keys(keys.take(pa.array(rows)))
+            yield table.filter(pa.array(same)), rows[same]
 
     def add(self, keys: pa.Array, vectors: pa.Table) -> None:
         """Keep vectors by the keys of what they were made of, of equal ones the first.
@@ -124,10 +142,8 @@ class EmbeddingCache:
         keys = keys.take(pa.array(first))
         table = pa.Table.from_arrays([keys, *columns], schema=self._schema)
         name = f"{time.time_ns():016x}-{uuid.uuid4().hex}{ENDING}"
-        sink = pa.BufferOutputStream()
-        pq.write_table(table, sink, compression="zstd", use_dictionary=False, write_page_checksum=True)
         try:
-            write_file(self._filesystem, f"{self._folder}/{name}", sink.getvalue())
+            write_table(self._filesystem, f"{self._folder}/{name}", table)
         except OSError as error:
             logger.warning("the cache of embeddings cannot be written: %s", error)
             return
@@ -141,9 +157,19 @@ class EmbeddingCache:
     def _read(self, name: str, rows: npt.NDArray[np.int64]) -> pa.Table | None:
         try:
             with self._opened(name) as file:
-                return file.read().cast(self._schema).take(pa.array(rows))
-        except (OSError, pa.ArrowException, ValueError) as error:
-            self._pass_over(name, error)
+                ends = np.cumsum([file.metadata.row_group(part).num_rows for part in range(file.num_row_groups)])
+                parts = np.searchsorted(ends, rows, side="right")
+                wanted = np.unique(parts)
+                starts = np.append(0, ends)[wanted]
+                table = file.read_row_groups(wanted.tolist()).cast(self._schema)
+                # Where each part begins among those that are read.
+                offsets = np.append(0, np.cumsum(ends[wanted] - starts))[:-1] - starts
+                return table.take(pa.array(rows + offsets[np.searchsorted(wanted, parts)]))
+        except (OSError, pa.ArrowException, ValueError, IndexError) as error:
+            if isinstance(error, FileNotFoundError):
+                self._gone.add(name)
+            else:
+                self._pass_over(name, error)
             self._index.forget(self._files.index(name))
             return None
 
@@ -200,14 +226,8 @@ class _Index:
         return places
 
 
-def _whole(keys: pa.Array) -> npt.NDArray[np.void]:
-    """Keys as NumPy's opaque 16 bytes, (rows,)."""
-    data = keys.buffers()[1]
-    return np.frombuffer(data, "V16", count=len(keys), offset=16 * keys.offset)
-
-
 def _short(keys: pa.Array) -> Keys:
     """First 64 bits of each key, (rows,)."""
-    halves: Keys = np.ascontiguousarray(_whole(keys)).view(np.uint64)
+    halves: Keys = np.ascontiguousarray(whole_keys(keys)).view(np.uint64)
     first: Keys = halves[::2].copy()
     return first

@@ -134,7 +134,7 @@ def test_a_cache_that_cannot_be_written_warns_and_a_file_in_its_place_is_refused
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch, caplog.at_level(logging.WARNING):
-        patch.setattr("pipelines.embed.embedding_cache.write_file", full)
+        patch.setattr("pipelines.embed.cache_compaction.write_file", full)
         one = cache(tmp_path)
         one.add(keys(["a"]), vectors(["a"]))
     assert "the cache of embeddings cannot be written: [Errno 28]" in caplog.text
