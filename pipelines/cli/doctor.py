@@ -24,7 +24,7 @@ WRONG = 1
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """Look at GPUs and their libraries, ONNX Runtime's providers, memory, disk, the hub and Ray.
 
-    Each provider computes a small graph: what is listed as working does work. Exit codes: 0 nothing is wrong; 1
+    Each provider computes a small graph: what is listed as working does work. Exit codes: 0 all well; 1
     something is, and the line below it says what mends it; 2 bad usage.
     """
     # What --help does without is imported by need.
