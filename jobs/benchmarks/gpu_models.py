@@ -112,7 +112,8 @@ def _random_tensors(size: Size) -> Iterator[tuple[str, npt.NDArray[np.float32]]]
     hidden, inner = size.hidden, 4 * size.hidden
 
     def random(*shape: int) -> npt.NDArray[np.float32]:
-        return rng.standard_normal(shape, dtype=np.float32) * np.float32(INIT_SCALE)
+        values: npt.NDArray[np.float32] = rng.standard_normal(shape, dtype=np.float32) * np.float32(INIT_SCALE)
+        return values
 
     def norm(prefix: str) -> Iterator[tuple[str, npt.NDArray[np.float32]]]:
         yield f"{prefix}.weight", np.ones(hidden, np.float32)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from benchmarks.gpu_embed import COPIES, in_turns, open_warm
 from benchmarks.gpu_settings import Settings, attempt, tell
 from embedders import TextEmbedding
@@ -22,12 +24,12 @@ def compare_pooling(settings: Settings, name: str) -> None:
     models: dict[str, TextEmbedding] = {}
     for way, batches in ways.items():
         made = attempt(
-            lambda b=batches: open_warm(settings, name, precision, batches=b, sessions=1), step="pooling", model=name
+            partial(open_warm, settings, name, precision, batches=batches, sessions=1), step="pooling", model=name
         )
         if made is not None:
             models[way] = made
     tokens = next(iter(models.values())).token_count(texts)
     facts = {"step": "pooling", "model": name, "precision": precision, "tokens": tokens}
-    seconds = in_turns({way: lambda m=model: m.embed_arrow(texts) for way, model in models.items()}, facts)
+    seconds = in_turns({way: partial(model.embed_arrow, texts) for way, model in models.items()}, facts)
     for way, taken in seconds.items():
         tell(**facts, way=way, tokens_a_second=round(tokens / taken))
