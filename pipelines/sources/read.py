@@ -50,6 +50,13 @@ def read_split(
         yield _table(block, split, has_images=fetched)
 
 
+def for_texts(split: Split, config: SourceConfig) -> SourceConfig:
+    """Leave out of what is read of a split all that neither ids nor texts need."""
+    if format_named(split.format).needs_payload(split, config):
+        return config
+    return config.model_copy(update={"payload": []})
+
+
 def is_read_by_columns(split: Split, config: SourceConfig) -> bool:
     """Whether a split's rows come as columns, but for those that have something odd."""
     kind = format_named(split.format)
@@ -92,6 +99,13 @@ def _usable(rows: Iterable[Row], repeats: Repeats | None) -> Iterator[Row]:
     """Mark the rows that repeat an id, and leave out deletions that have no error."""
     marked = rows if repeats is None else _marked(rows, repeats)
     return (row for row in marked if not row.deleted or row.error is not None)
+
+
+def as_table(rows: ColumnRows | list[Row], split: Split) -> pa.Table:
+    """Make a table of SOURCE_SCHEMA of rows as ``read_split`` does, without images."""
+    if isinstance(rows, ColumnRows):
+        return _column_table(rows, split, None)
+    return _table(list(_usable(rows, None)), split, has_images=False)
 
 
 def _part_tables(
