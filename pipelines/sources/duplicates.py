@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -75,9 +75,9 @@ def scan_split(split: Split, config: SourceConfig, take: TakeRows | None = None)
     It gets tables as ``read_split`` gives them, without images and without regard to other rows' ids. The payload is
     theirs where it was to be read anyway, else empty.
 
-    Without, files of one document, text or image, are not opened, nor are images that rows refer to; one that will turn out
-    not to be readable counts as live. Only ids are read where the format can tell that nothing else makes a row dead
-    (``Format.ids``); else this takes as long as reading. Never raises for data.
+    Without, files of one document, text or image, are not opened, nor are images that rows refer to; one that will turn
+    out not to be readable counts as live. Only ids are read where the format can tell that nothing else makes a row
+    dead (``Format.ids``); else this takes as long as reading. Never raises for data.
     """
     kind = format_named(split.format)
     if kind.is_identified:
@@ -95,6 +95,8 @@ def scan_split(split: Split, config: SourceConfig, take: TakeRows | None = None)
         scan = _scan_rows(split, config, take)
     else:
         scan = SplitScan(split, len(ids), 0, None, document_keys(ids), np.arange(len(ids), dtype=np.uint64))
+    if scan.lines is not None:
+        return scan
     try:
         return replace(scan, lines=kind.count_rows(split))
     except READ_ERRORS:
@@ -103,7 +105,7 @@ def scan_split(split: Split, config: SourceConfig, take: TakeRows | None = None)
 
 def _scan_rows(split: Split, config: SourceConfig, take: TakeRows | None) -> SplitScan:
     scan = _Scan(split)
-    for rows in _rows(split, config if take is None else for_texts(split, config)):
+    for rows in _rows(split, config if take is None else for_texts(split, config), scan.take_lines):
         if isinstance(rows, ColumnRows):
             scan.add_columns(rows)
         else:
@@ -113,12 +115,12 @@ def _scan_rows(split: Split, config: SourceConfig, take: TakeRows | None) -> Spl
     return scan.total()
 
 
-def _rows(split: Split, config: SourceConfig) -> Iterator[ColumnRows | list[Row]]:
+def _rows(split: Split, config: SourceConfig, tell_lines: Callable[[int], None]) -> Iterator[ColumnRows | list[Row]]:
     fields = format_named(split.format).fields(config)
     if split.bytes < FEWEST_BYTES or not is_read_by_columns(split, config):
         yield from blocks(parse_rows(read_records(split, config), fields), SCAN_ROWS)
         return
-    for part in read_parts(split, config, fields):
+    for part in read_parts(split, config, fields, tell_lines):
         if isinstance(part, ColumnRows):
             yield part
         else:
@@ -133,7 +135,13 @@ class _Scan:
         self._rows = self._characters = self._nameless = 0
         self._deleted: dict[int, str] = {}
         self._marked = False
+        self._lines: int | None = None
         self._keys, self._positions, self._dead_keys = ([np.zeros(0, np.uint64)] for _ in range(3))
+
+    def take_lines(self, lines: int) -> None:
+        """Take the number of the split's lines, which later parts of the file are numbered by."""
+        if lines and self._split.stop is not None:
+            self._lines = lines
 
     def add_columns(self, rows: ColumnRows) -> None:
         self._rows += len(rows.positions)
@@ -165,6 +173,7 @@ class _Scan:
             self._characters,
             keys,
             np.concatenate(self._positions),
+            lines=self._lines,
             dead_keys=np.concatenate(self._dead_keys),
             nameless=self._nameless,
             deleted=tuple(self._deleted.values()),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
@@ -63,13 +63,17 @@ def is_read_by_columns(split: Split, config: SourceConfig) -> bool:
     return kind.has_columns and kind.image_column(config.image) is None
 
 
-def read_parts(split: Split, config: SourceConfig, fields: Fields) -> Iterator[ColumnRows | Iterator[Row]]:
+def read_parts(
+    split: Split, config: SourceConfig, fields: Fields, tell_lines: Callable[[int], None] = lambda lines: None
+) -> Iterator[ColumnRows | Iterator[Row]]:
     """Yield a split's rows in parts: those of a part together, or one by one where one of them has something odd.
 
-    Of a format that ``has_columns``, without images. Each part is to be used up before the next one.
+    Of a format that ``has_columns``, without images. Each part is to be used up before the next one. ``tell_lines`` is
+    called at the end with the lines of all parts, if the split could be read to its end.
     """
     left = split.max_rows
     last = None
+    lines = 0
     parts = iter(format_named(split.format).parts(split, config))
     while left is None or left > 0:
         try:
@@ -78,7 +82,9 @@ def read_parts(split: Split, config: SourceConfig, fields: Fields) -> Iterator[C
             yield parse_rows([_cut_off(split, last, error)], fields)
             return
         if part is None:
+            tell_lines(lines)
             return
+        lines += part.lines
         columns = None if part.columns is None else part.columns()
         if columns is not None and (left is None or len(columns.positions) <= left):
             found = parse_columns(columns, fields, split.partitions)
