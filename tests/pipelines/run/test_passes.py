@@ -7,6 +7,7 @@ import random
 import string
 import tarfile
 from collections.abc import Callable
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,7 +21,7 @@ from pipelines.config.job import JobConfig
 from pipelines.embed.average_length import Lengths, measure_splits, total
 from pipelines.embed.documents import read_rows
 from pipelines.run.scan import ScannedSource, measure, scan
-from pipelines.sources import plan_source
+from pipelines.sources import Split, plan_source
 from pipelines.sources.id_comparison import compare_ids_here
 from tests.model_fixtures import write_tokenizer
 from tests.pipelines.sources.reading import write_ipc, write_lines
@@ -131,14 +132,14 @@ def test_a_source_is_read_as_often_as_the_docs_say(name: str, tmp_path: Path) ->
     for folder, count in ((tmp_path / "few", 10), (tmp_path / "many", ROWS)):
         folder.mkdir()
         write(folder, documents(count))
-        found = {step: times_read(folder, work) for step, work in steps(folder, name).items()}
+        found = {step: times_read(folder, work) for step, work in steps_of(folder, name).items()}
     # To plan, the first rows of a file are read, or its footer.
     size = sum(path.stat().st_size for path in folder.iterdir())
     assert size > 3 << 20 and size * found.pop("planning") < 2.2 * 2**20
     assert found == pytest.approx(expected._asdict(), abs=0.06)
 
 
-def steps(folder: Path, name: str) -> dict[str, Callable[[], Any]]:
+def steps_of(folder: Path, name: str) -> dict[str, Callable[[], Any]]:
     config = job(folder, source={"id": {"webdataset": "__key__", "text": None}.get(name, "id")})
     splits = plan_source(config.source).splits
     source = scan(splits, config.source, compare_ids_here)
@@ -147,8 +148,34 @@ def steps(folder: Path, name: str) -> dict[str, Callable[[], Any]]:
         "looking": lambda: scan(splits, config.source, compare_ids_here),
         "measuring": lambda: scan(splits, config.source, compare_ids_here, job=config),
         "alone": lambda: measure(config, source, map),
-        "embedding": lambda: list(read_rows([(split, None) for split in splits], config)),
+        "embedding": lambda: _read([(split, None) for split in splits], config),
     }
+
+
+@pytest.mark.skipif(not COUNTER.exists(), reason="this system does not count what a process reads")
+def test_of_parquet_a_look_reads_all_where_ids_alone_do_not_decide(tmp_path: Path) -> None:
+    rows = documents(ROWS)
+    as_parquet(tmp_path, rows)
+    # What a job reads before it embeds, and while it embeds: ids, texts and notes are 1 : 80 : 40.
+    cases: list[tuple[dict[str, Any], float, float]] = [
+        ({}, 0, 1),
+        ({"payload": []}, 0, 0.67),
+        ({"ids_are_unique": True}, 0, 1),
+        ({"id": None}, 1, 1),
+        ({"deleted": "note", "payload": []}, 1, 1),
+    ]
+    for source, looked, embedded in cases:
+        config = job(tmp_path, source=source)
+        splits = plan_source(config.source).splits
+        parts = [(split, None) for split in splits]
+        steps = partial(scan, splits, config.source, compare_ids_here), partial(_read, parts, config)
+        found = [times_read(tmp_path, step) for step in steps]
+        assert found == pytest.approx([looked, embedded], abs=0.06), source
+
+
+def _read(parts: list[tuple[Split, None]], config: JobConfig) -> None:
+    for _ in read_rows(parts, config):
+        pass
 
 
 @pytest.mark.skipif(not COUNTER.exists(), reason="this system does not count what a process reads")
