@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import xxhash
 
 from pipelines.config.source import SourceConfig
-from pipelines.hashing import xxh3_64
+from pipelines.hashing import Column, xxh3_64
 from pipelines.sources.column_rows import ColumnRows
 from pipelines.sources.formats import format_named
 from pipelines.sources.read import (
@@ -182,9 +182,9 @@ class _Scan:
         )
 
 
-def document_keys(ids: Sequence[str] | pa.ChunkedArray) -> npt.NDArray[np.uint64]:
+def document_keys(ids: Sequence[str] | Column) -> npt.NDArray[np.uint64]:
     """Hash document ids to 64 bits, by which they are compared."""
-    if isinstance(ids, pa.ChunkedArray):
+    if isinstance(ids, Column):
         return xxh3_64(ids)
     return np.fromiter((xxhash.xxh3_64_intdigest(name.encode()) for name in ids), dtype=np.uint64, count=len(ids))
 
