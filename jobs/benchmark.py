@@ -23,6 +23,7 @@ from benchmarks.pipeline import memory, pipeline
 from benchmarks.precision import precision
 from benchmarks.read import read_tables
 from benchmarks.read_collection import read_collection
+from benchmarks.scale import scale
 from pipelines.cli.start import start
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -42,6 +43,7 @@ for command in (
     peers,
     precision,
     gpu,
+    scale,
 ):
     app.command()(command)
 app.command("read")(read_tables)

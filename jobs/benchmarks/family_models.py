@@ -77,12 +77,12 @@ def minicoil_folder(texts: list[str]) -> Path:
     return folder
 
 
-def static_folder() -> Path:
+def static_folder(dim: int = STATIC_DIM) -> Path:
     """MiniLM's tokenizer with random token vectors."""
-    folder = FOLDER / "static"
+    folder = FOLDER / ("static" if dim == STATIC_DIM else f"static-{dim}")
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(packaged_minilm() / "tokenizer.json", folder / "tokenizer.json")
-    rows = np.random.default_rng(3).normal(size=(30522, STATIC_DIM)).astype(np.float32)
+    rows = np.random.default_rng(3).normal(size=(30522, dim)).astype(np.float32)
     header = {"embeddings": {"dtype": "F32", "shape": list(rows.shape), "data_offsets": [0, rows.nbytes]}}
     encoded = json.dumps(header).encode()
     encoded += b" " * (-len(encoded) % 8)

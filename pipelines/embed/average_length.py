@@ -13,13 +13,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from pipelines.config.job import JobConfig
-from pipelines.embed.documents import read_chunks
+from pipelines.embed.documents import cutter, read_chunks
 from pipelines.embed.row_embedder import RowEmbedder
 from pipelines.errors import ConfigError, SinkError
 from pipelines.sinks.base import Sink
 from pipelines.sources import Repeats, Split
+from pipelines.sources.read import for_texts
 
 # Stands in the configuration while nothing is measured yet, so that the rest of it can be checked.
 STAND_IN = 100.0
@@ -169,15 +171,44 @@ def measure_splits(splits: Iterable[tuple[Split, Repeats | None]], config: JobCo
 
     Images are not fetched: a row whose image turns out to be unusable counts.
     """
-    embedders = length_embedders(config)
-    found = {embedder.name: Lengths() for embedder in embedders}
-    for _, chunks in read_chunks(splits, config, images=False):
-        for embedder in embedders:
-            found[embedder.name] += Lengths.of(embedder.scored_lengths(chunks))
-    return found
+    meter = LengthMeter(config)
+    for split, repeats in splits:
+        least = config.model_copy(update={"source": for_texts(split, config.source)})
+        for _, chunks in read_chunks([(split, repeats)], least, images=False):
+            meter.add(chunks)
+    return meter.take()
 
 
-def total(parts: Iterable[dict[str, Lengths]]) -> dict[str, Lengths]:
+class LengthMeter:
+    """Adds up lengths of chunks for the embeddings whose average length is still to be measured."""
+
+    def __init__(self, config: JobConfig) -> None:
+        self._embedders = length_embedders(config)
+        self._cut = cutter(config)
+        self._block_rows = config.compute.block_rows
+        self._found = self._nothing()
+
+    def _nothing(self) -> dict[str, Lengths]:
+        return {embedder.name: Lengths() for embedder in self._embedders}
+
+    def take(self) -> dict[str, Lengths]:
+        """Give the sums by embedding, and begin anew."""
+        found, self._found = self._found, self._nothing()
+        return found
+
+    def add(self, chunks: pa.Table) -> None:
+        """Add chunks; dead ones do not count."""
+        for embedder in self._embedders:
+            self._found[embedder.name] += Lengths.of(embedder.scored_lengths(chunks))
+
+    def add_documents(self, documents: pa.Table) -> None:
+        """Add documents, a table of SOURCE_SCHEMA that is cut into chunks, or chunks that have their ids already."""
+        for start in range(0, documents.num_rows, self._block_rows):
+            some = documents.slice(start, self._block_rows)
+            self.add(some if "id" in some.column_names else self._cut(some))
+
+
+def total(parts: Iterable[Mapping[str, Lengths]]) -> dict[str, Lengths]:
     """Add up what was measured in parts."""
     found: dict[str, Lengths] = {}
     for part in parts:

@@ -64,7 +64,7 @@ def read_chunks(
     fetched. What cannot be read is a dead row. ``tokenizer_digest`` is what the tokenizer of the chunks must be (see
     ``load_tokenizer``).
     """
-    cut = _cutter(config, tokenizer_digest)
+    cut = cutter(config, tokenizer_digest)
     size = block_rows or config.compute.block_rows
     for split, repeats in splits:
         kind = format_named(split.format)
@@ -82,7 +82,7 @@ def name_chunks(chunks: pa.Table, config: JobConfig) -> pa.Table:
     return _row_by_row("identify", chunks, lambda some: identify(some, config.corpus, chunked=chunked))
 
 
-def _cutter(config: JobConfig, tokenizer_digest: str | None) -> Callable[[pa.Table], pa.Table]:
+def cutter(config: JobConfig, tokenizer_digest: str | None = None) -> Callable[[pa.Table], pa.Table]:
     """Return what cuts documents into chunks; one that cannot be cut is a dead row."""
     chunking = config.chunking
     tokenizer = load_tokenizer(chunking.tokenizer, tokenizer_digest) if chunking else None

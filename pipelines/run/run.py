@@ -85,6 +85,7 @@ class Run:
         self._telling: threading.Thread | None = None
         self._running: RunningReport | None = None
         self._scanned: ScannedSource | None = None
+        self._scan_seconds = 0.0
         self._of_chunks = self._nothing_held = False
         self._copied_from: str | None = None
         self._written = WrittenDocuments()
@@ -196,7 +197,7 @@ class Run:
         engine.prepare(planned, self._embedders.load(planned), pools)
         self._startup.end("preparation")
         if self._scanned is None:
-            self._scanned = scan(source.splits, self._config.source, engine.compare_ids, keep_keys=sweeps(self._config))
+            self._scanned = self._scan(source, engine)
             self._startup.end("scan")
             self._tell_deletions(source, self._scanned)
         self._report.documents = self._scanned.documents
@@ -240,14 +241,23 @@ class Run:
         self._report.models = model_facts(self._config, facts)
         return facts
 
+    def _scan(self, source: SourcePlan, engine: Engine) -> ScannedSource:
+        started = time.monotonic()
+        config = self._config
+        found = scan(source.splits, config.source, engine.compare_ids, keep_keys=sweeps(config), job=config)
+        self._scan_seconds = time.monotonic() - started
+        return found
+
     def _measure(self, source: ScannedSource, engine: Engine) -> dict[str, float]:
         started = time.monotonic()
-        documents = "all" if source.documents is None else f"{source.documents:,}"
-        log.info(
-            "measuring the average length of %s over %s documents", " and ".join(measuring(self._config)), documents
-        )
+        names, left = " and ".join(measuring(self._config)), len(source.splits) - len(source.lengths)
+        if source.lengths and left:
+            log.info("measuring %s again in %s parts of the source, where rows repeat an id", names, f"{left:,}")
+        elif left:
+            documents = "all" if source.documents is None else f"{source.documents:,}"
+            log.info("measuring the average length of %s over %s documents", names, documents)
         measured = measure(self._config, source, engine.map)
-        seconds = round(time.monotonic() - started, 2)
+        seconds = round(time.monotonic() - started + (self._scan_seconds if source.lengths else 0), 2)
         lengths = averages(self._config, measured)
         for name, found in measured.items():
             self._report.statistics[name] = {"avg_len": lengths[name], "texts": found.texts, "seconds": seconds}
@@ -304,7 +314,8 @@ class Run:
                     self._refuse_to_go_on()
                     settled += sum(receipts["documents"].to_pylist())
                     self._report.take_receipts(receipts)
-                    self._written.take(receipts)
+                    if self._config.deleted_points is not None:
+                        self._written.take(receipts)
                     check_errors(self._report, self._config.errors, engine.counter, at_end=False)
         self._report.count_repeats()
         check_errors(self._report, self._config.errors, engine.counter, at_end=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import pickle
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
 from typing import Protocol, TypeVar
@@ -14,7 +14,7 @@ from more_itertools import constrained_batches, distribute
 
 from pipelines.config.job import JobConfig
 from pipelines.config.source import SourceConfig
-from pipelines.embed.average_length import Lengths, measure_splits, total
+from pipelines.embed.average_length import LengthMeter, Lengths, measure_splits, measuring, total
 from pipelines.sources import Duplicates, Repeats, Split, SplitScan, find_duplicates, scan_split
 from pipelines.sources.formats import format_named
 from pipelines.sources.id_comparison import CompareIds, IdKeys, compare_ids_here
@@ -46,7 +46,8 @@ class ScannedSource:
 
     Of a source that ``is_live``, documents come and go while it is read: their number is that of when it was planned.
     Unless they ``are_counted``, their number is what files or a collection say of themselves, or None.
-    ``presence`` tells which documents there are, by which those that are gone leave the sinks.
+    ``presence`` tells which documents there are, by which those that are gone leave the sinks. ``lengths`` are those of
+    the splits, by their numbers, that the scan has measured: all that have no row that repeats an id, or none.
     """
 
     splits: Sequence[Split]
@@ -55,14 +56,22 @@ class ScannedSource:
     presence: Presence
     is_live: bool = False
     are_counted: bool = True
+    lengths: Mapping[int, Mapping[str, Lengths]] = field(default_factory=dict)
 
     @property
     def groups(self) -> list[list[MarkedSplit]]:
         """The splits, each with its rows that repeat an id, as they are read together."""
-        return [
-            [(self.splits[number], self.duplicates.of_split(number)) for number in group]
-            for group in group_splits(self.splits)
-        ]
+        return self._grouped(range(len(self.splits)))
+
+    @property
+    def unmeasured(self) -> list[list[MarkedSplit]]:
+        """Those of them whose lengths are not known."""
+        return self._grouped([number for number in range(len(self.splits)) if number not in self.lengths])
+
+    def _grouped(self, numbers: Sequence[int]) -> list[list[MarkedSplit]]:
+        groups = group_splits([self.splits[number] for number in numbers])
+        marked = [(self.splits[number], self.duplicates.of_split(number)) for number in numbers]
+        return [[marked[at] for at in group] for group in groups]
 
     @property
     def tasks(self) -> list[bytes]:
@@ -80,29 +89,44 @@ def group_splits(splits: Sequence[Split]) -> list[list[int]]:
 
 
 def scan(
-    splits: Sequence[Split], source: SourceConfig, compare_ids: CompareIds, *, keep_keys: bool = False
+    splits: Sequence[Split],
+    source: SourceConfig,
+    compare_ids: CompareIds,
+    *,
+    keep_keys: bool = False,
+    job: JobConfig | None = None,
 ) -> ScannedSource:
     """Count documents and find repeated ids over all splits; what has unique ids is not read for it.
 
     Those are a collection, and files of which ``ids_are_unique`` says so, unless they must be known for deletions.
 
-    ``keep_keys`` tells to keep the hashes of all ids, by which documents that left the source are found.
+    ``keep_keys`` tells to keep the hashes of all ids, by which documents that left the source are found. With a ``job``
+    that measures average lengths, texts are measured in the same pass.
     """
     if splits and all(format_named(split.format).is_live for split in splits):
         return _unread(splits, is_live=True)
     if source.ids_are_unique and not keep_keys and source.deleted is None:
         return _unread(splits)
     groups = [[(number, splits[number]) for number in group] for group in group_splits(splits)]
-    look = partial(_scan_group, source=source)
+    names = [] if job is None else measuring(job)
+    look = partial(_scan_group, source=source, job=job if names else None)
     if len(splits) == 1 and splits[0].bytes <= BYTES_HERE:
         compare_ids = compare_ids_here
     else:
         log.info("looking through the source")
+    if names:
+        log.info("measuring the average length of %s on the way", " and ".join(names))
     found, compared = compare_ids(look, groups, keep_keys=keep_keys)
-    scans = list(chain.from_iterable(found))
+    looked = list(chain.from_iterable(found))
+    scans = [one for one, _ in looked]
     duplicates = find_duplicates(scans, compared)
     documents = sum(one.rows for one in scans) + duplicates.deletions
-    return ScannedSource(duplicates.splits, documents, duplicates, find_presence(scans, compared))
+    # Rows that repeat an id do not count, and are not known before ids have been compared.
+    lengths = {
+        number: its for number, (_, its) in enumerate(looked) if its is not None and number not in duplicates.rows
+    }
+    presence = find_presence(scans, compared)
+    return ScannedSource(duplicates.splits, documents, duplicates, presence, lengths=lengths)
 
 
 def _unread(splits: Sequence[Split], *, is_live: bool = False) -> ScannedSource:
@@ -114,15 +138,27 @@ def _unread(splits: Sequence[Split], *, is_live: bool = False) -> ScannedSource:
 
 
 def measure(config: JobConfig, source: ScannedSource, run: Mapper) -> dict[str, Lengths]:
-    """Sum up the scored lengths of all rows for the embeddings that measure their average."""
-    groups = source.groups
+    """Sum up the scored lengths of all rows for the embeddings that measure their average; read what was not scanned.
+
+    So is a split again that has rows which repeat an id.
+    """
+    groups = source.unmeasured
     if config.source.qdrant is not None:
         # Of a server, so many ranges are read at once.
         parts = distribute(config.source.qdrant.readers, groups)
         groups = [joined for part in parts if (joined := list(chain.from_iterable(part)))]
-    return total(run(partial(measure_splits, config=config), groups))
+    measured = run(partial(measure_splits, config=config), groups)
+    return total(chain(source.lengths.values(), measured))
 
 
-def _scan_group(group: Sequence[tuple[int, Split]], *, source: SourceConfig) -> tuple[list[SplitScan], IdKeys]:
-    scans = [(number, scan_split(split, source)) for number, split in group]
-    return [scan.without_keys() for _, scan in scans], IdKeys.joined(IdKeys.of(*numbered) for numbered in scans)
+def _scan_group(
+    group: Sequence[tuple[int, Split]], *, source: SourceConfig, job: JobConfig | None
+) -> tuple[list[tuple[SplitScan, Mapping[str, Lengths] | None]], IdKeys]:
+    meter = None if job is None else LengthMeter(job)
+    scans: list[tuple[int, SplitScan]] = []
+    lengths: list[Mapping[str, Lengths] | None] = []
+    for number, split in group:
+        scans.append((number, scan_split(split, source, None if meter is None else meter.add_documents)))
+        lengths.append(None if meter is None else meter.take())
+    keys = IdKeys.joined(IdKeys.of(*numbered) for numbered in scans)
+    return [(scan.without_keys(), its) for (_, scan), its in zip(scans, lengths, strict=True)], keys

@@ -147,6 +147,13 @@ class Format:
             return None
         return [file.name for file in split.files[: split.max_rows]] if split.files else [split.name]
 
+    def needs_payload(self, split: Split, config: SourceConfig) -> bool:
+        """Tell whether a row's payload may make it dead, or its id, so that it is read where nobody asks for it.
+
+        Never raises for data.
+        """
+        return True
+
     def count_documents(self, split: Split) -> int:
         """Count the documents of a split of a format that ``is_identified``; never raises for data."""
         return split.rows or 0

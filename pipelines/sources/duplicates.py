@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,10 +13,18 @@ import pyarrow.compute as pc
 import xxhash
 
 from pipelines.config.source import SourceConfig
-from pipelines.hashing import xxh3_64
+from pipelines.hashing import Column, xxh3_64
 from pipelines.sources.column_rows import ColumnRows
 from pipelines.sources.formats import format_named
-from pipelines.sources.read import Repeats, is_read_by_columns, read_parts, read_records
+from pipelines.sources.read import (
+    Repeats,
+    as_table,
+    for_texts,
+    is_read_by_columns,
+    read_parts,
+    read_records,
+    read_split,
+)
 from pipelines.sources.records import READ_ERRORS
 from pipelines.sources.rows import Row, blocks, parse_rows
 from pipelines.sources.split import Split
@@ -26,6 +34,8 @@ SCAN_ROWS = 1024
 ROW = np.dtype([("key", np.uint64), ("split", np.int32), ("position", np.int64)])
 # Of fewer, rows are read one by one: for columns, pyarrow loads pandas, which takes longer than these rows do.
 FEWEST_BYTES = 4 << 20
+
+TakeRows = Callable[[pa.Table], None]
 
 
 @dataclass(frozen=True)
@@ -59,40 +69,62 @@ class SplitScan:
         return replace(self, keys=none, positions=none, dead_keys=none)
 
 
-def scan_split(split: Split, config: SourceConfig) -> SplitScan:
-    """Count a split's rows and hash their ids.
+def scan_split(split: Split, config: SourceConfig, take: TakeRows | None = None) -> SplitScan:
+    """Count a split's rows and hash their ids; with ``take``, read its texts as well, and hand all rows to it.
 
-    Files of one document, text or image, are not opened, nor are images that rows refer to; one that will turn out
-    not to be readable counts as live. Only ids are read where the format can tell that nothing else makes a row dead
-    (``Format.ids``); else this takes as long as reading. Never raises for data.
+    It gets tables as ``read_split`` gives them, without images and without regard to other rows' ids. The payload is
+    theirs where it was to be read anyway, else empty.
+
+    Without, files of one document, text or image, are not opened, nor are images that rows refer to; one that will turn
+    out not to be readable counts as live. Only ids are read where the format can tell that nothing else makes a row
+    dead (``Format.ids``); else this takes as long as reading. Never raises for data.
     """
     kind = format_named(split.format)
     if kind.is_identified:
         # Whoever plans them sees to it that each id comes once.
+        if take is not None:
+            for table in kind.identified(split, config, block_rows=SCAN_ROWS):
+                take(table)
         return SplitScan(split, kind.count_documents(split), 0, None, np.zeros(0, np.uint64), np.zeros(0, np.uint64))
-    ids = kind.ids(split, config)
+    if take is not None and kind.is_document:
+        for table in read_split(split, config, block_rows=SCAN_ROWS, images=False):
+            take(table)
+        take = None
+    ids = kind.ids(split, config) if take is None else None
     if ids is None:
-        scan = _scan_rows(split, config)
+        scan = _scan_rows(split, config, take)
     else:
         scan = SplitScan(split, len(ids), 0, None, document_keys(ids), np.arange(len(ids), dtype=np.uint64))
+    if scan.lines is not None:
+        return scan
     try:
         return replace(scan, lines=kind.count_rows(split))
     except READ_ERRORS:
         return replace(scan, lines=0)
 
 
-def _scan_rows(split: Split, config: SourceConfig) -> SplitScan:
-    fields = format_named(split.format).fields(config)
+def _scan_rows(split: Split, config: SourceConfig, take: TakeRows | None) -> SplitScan:
     scan = _Scan(split)
-    if split.bytes < FEWEST_BYTES or not is_read_by_columns(split, config):
-        scan.add_rows(parse_rows(read_records(split, config), fields))
-        return scan.total()
-    for part in read_parts(split, config, fields):
-        if isinstance(part, ColumnRows):
-            scan.add_columns(part)
+    for rows in _rows(split, config if take is None else for_texts(split, config), scan.take_lines):
+        if isinstance(rows, ColumnRows):
+            scan.add_columns(rows)
         else:
-            scan.add_rows(part)
+            scan.add_rows(rows)
+        if take is not None:
+            take(as_table(rows, split))
     return scan.total()
+
+
+def _rows(split: Split, config: SourceConfig, tell_lines: Callable[[int], None]) -> Iterator[ColumnRows | list[Row]]:
+    fields = format_named(split.format).fields(config)
+    if split.bytes < FEWEST_BYTES or not is_read_by_columns(split, config):
+        yield from blocks(parse_rows(read_records(split, config), fields), SCAN_ROWS)
+        return
+    for part in read_parts(split, config, fields, tell_lines):
+        if isinstance(part, ColumnRows):
+            yield part
+        else:
+            yield from blocks(part, SCAN_ROWS)
 
 
 class _Scan:
@@ -103,7 +135,13 @@ class _Scan:
         self._rows = self._characters = self._nameless = 0
         self._deleted: dict[int, str] = {}
         self._marked = False
+        self._lines: int | None = None
         self._keys, self._positions, self._dead_keys = ([np.zeros(0, np.uint64)] for _ in range(3))
+
+    def take_lines(self, lines: int) -> None:
+        """Take the number of the split's lines, which later parts of the file are numbered by."""
+        if lines and self._split.stop is not None:
+            self._lines = lines
 
     def add_columns(self, rows: ColumnRows) -> None:
         self._rows += len(rows.positions)
@@ -112,20 +150,19 @@ class _Scan:
         self._keys.append(xxh3_64(rows.ids))
         self._positions.append(rows.positions.astype(np.uint64))
 
-    def add_rows(self, rows: Iterable[Row]) -> None:
-        for block in blocks(rows, SCAN_ROWS):
-            self._marked = self._marked or any(row.marked for row in block)
-            self._deleted |= {row.position or 0: row.id or "" for row in block if row.deleted and row.error is None}
-            alive = [row for row in block if row.error is None and not row.deleted]
-            # An id that cannot be read as it is has a replacement character in it, and may be any.
-            dead = [row.id or "\ufffd" for row in block if row.error is not None]
-            named = [name for name in dead if "\ufffd" not in name]
-            self._rows += len(alive) + len(dead)
-            self._characters += sum(len(row.text or "") for row in alive)
-            self._keys.append(document_keys([row.id or "" for row in alive]))
-            self._positions.append(np.array([row.position for row in alive], dtype=np.uint64))
-            self._dead_keys.append(document_keys(named))
-            self._nameless += len(dead) - len(named)
+    def add_rows(self, rows: Sequence[Row]) -> None:
+        self._marked = self._marked or any(row.marked for row in rows)
+        self._deleted |= {row.position or 0: row.id or "" for row in rows if row.deleted and row.error is None}
+        alive = [row for row in rows if row.error is None and not row.deleted]
+        # An id that cannot be read as it is has a replacement character in it, and may be any.
+        dead = [row.id or "\ufffd" for row in rows if row.error is not None]
+        named = [name for name in dead if "\ufffd" not in name]
+        self._rows += len(alive) + len(dead)
+        self._characters += sum(len(row.text or "") for row in alive)
+        self._keys.append(document_keys([row.id or "" for row in alive]))
+        self._positions.append(np.array([row.position for row in alive], dtype=np.uint64))
+        self._dead_keys.append(document_keys(named))
+        self._nameless += len(dead) - len(named)
 
     def total(self) -> SplitScan:
         keys = np.concatenate(self._keys)
@@ -136,6 +173,7 @@ class _Scan:
             self._characters,
             keys,
             np.concatenate(self._positions),
+            lines=self._lines,
             dead_keys=np.concatenate(self._dead_keys),
             nameless=self._nameless,
             deleted=tuple(self._deleted.values()),
@@ -144,9 +182,9 @@ class _Scan:
         )
 
 
-def document_keys(ids: Sequence[str] | pa.ChunkedArray) -> npt.NDArray[np.uint64]:
+def document_keys(ids: Sequence[str] | Column) -> npt.NDArray[np.uint64]:
     """Hash document ids to 64 bits, by which they are compared."""
-    if isinstance(ids, pa.ChunkedArray):
+    if isinstance(ids, Column):
         return xxh3_64(ids)
     return np.fromiter((xxhash.xxh3_64_intdigest(name.encode()) for name in ids), dtype=np.uint64, count=len(ids))
 

@@ -42,7 +42,7 @@ class Jsonl(Format):
         for lines in _gathered(read_line_lists(split)):
             for start in range(0, len(lines), COLUMN_ROWS):
                 some = lines[start : start + COLUMN_ROWS]
-                yield Part(partial(_records, some, position), partial(json_columns, some, position, chosen))
+                yield Part(partial(_records, some, position), partial(json_columns, some, position, chosen), len(some))
                 position += len(some)
 
     def count_rows(self, split: Split) -> int | None:

@@ -50,20 +50,28 @@ class Parquet(Format):
 
     def ids(self, split: Split, config: SourceConfig) -> pa.ChunkedArray | None:
         """Read the column of ids alone, where the footer tells that no other can make a row dead."""
-        fields = self.fields(config)
+        name = self.fields(config).id
         found = [pa.array([], pa.string())]
+        if name is None or self.needs_payload(split, config):
+            return None
         try:
-            if fields.id is None or fields.deleted is not None or not _ids_alone_decide(split, fields, fields.id):
-                return None
-            for part in _parts(split, {fields.id}):
+            for part in _parts(split, {name}):
                 columns = None if part.columns is None else part.columns()
-                names = None if columns is None else document_ids(columns, fields.id)
+                names = None if columns is None else document_ids(columns, name)
                 if names is None or names.null_count:
                     return None
                 found.append(names)
         except READ_ERRORS:
             return None
         return pa.chunked_array(found).slice(0, split.max_rows)
+
+    def needs_payload(self, split: Split, config: SourceConfig) -> bool:
+        """Tell by the footer; see Format."""
+        fields = self.fields(config)
+        try:
+            return fields.id is None or fields.deleted is not None or not _ids_alone_decide(split, fields, fields.id)
+        except READ_ERRORS:
+            return True
 
 
 def _cut(split: Split, sizes: Sequence[tuple[int, int]]) -> Iterator[Split]:

@@ -34,10 +34,14 @@ class Columns:
 
 @dataclass(frozen=True)
 class Part:
-    """Some rows of a split; ``records`` reads them one by one, ``columns`` together, where that can be."""
+    """Some rows of a split; ``records`` reads them one by one, ``columns`` together, where that can be.
+
+    ``lines`` is how many lines of the file it has, where rows are numbered by these.
+    """
 
     records: Callable[[], Iterable[Record]]
     columns: Callable[[], Columns | None] | None = None
+    lines: int = 0
 
 
 def all_records(parts: Iterable[Part]) -> Iterator[Record]:

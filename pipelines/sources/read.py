@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
@@ -50,19 +50,30 @@ def read_split(
         yield _table(block, split, has_images=fetched)
 
 
+def for_texts(split: Split, config: SourceConfig) -> SourceConfig:
+    """Leave out of what is read of a split all that neither ids nor texts need."""
+    if format_named(split.format).needs_payload(split, config):
+        return config
+    return config.model_copy(update={"payload": []})
+
+
 def is_read_by_columns(split: Split, config: SourceConfig) -> bool:
     """Whether a split's rows come as columns, but for those that have something odd."""
     kind = format_named(split.format)
     return kind.has_columns and kind.image_column(config.image) is None
 
 
-def read_parts(split: Split, config: SourceConfig, fields: Fields) -> Iterator[ColumnRows | Iterator[Row]]:
+def read_parts(
+    split: Split, config: SourceConfig, fields: Fields, tell_lines: Callable[[int], None] = lambda lines: None
+) -> Iterator[ColumnRows | Iterator[Row]]:
     """Yield a split's rows in parts: those of a part together, or one by one where one of them has something odd.
 
-    Of a format that ``has_columns``, without images. Each part is to be used up before the next one.
+    Of a format that ``has_columns``, without images. Each part is to be used up before the next one. ``tell_lines`` is
+    called at the end with the lines of all parts, if the split could be read to its end.
     """
     left = split.max_rows
     last = None
+    lines = 0
     parts = iter(format_named(split.format).parts(split, config))
     while left is None or left > 0:
         try:
@@ -71,7 +82,9 @@ def read_parts(split: Split, config: SourceConfig, fields: Fields) -> Iterator[C
             yield parse_rows([_cut_off(split, last, error)], fields)
             return
         if part is None:
+            tell_lines(lines)
             return
+        lines += part.lines
         columns = None if part.columns is None else part.columns()
         if columns is not None and (left is None or len(columns.positions) <= left):
             found = parse_columns(columns, fields, split.partitions)
@@ -92,6 +105,13 @@ def _usable(rows: Iterable[Row], repeats: Repeats | None) -> Iterator[Row]:
     """Mark the rows that repeat an id, and leave out deletions that have no error."""
     marked = rows if repeats is None else _marked(rows, repeats)
     return (row for row in marked if not row.deleted or row.error is not None)
+
+
+def as_table(rows: ColumnRows | list[Row], split: Split) -> pa.Table:
+    """Make a table of SOURCE_SCHEMA of rows as ``read_split`` does, without images."""
+    if isinstance(rows, ColumnRows):
+        return _column_table(rows, split, None)
+    return _table(list(_usable(rows, None)), split, has_images=False)
 
 
 def _part_tables(

@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -117,8 +117,9 @@ class FileRows:
     """One file's rows as 64-bit hashes: a few bytes a row, whatever the ids' length.
 
     ``keys`` are of id and content, ``texts`` of id and text hash, or the ``keys`` where the file has none. ``hashes``
-    are the text hashes by themselves, where they are asked for and the file has them, else empty.
-    ``documents`` and the columns after it are empty where nothing is chunked.
+    are the text hashes by themselves, where they are asked for and the file has them, else empty. All three are empty
+    where only the current rows are to be found. ``documents`` and the columns after it are empty where nothing is
+    chunked.
     """
 
     name: str
@@ -136,30 +137,43 @@ class FileRows:
         """Order of files: of two rows with one id, the one in the higher is current."""
         return self.generation, self.name
 
+    def without_contents(self) -> FileRows:
+        """Leave out what tells what the rows hold, and keep what tells which are current."""
+        none = np.empty(0, np.uint64)
+        return replace(self, keys=none, texts=none, hashes=none)
+
 
 def read_rows(
-    filesystem: fs.FileSystem, path: str, description: FileDescription, *, text_hashes: bool = False
+    filesystem: fs.FileSystem,
+    path: str,
+    description: FileDescription,
+    *,
+    contents: bool = True,
+    text_hashes: bool = False,
 ) -> FileRows:
-    """Read the columns that say which rows a file of this sink has, with ``text_hashes`` those, too."""
+    """Read the columns that say which rows a file of this sink has, with ``text_hashes`` those, too.
+
+    Without ``contents`` it is read which of them are current.
+    """
     provenance = description.provenance or {}
     text_hash = "text_hash" if description.has_new_columns else "content_hash"
-    names = list(dict.fromkeys(["id", "content_hash", text_hash]))
+    names = list(dict.fromkeys(["id", "content_hash", text_hash])) if contents else ["id"]
     if provenance["chunked"]:
         names += ["document_id", "chunk_no", "chunk_count"]
     # Opened once, and its columns fetched together: each request to a store takes a while.
     with filesystem.open_input_file(path) as source:
         table = pq.ParquetFile(source, pre_buffer=True).read(names)
-    ids, hashes = table["id"], table["content_hash"]
     empty = pa.chunked_array([], pa.string())
+    ids, hashes = table["id"], table["content_hash"] if contents else empty
     documents = table["document_id"].cast(pa.string()) if provenance["chunked"] else empty
     # Nothing is known of a text whose hash is null; a content's hash is no text's.
-    texts = pc.coalesce(table[text_hash], hashes)
+    texts = pc.coalesce(table[text_hash], hashes) if contents else empty
     return FileRows(
         name=path.rpartition("/")[2],
         generation=provenance["generation"],
         ids=xxh3_64(ids),
-        keys=keys64(ids, hashes),
-        texts=keys64(ids, texts),
+        keys=keys64(ids, hashes) if contents else np.empty(0, np.uint64),
+        texts=keys64(ids, texts) if contents else np.empty(0, np.uint64),
         hashes=text_keys(texts if text_hashes and description.has_new_columns else empty),
         documents=xxh3_64(join(pa.scalar(f"{provenance['corpus']}\n"), documents)),
         chunk_no=table["chunk_no"].to_numpy() if provenance["chunked"] else np.empty(0, np.int32),
@@ -188,7 +202,8 @@ def current_rows(files: Sequence[FileRows]) -> dict[str, npt.NDArray[np.bool_]]:
     ids = np.concatenate([file.ids for file in files])
     order = np.argsort(ids, kind="stable")
     current = np.ones(len(ids), np.bool_)
-    current[order[:-1]] = ids[order[:-1]] != ids[order[1:]]
+    ids = ids[order]
+    current[order[:-1]] = ids[:-1] != ids[1:]
     if any(len(file.documents) for file in files):
         current &= ~_past_the_end(files, current)
     ends = np.cumsum([len(file.ids) for file in files])[:-1]

@@ -103,9 +103,9 @@ class ParquetSink:
         self.generation = 1 + max(
             (file.provenance["generation"] for file in files.values() if file.provenance), default=0
         )
-        self._files = self._read_rows(files)
-        current = current_rows(list(self._files.values()))
-        index = RowIndex.of(list(self._files.values()), current)
+        held = list(self._read_rows(files, contents=True).values())
+        index = RowIndex.of(held, current_rows(held))
+        self._files = {file.name: file.without_contents() for file in held}
         # One copy a machine in the object store, rather than one a worker.
         ray = running_ray()
         self._index = ray.put(index) if ray else index
@@ -231,13 +231,14 @@ class ParquetSink:
             advice = "Choose another path for this job (sink.path), or delete that folder if nobody needs it"
             raise SinkError(f"{self.place} holds what another job made: {'; '.join(found)}. {advice}")
 
-    def _read_rows(self, files: dict[str, FileDescription]) -> dict[str, FileRows]:
+    def _read_rows(self, files: dict[str, FileDescription], *, contents: bool = False) -> dict[str, FileRows]:
         """Read the rows of files not read before; a name stands for its rows, so no file is read twice."""
         fresh = [name for name in files if name not in self._files]
         asked = self.config.reuse_moved
 
         def rows_of(name: str) -> FileRows:
-            return read_rows(self.filesystem, f"{self.path}/{name}", files[name], text_hashes=asked)
+            path = f"{self.path}/{name}"
+            return read_rows(self.filesystem, path, files[name], contents=contents, text_hashes=asked)
 
         rows = side_by_side(rows_of, fresh)
         read = {**self._files, **dict(zip(fresh, rows, strict=True))}
