@@ -53,8 +53,8 @@ def _ray(config: JobConfig) -> Iterator[Engine]:
     # takes a second to import, and comes when Ray has started: its workers get ready meanwhile.
     from pipelines.run.cluster.connection import connect
 
-    with connect(config.compute):
+    with connect(config.compute) as machines:
         from pipelines.run.cluster.engine import ray_engine
 
-        with ray_engine(config) as engine:
+        with ray_engine(config, machines) as engine:
             yield engine

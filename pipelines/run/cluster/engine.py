@@ -15,7 +15,7 @@ from pipelines.config.compute import ComputeConfig
 from pipelines.config.job import JobConfig
 from pipelines.embed.job_models import job_models
 from pipelines.embed.row_embedder import RowEmbedder
-from pipelines.run.cluster.connection import configure, connect, describe_nodes
+from pipelines.run.cluster.connection import configure, describe_nodes
 from pipelines.run.cluster.dataset import build_dataset
 from pipelines.run.cluster.errors import plain_errors, plain_stalls
 from pipelines.run.cluster.id_comparison import compare_ids
@@ -27,7 +27,6 @@ from pipelines.run.cluster.waiting import RunningDataset, say_free
 from pipelines.run.cluster.watch import SECONDS_UNTIL_TOLD, ClusterWatch, StallWatch, free_of_nodes
 from pipelines.run.placement.autoscaling import expected
 from pipelines.run.placement.nodes import Machines
-from pipelines.run.placement.plan import refuse_expect_without_cluster
 from pipelines.run.placement.pools import Pool, place_pools
 from pipelines.run.placement.shared_storage import refuse_local_places
 from pipelines.run.placement.sizes import demand
@@ -43,11 +42,13 @@ Result = TypeVar("Result")
 
 
 @contextmanager
-def ray_engine(config: JobConfig) -> Iterator[RayEngine]:
-    """Join the Ray that is there, or start one for the job; errors of its workers come as the job's own."""
+def ray_engine(config: JobConfig, found: Machines) -> Iterator[RayEngine]:
+    """Drive a job by the Ray that this process is connected to; errors of its workers come as the job's own.
+
+    ``found`` are the nodes that it had a moment ago.
+    """
     compute = config.compute
-    refuse_expect_without_cluster(compute)
-    with connect(compute) as found, plain_errors(), _expected(config, found) as machines:
+    with plain_errors(), _expected(config, found) as machines:
         configure(compute, max(sink.retry_seconds for sink in config.sink))
         engine = RayEngine(compute, machines, config.corpus)
         with plain_errors(lambda: engine.losses.nodes_lost):
