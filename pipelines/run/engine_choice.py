@@ -49,12 +49,8 @@ def _few(config: JobConfig) -> tuple[int, int]:
 @contextmanager
 def _ray(config: JobConfig) -> Iterator[Engine]:
     refuse_expect_without_cluster(config.compute)
-    # Imported late: planning and previews do without it, and so do errors of the configuration and small jobs. Ray Data
-    # takes a second to import, and comes when Ray has started: its workers get ready meanwhile.
-    from pipelines.run.cluster.connection import connect
+    # Imported late: planning and previews do without it, and so do errors of the configuration and small jobs.
+    from pipelines.run.cluster.warm_up import start_ray_engine
 
-    with connect(config.compute) as machines:
-        from pipelines.run.cluster.engine import ray_engine
-
-        with ray_engine(config, machines) as engine:
-            yield engine
+    with start_ray_engine(config) as engine:
+        yield engine

@@ -35,6 +35,23 @@ IDLE_AGENT = "import os, time\nraylet = os.getppid()\nwhile os.getppid() == rayl
 # Read by Ray's processes. A raylet looks for its object store again after so long, and not after a second; and the
 # driver does not wait for workers, whose imports take as long as its own.
 FLAGS = {"RAY_raylet_client_connect_timeout_milliseconds": "20", "RAY_prestart_worker_first_driver": "0"}
+_lone = False
+
+
+@contextmanager
+def lone() -> Iterator[None]:
+    """Let it be known that the Ray of this process is one that a job started for itself."""
+    global _lone
+    _lone = True
+    try:
+        yield
+    finally:
+        _lone = False
+
+
+def is_lone() -> bool:
+    """Whether the Ray of this process is one that a job started for itself."""
+    return _lone
 
 
 @contextmanager
