@@ -50,7 +50,7 @@ def _few(config: JobConfig) -> tuple[int, int]:
 def _ray(config: JobConfig) -> Iterator[Engine]:
     refuse_expect_without_cluster(config.compute)
     # Imported late: planning and previews do without it, and so do errors of the configuration and small jobs.
-    from pipelines.run.cluster.warm_up import start_ray_engine
+    from pipelines.run.cluster.start import start_ray_engine
 
     with start_ray_engine(config) as engine:
         yield engine

@@ -74,8 +74,9 @@ def _without_agents(start_raylet: Callable[..., Any]) -> Callable[..., Any]:
     """
 
     def start(node: Any, *arguments: Any, **named: Any) -> Any:
+        core: Any = _raylet
         for name, port in PORTS.items():
-            _raylet.persist_port(node._session_dir, node._node_id, getattr(_raylet, name), port)
+            core.persist_port(node._session_dir, node._node_id, getattr(core, name), port)
         idle = [sys.executable, "-S", "-E", "-c", IDLE_AGENT]
         with _replaced(services, _build_python_executable_command_memory_profileable=lambda *_, **__: idle):
             return start_raylet(node, *arguments, **named)
