@@ -30,8 +30,13 @@ PORTS = {
     "DASHBOARD_AGENT_LISTEN_PORT_NAME": NOT_SERVED,
     "RUNTIME_ENV_AGENT_PORT_NAME": NOBODY,
 }
-# A raylet ends where an agent of its does; this one lasts as long as the raylet.
-IDLE_AGENT = "import os, time\nraylet = os.getppid()\nwhile os.getppid() == raylet:\n    time.sleep(1)"
+# A raylet ends where an agent of its does, and tells it its number; this one lasts as long as the raylet.
+IDLE_AGENT = """
+import os, time
+raylet = int(os.environ.get("RAY_RAYLET_PID", os.getppid()))
+while os.getppid() == raylet:
+    time.sleep(1)
+"""
 # Read by Ray's processes. A raylet looks for its object store again after so long, and not after a second; and the
 # driver does not wait for workers, whose imports take as long as its own.
 FLAGS = {"RAY_raylet_client_connect_timeout_milliseconds": "20", "RAY_prestart_worker_first_driver": "0"}
