@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 from embedders.factory import is_heavy
 from pipelines.config.job import JobConfig
 from pipelines.run.engine import Engine
-from pipelines.run.placement.plan import asks_for_ray, refuse_expect_without_cluster
+from pipelines.run.placement.plan import asks_for_ray
 from pipelines.sources import SourcePlan
 
 # Where no more is left to embed than this, the start of a Ray takes longer than the work: see the README's figures.
@@ -48,7 +48,6 @@ def _few(config: JobConfig) -> tuple[int, int]:
 
 @contextmanager
 def _ray(config: JobConfig) -> Iterator[Engine]:
-    refuse_expect_without_cluster(config.compute)
     # Imported late: planning and previews do without it, and so do errors of the configuration and small jobs.
     from pipelines.run.cluster.start import start_ray_engine
 
