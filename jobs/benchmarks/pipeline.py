@@ -81,7 +81,7 @@ def _take_turn(texts: Sequence[str], model: Path, engine: str, turns: Turns) -> 
 
 def _show_against_direct(documents: int, direct: Sequence[float], jobs: Mapping[str, Turns]) -> None:
     table = Table(title=f"pipeline, dense + BM25, {documents:,} docstrings, to Parquet", title_justify="left")
-    for column in ("", "seconds", "of it start-up", "documents/s", "of direct, start-up apart", "with it", "embedding"):
+    for column in ("", "seconds", "start-up", "documents/s", "of direct", "with start-up", "embedding"):
         table.add_column(column, justify="right" if column else "left")
     alone = statistics.median(direct)
     table.add_row("embedders called directly", f"{alone:.1f}", "", f"{documents / alone:,.0f}", "", "", "")
