@@ -37,9 +37,13 @@ raylet = int(os.environ.get("RAY_RAYLET_PID", os.getppid()))
 while os.getppid() == raylet:
     time.sleep(1)
 """
-# Read by Ray's processes. A raylet looks for its object store again after so long, and not after a second; and the
-# driver does not wait for workers, whose imports take as long as its own.
-FLAGS = {"RAY_raylet_client_connect_timeout_milliseconds": "20", "RAY_prestart_worker_first_driver": "0"}
+# Read by Ray's processes. A raylet looks for its object store again after so many milliseconds, not after a second, for
+# as long as ever; and the driver does not wait for workers, whose imports take as long as its own.
+FLAGS = {
+    "RAY_raylet_client_connect_timeout_milliseconds": "20",
+    "RAY_raylet_client_num_connect_attempts": "500",
+    "RAY_prestart_worker_first_driver": "0",
+}
 _lone = False
 
 
@@ -62,14 +66,24 @@ def is_lone() -> bool:
 @contextmanager
 def without_onlookers() -> Iterator[None]:
     """Start a Ray without its autoscaler, its dashboard, its agents, and what brings logs of workers to the driver."""
-    for name, value in FLAGS.items():
-        os.environ.setdefault(name, value)
     without = {"start_api_server": _tell_no_dashboard, "start_monitor": _do_nothing, "start_log_monitor": _do_nothing}
     if hasattr(_raylet, "persist_port") and all(hasattr(_raylet, name) for name in PORTS):
         without["start_raylet"] = _without_agents(Node.start_raylet)
     # The packages are there, as ours requires them; Ray would import them to see that.
-    with _replaced(Node, **without), _replaced(utils, get_dashboard_dependency_error=_do_nothing):
+    with _flags(), _replaced(Node, **without), _replaced(utils, get_dashboard_dependency_error=_do_nothing):
         yield
+
+
+@contextmanager
+def _flags() -> Iterator[None]:
+    """Set what the environment does not, for the processes that are started in the block."""
+    added = {name: value for name, value in FLAGS.items() if name not in os.environ}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for name in added:
+            os.environ.pop(name, None)
 
 
 def _without_agents(start_raylet: Callable[..., Any]) -> Callable[..., Any]:
