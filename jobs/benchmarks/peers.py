@@ -57,7 +57,7 @@ ray.data.read_parquet(corpus).map_batches(Embed, batch_size=1024, concurrency=1)
 
 
 # Texts that show which of fastembed's batch sizes is its best: a whole run with each would take an hour.
-SAMPLE = 256
+SAMPLE = 96
 
 
 def peers(
@@ -78,7 +78,7 @@ def peers(
         f"{documents} texts of 102 tokens": equal_length_texts(texts, model, count=documents),
     }
     for title, corpus in corpora.items():
-        best = _best_batch(corpus[:SAMPLE], folder, batches or [1, 4, 16, 64, 256])
+        best = _best_batch(corpus[:SAMPLE], folder, batches or [1, 4, 16, 64])
         with tempfile.TemporaryDirectory() as place:
             seconds = take_turns(_contestants(corpus, Path(place), folder, [best]), repeats)
         show(f"peers, {title}, whole processes", seconds, len(corpus), "documents/s", "fleetembed")
