@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
@@ -16,7 +17,17 @@ import pyarrow.parquet as pq
 import typer
 
 from benchmarks.dense import equal_length_texts
-from benchmarks.measuring import MINILM, Documents, Repeats, minilm_folder, show, stdlib_texts, take_turns
+from benchmarks.measuring import (
+    MINILM,
+    Documents,
+    Repeats,
+    console,
+    drain,
+    minilm_folder,
+    show,
+    stdlib_texts,
+    take_turns,
+)
 from embedders import TextEmbedding
 
 # All cores are the model's: two processes of one thread each are slower on texts of one length, and hold it twice.
@@ -45,6 +56,10 @@ ray.data.read_parquet(corpus).map_batches(Embed, batch_size=1024, concurrency=1)
 """
 
 
+# Texts that show which of fastembed's batch sizes is its best: a whole run with each would take an hour.
+SAMPLE = 96
+
+
 def peers(
     documents: Documents = 1500,
     repeats: Repeats = 1,
@@ -52,8 +67,8 @@ def peers(
 ) -> None:
     """A job against read_parquet().map_batches(fastembed).write_parquet(), dense, on docstrings and on equal lengths.
 
-    Daft's embed_text is not among them: its providers are sentence-transformers on torch, which reads no ONNX file, and
-    servers.
+    The script gets the batch size that is fastembed's best on a sample of the same texts. Daft's embed_text is not
+    among them: its providers are sentence-transformers on torch, which reads no ONNX file, and servers.
     """
     folder = minilm_folder().resolve()
     texts = stdlib_texts(documents)
@@ -63,10 +78,24 @@ def peers(
         f"{documents} texts of 102 tokens": equal_length_texts(texts, model, count=documents),
     }
     for title, corpus in corpora.items():
+        best = _best_batch(corpus[:SAMPLE], folder, batches or [1, 4, 16, 64])
         with tempfile.TemporaryDirectory() as place:
-            contestants = _contestants(corpus, Path(place), folder, batches or [16, 256])
-            seconds = take_turns(contestants, repeats)
+            seconds = take_turns(_contestants(corpus, Path(place), folder, [best]), repeats)
         show(f"peers, {title}, whole processes", seconds, len(corpus), "documents/s", "fleetembed")
+
+
+def _best_batch(sample: Sequence[str], folder: Path, batches: Sequence[int]) -> int:
+    """Find the batch size by which fastembed embeds a sample in the least time."""
+    from fastembed import TextEmbedding as Reference
+
+    theirs = Reference(MINILM, specific_model_path=str(folder), threads=os.cpu_count(), cuda=False)
+
+    def embed(batch: int) -> Callable[[], None]:
+        return lambda: drain(theirs.embed(list(sample), batch_size=batch))
+
+    seconds = take_turns({str(batch): embed(batch) for batch in batches}, 1, time.process_time)
+    console.print("CPU seconds of fastembed by batch size:", {batch: round(took, 1) for batch, took in seconds.items()})
+    return int(min(seconds, key=seconds.__getitem__))
 
 
 def _contestants(

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 from embedders.factory import is_heavy
 from pipelines.config.job import JobConfig
 from pipelines.run.engine import Engine
-from pipelines.run.placement.plan import asks_for_ray, refuse_expect_without_cluster
+from pipelines.run.placement.plan import asks_for_ray
 from pipelines.sources import SourcePlan
 
 # Where no more is left to embed than this, the start of a Ray takes longer than the work: see the README's figures.
@@ -48,13 +48,8 @@ def _few(config: JobConfig) -> tuple[int, int]:
 
 @contextmanager
 def _ray(config: JobConfig) -> Iterator[Engine]:
-    refuse_expect_without_cluster(config.compute)
-    # Imported late: planning and previews do without it, and so do errors of the configuration and small jobs. Ray Data
-    # takes a second to import, and comes when Ray has started: its workers get ready meanwhile.
-    from pipelines.run.cluster.connection import connect
+    # Imported late: planning and previews do without it, and so do errors of the configuration and small jobs.
+    from pipelines.run.cluster.start import start_ray_engine
 
-    with connect(config.compute):
-        from pipelines.run.cluster.engine import ray_engine
-
-        with ray_engine(config) as engine:
-            yield engine
+    with start_ray_engine(config) as engine:
+        yield engine

@@ -23,7 +23,7 @@ from embedders.retrying import Patience, retry
 from pipelines.config.compute import ComputeConfig
 from pipelines.errors import WorkerError
 from pipelines.run.cluster.leftovers import ray_folder
-from pipelines.run.cluster.lone_ray import without_brokers, without_onlookers
+from pipelines.run.cluster.lone_ray import lone, without_onlookers
 from pipelines.run.packing import BLOCK_BYTES
 from pipelines.run.placement.nodes import Machines, Node
 
@@ -80,11 +80,7 @@ def connect(compute: ComputeConfig) -> Iterator[Machines]:
     if join["address"] == "local":
         log.info("starting Ray on this machine")
         _give_token()
-        with (
-            ray_folder() as folder,
-            _connected({**join, **quiet, "_temp_dir": folder and str(folder)}),
-            without_brokers(),
-        ):
+        with ray_folder() as folder, _connected({**join, **quiet, "_temp_dir": folder and str(folder)}), lone():
             yield describe_nodes()
     else:
         log.info("joining the Ray at %s", address)

@@ -25,7 +25,9 @@ def build_dataset(
 
     A worker on tasks gets ``task_cpus`` CPUs at most, so that the nodes that there are have room for one.
     """
-    dataset: Dataset = ray.data.from_arrow([pack(pa.table({TASK_COLUMN: [task]})) for task in tasks])
+    # Of items Ray Data makes the blocks here. It would have a task look at those that it is given, and wait for it.
+    items = [row for task in tasks for row in pack(pa.table({TASK_COLUMN: [task]})).to_pylist()]
+    dataset: Dataset = ray.data.from_items(items, override_num_blocks=len(items) or None)
     groups = fuse(stages)
     for number, group in enumerate(groups):
         last = number == len(groups) - 1

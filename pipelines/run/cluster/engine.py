@@ -15,11 +15,10 @@ from pipelines.config.compute import ComputeConfig
 from pipelines.config.job import JobConfig
 from pipelines.embed.job_models import job_models
 from pipelines.embed.row_embedder import RowEmbedder
-from pipelines.run.cluster.connection import configure, connect, describe_nodes
+from pipelines.run.cluster.connection import configure, describe_nodes
 from pipelines.run.cluster.dataset import build_dataset
 from pipelines.run.cluster.errors import plain_errors, plain_stalls
 from pipelines.run.cluster.id_comparison import compare_ids
-from pipelines.run.cluster.metrics import JobMetrics
 from pipelines.run.cluster.prepare import prepare_nodes
 from pipelines.run.cluster.remote_tally import RemoteTally
 from pipelines.run.cluster.request_watcher import watched_request
@@ -27,7 +26,6 @@ from pipelines.run.cluster.waiting import RunningDataset, say_free
 from pipelines.run.cluster.watch import SECONDS_UNTIL_TOLD, ClusterWatch, StallWatch, free_of_nodes
 from pipelines.run.placement.autoscaling import expected
 from pipelines.run.placement.nodes import Machines
-from pipelines.run.placement.plan import refuse_expect_without_cluster
 from pipelines.run.placement.pools import Pool, place_pools
 from pipelines.run.placement.shared_storage import refuse_local_places
 from pipelines.run.placement.sizes import demand
@@ -43,13 +41,15 @@ Result = TypeVar("Result")
 
 
 @contextmanager
-def ray_engine(config: JobConfig) -> Iterator[RayEngine]:
-    """Join the Ray that is there, or start one for the job; errors of its workers come as the job's own."""
+def ray_engine(config: JobConfig, found: Machines, counter: RemoteTally) -> Iterator[RayEngine]:
+    """Drive a job by the Ray that this process is connected to; errors of its workers come as the job's own.
+
+    ``found`` are the nodes that it had a moment ago. The counter is closed at the end.
+    """
     compute = config.compute
-    refuse_expect_without_cluster(compute)
-    with connect(compute) as found, plain_errors(), _expected(config, found) as machines:
+    with plain_errors(), _expected(config, found) as machines:
         configure(compute, max(sink.retry_seconds for sink in config.sink))
-        engine = RayEngine(compute, machines, config.corpus)
+        engine = RayEngine(compute, machines, counter)
         with plain_errors(lambda: engine.losses.nodes_lost):
             try:
                 yield engine
@@ -74,9 +74,9 @@ class RayEngine:
     name: Literal["ray"] = "ray"
     most_rows = None
 
-    def __init__(self, compute: ComputeConfig, machines: Machines, corpus: str) -> None:
+    def __init__(self, compute: ComputeConfig, machines: Machines, counter: RemoteTally) -> None:
         self._compute, self._machines = compute, machines
-        self.counter = RemoteTally(JobMetrics(corpus))
+        self.counter = counter
         self._watch = ClusterWatch()
 
     @property

@@ -35,8 +35,9 @@ BELOW = len("/r/session_2026-01-01_00-00-00_000000_1234567/sockets/plasma_store"
 # Logs of a Ray whose job failed are kept for a day, those of the last few jobs.
 SECONDS_KEPT = 86_400
 KEPT = 5
-# How long processes have to end by themselves when their Ray is shut down.
+# How long processes that were killed have to end.
 SECONDS_TO_END = 5.0
+SECONDS_BETWEEN_LOOKS = 0.01
 
 
 class RayFolder:
@@ -54,7 +55,7 @@ class RayFolder:
 
     def close(self) -> None:
         """End what still runs of a Ray that was shut down, and delete the folder, all but the logs that are kept."""
-        _end(_writers(self.path), SECONDS_TO_END)
+        _end(_writers(self.path))
         if self.keeps_logs:
             # A full disk changes nothing of how the job ended.
             with suppress(OSError):
@@ -128,7 +129,7 @@ def _clear_dead(path: Path, facts: dict[str, Any]) -> None:
     except (Timeout, OSError):
         return
     try:
-        _end([process for process in _writers(path) if process.pid != facts["driver"]], 0)
+        _end([process for process in _writers(path) if process.pid != facts["driver"]])
         log.info("cleared %s, which a run that was killed had left", path)
     finally:
         lock.release()
@@ -171,13 +172,22 @@ def _writers(path: Path) -> list[psutil.Process]:
     return found
 
 
-def _end(processes: list[psutil.Process], seconds: float) -> None:
-    """Wait for processes to end by themselves, then kill those that did not."""
-    _, left = psutil.wait_procs(processes, timeout=seconds)
-    for process in left:
+def _end(processes: list[psutil.Process]) -> None:
+    """Kill processes, and wait until they are over; a shutdown has ended in order what was to be."""
+    for process in processes:
         with suppress(psutil.Error):
             process.kill()
-    psutil.wait_procs(left, timeout=SECONDS_TO_END)
+    deadline = time.monotonic() + SECONDS_TO_END
+    while any(map(_runs, processes)) and time.monotonic() < deadline:
+        time.sleep(SECONDS_BETWEEN_LOOKS)
+
+
+def _runs(process: psutil.Process) -> bool:
+    """Whether a process is at work; one that is over may have an entry for long, where its new parent does not look."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
 
 
 def _strip(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A Ray that a job starts for itself: which processes it has, and what the report says of its start."""
+"""A Ray that a job starts for itself: which processes it has, what the report says of its start, and how it ends."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 
+from pipelines.run.cluster.leftovers import RayFolder
 from tests.conftest import ROOT
+from tests.waiting import wait_until
 
 JOB = """
 import json, sys, time
@@ -24,8 +28,11 @@ from pipelines.run.report.startup import process_began
 
 with connect(ComputeConfig()):
     EmbeddingPipeline.from_config(json.loads(sys.argv[1])).run(console=Console(quiet=True), began=process_began())
-    family = [" ".join(one.cmdline()) for one in psutil.Process().children(recursive=True)]
-    print(json.dumps({"family": family, "actors": [one["ActorClassName"] for one in state.actors().values()]}))
+    children = psutil.Process().children(recursive=True)
+    family = {one.pid: " ".join(one.cmdline()) for one in children}
+    agents = [one.memory_info().rss for one in children if "-S" in one.cmdline()]
+    actors = [one["ActorClassName"] for one in state.actors().values()]
+    print(json.dumps({"family": family, "agents": agents, "actors": actors}))
 """
 
 
@@ -47,8 +54,13 @@ def test_a_local_ray_has_no_process_that_serves_a_cluster_or_onlookers(tmp_path:
     )
     assert done.returncode == 0, done.stderr
     seen = json.loads(done.stdout.splitlines()[-1])
-    assert any("raylet" in process for process in seen["family"])
-    assert not [one for one in seen["family"] if one.partition("--")[0].strip().endswith(("board.py", "monitor.py"))]
+    family = seen["family"].values()
+    assert any("raylet" in process for process in family)
+    # A raylet names its agents in its own command, behind options.
+    programs = [one.partition(" --")[0].strip() for one in family if " -S " not in one.partition(" --")[0]]
+    assert not [one for one in programs if one.endswith(("board.py", "monitor.py", "agent.py", "main.py"))]
+    assert len(seen["agents"]) == 2 and max(seen["agents"]) < 30 << 20
+    wait_until(lambda: not any(map(psutil.pid_exists, map(int, seen["family"]))))
     ours = ("_NamedTally", "MapWorker(MapBatches(bm25))", "MapWorker(MapBatches(write))")
     assert sorted(seen["actors"]) == sorted(ours)
 
@@ -59,3 +71,20 @@ def test_a_local_ray_has_no_process_that_serves_a_cluster_or_onlookers(tmp_path:
     assert sum(report["startup"].values()) == pytest.approx(report["startup_seconds"], abs=0.5)
     # Python, Arrow and Ray were imported before the run, and Ray was started.
     assert report["startup"]["imports"] > 0.5 and report["startup"]["workers"] > 0.1
+
+
+def test_a_folder_is_closed_at_once_where_nobody_looks_after_the_processes_that_wrote_there(tmp_path: Path) -> None:
+    (tmp_path / "ray").mkdir()
+    folder = RayFolder(tmp_path / "ray")
+    log = tmp_path / "ray" / "worker.out"
+    with log.open("w") as out:
+        # Who does not wait for a child of its leaves an entry of it behind, as the first process of a container may.
+        worker = subprocess.Popen(
+            [sys.executable, "-c", "import time; print(1, flush=True); time.sleep(600)"], stdout=out
+        )
+    wait_until(log.read_text)
+    started = time.monotonic()
+    folder.close()
+    assert time.monotonic() - started < 4
+    assert psutil.Process(worker.pid).status() == psutil.STATUS_ZOMBIE and not (tmp_path / "ray").exists()
+    worker.wait(5)

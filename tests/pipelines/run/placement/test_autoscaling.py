@@ -14,7 +14,7 @@ from pipelines.config.compute import ComputeConfig
 from pipelines.config.file import load_config
 from pipelines.config.placement import ExpectConfig
 from pipelines.errors import PreflightError
-from pipelines.run.cluster.engine import ray_engine
+from pipelines.run.cluster.start import start_ray_engine
 from pipelines.run.placement import autoscaling
 from pipelines.run.placement.autoscaling import bundles_of, expected
 from pipelines.run.placement.nodes import Machines, Node, missing
@@ -181,7 +181,7 @@ def test_a_ray_of_the_jobs_own_has_no_autoscaler(monkeypatch: pytest.MonkeyPatch
     compute = config.compute
     assert not joins_cluster(compute)
     refused = pytest.raises(PreflightError, match=r"the job names none; give compute\.address")
-    with refused, ray_engine(config):
+    with refused, start_ray_engine(config):
         pytest.fail("there is none")
     with refused:
         plan_placement(config)
