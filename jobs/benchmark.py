@@ -12,6 +12,7 @@ import own_packages  # noqa: F401
 from benchmarks.bm25 import bm25
 from benchmarks.dense import budget, dense
 from benchmarks.families import families
+from benchmarks.folder import folder
 from benchmarks.images import images
 from benchmarks.load import load
 from benchmarks.muvera import muvera
@@ -37,6 +38,7 @@ for command in (
     memory,
     load,
     read_collection,
+    folder,
     nightly,
     peers,
     precision,
