@@ -19,8 +19,9 @@ from qdrant_client import QdrantClient
 from pipelines.errors import SinkError
 from pipelines.sinks.factory import make_sink
 from pipelines.sinks.qdrant.client import open_client, open_folder
-from pipelines.sinks.qdrant.folder import FolderSink, ask
+from pipelines.sinks.qdrant.folder import FolderSink
 from pipelines.sinks.qdrant.folder_engine import Engine
+from pipelines.sinks.qdrant.folder_host import ask
 from pipelines.sinks.qdrant.sink import QdrantSink
 from tests.pipelines.sinks import qdrant_help as qdrant
 from tests.pipelines.sinks import rows
