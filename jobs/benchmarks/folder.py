@@ -134,10 +134,12 @@ def fill(job: QdrantSinkConfig, count: int, base: Vectors) -> tuple[Phase, Phase
                     raise SystemExit(f"the folder refused {len(rejected)} points")
 
     load = watched(write)
+    console.print(f"loaded {count:,} points; the index is built now")
     # What making the rows takes is not the folder's.
     load = replace(load, seconds=load.seconds - making[0], cpu=load.cpu - making[1])
     end: dict[str, Any] = {}
     index = watched(lambda: end.update(sink.finish(completed=True)))
+    console.print(f"loaded: {load}; index: {index}")
     if end["points"] != count or "status" in end:
         raise SystemExit(f"the folder is not what it is to be: {end}")
     return load, index
