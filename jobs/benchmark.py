@@ -13,6 +13,7 @@ from benchmarks.bm25 import bm25
 from benchmarks.dense import budget, dense
 from benchmarks.families import families
 from benchmarks.gpu import gpu
+from benchmarks.folder import folder
 from benchmarks.images import images
 from benchmarks.load import load
 from benchmarks.muvera import muvera
@@ -39,6 +40,7 @@ for command in (
     memory,
     load,
     read_collection,
+    folder,
     nightly,
     peers,
     precision,

@@ -11,19 +11,19 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from pipelines import EmbeddingPipeline
 from pipelines.cli.consoles import make_console
 from pipelines.cli.job import exit_code, show_plan, start_logging
+from pipelines.cli.reindex_status import show_status
 from pipelines.config.file import load_config
 from pipelines.config.job import JobConfig
 from pipelines.embed.checked import JobEmbedders
 from pipelines.errors import ConfigError
 from pipelines.reindex.add_vector import Addition, describe_addition, is_rolled_back, prepare_addition, roll_back
 from pipelines.reindex.commands import Reindexing
-from pipelines.reindex.status import Row, Status
+from pipelines.reindex.folders import FolderReindexing, folder_sink
 from pipelines.reindex.verify.files import write_verification
 from pipelines.reindex.verify.table import show_verification
 from pipelines.urls import without_credentials
@@ -33,6 +33,7 @@ errors = make_console(stderr=True)
 
 Config = Annotated[Path, typer.Option("--config", "-c", help="The job's YAML file.")]
 Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the job.")]
+Opened = Reindexing | FolderReindexing
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would happen and do nothing.")]
 
 
@@ -54,7 +55,7 @@ def plan(config: Config, overrides: Overrides = None) -> None:
         if job.adds_vectors:
             show_plan(EmbeddingPipeline(job).plan(), make_console())
             return _print(describe_addition(_addition(job)), make_console())
-        with Reindexing(job) as reindexing:
+        with _opened(job) as reindexing:
             show_plan(reindexing.plan(), make_console())
             _print(reindexing.describe(), make_console())
 
@@ -80,7 +81,7 @@ def run(
             code = EmbeddingPipeline(job).run(console=errors).exit_code
             _print(describe_addition(_addition(job)), errors)
             return code
-        with Reindexing(job, _say) as reindexing:
+        with _opened(job, _say) as reindexing:
             return reindexing.run(errors).exit_code
 
     raise typer.Exit(exit_code(act, errors))
@@ -99,7 +100,7 @@ def verify(config: Config, overrides: Overrides = None) -> None:
         if job.adds_vectors:
             _print([_nothing_to("verify"), *describe_addition(_addition(job))], errors)
             return 0
-        with Reindexing(job) as reindexing, errors.status("verifying") as status:
+        with _opened(job) as reindexing, errors.status("verifying") as status:
 
             def on_check(title: str, seconds: float) -> None:
                 status.update(f"verifying: {title}")
@@ -124,7 +125,7 @@ def switch(
 ) -> None:
     """Let the alias name the new collection, which must be complete, and verified since its last run."""
 
-    def act(reindexing: Reindexing) -> None:
+    def act(reindexing: Opened) -> None:
         _print(reindexing.switch(dry_run=dry_run, unverified=unverified), make_console())
 
     _act(config, overrides, act, _teller("switch"))
@@ -168,7 +169,7 @@ def clean(
     They are listed with points and age, and it is asked before they go.
     """
 
-    def act(reindexing: Reindexing) -> None:
+    def act(reindexing: Opened) -> None:
         found, console = reindexing.leftovers(), make_console()
         if not found:
             _print([f"nothing to clean: {reindexing.why_none_left()}"], console)
@@ -220,7 +221,7 @@ def status(
 ) -> None:
     """Show the collections of the alias, and what a switch or a rollback would do."""
 
-    def show(reindexing: Reindexing) -> None:
+    def show(reindexing: Opened) -> None:
         found = reindexing.status()
         if as_json:
             print(json.dumps(asdict(found), indent=2, ensure_ascii=False))
@@ -230,39 +231,10 @@ def status(
     _act(config, overrides, show, _teller("status"))
 
 
-def show_status(found: Status, console: Console) -> None:
-    """Print a table, a line a collection, and below it what the alias names and what comes next."""
-    table = Table("collection", "points", "state", "models", "", box=None, pad_edge=False)
-    table.columns[1].justify = "right"
-    for column in (table.columns[0], table.columns[2], table.columns[4]):
-        column.no_wrap = True
-    switch = "switch takes it" if found.refused is None else "switch is refused"
-    marks = {found.switch_to: switch, found.rollback_to: "rollback takes it", found.names: "the alias"}
-    for row in found.collections:
-        models = ", ".join(f"{vector}: {model}" if vector else model for vector, model in row.models.items())
-        mark = marks.get(row.collection, "")
-        table.add_row(row.collection, f"{row.points:,}", _shown_state(row), Text(models), f"<- {mark}" if mark else "")
-    if found.collections:
-        console.print(table)
-    lines = [f"the alias {found.alias} names {found.names or 'nothing yet'}; this job fills {found.collection}"]
-    if found.switch_to is not None and found.refused is not None:
-        lines.append(f"a switch to {found.switch_to} is refused: {found.refused}")
-    elif found.refused is not None:
-        lines.append(f"a switch is refused until a run has filled it to its end: {found.refused}")
-    if found.clash is not None:
-        lines.append(f"a switch is refused: {found.clash}; plan says the ways out")
-    _print(lines, console)
-
-
-def _shown_state(row: Row) -> str:
-    verified = {True: ", verified", False: ", failed verify", None: ""}[row.verified]
-    return f"{row.state}{verified}"
-
-
 def _act(
     config: Path,
     overrides: list[str] | None,
-    action: Callable[[Reindexing], None],
+    action: Callable[[Opened], None],
     of_addition: Callable[[JobConfig], None],
 ) -> None:
     """Act on an alias; where the job adds vectors in place, there is none, and ``of_addition`` acts."""
@@ -271,10 +243,16 @@ def _act(
         job = load_config(config, overrides or [])
         if job.adds_vectors:
             return of_addition(job)
-        with Reindexing(job, _say) as reindexing:
+        with _opened(job, _say) as reindexing:
             action(reindexing)
 
     raise typer.Exit(exit_code(act, errors))
+
+
+def _opened(job: JobConfig, say: Callable[[str], None] = lambda line: None) -> Opened:
+    """Open the alias of a job, or the folder that it fills, which has none."""
+    sink = folder_sink(job)
+    return Reindexing(job, say) if sink is None else FolderReindexing(job, sink, say)
 
 
 def _teller(command: str) -> Callable[[JobConfig], None]:

@@ -31,7 +31,10 @@ def write_again(subject: Subject, ids: Sequence[PointId]) -> str:
             f". Of {subject.points:,} points {looked:,} were looked at: --set reindex.verify.sample={subject.points} "
             "looks at all"
         )
-    return f"delete these points of {new} (POST /collections/{new}/points/delete {request}){more}, and {again}{rest}"
+    how = f"POST /collections/{new}/points/delete {request}"
+    if subject.sink.path is not None:
+        how = f"Searcher.open({new!r}, path={subject.sink.path!r}).client.delete({new!r}, {some})"
+    return f"delete these points of {new} ({how}){more}, and {again}{rest}"
 
 
 def copy_again(subject: Subject) -> str:

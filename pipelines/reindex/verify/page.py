@@ -44,8 +44,9 @@ def build_page(found: Verification) -> str:
     failed = ", ".join(check.name for check in found.failed)
     said = "every check that counts passed" if found.passed else f"failed: {failed}"
     old = f", compared with {found.old}" if found.old else ", with no other collection before it"
+    alias = f", for the alias {found.alias}" if found.alias is not None else ""
     facts = [
-        f"{found.points:,} points at {found.address}, for the alias {found.alias}{old}.",
+        f"{found.points:,} points at {found.address}{alias}{old}.",
         f"Verified {found.at.replace('T', ' ').replace('+00:00', ' UTC')} in {found.seconds:,.1f} s. Fingerprint "
         f"{found.fingerprint}.",
         "A check that is reported or skipped stops no switch.",

@@ -32,11 +32,12 @@ class Verification:
     """All checks of one collection.
 
     ``old`` is what it was compared with, None where there was nothing: what the alias named, or what the job copies.
+    ``alias`` is None of a collection in a folder.
     ``is_named`` tells that the alias names the collection already, ``clash`` that a collection has the alias's name,
     and what to do about it.
     """
 
-    alias: str
+    alias: str | None
     address: str
     collection: str
     old: str | None

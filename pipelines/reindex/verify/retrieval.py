@@ -35,7 +35,14 @@ def check_retrieval(subject: Subject) -> list[Check]:
     given = read_queries(limits.queries) if limits.queries is not None else None
     items = known_items(subject)
     with ExitStack() as opened:
-        new = opened.enter_context(_new(subject))
+        try:
+            new = opened.enter_context(_new(subject))
+        except ConfigError:
+            if subject.config.embeddings:
+                raise
+            return [
+                skipped("old against new", "the source brought the vectors, and nobody told which models made them")
+            ]
         old, why, details = None, "the alias names no other collection to compare with", list[str]()
         if subject.old is not None:
             try:
@@ -152,7 +159,9 @@ def _held_by_old(subject: Subject, items: list[KnownItem]) -> set[str]:
 
 def _new(subject: Subject) -> Searcher:
     own = {vector: one for one in subject.config.embeddings for vector in one.vector_names}
-    return Searcher(subject.sink.model_copy(update={"alias": None, "collection": subject.new.name}), lambda _: own)
+    sink = subject.sink.model_copy(update={"alias": None, "collection": subject.new.name})
+    # Of a job without embeddings, whose source brought the vectors, the collection tells of the models.
+    return Searcher(sink, (lambda _: own) if own else partial(with_models, models={}))
 
 
 def _old(subject: Subject) -> Searcher:

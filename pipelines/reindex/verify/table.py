@@ -46,6 +46,10 @@ def verdict(found: Verification) -> str:
     said = (
         f"verified in {found.seconds:,.1f} s" if found.passed else f"not verified: {len(found.failed)} failed ({names})"
     )
+    if found.alias is None:
+        return (
+            f"{said}: {found.collection} at {found.address} may take the place of {found.old}" if found.passed else said
+        )
     if found.is_named:
         return f"{said}: {found.alias} names {found.collection}"
     if not found.passed:

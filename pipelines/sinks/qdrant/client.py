@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import ssl
 from collections.abc import Callable
@@ -28,6 +29,11 @@ from pipelines.sinks.qdrant.retry import call
 LOCK_SECONDS = 30.0  # a killed run's process may hold the folder a little longer
 # A gRPC channel that lost its server waits up to two minutes before it looks for it again, whoever asks meanwhile.
 _GRPC_OPTIONS = {"grpc.max_reconnect_backoff_ms": 10_000}
+_READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
+READ_ONLY_ADVICE = (
+    " (an engine writes its lock and its log there also where it only reads: make the folder writable, or copy it, and "
+    "search the copy)"
+)
 # What a locked folder raises: the look at its lock, and the engine itself.
 _LOCKED = (LockException, RuntimeError)
 
@@ -106,7 +112,10 @@ def open_folder(
         raise SinkError(f"{path}: another process has this Qdrant folder open ({lock_seconds:g} s); {advice}") from None
     except Exception as error:
         # The engine checks nothing of what it reads: a damaged file can raise anything.
-        raise SinkError(f"{path} cannot be opened as a Qdrant folder: {type(error).__name__}: {error}") from None
+        advice = READ_ONLY_ADVICE if isinstance(error, OSError) and error.errno in _READ_ONLY else ""
+        raise SinkError(
+            f"{path} cannot be opened as a Qdrant folder: {type(error).__name__}: {error}{advice}"
+        ) from None
 
 
 def has_indexes(client: QdrantClient, path: str | None) -> bool:

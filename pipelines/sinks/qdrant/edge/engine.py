@@ -7,7 +7,6 @@ ValueError.
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -16,7 +15,7 @@ from qdrant_client import models
 from qdrant_client.client_base import QdrantBase
 from qdrant_client.http import models as rest
 
-from pipelines.sinks.qdrant.edge.errors import engine_errors, is_panic
+from pipelines.sinks.qdrant.edge.errors import engine_errors
 from pipelines.sinks.qdrant.edge.filters import edge_filter
 from pipelines.sinks.qdrant.edge.indexing import build_indexes
 from pipelines.sinks.qdrant.edge.queries import DEFAULT_LIMIT, order, payload_selector, query_request, vector_names
@@ -29,13 +28,10 @@ from pipelines.sinks.qdrant.edge.settings import (
     shapes_of,
 )
 from pipelines.sinks.qdrant.edge.store import EdgeStore
-from pipelines.sinks.qdrant.edge.updates import payload_change, update_operations, upsert_operation
+from pipelines.sinks.qdrant.edge.updates import payload_change, upsert_operation
+from pipelines.sinks.qdrant.edge.writes import DONE, Writes
 
-# Points after which the log of what was written is put into the files. A killed process leaves the rest of the log to
-# its successor, which is open the sooner the less that is.
-FLUSH_POINTS = 20_000
 log = logging.getLogger("fleetembed")
-_DONE = models.UpdateResult(operation_id=0, status=models.UpdateStatus.COMPLETED)
 
 
 class EdgeEngine(QdrantBase):
@@ -44,8 +40,7 @@ class EdgeEngine(QdrantBase):
     def __init__(self, path: str) -> None:
         super().__init__()
         self._store = EdgeStore(path)
-        self._unflushed: dict[str, int] = {}
-        self._counting = threading.Lock()
+        self._writes = Writes(self._store)
 
     def close(self, **kwargs: Any) -> None:
         """Put all on the disk and give the folder free."""
@@ -106,13 +101,13 @@ class EdgeEngine(QdrantBase):
         self, collection_name: str, field_name: str, field_schema: Any = None, field_type: Any = None, **kwargs: Any
     ) -> models.UpdateResult:
         """See QdrantClient."""
-        return self._update(
+        return self._writes.do(
             collection_name, [edge.UpdateOperation.create_field_index(field_name, payload_type(field_schema))]
         )
 
     def delete_payload_index(self, collection_name: str, field_name: str, **kwargs: Any) -> models.UpdateResult:
         """See QdrantClient."""
-        return self._update(collection_name, [edge.UpdateOperation.delete_field_index(field_name)])
+        return self._writes.do(collection_name, [edge.UpdateOperation.delete_field_index(field_name)])
 
     def upsert(
         self,
@@ -127,15 +122,15 @@ class EdgeEngine(QdrantBase):
         with engine_errors("upserting points"):
             operation = upsert_operation(points, update_filter, update_mode, shapes)
         count = len(points.ids) if isinstance(points, models.Batch) else len(points)
-        return self._update(collection_name, [operation], points=count)
+        return self._writes.do(collection_name, [operation], points=count)
 
     def batch_update_points(
         self, collection_name: str, update_operations: Iterable[Any], **kwargs: Any
     ) -> list[models.UpdateResult]:
         """See QdrantClient."""
         given = list(update_operations)
-        self._apply(collection_name, given)
-        return [_DONE] * len(given)
+        self._writes.translated(collection_name, given)
+        return [DONE] * len(given)
 
     def delete(self, collection_name: str, points_selector: Any, **kwargs: Any) -> models.UpdateResult:
         """See QdrantClient."""
@@ -144,13 +139,13 @@ class EdgeEngine(QdrantBase):
             selector = models.FilterSelector(filter=selector)
         elif isinstance(selector, list):
             selector = models.PointIdsList(points=selector)
-        return self._apply(collection_name, [models.DeleteOperation(delete=selector)])
+        return self._writes.translated(collection_name, [models.DeleteOperation(delete=selector)])
 
     def set_payload(
         self, collection_name: str, payload: dict[str, Any], points: Any, key: str | None = None, **kwargs: Any
     ) -> models.UpdateResult:
         """See QdrantClient."""
-        return self._apply(
+        return self._writes.translated(
             collection_name, [models.SetPayloadOperation(set_payload=payload_change(payload, points, key))]
         )
 
@@ -159,14 +154,16 @@ class EdgeEngine(QdrantBase):
     ) -> models.UpdateResult:
         """See QdrantClient."""
         changed = payload_change(payload, points, key)
-        return self._apply(collection_name, [models.OverwritePayloadOperation(overwrite_payload=changed)])
+        return self._writes.translated(collection_name, [models.OverwritePayloadOperation(overwrite_payload=changed)])
 
     def update_vectors(
         self, collection_name: str, points: Sequence[models.PointVectors], **kwargs: Any
     ) -> models.UpdateResult:
         """See QdrantClient."""
         changed = models.UpdateVectors.model_construct(points=list(points))
-        return self._apply(collection_name, [models.UpdateVectorsOperation.model_construct(update_vectors=changed)])
+        return self._writes.translated(
+            collection_name, [models.UpdateVectorsOperation.model_construct(update_vectors=changed)]
+        )
 
     def retrieve(
         self,
@@ -292,38 +289,3 @@ class EdgeEngine(QdrantBase):
         if vector is None:
             raise ValueError(f"Wrong query: there is no point {name} with the vector {using!r}")
         return vector
-
-    def _apply(self, collection_name: str, given: Sequence[Any]) -> models.UpdateResult:
-        shapes = shapes_of(self._store.stored(collection_name).config)
-        with engine_errors("updating points"):
-            made = [one for operation in given for one in update_operations(operation, shapes)]
-        return self._update(collection_name, made, points=len(made))
-
-    def _update(self, collection_name: str, operations: Iterable[Any], points: int = 0) -> models.UpdateResult:
-        shard = self._store.shard(collection_name)
-        self._store.refuse_full_disk()
-        self._store.mark(collection_name, indexed=False)
-        with engine_errors("updating points"):
-            try:
-                for operation in operations:
-                    shard.update(operation)
-            except BaseException as error:
-                if is_panic(error):
-                    _pass_over(shard)
-                raise
-            with self._counting:
-                due = self._unflushed.get(collection_name, 0) + points
-                self._unflushed[collection_name] = 0 if due >= FLUSH_POINTS else due
-            if due >= FLUSH_POINTS:
-                shard.flush()
-        return _DONE
-
-
-def _pass_over(shard: Any) -> None:
-    """Put an operation behind the log that was never done: it would be tried each time that the folder is opened.
-
-    The log keeps its last operation, which therefore is another one, of no effect.
-    """
-    nothing = edge.Filter(must=[edge.HasIdCondition(set())])
-    shard.update(edge.UpdateOperation.delete_points_by_filter(nothing))
-    shard.flush()

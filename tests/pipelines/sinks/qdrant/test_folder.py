@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import threading
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,8 +22,9 @@ from qdrant_client import QdrantClient
 from pipelines.errors import SinkError
 from pipelines.sinks.factory import make_sink
 from pipelines.sinks.qdrant.client import open_client, open_folder
-from pipelines.sinks.qdrant.folder import FolderSink, ask
+from pipelines.sinks.qdrant.folder import FolderSink
 from pipelines.sinks.qdrant.folder_engine import Engine
+from pipelines.sinks.qdrant.folder_host import ask
 from pipelines.sinks.qdrant.sink import QdrantSink
 from tests.pipelines.sinks import qdrant_help as qdrant
 from tests.pipelines.sinks import rows
@@ -125,6 +129,42 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(SinkError, match=r"file.* cannot be opened as a Qdrant folder"):
         qdrant.opened(FACTS, path=str(tmp_path / "file" / "store"))
+
+
+# Opens folders as somebody who may not write there; root may write anywhere.
+READER = """
+import os, sys
+import pipelines.sinks.qdrant.edge.client
+from pipelines.errors import SinkError
+from pipelines.sinks.qdrant.client import open_folder
+if os.geteuid() == 0:
+    os.setuid(65534)
+for path in sys.argv[1:]:
+    try:
+        open_folder(path)
+    except SinkError as error:
+        print(error)
+"""
+
+
+def test_a_folder_that_is_read_only_says_what_to_do() -> None:
+    # Not below pytest's own folder, which nobody else may enter.
+    with tempfile.TemporaryDirectory() as place:
+        Path(place).chmod(0o755)
+        folders = [Path(place) / engine for engine in ("edge", "local")]
+        for folder in folders:
+            qdrant.run(FACTS, rows.table(FACTS, rows.documents(3)), path=str(folder), engine=folder.name)
+            folder.chmod(0o555)
+        command = [sys.executable, "-W", "ignore", "-c", READER, *map(str, folders)]
+        said = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.splitlines()
+        for folder, line in zip(folders, said, strict=True):
+            assert f"{folder} cannot be opened" in line and "or copy it, and search the copy" in line
+            copy = Path(place) / f"copy of {folder.name}"
+            shutil.copytree(folder, copy)
+            copy.chmod(0o755)
+            folder.chmod(0o755)
+            with closing(open_folder(str(copy))) as client:
+                assert client.count(qdrant.NAME).count == 3
 
 
 def test_the_client_for_searching_opens_the_folder_too(tmp_path: Path) -> None:

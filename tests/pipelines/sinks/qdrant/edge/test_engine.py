@@ -78,7 +78,7 @@ def test_a_panic_of_the_engine_is_an_error_and_the_folder_opens_again(tmp_path: 
         empty = edge.UpdateOperation.upsert_points([edge.Point(9, {"tokens": [[]]})])
         client: Any = opened.edge
         with pytest.raises(EngineError, match=r"panicked at updating points: .*run again"):
-            client._client._update(NAME, [empty])
+            client._client._writes.do(NAME, [empty])
         opened.reopen()
         assert opened.edge.count(NAME).count == 3
         opened.write(4)
