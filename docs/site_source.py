@@ -1,0 +1,145 @@
+"""Makes the pages of docs/ ready for the site: the files that read well in a repository, with what only a site has.
+
+- An index (``index.md``, ``README.md``) gets a table of contents for the sidebar: the pages that it links.
+- ``<!-- pages: gpu* -->`` becomes a list of the pages of docs/ itself that no index links and that match.
+- ``<!-- page: ../../ARCHITECTURE.md -->`` makes the page that file of the repository.
+- ``<!-- generated: job keys -->`` (``commands``, ``python api``) becomes what ``reference_pages`` makes of the code.
+- A link to a file of the repository that is a page of the site becomes a link to that page; one to a folder, its text.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from fnmatch import fnmatch
+from functools import cache
+from pathlib import Path
+
+DOCS = Path(__file__).resolve().parent
+ROOT = DOCS.parent
+# Whose links decide first to whom a page belongs.
+INDEXES = (
+    "index.md",
+    "tutorials/index.md",
+    "clusters/README.md",
+    "how_to/index.md",
+    "reference/index.md",
+    "explanations/index.md",
+    "about/index.md",
+)
+LINK = re.compile(r"(?<!!)\[((?:[^\[\]]|\[[^\[\]]*\])*)\]\(([^()\s]+)\)")
+PAGE = re.compile(r"<!-- page: (\S+) -->")
+PAGES = re.compile(r"<!-- pages: (.+?) -->")
+GENERATED = re.compile(r"<!-- generated: (.+?) -->")
+CODE = re.compile(r"^```.*?^```$|^(?: {4}.*\n)+|`[^`\n]+`", re.MULTILINE | re.DOTALL)
+
+
+def prepare(page: str, text: str) -> str:
+    """Give a page's Markdown as the site has it. ``page`` is its path below docs/, without the ending."""
+    path = DOCS / f"{page}.md"
+    if whole := PAGE.search(text):
+        origin = (path.parent / whole[1]).resolve()
+        return _relink(origin.read_text(encoding="utf-8"), origin, path)
+    named = f"{page}.md"
+    text = GENERATED.sub(lambda found: generated(found[1]), text)
+    text = PAGES.sub(lambda found: _listed(found[1], path), text)
+    text = _relink(text, path, path)
+    inside = contents().get(named, [])
+    if inside:
+        entries = "\n".join(f"/{one.removesuffix('.md')}" for one in inside)
+        text = f"{text}\n\n```{{toctree}}\n:hidden:\n\n{entries}\n```\n"
+    return text
+
+
+def generated(what: str) -> str:
+    """Make a part of the reference of the code."""
+    # Imported by need: it loads the packages, which most pages do without.
+    import reference_pages
+
+    makers = {
+        "job keys": reference_pages.job_keys,
+        "commands": reference_pages.commands,
+        "python api": reference_pages.python_api,
+    }
+    return makers[what]()
+
+
+@cache
+def contents() -> dict[str, list[str]]:
+    """The pages of each index, in its order. A page belongs to the first index that links it."""
+    taken, found = {"index.md"}, {}
+    for index in INDEXES:
+        text = (DOCS / index).read_text(encoding="utf-8")
+        linked = [_place(target, DOCS / index) for _, target in LINK.findall(CODE.sub("", text))]
+        own = dict.fromkeys(one for one in linked if one is not None and one not in taken)
+        taken |= own.keys()
+        found[index] = list(own)
+    for index in INDEXES:
+        patterns = " ".join(PAGES.findall((DOCS / index).read_text(encoding="utf-8")))
+        own = dict.fromkeys(one for one in _matching(patterns) if one not in taken)
+        taken |= own.keys()
+        found[index] += own
+    return found
+
+
+@cache
+def pages_of_files() -> dict[Path, str]:
+    """Files of the repository outside of docs/ that are pages of the site, and which."""
+    found = {}
+    for path in DOCS.rglob("*.md"):
+        if whole := PAGE.search(path.read_text(encoding="utf-8")):
+            found[(path.parent / whole[1]).resolve()] = path.relative_to(DOCS).as_posix()
+    return found | {ROOT / "README.md": "index.md"}
+
+
+def _matching(patterns: str) -> list[str]:
+    names = sorted(path.name for path in DOCS.glob("*.md"))
+    return [name for name in names if any(fnmatch(name, f"{one}.md") for one in patterns.split())]
+
+
+def _place(target: str, path: Path) -> str | None:
+    """The page below docs/ that a link leads to; None for another one."""
+    if re.match(r"[a-z]+:|#", target):
+        return None
+    goal = (path.parent / target.partition("#")[0]).resolve()
+    goal = DOCS / pages_of_files().get(goal, goal)
+    return goal.relative_to(DOCS).as_posix() if goal.suffix == ".md" and goal.is_relative_to(DOCS) else None
+
+
+def _listed(patterns: str, path: Path) -> str:
+    index = path.relative_to(DOCS).as_posix()
+    linked = [one for one in _matching(patterns) if one in contents()[index]]
+    return "\n".join(f"- [{_title(DOCS / one)}]({os.path.relpath(DOCS / one, path.parent)})" for one in linked)
+
+
+def _title(path: Path) -> str:
+    return path.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ")
+
+
+def _relink(text: str, origin: Path, path: Path) -> str:
+    """Let links of a file at ``origin`` lead to the same places from a page at ``path``."""
+
+    def moved(found: re.Match[str]) -> str:
+        told, target = found.groups()
+        if re.match(r"[a-z]+:|#", target):
+            return found[0]
+        place, mark, anchor = target.partition("#")
+        goal = (origin.parent / place).resolve()
+        goal = DOCS / pages_of_files().get(goal, goal)
+        if goal.is_dir():
+            return told
+        there = os.path.relpath(goal, path.parent)
+        if not goal.is_relative_to(DOCS):
+            return f"{{download}}`{told.strip('`')} <{there}>`"
+        return f"[{told}]({there}{mark}{anchor})"
+
+    kept: list[str] = []
+
+    def keep(found: re.Match[str]) -> str:
+        kept.append(found[0])
+        return f"\0{len(kept) - 1}\0"
+
+    # Code is put aside, so that nothing in it is taken for a link; in a link's text it stays.
+    blocks = re.compile(r"^```.*?^```$|^(?: {4}.*\n)+", re.MULTILINE | re.DOTALL)
+    text = LINK.sub(moved, blocks.sub(keep, text))
+    return re.sub("\0(\\d+)\0", lambda found: kept[int(found[1])], text)
