@@ -195,13 +195,17 @@ def _takes(parameter: Any) -> str:
 
 def python_api() -> str:
     """Name all that the two packages offer for Sphinx to document, in their order."""
-    parts = []
+    parts, told = [], set[Any]()
     for package, about in (
         ("embedders", "Models in one process: texts or images in, vectors or Arrow columns out."),
         ("pipelines", "Jobs: from files to what can be searched."),
     ):
         module = import_module(package)
-        entries = "\n\n".join(_directive(package, name, getattr(module, name)) for name in module.__all__)
+        values = {name: getattr(module, name) for name in module.__all__}
+        # What both packages offer is told of once.
+        own = {name: value for name, value in values.items() if value not in told}
+        told.update(own.values())
+        entries = "\n\n".join(_directive(package, name, value) for name, value in own.items())
         parts.append(f"## `{package}`\n\n{about}\n\n```{{eval-rst}}\n{entries}\n```")
     return "\n\n".join(parts)
 

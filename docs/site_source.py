@@ -31,7 +31,7 @@ LINK = re.compile(r"(?<!!)\[((?:[^\[\]]|\[[^\[\]]*\])*)\]\(([^()\s]+)\)")
 PAGE = re.compile(r"<!-- page: (\S+) -->")
 PAGES = re.compile(r"<!-- pages: (.+?) -->")
 GENERATED = re.compile(r"<!-- generated: (.+?) -->")
-CODE = re.compile(r"^```.*?^```$|^(?: {4}.*\n)+|`[^`\n]+`", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^```[\s\S]*?^```$|^(?: {4}.*\n)+", re.MULTILINE)
 
 
 def prepare(page: str, text: str) -> str:
@@ -70,7 +70,7 @@ def contents() -> dict[str, list[str]]:
     taken, found = {"index.md"}, {}
     for index in INDEXES:
         text = (DOCS / index).read_text(encoding="utf-8")
-        linked = [_place(target, DOCS / index) for _, target in LINK.findall(CODE.sub("", text))]
+        linked = [_place(target, DOCS / index) for _, target in LINK.findall(BLOCK.sub("", text))]
         own = dict.fromkeys(one for one in linked if one is not None and one not in taken)
         taken |= own.keys()
         found[index] = list(own)
@@ -139,7 +139,6 @@ def _relink(text: str, origin: Path, path: Path) -> str:
         kept.append(found[0])
         return f"\0{len(kept) - 1}\0"
 
-    # Code is put aside, so that nothing in it is taken for a link; in a link's text it stays.
-    blocks = re.compile(r"^```.*?^```$|^(?: {4}.*\n)+", re.MULTILINE | re.DOTALL)
-    text = LINK.sub(moved, blocks.sub(keep, text))
+    # Code is put aside, so that nothing in it is taken for a link.
+    text = LINK.sub(moved, BLOCK.sub(keep, text))
     return re.sub("\0(\\d+)\0", lambda found: kept[int(found[1])], text)
