@@ -14,7 +14,7 @@ import embedders
 
 project = "fleetembed"
 version = release = embedders.__version__
-copyright = "the authors of fleetembed, Apache-2.0"  # noqa: A001
+copyright = "the authors of fleetembed, Apache-2.0"
 html_title = f"fleetembed {release}"
 
 extensions = ["myst_parser", "sphinx.ext.autodoc"]
@@ -45,3 +45,4 @@ def _prepare(app: Any, page: str, source: list[str]) -> None:
 def setup(app: Any) -> None:
     """Let Sphinx read pages as ``site_source`` gives them."""
     app.connect("source-read", _prepare)
+    app.connect("env-get-outdated", lambda *_: site_source.made_of_others())

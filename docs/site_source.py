@@ -1,6 +1,6 @@
 """Makes the pages of docs/ ready for the site: the files that read well in a repository, with what only a site has.
 
-- An index (``index.md``, ``README.md``) gets a table of contents for the sidebar: the pages that it links.
+- An index (INDEXES) gets a table of contents for the sidebar: the pages that its tables and lists link.
 - ``<!-- pages: gpu* -->`` becomes a list of the pages of docs/ itself that no index links and that match.
 - ``<!-- page: ../../ARCHITECTURE.md -->`` makes the page that file of the repository.
 - ``<!-- generated: job keys -->`` (``commands``, ``python api``) becomes what ``reference_pages`` makes of the code.
@@ -21,13 +21,13 @@ ROOT = DOCS.parent
 INDEXES = (
     "index.md",
     "tutorials/index.md",
+    "reference/index.md",
     "clusters/README.md",
     "how_to/index.md",
-    "reference/index.md",
     "explanations/index.md",
     "about/index.md",
 )
-LINK = re.compile(r"(?<!!)\[((?:[^\[\]]|\[[^\[\]]*\])*)\]\(([^()\s]+)\)")
+LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\[\]]*\])*)\]\(([^()\s]+)\)")
 PAGE = re.compile(r"<!-- page: (\S+) -->")
 PAGES = re.compile(r"<!-- pages: (.+?) -->")
 GENERATED = re.compile(r"<!-- generated: (.+?) -->")
@@ -51,6 +51,13 @@ def prepare(page: str, text: str) -> str:
     return text
 
 
+def made_of_others() -> list[str]:
+    """The pages that change with other files than their own, as Sphinx names them."""
+    marked = [path for path in DOCS.rglob("*.md") if "<!-- " in path.read_text(encoding="utf-8")]
+    names = {*INDEXES, *(path.relative_to(DOCS).as_posix() for path in marked)}
+    return sorted(name.removesuffix(".md") for name in names)
+
+
 def generated(what: str) -> str:
     """Make a part of the reference of the code."""
     # Imported by need: it loads the packages, which most pages do without.
@@ -70,7 +77,8 @@ def contents() -> dict[str, list[str]]:
     taken, found = {"index.md"}, {}
     for index in INDEXES:
         text = (DOCS / index).read_text(encoding="utf-8")
-        linked = [_place(target, DOCS / index) for _, target in LINK.findall(BLOCK.sub("", text))]
+        entries = "\n".join(line for line in text.splitlines() if line.startswith(("| ", "- ")))
+        linked = [_place(target, DOCS / index) for _, _, target in LINK.findall(entries)]
         own = dict.fromkeys(one for one in linked if one is not None and one not in taken)
         taken |= own.keys()
         found[index] = list(own)
@@ -120,7 +128,7 @@ def _relink(text: str, origin: Path, path: Path) -> str:
     """Let links of a file at ``origin`` lead to the same places from a page at ``path``."""
 
     def moved(found: re.Match[str]) -> str:
-        told, target = found.groups()
+        image, told, target = found.groups()
         if re.match(r"[a-z]+:|#", target):
             return found[0]
         place, mark, anchor = target.partition("#")
@@ -129,6 +137,8 @@ def _relink(text: str, origin: Path, path: Path) -> str:
         if goal.is_dir():
             return told
         there = os.path.relpath(goal, path.parent)
+        if image:
+            return f"![{told}]({there})"
         if not goal.is_relative_to(DOCS):
             return f"{{download}}`{told.strip('`')} <{there}>`"
         return f"[{told}]({there}{mark}{anchor})"
