@@ -32,6 +32,7 @@ pygments_style = "default"
 
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
+toc_object_entries_show_parents = "hide"
 autodoc_member_order = "bysource"
 python_use_unqualified_type_names = True
 # Names of Python have no pages here but those of the reference; links between pages are checked without exception.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Iterator
+from functools import cached_property
 from importlib import import_module
 from pathlib import Path
 from typing import Any, get_origin
@@ -217,6 +218,18 @@ def _directive(package: str, name: str, value: Any) -> str:
         return f".. autodata:: {package}.{name}\n   :no-value:"
     if issubclass(value, Exception):
         return f".. autoexception:: {package}.{name}\n   :show-inheritance:"
-    inherited = "" if name.endswith("Config") else "\n   :inherited-members:"
-    members = "" if name.endswith("Config") else "\n   :members:"
-    return f".. autoclass:: {package}.{name}{members}{inherited}"
+    # The keys of a configuration have a page of their own.
+    members = [] if name.endswith("Config") else list(dict.fromkeys(_members(value)))
+    listed = f"\n   :members: {', '.join(members)}\n   :inherited-members:" if members else ""
+    return f".. autoclass:: {package}.{name}{listed}"
+
+
+def _members(kind: type) -> Iterator[str]:
+    """Public names that a class has from our packages, and not from a library that it stands on."""
+    for base in kind.__mro__:
+        if base.__module__.partition(".")[0] in ("embedders", "pipelines"):
+            yield from (name for name, one in vars(base).items() if name[0] != "_" and _is_told_of(one))
+
+
+def _is_told_of(member: Any) -> bool:
+    return callable(member) or isinstance(member, property | classmethod | staticmethod | cached_property)
