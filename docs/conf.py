@@ -8,9 +8,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-import site_source
-
 import embedders
+import site_source
 
 project = "fleetembed"
 version = release = embedders.__version__

@@ -89,7 +89,7 @@ def _kind(value: Schema, places: dict[str, str]) -> str:
         return ", ".join(f"`{one}`" for one in value["enum"])
     if "const" in value:
         return f"`{value['const']}`"
-    kind = value.get("type", "anything")
+    kind = str(value.get("type", "anything"))
     if kind == "array":
         return f"list of {_kind(value['items'], places)}" if value.get("items") else "list"
     if kind == "object":
@@ -190,7 +190,7 @@ def _option(parameter: Any) -> str:
 
 
 def _takes(parameter: Any) -> str:
-    kind = getattr(getattr(parameter, "type_descriptor", None), "annotation", None)
+    kind: Any = getattr(getattr(parameter, "type_descriptor", None), "annotation", None)
     return {Path: "PATH", int: "N", float: "NUMBER"}.get(kind, "TEXT")
 
 

@@ -13,6 +13,7 @@ import os
 import re
 from fnmatch import fnmatch
 from functools import cache
+from itertools import chain
 from pathlib import Path
 
 DOCS = Path(__file__).resolve().parent
@@ -42,7 +43,7 @@ def prepare(page: str, text: str) -> str:
         return _relink(origin.read_text(encoding="utf-8"), origin, path)
     named = f"{page}.md"
     text = GENERATED.sub(lambda found: generated(found[1]), text)
-    text = PAGES.sub(lambda found: _listed(found[1], path), text)
+    text = PAGES.sub(lambda _: _listed(path), text)
     text = _relink(text, path, path)
     inside = contents().get(named, [])
     if inside:
@@ -71,22 +72,36 @@ def generated(what: str) -> str:
     return makers[what]()
 
 
-@cache
 def contents() -> dict[str, list[str]]:
-    """The pages of each index, in its order. A page belongs to the first index that links it."""
+    """The pages of each index, in its order: those that it links, then those that join it by a pattern."""
+    return {index: linked()[index] + joining()[index] for index in INDEXES}
+
+
+@cache
+def linked() -> dict[str, list[str]]:
+    """The pages that each index links. A page belongs to the first one that does."""
     taken, found = {"index.md"}, {}
     for index in INDEXES:
         text = (DOCS / index).read_text(encoding="utf-8")
         entries = "\n".join(line for line in text.splitlines() if line.startswith(("| ", "- ")))
-        linked = [_place(target, DOCS / index) for _, _, target in LINK.findall(entries)]
-        own = dict.fromkeys(one for one in linked if one is not None and one not in taken)
-        taken |= own.keys()
-        found[index] = list(own)
-    for index in INDEXES:
-        patterns = " ".join(PAGES.findall((DOCS / index).read_text(encoding="utf-8")))
-        own = dict.fromkeys(one for one in _matching(patterns) if one not in taken)
-        taken |= own.keys()
-        found[index] += own
+        pages = [_place(target, DOCS / index) for _, _, target in LINK.findall(entries)]
+        found[index] = list(dict.fromkeys(page for page in pages if page is not None and page not in taken))
+        taken.update(found[index])
+    return found
+
+
+@cache
+def joining() -> dict[str, list[str]]:
+    """The pages of docs/ itself that no index links, by the index whose pattern they match; ``*`` takes the rest."""
+    patterns = {index: PAGES.findall((DOCS / index).read_text(encoding="utf-8")) for index in INDEXES}
+    left = sorted(
+        {path.name for path in DOCS.glob("*.md")} - set(chain.from_iterable(linked().values())) - {"index.md"}
+    )
+    found = {}
+    for index in sorted(INDEXES, key=lambda index: patterns[index] == ["*"]):
+        wanted = " ".join(patterns[index]).split()
+        found[index] = [page for page in left if any(fnmatch(page, f"{one}.md") for one in wanted)]
+        left = [page for page in left if page not in found[index]]
     return found
 
 
@@ -100,11 +115,6 @@ def pages_of_files() -> dict[Path, str]:
     return found | {ROOT / "README.md": "index.md"}
 
 
-def _matching(patterns: str) -> list[str]:
-    names = sorted(path.name for path in DOCS.glob("*.md"))
-    return [name for name in names if any(fnmatch(name, f"{one}.md") for one in patterns.split())]
-
-
 def _place(target: str, path: Path) -> str | None:
     """The page below docs/ that a link leads to; None for another one."""
     if re.match(r"[a-z]+:|#", target):
@@ -114,10 +124,9 @@ def _place(target: str, path: Path) -> str | None:
     return goal.relative_to(DOCS).as_posix() if goal.suffix == ".md" and goal.is_relative_to(DOCS) else None
 
 
-def _listed(patterns: str, path: Path) -> str:
-    index = path.relative_to(DOCS).as_posix()
-    linked = [one for one in _matching(patterns) if one in contents()[index]]
-    return "\n".join(f"- [{_title(DOCS / one)}]({os.path.relpath(DOCS / one, path.parent)})" for one in linked)
+def _listed(path: Path) -> str:
+    pages = joining()[path.relative_to(DOCS).as_posix()]
+    return "\n".join(f"- [{_title(DOCS / page)}]({os.path.relpath(DOCS / page, path.parent)})" for page in pages)
 
 
 def _title(path: Path) -> str:

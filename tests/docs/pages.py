@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-import site_source
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
+import site_source
 from tests.conftest import ROOT
 
 DOCS = ROOT / "docs"

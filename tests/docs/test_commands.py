@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import reference_pages
 import typer
 
+import reference_pages
 from tests.docs.pages import NAMES, PAGES, blocks, inline
 
 # Blocks that may hold commands: those of shells, and those without a language, indented ones among them.

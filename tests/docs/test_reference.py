@@ -8,10 +8,10 @@ from functools import cache
 from typing import Any
 
 import pytest
-import reference_pages
 
 import embedders
 import pipelines
+import reference_pages
 from pipelines.config.job import JobConfig
 from pipelines.rows import HASHES
 from pipelines.run.report.report import COUNTS, RunReport

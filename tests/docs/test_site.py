@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-import site_source
 
+import site_source
 from tests.conftest import ROOT
 from tests.docs.pages import DOCS
 
