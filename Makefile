@@ -10,7 +10,7 @@ UV = $$(command -v uv || echo $(VENV)/bin/uv)
 # What runs here may keep its bytecode: pytest would else compile all tests anew in each of its processes.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: quickstart test check check-fast lint format lock benchmark clean help
+.PHONY: quickstart test check check-fast lint format docs lock benchmark clean help
 
 help: ## Show what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -43,8 +43,11 @@ format: $(INSTALLED) ## Put the code into shape
 	$(PY) -m ruff format .
 	$(PY) -m ruff check --fix .
 
+docs: $(INSTALLED) ## Make the site of docs/ in build/docs
+	$(PY) -m sphinx --fail-on-warning --keep-going --nitpicky --quiet -b html docs build/docs
+
 lock: $(INSTALLED) ## Choose and pin all dependencies anew
-	$(UV) pip compile --quiet --universal --upgrade --generate-hashes --python-version 3.10 --extra dev --extra evaluate --extra aws \
+	$(UV) pip compile --quiet --universal --upgrade --generate-hashes --python-version 3.10 --extra dev --extra docs --extra evaluate --extra aws \
 	    --no-annotate --no-header --no-emit-index-url pyproject.toml -o requirements.lock
 	@echo "now remake deploy/gpu.lock, as its head says"
 

@@ -17,7 +17,7 @@ class CollectionConfig(Section):
     collection: str = Field(
         min_length=1, max_length=255, pattern=r"^[^/\\\s]+$", description="Name of a collection, or of an alias"
     )
-    url: NonEmpty | None = None
+    url: NonEmpty | None = Field(None, description="The server, as http://localhost:6333")
     path: Place | None = Field(
         None, description="Folder of an embedded engine, edge or local; it is read by one reader"
     )
@@ -31,8 +31,8 @@ class CollectionConfig(Section):
         None, description="Read only points that match: Qdrant's filter, or conditions such as lang=de and year>=2020"
     )
     api_key: str | None = Field(None, description="${NAME} of an environment variable; QDRANT_API_KEY when left out")
-    prefer_grpc: bool = False
-    grpc_port: int = Field(6334, ge=1, le=65535)
+    prefer_grpc: bool = Field(False, description="Ask the server by gRPC where it can")
+    grpc_port: int = Field(6334, ge=1, le=65535, description="The server's port for gRPC")
     timeout: float = Field(60, gt=0, description="Seconds a request may take")
     retry_seconds: float = Field(300, ge=0, description="How long one page is asked for again before the job fails")
     readers: int = Field(2, ge=1, description="Ranges that are read at once, at most; each page keeps writers waiting")

@@ -19,8 +19,8 @@ from pipelines.config.section import MaybePlace, NonEmpty, Place, Section, WordO
 class PromptsConfig(Section):
     """What is put before queries and passages; a use that is left out has no prompt."""
 
-    query: str = ""
-    passage: str = ""
+    query: str = Field("", description="Before what is searched for")
+    passage: str = Field("", description="Before what is embedded")
 
 
 CUSTOM_FAMILIES = custom_families()
@@ -38,7 +38,7 @@ class CustomModelConfig(Section):
     """A model that no catalog has: the files in a folder or a Hub repository, and what to do with its output."""
 
     name: NonEmpty | None = Field(None, description="What to call it; left out: the folder's or repository's")
-    family: CustomFamily = "dense"
+    family: CustomFamily = Field("dense", description="What the graph gives, and how vectors are made of it")
     path: Place | None = Field(None, description="Folder with the model's files, or the URL of one (s3://, gs://, ...)")
     hf: NonEmpty | None = Field(None, description="Repository on the Hugging Face hub")
     model_file: NonEmpty | None = Field(
@@ -54,7 +54,7 @@ class CustomModelConfig(Section):
     prompts: PromptsConfig | None = Field(None, description="What the model's card wants before texts")
     matryoshka: list[int] = Field(default_factory=list, description="Smaller dimensions that vectors may be cut to")
     requires_idf: bool | None = Field(None, description="Whether the store is to weigh a sparse model's terms by idf")
-    license: str = ""
+    license: str = Field("", description="The model's licence, for people to read")
     options: dict[str, Any] = Field(default_factory=dict, description="Facts that the model's family wants to know")
 
     @model_validator(mode="after")

@@ -28,8 +28,8 @@ LabelSelector = Annotated[dict[NonEmpty, str], AfterValidator(_selector)]
 class Workers(Section):
     """A number of actors that follows the work: Ray adds actors, and nodes for them, while blocks queue."""
 
-    min: int = Field(ge=1)
-    max: int = Field(ge=1)
+    min: int = Field(ge=1, description="Actors that must fit at the start")
+    max: int = Field(ge=1, description="Actors at the most")
 
     @model_validator(mode="after")
     def _in_order(self) -> Workers:
@@ -41,7 +41,9 @@ class Workers(Section):
 class Fallback(Section):
     """Nodes that are taken where none of those preferred is there."""
 
-    label_selector: LabelSelector = Field(default_factory=dict)
+    label_selector: LabelSelector = Field(
+        default_factory=dict, description="Labels that a node must have, as a stage's label_selector; empty: any node"
+    )
 
 
 class StageConfig(Section):

@@ -11,7 +11,7 @@ from pipelines.config.section import NonEmpty, Section
 
 # Candidates of each stage for each hit that is wanted, and the least of them.
 CANDIDATES_A_HIT, LEAST_CANDIDATES = 5, 100
-# k of reciprocal rank fusion where a search says none: of the k measured (see the README's "How good is it?") none was
+# k of reciprocal rank fusion where a search says none: of the k measured (see docs/about/quality.md) none was
 # clearly better, and larger ones turn the effect of weights round.
 DEFAULT_RRF_K = 2
 # Far above what makes a difference: the first two ranks' shares differ by less than a millionth.

@@ -11,7 +11,7 @@ from pipelines.run.engine import Engine
 from pipelines.run.placement.plan import asks_for_ray
 from pipelines.sources import SourcePlan
 
-# Where no more is left to embed than this, the start of a Ray takes longer than the work: see the README's figures.
+# Where no more is left to embed than this, the start of a Ray takes longer than the work: see docs/engines.md.
 FEW_ROWS, FEW_BYTES = 2048, 4 << 20
 # The same where no neural network runs, and some ten thousand rows take a second.
 FEW_ROWS_OF_TERMS, FEW_BYTES_OF_TERMS = 131_072, 64 << 20

@@ -21,9 +21,9 @@ class ParquetSinkConfig(Section):
 
     secrets: ClassVar[frozenset[str]] = frozenset()
 
-    type: Literal["parquet"]
-    path: Place
-    writers: int = Field(1, ge=1)
+    type: Literal["parquet"] = Field(description="The kind of sink")
+    path: Place = Field(description="Folder of the files, or its URL")
+    writers: int = Field(1, ge=1, description="Writers at once, each of files of its own")
     compression_level: int = Field(3, ge=1, le=22, description="zstd level")
     layout: Literal["fleetembed", "qdrant"] = Field(
         "fleetembed",

@@ -29,8 +29,13 @@ class QdrantSinkConfig(Section):
 
     secrets: ClassVar[frozenset[str]] = frozenset(("api_key",))
 
-    type: Literal["qdrant"]
-    collection: str = Field("", max_length=255, pattern=r"^[^/\\\s]*$")
+    type: Literal["qdrant"] = Field(description="The kind of sink")
+    collection: str = Field(
+        "",
+        max_length=255,
+        pattern=r"^[^/\\\s]*$",
+        description="Name of the collection, which is made where it is missing",
+    )
     # Shorter than a collection's name, which is made of it.
     alias: str | None = Field(
         None,
@@ -40,16 +45,16 @@ class QdrantSinkConfig(Section):
         description="In the place of collection, on a server: the name that searchers use. The job fills a collection "
         "that is named after it and the job's fingerprint, and fleetembed reindex lets the alias name that one",
     )
-    url: NonEmpty | None = None
-    path: Place | None = None
+    url: NonEmpty | None = Field(None, description="The server, as http://localhost:6333")
+    path: Place | None = Field(None, description="In the place of url: a folder of this machine, without a server")
     engine: Engine | None = Field(
         None,
         description="Of a folder (path): edge, Qdrant's own engine in this process, or local, qdrant-client's for few "
         "points. Left out: that which made the folder, and of a new one edge, where qdrant-edge-py is installed",
     )
     api_key: str | None = Field(None, description="${NAME} of an environment variable; QDRANT_API_KEY when left out")
-    prefer_grpc: bool = False
-    grpc_port: int = Field(6334, ge=1, le=65535)
+    prefer_grpc: bool = Field(False, description="Write to the server by gRPC where it can")
+    grpc_port: int = Field(6334, ge=1, le=65535, description="The server's port for gRPC")
     timeout: float = Field(60, gt=0, description="Seconds a request may take")
     writers: int = Field(2, ge=1, description="Writers at once (a folder has one)")
     batch_points: int = Field(256, ge=1, description="Points a request has at most")
@@ -66,11 +71,13 @@ class QdrantSinkConfig(Section):
     deletions: Deletions = "keep"
     max_delete: MaxDelete = MAX_DELETE
     reuse_moved: ReuseMoved = False
-    shards: int | None = Field(None, ge=1)
-    replication_factor: int | None = Field(None, ge=1)
+    shards: int | None = Field(None, ge=1, description="Shards of a new collection; the server's choice when left out")
+    replication_factor: int | None = Field(None, ge=1, description="Copies of each shard of a new collection")
     on_disk: bool | None = Field(None, description="Keep the original dense vectors on disk")
-    on_disk_payload: bool | None = None
-    quantization: Literal["scalar", "binary", "product"] | None = None
+    on_disk_payload: bool | None = Field(None, description="Keep payloads on disk; the server's choice when left out")
+    quantization: Literal["scalar", "binary", "product"] | None = Field(
+        None, description="How dense vectors are made smaller in memory, beside the original ones"
+    )
     payload_indexes: dict[str, Literal["keyword", "integer", "float", "bool", "datetime", "text", "uuid", "geo"]] = (
         Field(default_factory=dict, description="Payload field -> type, made before the upload")
     )

@@ -39,7 +39,9 @@ ROOT = Path(__file__).resolve().parents[3]
 TOLERANCE = 1e-5
 CUDA_WITHOUT_A_DEVICE = CUDA in ort.get_available_providers() and not cuda_devices()
 
-# Names of calls (patterns), and the row of the README's table of differences that says why they differ.
+# The page with the table of differences.
+DOCUMENT = ROOT / "docs" / "about" / "differences_from_fastembed.md"
+# Names of calls (patterns), and the row of that table that says why they differ.
 DIFFERENCES: Mapping[str, str] = {
     r"(embed|count|embed_text|rerank_pairs) unknown keyword|rerank top_k": "unknown keywords",
     r"\(\) unknown keyword": "unknown keywords",
@@ -179,12 +181,12 @@ def test_a_call_gives_what_fastembed_gives_or_the_difference_is_named(
         assert found is None, found
 
 
-def test_each_named_difference_is_of_a_call_and_stands_in_the_readme() -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    _, _, section = text.partition("## Differences from fastembed")
+def test_each_named_difference_is_of_a_call_and_stands_in_the_document() -> None:
+    text = DOCUMENT.read_text(encoding="utf-8")
+    _, _, section = text.partition("# Differences from fastembed")
     rows = {line.split("|")[1].strip() for line in section.partition("\n## ")[0].splitlines() if line.startswith("|")}
     for pattern, row in DIFFERENCES.items():
-        assert row in rows, f"the README's table of differences has no row {row!r}"
+        assert row in rows, f"the table of differences has no row {row!r}"
         assert any(re.search(pattern, call.name) for call in CALLS), f"{pattern} is the name of no call"
 
 

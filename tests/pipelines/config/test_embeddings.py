@@ -126,6 +126,7 @@ def test_a_sparse_models_idf_is_its_familys_unless_it_is_said() -> None:
 def test_the_schema_of_a_job_shows_the_families_of_users_models() -> None:
     assert CustomModelConfig.model_json_schema()["properties"]["family"] == {
         "default": "dense",
+        "description": "What the graph gives, and how vectors are made of it",
         "enum": CUSTOM_FAMILIES,
         "title": "Family",
         "type": "string",
