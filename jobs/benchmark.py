@@ -12,8 +12,8 @@ import own_packages  # noqa: F401
 from benchmarks.bm25 import bm25
 from benchmarks.dense import budget, dense
 from benchmarks.families import families
-from benchmarks.gpu import gpu
 from benchmarks.folder import folder
+from benchmarks.gpu import gpu
 from benchmarks.images import images
 from benchmarks.load import load
 from benchmarks.muvera import muvera
