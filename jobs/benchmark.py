@@ -10,6 +10,7 @@ import typer
 
 import own_packages  # noqa: F401
 from benchmarks.bm25 import bm25
+from benchmarks.cache import cache
 from benchmarks.dense import budget, dense
 from benchmarks.families import families
 from benchmarks.folder import folder
@@ -46,6 +47,7 @@ for command in (
     precision,
     gpu,
     scale,
+    cache,
 ):
     app.command()(command)
 app.command("read")(read_tables)
