@@ -135,7 +135,7 @@ def fill(job: QdrantSinkConfig, count: int, base: Vectors) -> tuple[Phase, Phase
 
     load = watched(write)
     console.print(
-        f"{count:,} points loaded in {load.seconds:,.1f} s, {load.cpu:,.1f} CPU s, {load.own / 1e6:,.0f} MB of its own; "
+        f"{count:,} points loaded in {load.seconds:,.1f} s, {load.cpu:,.1f} CPU s, {load.own / 1e6:,.0f} MB of memory; "
         "the index is built now"
     )
     # What making the rows takes is not the folder's.
