@@ -134,12 +134,15 @@ def fill(job: QdrantSinkConfig, count: int, base: Vectors) -> tuple[Phase, Phase
                     raise SystemExit(f"the folder refused {len(rejected)} points")
 
     load = watched(write)
-    console.print(f"loaded {count:,} points; the index is built now")
+    console.print(
+        f"{count:,} points loaded in {load.seconds:,.1f} s, {load.cpu:,.1f} CPU s, {load.own / 1e6:,.0f} MB of memory; "
+        "the index is built now"
+    )
     # What making the rows takes is not the folder's.
     load = replace(load, seconds=load.seconds - making[0], cpu=load.cpu - making[1])
     end: dict[str, Any] = {}
     index = watched(lambda: end.update(sink.finish(completed=True)))
-    console.print(f"loaded: {load}; index: {index}")
+    console.print(f"built in {index.seconds:,.1f} s, {index.cpu:,.1f} CPU s")
     if end["points"] != count or "status" in end:
         raise SystemExit(f"the folder is not what it is to be: {end}")
     return load, index
