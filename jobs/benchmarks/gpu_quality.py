@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -41,6 +42,27 @@ def measure_quality(settings: Settings) -> None:
         if judgements and few is None:
             facts["ndcg_at_10"] = _ndcg_of(found, list(documents), list(queries), judgements)
         tell(**facts)
+
+
+def measure_cpu_precisions(settings: Settings) -> None:
+    """What the CPU of the machine gains by each precision, and what it costs, on the same texts."""
+    documents, queries, judgements = read_judged(Path(settings.beir)) if settings.beir else _unjudged(settings)
+    if settings.quick:
+        documents = dict(list(documents.items())[:48])
+    exact: tuple[Floats, Floats] | None = None
+    for precision in ("float32", "bfloat16", "int8"):
+        options = {"cuda": False, "precision": precision}
+        attempt(partial(_embed, settings, options, documents, queries, CPU_TEXTS), step="quality-cpu", way=precision)
+        started = time.perf_counter()
+        found = attempt(partial(_embed, settings, options, documents, queries, None), step="quality-cpu", way=precision)
+        if found is None:
+            continue
+        seconds = time.perf_counter() - started
+        exact = found if exact is None else exact
+        facts = {"way": precision, "documents": len(found[0]), "seconds": round(seconds, 2)}
+        if judgements:
+            facts["ndcg_at_10"] = _ndcg_of(found, list(documents), list(queries), judgements)
+        tell(step="quality-cpu", **facts, **_cosines(found[0], exact[0]))
 
 
 def _embed(

@@ -59,11 +59,12 @@ STEPS = (
     Step("job-minilm", 120, "gpu_job:measure_job", "minilm"),
     Step("bare-large", 60, "gpu_bare:measure_bare", "large"),
     Step("fusion-minilm", 40, "gpu_bare:compare_fusion", "minilm"),
+    Step("quality-cpu", 240, "gpu_quality:measure_cpu_precisions"),
     Step("first-run", 30, "gpu_facts:first_run"),
     Step("cuda-graph", 40, "gpu_bare:capture_graph", "minilm"),
 )
 NEEDS_GPU = frozenset({"cuda-graph"})
-MODEL_OF = {"quality": "minilm", "tokenizer": "minilm", "first-run": "minilm"}
+MODEL_OF = {"quality": "minilm", "quality-cpu": "minilm", "tokenizer": "minilm", "first-run": "minilm"}
 
 
 def main() -> int:
