@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,8 @@ from pipelines.sources.rows import to_json
 
 # Far below the depth at which Python gives up.
 MOST_BRACKETS = 200
+# So few that what is parsed of them is still in the processor's cache when it is put into columns.
+PARSED_TOGETHER = 512
 # Keys that few of the rows have make more work as columns than as rows.
 MOST_GAPS = 4
 # orjson reads an integer past 64 bits as a double, which is this at least.
@@ -33,20 +36,38 @@ def json_columns(lines: Sequence[bytes | None], first: int, chosen: Collection[s
         there = [at for at, line in enumerate(lines) if line != b""]
         positions, lines = positions[there], [lines[at] for at in there]
     try:
-        rows = [orjson.loads(line) for line in lines]  # type: ignore[arg-type]
-        if set(map(type, rows)) != {dict}:
+        values = _values_by_key(lines)
+        if values is None:
             return None
-        names = set().union(*rows)
-        if len(names) * len(rows) > MOST_GAPS * sum(map(len, rows)):
-            return None
-        values = {name: [row.get(name, _MISSING) for row in rows] for name in names}
-        kinds = {name: set(map(type, values[name])) for name in names}
+        kinds = {name: set(map(type, its)) for name, its in values.items()}
         if any(its & _NESTED for its in kinds.values()) and any(_brackets(line) > MOST_BRACKETS for line in lines):
             return None
-        wanted = names if chosen is None else names & set(chosen)
+        wanted = values.keys() if chosen is None else values.keys() & set(chosen)
         return Columns(positions, {name: _column(values[name], kinds[name]) for name in wanted})
     except (ValueError, TypeError, RecursionError, OddError):
         return None
+
+
+def _values_by_key(lines: Sequence[bytes | None]) -> dict[str, list[Any]] | None:
+    """Parse lines, and list the values of each key; None where one is no object, or few have the keys of others."""
+    values: dict[str, list[Any]] = {}
+    cells = done = 0
+    for start in range(0, len(lines), PARSED_TOGETHER):
+        rows: list[Any] = list(map(orjson.loads, lines[start : start + PARSED_TOGETHER]))
+        if set(map(type, rows)) != {dict}:
+            return None
+        cells += sum(map(len, rows))
+        names = values.keys() | set().union(*rows)
+        if len(names) * (done + len(rows)) > MOST_GAPS * cells:
+            return None
+        for name in names:
+            its = values.setdefault(name, [_MISSING] * done)
+            try:
+                its += map(itemgetter(name), rows)
+            except KeyError:
+                its[done:] = [row.get(name, _MISSING) for row in rows]
+        done += len(rows)
+    return values
 
 
 def _brackets(line: bytes | None) -> int:
