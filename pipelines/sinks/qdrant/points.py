@@ -55,13 +55,15 @@ def payload(row: dict[str, Any], job: JobFacts, *, store_text: bool) -> dict[str
 
 def own_keys(row: Mapping[str, Any], job: JobFacts, *, store_text: bool) -> dict[str, Any]:
     """Build what a point's payload has beside the row's own keys."""
-    ours = {"document_id": row["document_id"]}
-    if store_text:
-        ours["text"] = row["text"]
-    if job.chunked:
-        ours.update({key: row[key] for key in ("chunk_no", "chunk_start", "chunk_end")})
+    ours = {key: row[key] for key in own_columns(job, store_text=store_text)}
     ours[OURS] = provenance(row, job)
     return ours
+
+
+def own_columns(job: JobFacts, *, store_text: bool) -> list[str]:
+    """Name the columns that a point's payload has as keys."""
+    chunk = ["chunk_no", "chunk_start", "chunk_end"] if job.chunked else []
+    return ["document_id", *(["text"] if store_text else []), *chunk]
 
 
 def provenance(row: Mapping[str, Any], job: JobFacts) -> dict[str, Any]:
@@ -69,7 +71,12 @@ def provenance(row: Mapping[str, Any], job: JobFacts) -> dict[str, Any]:
 
     A point of a job that reads a collection also says which one.
     """
-    made = {**{name: row[name] for name in HASHES}, "fingerprint": job.fingerprint, "corpus": job.corpus}
+    return {**{name: row[name] for name in HASHES}, **job_marks(job)}
+
+
+def job_marks(job: JobFacts) -> dict[str, str]:
+    """Say what the provenance of all of a job's points has in common."""
+    made = {"fingerprint": job.fingerprint, "corpus": job.corpus}
     return made if job.copied_from is None else {**made, FROM: job.copied_from}
 
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import orjson
 from pydantic import BaseModel
 from qdrant_client import QdrantClient, models
 
 from pipelines.sinks.qdrant.batches import Points
 from pipelines.sinks.qdrant.config import QdrantSinkConfig
+
+# Bytes that are handed to a connection at once.
+PIECE_BYTES = 256 << 10
 
 
 class _Answer(BaseModel):
@@ -40,6 +45,7 @@ class Upserts:
             **({} if only is None else {"update_filter": only.model_dump(mode="json", exclude_none=True)}),
             **({} if mode is None else {"update_mode": mode.value}),
         }
+        body = points.json[:-1] + b"," + orjson.dumps(conditions)[1:] if conditions else points.json
         # The same request that the client makes, through its connections, timeouts, headers and errors.
         answer = self._client.http.client.request(
             type_=_Answer,
@@ -47,7 +53,17 @@ class Upserts:
             url="/collections/{collection_name}/points",
             path_params={"collection_name": self._name},
             params={"wait": "true"},
-            headers={"Content-Type": "application/json"},
-            content=points.json[:-1] + b"," + orjson.dumps(conditions)[1:] if conditions else points.json,
+            headers={"Content-Type": "application/json", "Content-Length": str(len(body))},
+            content=_Pieces(body),
         )
         return answer.result
+
+
+class _Pieces:
+    """A body in pieces: of what the socket does not take at once, the HTTP library copies the rest, again and again."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield from (self._body[start : start + PIECE_BYTES] for start in range(0, len(self._body), PIECE_BYTES))
