@@ -19,6 +19,7 @@ from embedders.base import VectorSpec
 from pipelines.rows import HASHES
 from pipelines.sinks.base import JobFacts
 from pipelines.sinks.qdrant.body import upsert_json
+from pipelines.sinks.qdrant.message import points_message
 from pipelines.sinks.qdrant.points import (
     FLOAT_BYTES,
     INDEX_BYTES,
@@ -69,6 +70,11 @@ class Points:
     def json(self) -> bytes:
         """The JSON of an upsert, an object with the one key ``batch``."""
         return upsert_json(self.rows, self.job, self.specs or {}, store_text=self.store_text)
+
+    @cached_property
+    def message(self) -> bytes:
+        """The field ``points`` of an upsert over gRPC."""
+        return points_message(self.rows, self.job, self.specs or {}, store_text=self.store_text)
 
     @cached_property
     def vectors(self) -> dict[str, list[Any]]:

@@ -13,7 +13,6 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -29,10 +28,12 @@ from pipelines.sinks.qdrant.points import (
     PAYLOAD_COLUMNS,
     RESERVED,
     job_marks,
+    list_ends,
     own_columns,
     payload,
     provenance,
     row_ids,
+    sparse_numbers,
 )
 
 # A payload's text goes out as it is stored where it is an object with a key, and has nothing of these: a key of ours,
@@ -57,18 +58,11 @@ def _vectors(column: pa.ChunkedArray, spec: VectorSpec) -> Any:
     if spec.kind == "dense":
         return np.ascontiguousarray(dense_matrix(array))
     if spec.kind == "multivector":
-        vectors, ends = np.ascontiguousarray(dense_matrix(array.flatten())), _ends(array)
+        vectors, ends = np.ascontiguousarray(dense_matrix(array.flatten())), list_ends(array)
         return [vectors[start:end] for start, end in pairwise(ends)]
-    indices, values = (pc.struct_field(array, field) for field in ("indices", "values"))
-    at, by = indices.flatten().to_numpy(), values.flatten().to_numpy()
-    spans = zip(pairwise(_ends(indices)), pairwise(_ends(values)), strict=True)
+    (at, at_ends), (by, by_ends) = sparse_numbers(array)
+    spans = zip(pairwise(at_ends), pairwise(by_ends), strict=True)
     return [{"indices": at[a:b], "values": by[c:d]} for (a, b), (c, d) in spans]
-
-
-def _ends(lists: pa.ListArray) -> list[int]:
-    """Where in its flattened values each list ends, behind a 0."""
-    lengths: npt.NDArray[np.int64] = lists.value_lengths().fill_null(0).to_numpy()
-    return [0, *np.cumsum(lengths).tolist()]
 
 
 def _payloads(rows: pa.Table, job: JobFacts, *, store_text: bool) -> list[orjson.Fragment]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -92,13 +93,23 @@ def vector_lists(column: pa.ChunkedArray, spec: VectorSpec) -> list[Any]:
         rows: list[Any] = dense_matrix(array).tolist()
         return rows
     if spec.kind == "multivector":
-        return [part.tolist() for part in _split(array, dense_matrix(array.flatten()))]
-    indices, values = (pc.struct_field(array, field) for field in ("indices", "values"))
-    pairs = zip(_split(indices, indices.flatten().to_numpy()), _split(values, values.flatten().to_numpy()), strict=True)
-    return [models.SparseVector.model_construct(indices=at.tolist(), values=by.tolist()) for at, by in pairs]
+        tokens = dense_matrix(array.flatten())
+        return [tokens[start:end].tolist() for start, end in pairwise(list_ends(array))]
+    (at, at_ends), (by, by_ends) = sparse_numbers(array)
+    spans = zip(pairwise(at_ends), pairwise(by_ends), strict=True)
+    return [
+        models.SparseVector.model_construct(indices=at[a:b].tolist(), values=by[c:d].tolist())
+        for (a, b), (c, d) in spans
+    ]
 
 
-def _split(lists: pa.ListArray, values: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
-    """Cut flattened values into the rows of their list array."""
-    lengths = lists.value_lengths().fill_null(0).to_numpy()
-    return np.split(values, np.cumsum(lengths)[:-1]) if len(lengths) else []
+def sparse_numbers(array: pa.StructArray) -> tuple[tuple[npt.NDArray[Any], list[int]], ...]:
+    """Take the indices and the values out of sparse vectors, each with the ``list_ends`` of the vectors."""
+    lists = [pc.struct_field(array, field) for field in ("indices", "values")]
+    return tuple((one.flatten().to_numpy(), list_ends(one)) for one in lists)
+
+
+def list_ends(lists: pa.ListArray) -> list[int]:
+    """Where in its flattened values each list ends, behind a 0."""
+    lengths: npt.NDArray[np.int64] = lists.value_lengths().fill_null(0).to_numpy()
+    return [0, *np.cumsum(lengths).tolist()]

@@ -1,12 +1,18 @@
-"""Upserts of whole points: over REST their JSON is written from columns, elsewhere they are the client's models."""
+"""Upserts of whole points: to a server they are written from columns, elsewhere they are the client's models."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
 
 import orjson
+from google.protobuf.message import DecodeError
 from pydantic import BaseModel
 from qdrant_client import QdrantClient, models
+from qdrant_client import grpc as messages
+from qdrant_client.conversions.conversion import GrpcToRest, RestToGrpc
 
 from pipelines.sinks.qdrant.batches import Points
 from pipelines.sinks.qdrant.config import QdrantSinkConfig
@@ -26,21 +32,26 @@ class Upserts:
 
     def __init__(self, client: QdrantClient, config: QdrantSinkConfig) -> None:
         self._client, self._name = client, config.collection
-        self._by_json = config.path is None and not config.prefer_grpc
+        self._timeout = math.ceil(config.timeout)
+        self._by_models = config.path is not None
+        self._by_grpc = config.prefer_grpc
 
     def prepare(self, points: Points) -> None:
-        """Make what takes the client's time, so that ``send`` need not."""
-        if self._by_json:
-            _ = points.json
-        else:
-            points.batch()
+        """Make what takes the client's time, so that ``send`` need not. What cannot be made, ``send`` fails at."""
+        with suppress(ValueError):
+            _ = points.batch() if self._by_models else points.message if self._by_grpc else points.json
 
     def send(
         self, points: Points, only: models.Filter | None = None, mode: models.UpdateMode | None = None
     ) -> models.UpdateResult:
         """Upsert points; those that are there only where they match ``only``. Fails as the client's own call does."""
-        if not self._by_json:
+        if self._by_models:
             return self._client.upsert(self._name, points.batch(), wait=True, update_filter=only, update_mode=mode)
+        return self._send_message(points, only, mode) if self._by_grpc else self._send_json(points, only, mode)
+
+    def _send_json(
+        self, points: Points, only: models.Filter | None, mode: models.UpdateMode | None
+    ) -> models.UpdateResult:
         conditions = {
             **({} if only is None else {"update_filter": only.model_dump(mode="json", exclude_none=True)}),
             **({} if mode is None else {"update_mode": mode.value}),
@@ -57,6 +68,22 @@ class Upserts:
             content=_Pieces(body),
         )
         return answer.result
+
+    def _send_message(
+        self, points: Points, only: models.Filter | None, mode: models.UpdateMode | None
+    ) -> models.UpdateResult:
+        conditions: dict[str, Any] = {
+            **({} if only is None else {"update_filter": RestToGrpc.convert_filter(only)}),
+            **({} if mode is None else {"update_mode": RestToGrpc.convert_update_mode(mode)}),
+        }
+        start = messages.UpsertPoints(collection_name=self._name, wait=True, **conditions)
+        try:
+            # Messages that are put together byte by byte are one message.
+            request = messages.UpsertPoints.FromString(start.SerializeToString() + points.message)
+        except DecodeError as error:
+            raise ValueError(f"a payload is nested too deeply for a message ({error})") from None
+        answer = self._client.grpc_points.Upsert(request, timeout=self._timeout)
+        return GrpcToRest.convert_update_result(answer.result)
 
 
 class _Pieces:
