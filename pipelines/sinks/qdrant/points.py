@@ -47,11 +47,16 @@ def payload(row: dict[str, Any], job: JobFacts, *, store_text: bool) -> dict[str
     Ours are ``document_id``, ``text``, ``chunk_no``, ``chunk_start`` and ``chunk_end`` (the last three with chunking)
     and ``_fleetembed``. A row's key of such a name, or ``payload``, is kept inside the object ``payload``.
     """
-    own: dict[str, Any] = json.loads(row["payload"]) if row["payload"] else {}
+    return row_keys(row["payload"]) | own_keys(row, job, store_text=store_text)
+
+
+def row_keys(stored: str | None) -> dict[str, Any]:
+    """Build what a point's payload has of the row's own keys; ``stored`` is their JSON."""
+    own: dict[str, Any] = json.loads(stored) if stored else {}
     moved = {key: own.pop(key) for key in RESERVED.intersection(own)}
     if moved:
         own["payload"] = moved
-    return own | own_keys(row, job, store_text=store_text)
+    return own
 
 
 def own_keys(row: Mapping[str, Any], job: JobFacts, *, store_text: bool) -> dict[str, Any]:
