@@ -27,8 +27,8 @@ RESERVED = frozenset(("document_id", "text", "chunk_no", "chunk_start", "chunk_e
 PAYLOAD_COLUMNS = ["document_id", "text", "payload", "chunk_no", "chunk_start", "chunk_end", *HASHES]
 PointId = int | str | uuid.UUID
 
-# Bytes in JSON: a float32 is written as the float64 it equals, and an index with its comma.
-FLOAT_BYTES, INDEX_BYTES, POINT_BYTES = 20, 7, 300
+# Bytes in JSON with their commas: a float32 of as few digits as tell it, an index, and of a point all the rest.
+FLOAT_BYTES, INDEX_BYTES, POINT_BYTES = 13, 11, 400
 
 
 def to_point_id(text: str) -> int | str:

@@ -14,7 +14,7 @@ from qdrant_client import QdrantClient, models
 from qdrant_client import grpc as messages
 from qdrant_client.conversions.conversion import GrpcToRest, RestToGrpc
 
-from pipelines.sinks.qdrant.batches import Points
+from pipelines.sinks.qdrant.batches import IN_JSON, IN_MESSAGES, IN_MODELS, NumberBytes, Points
 from pipelines.sinks.qdrant.config import QdrantSinkConfig
 
 # Bytes that are handed to a connection at once.
@@ -35,6 +35,11 @@ class Upserts:
         self._timeout = math.ceil(config.timeout)
         self._by_models = config.path is not None
         self._by_grpc = config.prefer_grpc
+
+    @property
+    def numbers(self) -> NumberBytes:
+        """How large numbers are in a request."""
+        return IN_MODELS if self._by_models else IN_MESSAGES if self._by_grpc else IN_JSON
 
     def prepare(self, points: Points) -> None:
         """Make what takes the client's time, so that ``send`` need not. What cannot be made, ``send`` fails at."""
