@@ -63,7 +63,7 @@ def at_server(url: str | None) -> Iterator[Address]:
     console.print("no --url: against the test server, which is slow: the client's CPU time is what counts")
     with QdrantTestServer() as server:
         _not_ours.add(server.pid)
-        yield Address(server.url, server.grpc_port)
+        yield Address(server.url, server.grpc_port or 0)
 
 
 _not_ours: set[int] = set()

@@ -212,7 +212,7 @@ class CatchUp:
 
 
 def _keys_of(ids: Iterable[PointId]) -> Keys:
-    return document_keys([str(name) for name in ids])
+    return document_keys(pa.array(map(str, ids), pa.string()))
 
 
 def _ids_of(collection: Collection, chosen: models.Filter) -> list[PointId]:

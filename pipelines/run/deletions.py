@@ -181,7 +181,7 @@ def _find_stale(sink: Sink, presence: Presence, check: Callable[[], None]) -> tu
         nonlocal seen
         for table in sink.points():
             seen += table.num_rows
-            lacking = table.filter(pa.array(presence.lacks(table["document_id"].to_pylist())))
+            lacking = table.filter(pa.array(presence.lacks(table["document_id"])))
             yield lacking.filter(pc.invert(pc.is_in(lacking["document_id"], value_set=told)))
 
     return _gather(stale(), check), seen

@@ -155,7 +155,7 @@ def _figures_of_sink(sink: Sink) -> str:
 
 def _document_keys(table: pa.Table) -> npt.NDArray[np.uint64]:
     """Keys of the documents of live rows, each once."""
-    return document_keys(table["document_id"].filter(pa.array(~is_dead(table))).unique().to_pylist())
+    return document_keys(table["document_id"].filter(pa.array(~is_dead(table))).unique())
 
 
 def _describe(row: dict[str, Any]) -> str:

@@ -38,7 +38,7 @@ class NumberBytes(NamedTuple):
     """Bytes that one number of a vector, and one index of a sparse vector, have in a request."""
 
     number: int
-    index: int
+    term: int
 
 
 IN_JSON = NumberBytes(FLOAT_BYTES, INDEX_BYTES)
@@ -140,8 +140,8 @@ def batches(
     sizes: list[int] = _sizes(table, specs, numbers, store_text=store_text).tolist()
     limit = max(1, int(megabytes * 1e6))
     for start, stop in _alike(table, specs):
-        numbers = range(start, stop)
-        for rows in constrained_batches(numbers, limit, points, get_len=sizes.__getitem__, strict=False):
+        positions = range(start, stop)
+        for rows in constrained_batches(positions, limit, points, get_len=sizes.__getitem__, strict=False):
             some = table.slice(rows[0], len(rows))
             held = {name: spec for name, spec in specs.items() if not some[name].null_count}
             yield Points(rows[0], some, job, held if vectors else None, store_text)
@@ -172,5 +172,5 @@ def _sizes(
             sizes += numbers.number * (spec.dim or 0) * pc.list_value_length(table[name]).fill_null(0).to_numpy()
         else:
             terms = pc.list_value_length(pc.struct_field(table[name], "values")).fill_null(0).to_numpy()
-            sizes += (numbers.number + numbers.index) * terms
+            sizes += (numbers.number + numbers.term) * terms
     return sizes

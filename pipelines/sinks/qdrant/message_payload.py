@@ -25,7 +25,7 @@ def points_without_vectors(rows: pa.Table, job: JobFacts, *, store_text: bool) -
     names = own_columns(job, store_text=store_text)
     texts = [name for name in names if rows.schema.field(name).type in (pa.string(), pa.large_string())]
     numbers = rows.select([name for name in names if name not in texts]).to_pylist()
-    parts = [_text_entries(name, rows[name]) for name in texts]
+    parts: list[Iterable[bytes]] = [_text_entries(name, rows[name]) for name in texts]
     if (hashes := _provenances(rows, job)) is not None:
         parts.append(hashes)
     else:

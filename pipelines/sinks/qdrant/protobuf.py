@@ -15,7 +15,7 @@ ENTRY, KEY, VALUE = 1, 1, 2
 
 def varints(numbers: npt.NDArray[np.uint32]) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
     """Write numbers in groups of seven bits, the lowest first; also tells where each begins, and where all end."""
-    sizes = 1 + sum((numbers >= end).astype(np.int64) for end in _VARINT_ENDS)
+    sizes = 1 + np.searchsorted(_VARINT_ENDS, numbers, side="right")
     groups = numbers[:, None] >> np.arange(0, 35, 7, dtype=np.uint32) & 0x7F
     steps = np.arange(5)
     groups |= np.where(steps < sizes[:, None] - 1, 0x80, 0).astype(np.uint32)

@@ -91,9 +91,10 @@ def _text(numbers: pa.Array) -> pa.Array:
 
 def _held_hashes(held: Sequence[Mapping[str, Any]], made: Mapping[str, pa.Array]) -> pa.Array:
     """Take over the content hashes that points have, where these are of the text and payload that they have."""
-    if any([one.get(name) for one in held] != hashes.to_pylist() for name, hashes in made.items()):
+    values = values_by_key([list(held)]) or {}
+    if any(values.get(name) != hashes.to_pylist() for name, hashes in made.items()):
         raise OddError("a point was changed since it was hashed")
-    contents = [one.get("content_hash") for one in held]
-    if not all(isinstance(one, str) and one for one in contents):
+    contents = values.get("content_hash", [])
+    if set(map(type, contents)) != {str} or not all(contents):
         raise OddError("a point without a content hash")
     return pa.array(contents, pa.string())

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel
 from qdrant_client import QdrantClient, models
+from qdrant_client.qdrant_remote import QdrantRemote
 
 from pipelines.config.collection import CollectionConfig
 from pipelines.errors import SourceError
@@ -45,7 +46,8 @@ def read_points(split: Split, config: CollectionConfig, *, block_rows: int) -> I
         # A worker is in a folder of its own.
         config = config.model_copy(update={"path": split.root})
     content = _range_of(split).content
-    with connected(config, _range_of(split).key) as client:
+    # A client for each range, of which a collection may have many.
+    with connected(config, _range_of(split).key, QdrantRemote) as client:
         for page in Pages(client, split, config):
             for start in range(0, page.table.num_rows, block_rows):
                 table = page.table.slice(start, block_rows)
