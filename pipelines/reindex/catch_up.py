@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from more_itertools import chunked
 from qdrant_client import models
 from rich.console import Console

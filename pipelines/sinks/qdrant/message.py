@@ -60,7 +60,7 @@ def _multivector_entries(name: str, array: pa.ListArray) -> Iterator[bytes]:
     start = np.frombuffer(headers((_TOKENS, _NUMBERS), numbers.shape[1] * 4), np.uint8)
     tokens = np.empty((len(numbers), len(start) + numbers.shape[1] * 4), np.uint8)
     tokens[:, : len(start)] = start
-    tokens[:, len(start) :] = numbers.view(np.uint8).reshape(len(numbers), -1)
+    tokens[:, len(start) :] = numbers.view(np.uint8)
     for first, end in pairwise(list_ends(array)):
         vectors = tokens[first:end].tobytes()
         yield entry_start(name, (_MULTIVECTOR,), len(vectors)) + vectors
