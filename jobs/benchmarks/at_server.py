@@ -61,7 +61,7 @@ def at_server(url: str | None) -> Iterator[Address]:
     from tests.qdrant_server.process import QdrantTestServer
 
     console.print("no --url: against the test server, which is slow: the client's CPU time is what counts")
-    with QdrantTestServer() as server:
+    with QdrantTestServer(grpc=True) as server:
         _not_ours.add(server.pid)
         yield Address(server.url, server.grpc_port or 0)
 
