@@ -238,7 +238,7 @@ def docstring_vectors() -> Vectors:
     return vectors
 
 
-def moved(base: Vectors, numbers: Vectors, seed: int) -> Vectors:
+def moved(base: Vectors, numbers: npt.NDArray[np.int_], seed: int) -> Vectors:
     """Make points of rows of ``base`` by number, each moved along the difference of two other rows; unit vectors."""
     rng = np.random.default_rng(seed)
     one, other = rng.integers(0, len(base), (2, len(numbers)))

@@ -28,7 +28,9 @@ from benchmarks.at_server import (
     DENSE,
     DIM,
     TOKEN_DIM,
+    Address,
     Points,
+    Stopwatch,
     Url,
     at_server,
     costs,
@@ -53,24 +55,28 @@ def load(
     repeats: Repeats = 3,
     url: Url = None,
     ray: Annotated[bool, typer.Option(help="Measure ray-qdrant as well.")] = True,
+    grpc: Annotated[bool, typer.Option(help="Measure gRPC as well; at --url on port 6334.")] = False,
 ) -> None:
     """Parquet vectors into a server: dense alone (all that ray-qdrant writes), dense and sparse, and token vectors.
 
     Of the last there are a fiftieth of the points.
     """
-    with at_server(url) as address, tempfile.TemporaryDirectory() as folder:
+    with at_server(url) as server, tempfile.TemporaryDirectory() as folder:
         for vectors, count in ((DENSE, points), (BOTH, points), (COLBERT, max(1, points // 50))):
             path = Path(folder) / f"{'-'.join(vectors)}.parquet"
             pq.write_table(synthetic_points(count, vectors), path, row_group_size=ROWS)
-            contestants: dict[str, Callable[[], Any]] = {
-                "fleetembed's writer": partial(ours, path, vectors, address),
-                "orjson over HTTP/1.1": partial(by_orjson, path, vectors, address),
-                "client.upload_points": partial(uploaded, path, vectors, address),
+            contestants: dict[str, Callable[[Stopwatch], Any]] = {
+                "fleetembed's writer": partial(ours, path, vectors, server),
+                "orjson over HTTP/1.1": partial(by_orjson, path, vectors, server),
+                "client.upload_points": partial(uploaded, path, vectors, server),
             }
+            if grpc:
+                contestants["fleetembed's writer, gRPC"] = partial(ours, path, vectors, server, grpc=True)
+                contestants["client.upload_points, gRPC"] = partial(uploaded, path, vectors, server, grpc=True)
             if ray and vectors is DENSE:
                 if importlib.util.find_spec("ray_qdrant"):
                     start_ray()
-                    contestants["ray-qdrant 0.1.1"] = partial(by_ray, path, address)
+                    contestants["ray-qdrant 0.1.1"] = partial(by_ray, path, server)
                 else:
                     console.print(RAY_QDRANT)
             found = costs(contestants, repeats)
@@ -92,35 +98,39 @@ def tables(path: Path) -> Iterator[pa.Table]:
             yield file.read_row_group(group)
 
 
-def ours(path: Path, vectors: Any, url: str) -> None:
+def ours(path: Path, vectors: Any, server: Address, watch: Stopwatch, *, grpc: bool = False) -> None:
     """Write with one of the sink's writers."""
-    with fresh(url):
-        sink = make_sink(QdrantSinkConfig(type="qdrant", collection="benchmark", url=url))
+    with fresh(server.url):
+        way: dict[str, Any] = {"prefer_grpc": True, "grpc_port": server.grpc_port} if grpc else {}
+        sink = make_sink(QdrantSinkConfig(type="qdrant", collection="benchmark", url=server.url, **way))
         sink.open(facts(vectors))
-        with closing(sink.connect()) as writer:
+        with closing(sink.connect()) as writer, watch.running():
             written = sum(writer.write(table).written for table in tables(path))
         sink.finish(completed=True)
-        check(url, written)
+        check(server.url, written)
 
 
-def by_orjson(path: Path, vectors: Any, url: str) -> None:
+def by_orjson(path: Path, vectors: Any, server: Address, watch: Stopwatch) -> None:
     """Write bodies by orjson, with the payload's text as it is stored, over one connection: the least there is to do.
 
     Errors end it, nothing is tried again, and points have neither hashes nor a fingerprint.
     """
     size = COLBERT_BATCH if vectors is COLBERT else BATCH
-    with fresh(url) as client:
+    with fresh(server.url) as client:
         create(client, vectors)
-        with closing(HTTPConnection(urlsplit(url).netloc, timeout=60)) as connection:
+        with closing(HTTPConnection(urlsplit(server.url).netloc, timeout=60)) as connection, watch.running():
             for table in tables(path):
                 for start in range(0, table.num_rows, size):
-                    body = body_of(table.slice(start, size), vectors)
-                    headers = {"Content-Type": "application/json"}
-                    connection.request("PUT", "/collections/benchmark/points?wait=true", body, headers)
-                    answer = connection.getresponse()
-                    if orjson.loads(answer.read())["result"]["status"] != "completed":
-                        raise SystemExit(f"the server answered {answer.status}")
-        check(url, pq.ParquetFile(path).metadata.num_rows)
+                    send_body(connection, body_of(table.slice(start, size), vectors))
+        check(server.url, pq.ParquetFile(path).metadata.num_rows)
+
+
+def send_body(connection: HTTPConnection, body: bytes) -> None:
+    """Send one upsert, and wait for its points."""
+    connection.request("PUT", "/collections/benchmark/points?wait=true", body, {"Content-Type": "application/json"})
+    answer = connection.getresponse()
+    if orjson.loads(answer.read())["result"]["status"] != "completed":
+        raise SystemExit(f"the server answered {answer.status}")
 
 
 def body_of(table: pa.Table, vectors: Any) -> bytes:
@@ -146,13 +156,14 @@ def body_of(table: pa.Table, vectors: Any) -> bytes:
     return orjson.dumps({"batch": batch}, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
-def uploaded(path: Path, vectors: Any, url: str) -> None:
+def uploaded(path: Path, vectors: Any, server: Address, watch: Stopwatch, *, grpc: bool = False) -> None:
     """Write with the client's own call."""
-    with fresh(url) as client:
+    with fresh(server.url, server.grpc_port if grpc else None) as client:
         create(client, vectors)
         size = COLBERT_BATCH if vectors is COLBERT else BATCH
-        client.upload_points("benchmark", structs(path, vectors), batch_size=size, wait=True)
-        check(url, pq.ParquetFile(path).metadata.num_rows)
+        with watch.running():
+            client.upload_points("benchmark", structs(path, vectors), batch_size=size, wait=True)
+        check(server.url, pq.ParquetFile(path).metadata.num_rows)
 
 
 def create(client: QdrantClient, vectors: Any) -> None:
@@ -181,25 +192,26 @@ def structs(path: Path, vectors: Any) -> Iterator[models.PointStruct]:
             yield models.PointStruct(id=row["id"], vector=vector, payload=payload)
 
 
-def by_ray(path: Path, url: str) -> None:
+def by_ray(path: Path, server: Address, watch: Stopwatch) -> None:
     """Write with ray-qdrant, two tasks at a time."""
     import ray
     import ray_qdrant
 
-    with fresh(url) as client:
+    with fresh(server.url) as client, watch.running():
         create(client, DENSE)
         columns = ["id", "dense", "document_id", "text", "payload"]
         rows = ray.data.read_parquet(str(path), columns=columns, override_num_blocks=4)
         ray_qdrant.write_qdrant(
-            rows, url=url, collection="benchmark", vector_column="dense", vector_name="dense", concurrency=2
+            rows, url=server.url, collection="benchmark", vector_column="dense", vector_name="dense", concurrency=2
         )
-        check(url, pq.ParquetFile(path).metadata.num_rows)
+        check(server.url, pq.ParquetFile(path).metadata.num_rows)
 
 
 @contextmanager
-def fresh(url: str) -> Iterator[QdrantClient]:
-    """A client of a server on which the benchmark's collection is gone, before and after."""
-    with closing(QdrantClient(url=url, timeout=60, check_compatibility=False)) as client:
+def fresh(url: str, grpc_port: int | None = None) -> Iterator[QdrantClient]:
+    """A client of a server on which the benchmark's collection is gone, before and after; over gRPC with a port."""
+    way: dict[str, Any] = {} if grpc_port is None else {"prefer_grpc": True, "grpc_port": grpc_port}
+    with closing(QdrantClient(url=url, timeout=60, check_compatibility=False, **way)) as client:
         client.delete_collection("benchmark")
         yield client
         client.delete_collection("benchmark")

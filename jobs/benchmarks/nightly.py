@@ -30,8 +30,8 @@ def nightly(
     table = Table(title=f"nightly, {documents:,} documents, BM25{' + MiniLM' if dense else ''}", title_justify="left")
     for column in ("", "seconds", *COUNTS):
         table.add_column(column, justify="right" if column else "left")
-    with at_server(url) as address, fresh(address), tempfile.TemporaryDirectory() as folder:
-        job = nightly_job(Path(folder), address, dense=dense, engine=engine)
+    with at_server(url) as server, fresh(server.url), tempfile.TemporaryDirectory() as folder:
+        job = nightly_job(Path(folder), server.url, dense=dense, engine=engine)
         for name, day in (("first run", 0), ("the night after", 1)):
             write_day(Path(folder) / "corpus.jsonl", documents, day)
             report = EmbeddingPipeline.from_config(job).run(console=Console(quiet=True))

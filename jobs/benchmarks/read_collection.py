@@ -7,7 +7,7 @@ from contextlib import closing
 import pyarrow as pa
 from qdrant_client import QdrantClient
 
-from benchmarks.at_server import BOTH, Points, Url, at_server, costs, facts, show_costs, synthetic_points
+from benchmarks.at_server import BOTH, Points, Stopwatch, Url, at_server, costs, facts, show_costs, synthetic_points
 from benchmarks.load import ROWS, check, fresh
 from benchmarks.measuring import BM25, Repeats
 from pipelines.config.job import JobConfig
@@ -21,17 +21,18 @@ PAGE = 256
 
 def read_collection(points: Points = 20_000, repeats: Repeats = 3, url: Url = None) -> None:
     """A collection's points with payload and without vectors, as rows to embed."""
-    with at_server(url) as address, fresh(address):
+    with at_server(url) as server, fresh(server.url):
+        address = server.url
         fill(synthetic_points(points, BOTH), address)
         check(address, points)
         counted = {"fleetembed's reader": 0, f"client.scroll, pages of {PAGE}": 0}
         ours, theirs = counted
 
-        def read() -> None:
-            counted[ours] = read_as_source(address)
+        def read(watch: Stopwatch) -> None:
+            counted[ours] = read_as_source(address, watch)
 
-        def scroll() -> None:
-            counted[theirs] = scroll_all(address)
+        def scroll(watch: Stopwatch) -> None:
+            counted[theirs] = scroll_all(address, watch)
 
         found = costs({ours: read, theirs: scroll}, repeats)
     if set(counted.values()) != {points}:
@@ -49,7 +50,7 @@ def fill(table: pa.Table, url: str) -> None:
     sink.finish(completed=True)
 
 
-def read_as_source(url: str) -> int:
+def read_as_source(url: str, watch: Stopwatch) -> int:
     """Read all ranges of ids one after the other, as one reader of a job does; how many rows there were."""
     job = JobConfig.model_validate(
         {
@@ -59,13 +60,14 @@ def read_as_source(url: str) -> int:
         }
     )
     splits = plan_source(job.source).splits
-    return sum(table.num_rows for _, table in read_rows(((split, None) for split in splits), job))
+    with watch.running():
+        return sum(table.num_rows for _, table in read_rows(((split, None) for split in splits), job))
 
 
-def scroll_all(url: str) -> int:
+def scroll_all(url: str, watch: Stopwatch) -> int:
     """Page through all points; how many there were."""
     read, offset = 0, None
-    with closing(QdrantClient(url=url, timeout=60, check_compatibility=False)) as client:
+    with closing(QdrantClient(url=url, timeout=60, check_compatibility=False)) as client, watch.running():
         while True:
             page, offset = client.scroll("benchmark", limit=PAGE, offset=offset, with_payload=True)
             read += len(page)

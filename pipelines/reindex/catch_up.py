@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from more_itertools import chunked
 from qdrant_client import models
 from rich.console import Console
@@ -212,7 +213,7 @@ class CatchUp:
 
 
 def _keys_of(ids: Iterable[PointId]) -> Keys:
-    return document_keys([str(name) for name in ids])
+    return document_keys(pa.array(map(str, ids), pa.string()))
 
 
 def _ids_of(collection: Collection, chosen: models.Filter) -> list[PointId]:

@@ -61,7 +61,7 @@ def _not_scanned(presence: Presence, written: WrittenDocuments) -> int:
     """Count documents that were written and either had no row in the scan, or one that said it was deleted."""
     if presence.keys is not None:
         return int((~is_in(written.keys, presence.keys)).sum())
-    return int(np.isin(written.keys, document_keys(presence.deleted)).sum())
+    return int(np.isin(written.keys, document_keys(pa.array(presence.deleted, pa.string()))).sum())
 
 
 def _changed_file(before: Mapping[Place, FoundFile], now: Mapping[Place, FoundFile]) -> str | None:

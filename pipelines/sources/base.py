@@ -11,6 +11,7 @@ from typing import ClassVar
 import pyarrow as pa
 
 from pipelines.config.source import SourceConfig
+from pipelines.hashing import Column
 from pipelines.sources.files import FoundFile
 from pipelines.sources.parts import Part
 from pipelines.sources.records import READ_ERRORS, Record
@@ -138,14 +139,15 @@ class Format:
         """
         return set(), set()
 
-    def ids(self, split: Split, config: SourceConfig) -> Sequence[str] | pa.ChunkedArray | None:
+    def ids(self, split: Split, config: SourceConfig) -> Column | None:
         """Ids of all rows, where they can be had without the rows and none of these can be dead; else None.
 
         What is said of rows here does not cover images that turn out to be unusable. Never raises for data.
         """
         if not self.is_document:
             return None
-        return [file.name for file in split.files[: split.max_rows]] if split.files else [split.name]
+        names = [file.name for file in split.files[: split.max_rows]] if split.files else [split.name]
+        return pa.array(names, pa.string())
 
     def needs_payload(self, split: Split, config: SourceConfig) -> bool:
         """Tell whether a row's payload may make it dead, or its id, so that it is read where nobody asks for it.

@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import xxhash
 
 from pipelines.config.source import SourceConfig
 from pipelines.hashing import Column, xxh3_64
@@ -147,7 +146,7 @@ class _Scan:
         self._rows += len(rows.positions)
         self._marked |= rows.marked
         self._characters += pc.sum(pc.utf8_length(rows.texts)).as_py() or 0
-        self._keys.append(xxh3_64(rows.ids))
+        self._keys.append(document_keys(rows.ids))
         self._positions.append(rows.positions.astype(np.uint64))
 
     def add_rows(self, rows: Sequence[Row]) -> None:
@@ -159,9 +158,9 @@ class _Scan:
         named = [name for name in dead if "\ufffd" not in name]
         self._rows += len(alive) + len(dead)
         self._characters += sum(len(row.text or "") for row in alive)
-        self._keys.append(document_keys([row.id or "" for row in alive]))
+        self._keys.append(document_keys(pa.array([row.id or "" for row in alive], pa.string())))
         self._positions.append(np.array([row.position for row in alive], dtype=np.uint64))
-        self._dead_keys.append(document_keys(named))
+        self._dead_keys.append(document_keys(pa.array(named, pa.string())))
         self._nameless += len(dead) - len(named)
 
     def total(self) -> SplitScan:
@@ -182,11 +181,9 @@ class _Scan:
         )
 
 
-def document_keys(ids: Sequence[str] | Column) -> npt.NDArray[np.uint64]:
-    """Hash document ids to 64 bits, by which they are compared."""
-    if isinstance(ids, Column):
-        return xxh3_64(ids)
-    return np.fromiter((xxhash.xxh3_64_intdigest(name.encode()) for name in ids), dtype=np.uint64, count=len(ids))
+def document_keys(ids: Column) -> npt.NDArray[np.uint64]:
+    """Hash a column of document ids, none of which is null, to 64 bits, by which they are compared."""
+    return xxh3_64(ids)
 
 
 def number_lines(scans: Sequence[SplitScan]) -> list[Split]:

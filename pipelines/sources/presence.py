@@ -30,7 +30,7 @@ class Presence:
     deleted: tuple[str, ...]
     marked: bool = False
 
-    def lacks(self, documents: Sequence[str] | Column) -> npt.NDArray[np.bool_]:
+    def lacks(self, documents: Column) -> npt.NDArray[np.bool_]:
         """Mark the documents, by their ids, that the source does not have; a collision of keys keeps one."""
         if self.keys is None:
             raise ValueError("which documents the source has was not kept")

@@ -6,7 +6,7 @@ from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ from embedders.base import VectorSpec
 from pipelines.rows import HASHES
 from pipelines.sinks.base import JobFacts
 from pipelines.sinks.qdrant.body import upsert_json
+from pipelines.sinks.qdrant.message import points_message
 from pipelines.sinks.qdrant.points import (
     FLOAT_BYTES,
     INDEX_BYTES,
@@ -31,6 +32,19 @@ from pipelines.sinks.qdrant.points import (
     vector_lists,
     with_ids,
 )
+
+
+class NumberBytes(NamedTuple):
+    """Bytes that one number of a vector, and one index of a sparse vector, have in a request."""
+
+    number: int
+    term: int
+
+
+IN_JSON = NumberBytes(FLOAT_BYTES, INDEX_BYTES)
+# The client writes a float32 as the float64 that it equals.
+IN_MODELS = NumberBytes(22, INDEX_BYTES)
+IN_MESSAGES = NumberBytes(4, 5)
 
 
 @dataclass(frozen=True)
@@ -71,6 +85,11 @@ class Points:
         return upsert_json(self.rows, self.job, self.specs or {}, store_text=self.store_text)
 
     @cached_property
+    def message(self) -> bytes:
+        """The field ``points`` of an upsert over gRPC."""
+        return points_message(self.rows, self.job, self.specs or {}, store_text=self.store_text)
+
+    @cached_property
     def vectors(self) -> dict[str, list[Any]]:
         """Columns of vectors as Qdrant's models hold them."""
         return {name: vector_lists(self.rows[name], spec) for name, spec in (self.specs or {}).items()}
@@ -104,18 +123,25 @@ class Points:
 
 
 def batches(
-    table: pa.Table, job: JobFacts, *, points: int, megabytes: float, store_text: bool, vectors: bool = True
+    table: pa.Table,
+    job: JobFacts,
+    *,
+    points: int,
+    megabytes: float,
+    store_text: bool,
+    vectors: bool = True,
+    numbers: NumberBytes = IN_JSON,
 ) -> Generator[Points, None, None]:
     """Cut a table into batches of at most so many points and, about, megabytes; a larger row goes alone.
 
     ``vectors`` False makes points that are to have only their payloads replaced.
     """
     specs = job.vectors if vectors else {}
-    sizes: list[int] = _sizes(table, specs, store_text=store_text).tolist()
+    sizes: list[int] = _sizes(table, specs, numbers, store_text=store_text).tolist()
     limit = max(1, int(megabytes * 1e6))
     for start, stop in _alike(table, specs):
-        numbers = range(start, stop)
-        for rows in constrained_batches(numbers, limit, points, get_len=sizes.__getitem__, strict=False):
+        positions = range(start, stop)
+        for rows in constrained_batches(positions, limit, points, get_len=sizes.__getitem__, strict=False):
             some = table.slice(rows[0], len(rows))
             held = {name: spec for name, spec in specs.items() if not some[name].null_count}
             yield Points(rows[0], some, job, held if vectors else None, store_text)
@@ -132,17 +158,19 @@ def _alike(table: pa.Table, specs: Mapping[str, VectorSpec]) -> Iterator[tuple[i
     yield from pairwise([0, *cuts.tolist(), table.num_rows])
 
 
-def _sizes(table: pa.Table, specs: Mapping[str, VectorSpec], *, store_text: bool) -> npt.NDArray[np.int64]:
-    """Estimate each row's bytes in a JSON request."""
+def _sizes(
+    table: pa.Table, specs: Mapping[str, VectorSpec], numbers: NumberBytes, *, store_text: bool
+) -> npt.NDArray[np.int64]:
+    """Estimate each row's bytes in a request."""
     sizes = np.full(table.num_rows, POINT_BYTES)
     for name in ("payload", "text") if store_text else ("payload",):
         sizes += pc.binary_length(table[name]).fill_null(0).to_numpy()
     for name, spec in specs.items():
         if spec.kind == "dense":
-            sizes += FLOAT_BYTES * (spec.dim or 0)
+            sizes += numbers.number * (spec.dim or 0)
         elif spec.kind == "multivector":
-            sizes += FLOAT_BYTES * (spec.dim or 0) * pc.list_value_length(table[name]).fill_null(0).to_numpy()
+            sizes += numbers.number * (spec.dim or 0) * pc.list_value_length(table[name]).fill_null(0).to_numpy()
         else:
             terms = pc.list_value_length(pc.struct_field(table[name], "values")).fill_null(0).to_numpy()
-            sizes += (FLOAT_BYTES + INDEX_BYTES) * terms
+            sizes += (numbers.number + numbers.term) * terms
     return sizes

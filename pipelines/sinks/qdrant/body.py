@@ -8,12 +8,11 @@ a rare tiny one that is its neighbour then (7.038531e-26 is known).
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -21,8 +20,21 @@ from pydantic_core import to_json
 
 from embedders.arrow import dense_matrix
 from embedders.base import VectorSpec
+from pipelines.hashing import entries, join
+from pipelines.rows import HASHES
 from pipelines.sinks.base import JobFacts
-from pipelines.sinks.qdrant.points import PAYLOAD_COLUMNS, RESERVED, own_keys, payload, row_ids
+from pipelines.sinks.qdrant.points import (
+    OURS,
+    PAYLOAD_COLUMNS,
+    RESERVED,
+    job_marks,
+    list_ends,
+    own_columns,
+    payload,
+    provenance,
+    row_ids,
+    sparse_numbers,
+)
 
 # A payload's text goes out as it is stored where it is an object with a key, and has nothing of these: a key of ours,
 # also an escaped one, and numbers that JSON or a double does not have.
@@ -46,33 +58,51 @@ def _vectors(column: pa.ChunkedArray, spec: VectorSpec) -> Any:
     if spec.kind == "dense":
         return np.ascontiguousarray(dense_matrix(array))
     if spec.kind == "multivector":
-        vectors, ends = np.ascontiguousarray(dense_matrix(array.flatten())), _ends(array)
+        vectors, ends = np.ascontiguousarray(dense_matrix(array.flatten())), list_ends(array)
         return [vectors[start:end] for start, end in pairwise(ends)]
-    indices, values = (pc.struct_field(array, field) for field in ("indices", "values"))
-    at, by = indices.flatten().to_numpy(), values.flatten().to_numpy()
-    spans = zip(pairwise(_ends(indices)), pairwise(_ends(values)), strict=True)
+    (at, at_ends), (by, by_ends) = sparse_numbers(array)
+    spans = zip(pairwise(at_ends), pairwise(by_ends), strict=True)
     return [{"indices": at[a:b], "values": by[c:d]} for (a, b), (c, d) in spans]
 
 
-def _ends(lists: pa.ListArray) -> list[int]:
-    """Where in its flattened values each list ends, behind a 0."""
-    lengths: npt.NDArray[np.int64] = lists.value_lengths().fill_null(0).to_numpy()
-    return [0, *np.cumsum(lengths).tolist()]
-
-
 def _payloads(rows: pa.Table, job: JobFacts, *, store_text: bool) -> list[orjson.Fragment]:
-    stored = rows["payload"]
-    plain = pc.and_(pc.match_substring_regex(stored, _OBJECT), pc.invert(pc.match_substring_regex(stored, _ODD)))
-    columns = [rows[name].to_pylist() for name in PAYLOAD_COLUMNS]
     written = []
-    for values, is_plain in zip(zip(*columns, strict=True), plain.to_pylist(), strict=True):
-        row = dict(zip(PAYLOAD_COLUMNS, values, strict=True))
+    texts = zip(entries(rows["payload"]), _are_plain(rows["payload"]), _own_texts(rows, job, store_text), strict=True)
+    for at, (stored, is_plain, own) in enumerate(texts):
         if is_plain:
-            text = row["payload"][:-1].encode() + b"," + orjson.dumps(own_keys(row, job, store_text=store_text))[1:]
-        elif not row["payload"]:
-            text = orjson.dumps(own_keys(row, job, store_text=store_text))
+            text = b"%b,%b" % (stored[:-1], own[1:])
+        elif not stored:
+            text = own
         else:
+            (row,) = rows.slice(at, 1).select(PAYLOAD_COLUMNS).to_pylist()
             # As the client's models are written, which orjson differs from in large integers.
             text = to_json(payload(row, job, store_text=store_text), inf_nan_mode="null")
         written.append(orjson.Fragment(text))
     return written
+
+
+def _are_plain(payloads: pa.ChunkedArray) -> list[bool | None]:
+    plain = pc.and_(pc.match_substring_regex(payloads, _OBJECT), pc.invert(pc.match_substring_regex(payloads, _ODD)))
+    marks: list[bool | None] = plain.to_pylist()
+    return marks
+
+
+def _own_texts(rows: pa.Table, job: JobFacts, store_text: bool) -> Iterator[bytes]:
+    """Write the JSON objects of ``own_keys``."""
+    names = own_columns(job, store_text=store_text)
+    columns = [rows[name].to_pylist() for name in names]
+    made = map(orjson.Fragment, _provenances(rows, job))
+    keys = [*names, OURS]
+    return (orjson.dumps(dict(zip(keys, values, strict=True))) for values in zip(*columns, made, strict=True))
+
+
+def _provenances(rows: pa.Table, job: JobFacts) -> list[bytes]:
+    """Write the JSON objects of ``provenance``."""
+    hashes = [rows[name] for name in HASHES]
+    # Of points that were copied, they may be null or any texts.
+    if not all(pc.all(pc.ascii_is_alnum(column), skip_nulls=False).as_py() for column in hashes):
+        return [orjson.dumps(provenance(row, job)) for row in rows.select(HASHES).to_pylist()]
+    parts: list[Any] = []
+    for before, name, column in zip(('{"', '","', '","'), HASHES, hashes, strict=True):
+        parts += [pa.scalar(f'{before}{name}":"'), column]
+    return entries(join(*parts, pa.scalar('",' + orjson.dumps(job_marks(job)).decode()[1:])))

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 from qdrant_client import models
 
 from pipelines.sinks.base import Held
@@ -50,7 +51,7 @@ class Guard:
         """Mark the ids, of which no point is there, whose points somebody deleted."""
         if self.known is None:
             return np.zeros(len(ids), np.bool_)
-        return ~self.known.lacks([str(name) for name in ids])
+        return ~self.known.lacks(pa.array(map(str, ids), pa.string()))
 
     def parts(self, points: Points) -> list[tuple[Points, models.UpdateMode | None]]:
         """Cut points into those that may be made and those that may only be replaced, each with its mode of upsert."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -26,8 +27,8 @@ RESERVED = frozenset(("document_id", "text", "chunk_no", "chunk_start", "chunk_e
 PAYLOAD_COLUMNS = ["document_id", "text", "payload", "chunk_no", "chunk_start", "chunk_end", *HASHES]
 PointId = int | str | uuid.UUID
 
-# Bytes in JSON: a float32 is written as the float64 it equals, and an index with its comma.
-FLOAT_BYTES, INDEX_BYTES, POINT_BYTES = 20, 7, 300
+# Bytes in JSON with their commas: a float32 of as few digits as tell it, an index, and of a point all the rest.
+FLOAT_BYTES, INDEX_BYTES, POINT_BYTES = 13, 11, 400
 
 
 def to_point_id(text: str) -> int | str:
@@ -46,22 +47,29 @@ def payload(row: dict[str, Any], job: JobFacts, *, store_text: bool) -> dict[str
     Ours are ``document_id``, ``text``, ``chunk_no``, ``chunk_start`` and ``chunk_end`` (the last three with chunking)
     and ``_fleetembed``. A row's key of such a name, or ``payload``, is kept inside the object ``payload``.
     """
-    own: dict[str, Any] = json.loads(row["payload"]) if row["payload"] else {}
+    return row_keys(row["payload"]) | own_keys(row, job, store_text=store_text)
+
+
+def row_keys(stored: str | None) -> dict[str, Any]:
+    """Build what a point's payload has of the row's own keys; ``stored`` is their JSON."""
+    own: dict[str, Any] = json.loads(stored) if stored else {}
     moved = {key: own.pop(key) for key in RESERVED.intersection(own)}
     if moved:
         own["payload"] = moved
-    return own | own_keys(row, job, store_text=store_text)
+    return own
 
 
 def own_keys(row: Mapping[str, Any], job: JobFacts, *, store_text: bool) -> dict[str, Any]:
     """Build what a point's payload has beside the row's own keys."""
-    ours = {"document_id": row["document_id"]}
-    if store_text:
-        ours["text"] = row["text"]
-    if job.chunked:
-        ours.update({key: row[key] for key in ("chunk_no", "chunk_start", "chunk_end")})
+    ours = {key: row[key] for key in own_columns(job, store_text=store_text)}
     ours[OURS] = provenance(row, job)
     return ours
+
+
+def own_columns(job: JobFacts, *, store_text: bool) -> list[str]:
+    """Name the columns that a point's payload has as keys."""
+    chunk = ["chunk_no", "chunk_start", "chunk_end"] if job.chunked else []
+    return ["document_id", *(["text"] if store_text else []), *chunk]
 
 
 def provenance(row: Mapping[str, Any], job: JobFacts) -> dict[str, Any]:
@@ -69,7 +77,12 @@ def provenance(row: Mapping[str, Any], job: JobFacts) -> dict[str, Any]:
 
     A point of a job that reads a collection also says which one.
     """
-    made = {**{name: row[name] for name in HASHES}, "fingerprint": job.fingerprint, "corpus": job.corpus}
+    return {**{name: row[name] for name in HASHES}, **job_marks(job)}
+
+
+def job_marks(job: JobFacts) -> dict[str, str]:
+    """Say what the provenance of all of a job's points has in common."""
+    made = {"fingerprint": job.fingerprint, "corpus": job.corpus}
     return made if job.copied_from is None else {**made, FROM: job.copied_from}
 
 
@@ -85,13 +98,23 @@ def vector_lists(column: pa.ChunkedArray, spec: VectorSpec) -> list[Any]:
         rows: list[Any] = dense_matrix(array).tolist()
         return rows
     if spec.kind == "multivector":
-        return [part.tolist() for part in _split(array, dense_matrix(array.flatten()))]
-    indices, values = (pc.struct_field(array, field) for field in ("indices", "values"))
-    pairs = zip(_split(indices, indices.flatten().to_numpy()), _split(values, values.flatten().to_numpy()), strict=True)
-    return [models.SparseVector.model_construct(indices=at.tolist(), values=by.tolist()) for at, by in pairs]
+        tokens = dense_matrix(array.flatten())
+        return [tokens[start:end].tolist() for start, end in pairwise(list_ends(array))]
+    (at, at_ends), (by, by_ends) = sparse_numbers(array)
+    spans = zip(pairwise(at_ends), pairwise(by_ends), strict=True)
+    return [
+        models.SparseVector.model_construct(indices=at[a:b].tolist(), values=by[c:d].tolist())
+        for (a, b), (c, d) in spans
+    ]
 
 
-def _split(lists: pa.ListArray, values: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
-    """Cut flattened values into the rows of their list array."""
-    lengths = lists.value_lengths().fill_null(0).to_numpy()
-    return np.split(values, np.cumsum(lengths)[:-1]) if len(lengths) else []
+def sparse_numbers(array: pa.StructArray) -> tuple[tuple[npt.NDArray[Any], list[int]], ...]:
+    """Take the indices and the values out of sparse vectors, each with the ``list_ends`` of the vectors."""
+    lists = [pc.struct_field(array, field) for field in ("indices", "values")]
+    return tuple((one.flatten().to_numpy(), list_ends(one)) for one in lists)
+
+
+def list_ends(lists: pa.ListArray) -> list[int]:
+    """Where in its flattened values each list ends, behind a 0."""
+    lengths: npt.NDArray[np.int64] = lists.value_lengths().fill_null(0).to_numpy()
+    return [0, *np.cumsum(lengths).tolist()]

@@ -1,13 +1,24 @@
-"""Upserts of whole points: over REST their JSON is written from columns, elsewhere they are the client's models."""
+"""Upserts of whole points: to a server they are written from columns, elsewhere they are the client's models."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
 import orjson
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from pydantic import BaseModel
 from qdrant_client import QdrantClient, models
+from qdrant_client import grpc as messages
+from qdrant_client.conversions.conversion import GrpcToRest, RestToGrpc
 
-from pipelines.sinks.qdrant.batches import Points
+from pipelines.sinks.qdrant.batches import IN_JSON, IN_MESSAGES, IN_MODELS, NumberBytes, Points
 from pipelines.sinks.qdrant.config import QdrantSinkConfig
+
+# Bytes that are handed to a connection at once.
+PIECE_BYTES = 256 << 10
 
 
 class _Answer(BaseModel):
@@ -21,25 +32,36 @@ class Upserts:
 
     def __init__(self, client: QdrantClient, config: QdrantSinkConfig) -> None:
         self._client, self._name = client, config.collection
-        self._by_json = config.path is None and not config.prefer_grpc
+        self._timeout = math.ceil(config.timeout)
+        self._by_models = config.path is not None
+        self._by_grpc = config.prefer_grpc
+
+    @property
+    def numbers(self) -> NumberBytes:
+        """How large numbers are in a request."""
+        return IN_MODELS if self._by_models else IN_MESSAGES if self._by_grpc else IN_JSON
 
     def prepare(self, points: Points) -> None:
-        """Make what takes the client's time, so that ``send`` need not."""
-        if self._by_json:
-            _ = points.json
-        else:
-            points.batch()
+        """Make what takes the client's time, so that ``send`` need not. What cannot be made, ``send`` fails at."""
+        with suppress(ValueError):
+            _ = points.batch() if self._by_models else points.message if self._by_grpc else points.json
 
     def send(
         self, points: Points, only: models.Filter | None = None, mode: models.UpdateMode | None = None
     ) -> models.UpdateResult:
         """Upsert points; those that are there only where they match ``only``. Fails as the client's own call does."""
-        if not self._by_json:
+        if self._by_models:
             return self._client.upsert(self._name, points.batch(), wait=True, update_filter=only, update_mode=mode)
+        return self._send_message(points, only, mode) if self._by_grpc else self._send_json(points, only, mode)
+
+    def _send_json(
+        self, points: Points, only: models.Filter | None, mode: models.UpdateMode | None
+    ) -> models.UpdateResult:
         conditions = {
             **({} if only is None else {"update_filter": only.model_dump(mode="json", exclude_none=True)}),
             **({} if mode is None else {"update_mode": mode.value}),
         }
+        body = points.json[:-1] + b"," + orjson.dumps(conditions)[1:] if conditions else points.json
         # The same request that the client makes, through its connections, timeouts, headers and errors.
         answer = self._client.http.client.request(
             type_=_Answer,
@@ -47,7 +69,33 @@ class Upserts:
             url="/collections/{collection_name}/points",
             path_params={"collection_name": self._name},
             params={"wait": "true"},
-            headers={"Content-Type": "application/json"},
-            content=points.json[:-1] + b"," + orjson.dumps(conditions)[1:] if conditions else points.json,
+            headers={"Content-Type": "application/json", "Content-Length": str(len(body))},
+            content=_Pieces(body),
         )
         return answer.result
+
+    def _send_message(
+        self, points: Points, only: models.Filter | None, mode: models.UpdateMode | None
+    ) -> models.UpdateResult:
+        conditions: dict[str, Any] = {
+            **({} if only is None else {"update_filter": RestToGrpc.convert_filter(only)}),
+            **({} if mode is None else {"update_mode": RestToGrpc.convert_update_mode(mode)}),
+        }
+        start = messages.UpsertPoints(collection_name=self._name, wait=True, **conditions)
+        try:
+            # Messages that are put together byte by byte are one message.
+            request = messages.UpsertPoints.FromString(start.SerializeToString() + points.message)
+        except DecodeError as error:
+            raise ValueError(f"a payload is nested too deeply for a message ({error})") from None
+        answer = self._client.grpc_points.Upsert(request, timeout=self._timeout)
+        return GrpcToRest.convert_update_result(answer.result)
+
+
+class _Pieces:
+    """A body in pieces: of what the socket does not take at once, the HTTP library copies the rest, again and again."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield from (self._body[start : start + PIECE_BYTES] for start in range(0, len(self._body), PIECE_BYTES))

@@ -17,7 +17,7 @@ from qdrant_client import QdrantClient, models
 from pipelines.rows import RowError
 from pipelines.sinks.base import VECTORS_GONE, Held, JobFacts, WriteResult
 from pipelines.sinks.qdrant.ahead import one_ahead
-from pipelines.sinks.qdrant.batches import Points, batches
+from pipelines.sinks.qdrant.batches import IN_MODELS, Points, batches
 from pipelines.sinks.qdrant.config import QdrantSinkConfig
 from pipelines.sinks.qdrant.guard import Guard, marked
 from pipelines.sinks.qdrant.held import HeldPoints
@@ -99,7 +99,8 @@ class QdrantWriter:
             self._delete_past_the_end(table)
         config = self._config
         limits: dict[str, Any] = {"points": most, "megabytes": config.batch_mb}
-        made = batches(table, self._job, **limits, store_text=config.store_text, vectors=vectors)
+        numbers = self._upserts.numbers if self._additions is None else IN_MODELS
+        made = batches(table, self._job, **limits, store_text=config.store_text, vectors=vectors, numbers=numbers)
         # An embedded engine has no time to wait for it in which the next request could be made.
         with closing(made if config.path is not None else one_ahead(made, self._prepare)) as requests:
             for points in requests:

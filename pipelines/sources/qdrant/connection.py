@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import SecretStr
 from qdrant_client import QdrantClient
@@ -27,12 +27,12 @@ def read_key(config: CollectionConfig) -> SecretStr | None:
 
 
 @contextmanager
-def connected(config: CollectionConfig, key: SecretStr | None) -> Iterator[QdrantClient]:
-    """Connect to the server or open the folder; all that either refuses is a SourceError."""
+def connected(config: CollectionConfig, key: SecretStr | None, kind: Any = QdrantClient) -> Iterator[QdrantClient]:
+    """Connect to the server, by a client of that ``kind``, or open the folder; what is refused is a SourceError."""
     if config.path is not None and engine_of(config.path) is None:
         raise SourceError(f"source.qdrant.path {config.path}: there is no Qdrant folder")
     with _as_source():
-        client = open_server(config, key, "source.qdrant") if config.path is None else open_folder(config.path)
+        client = open_server(config, key, "source.qdrant", kind) if config.path is None else open_folder(config.path)
     try:
         yield client
     finally:

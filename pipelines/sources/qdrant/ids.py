@@ -12,6 +12,9 @@ from collections.abc import Sequence
 from itertools import pairwise
 from uuid import UUID
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 # An id as a client gives it.
 Id = int | str | UUID
 # From which id on (None: from the first one), and before which one (None: to the last one); ids as text.
@@ -47,6 +50,15 @@ def as_text(name: Id) -> str:
     if isinstance(name, str) and _WRITTEN.fullmatch(name):
         return name
     return str(name) if isinstance(name, int) else id_at(place_of(name))
+
+
+def texts_of(names: Sequence[Id]) -> pa.Array:
+    """Write ids as ``as_text`` does."""
+    if set(map(type, names)) == {str}:
+        texts = pa.array(names, pa.string())
+        if pc.all(pc.match_substring_regex(texts, f"^{_WRITTEN.pattern}$")).as_py():
+            return texts
+    return pa.array(map(as_text, names), pa.string())
 
 
 def cut(sample: Sequence[Id], ranges: int) -> list[Bounds]:

@@ -9,10 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import BaseModel
 from qdrant_client import QdrantClient, models
+from qdrant_client.qdrant_remote import QdrantRemote
 
 from pipelines.config.collection import CollectionConfig
 from pipelines.errors import SourceError
@@ -21,7 +24,8 @@ from pipelines.sinks.qdrant.read_vectors import bytes_of
 from pipelines.sinks.qdrant.retry import RequestRefusedError
 from pipelines.sources.qdrant.connection import ask_for_page, connected
 from pipelines.sources.qdrant.copied import copied_row, named_vectors, vector_columns
-from pipelines.sources.qdrant.ids import place_of
+from pipelines.sources.qdrant.ids import Id, place_of
+from pipelines.sources.qdrant.page_columns import page_table
 from pipelines.sources.qdrant.rows import point_row, to_table
 from pipelines.sources.split import PointRange, Split
 from pipelines.sources.vectors.checked import checked_rows, with_vectors_hashed
@@ -29,6 +33,7 @@ from pipelines.sources.vectors.files import Content
 
 # Of a point beside text and payload.
 POINT_BYTES = 100
+_TEXTS = ("text", "payload")
 
 
 def read_points(split: Split, config: CollectionConfig, *, block_rows: int) -> Iterator[pa.Table]:
@@ -41,33 +46,53 @@ def read_points(split: Split, config: CollectionConfig, *, block_rows: int) -> I
         # A worker is in a folder of its own.
         config = config.model_copy(update={"path": split.root})
     content = _range_of(split).content
-    with connected(config, _range_of(split).key) as client:
+    # A client for each range, of which a collection may have many.
+    with connected(config, _range_of(split).key, QdrantRemote) as client:
         for page in Pages(client, split, config):
-            for start in range(0, len(page.rows), block_rows):
-                some = slice(start, start + block_rows)
-                table = to_table(page.rows[some], split.name)
-                yield table if content is None else _with_vectors(table, page.points[some], content)
+            for start in range(0, page.table.num_rows, block_rows):
+                table = page.table.slice(start, block_rows)
+                some = page.points[start : start + block_rows]
+                yield table if content is None else _with_vectors(table, some, content)
 
 
-def _with_vectors(table: pa.Table, points: Sequence[models.Record], content: Content) -> pa.Table:
+def _with_vectors(table: pa.Table, points: Sequence[Any], content: Content) -> pa.Table:
     for name, column in vector_columns(points, content).items():
         table = table.append_column(name, column)
     return checked_rows(with_vectors_hashed(table, content) if content.is_foreign else table, content)
 
 
+class Point(NamedTuple):
+    """A point as a server's answer has it, without vectors."""
+
+    id: Id
+    payload: dict[str, Any] | None
+    vector: None = None
+
+
+class _Page(BaseModel):
+    points: list[Any]
+    next_page_offset: Any = None
+
+
+class _Answer(BaseModel):
+    """What a server answers, as far as it is read."""
+
+    result: _Page
+
+
 @dataclass(frozen=True)
 class Page:
-    """Points of one page, and a row of each."""
+    """Points of one page, and their rows of IDENTIFIED_SCHEMA."""
 
-    points: Sequence[models.Record]
-    rows: list[dict[str, Any]]
+    points: Sequence[Point | models.Record]
+    table: pa.Table
 
 
 class Pages:
     """The points of a range. A page has so many of them as have about ``page_mb``, by those read so far."""
 
     def __init__(self, client: QdrantClient, split: Split, config: CollectionConfig) -> None:
-        self._client, self._config = client, config
+        self._client, self._config, self._title = client, config, split.name
         self._range = _range_of(split)
         self._filter = None if self._range.filter is None else models.Filter.model_validate_json(self._range.filter)
         self._left = split.max_rows
@@ -85,17 +110,20 @@ class Pages:
             # In the order of their ids.
             if stop is not None and points and place_of(points[-1].id) >= stop:
                 inside = [point for point in points if place_of(point.id) < stop]
-            page = Page(inside, [self._row(point) for point in inside])
+            page = Page(inside, self._table(inside))
             self._learn(page)
             yield page
             if following is None or (stop is not None and place_of(following) >= stop):
                 return
 
-    def _row(self, point: models.Record) -> dict[str, Any]:
-        content = self._range.content
-        return point_row(point, self._config.text) if content is None else copied_row(point, content)
+    def _table(self, points: Sequence[Point | models.Record]) -> pa.Table:
+        content, text = self._range.content, self._config.text
+        if content is not None:
+            return to_table([copied_row(point, content) for point in points], self._title)
+        table = page_table([one.id for one in points], [one.payload or {} for one in points], text, self._title)
+        return to_table([point_row(one, text) for one in points], self._title) if table is None else table
 
-    def _page(self, first: Any) -> tuple[Sequence[models.Record], Any]:
+    def _page(self, first: Any) -> tuple[Sequence[Point | models.Record], Any]:
         """Ask for the points from an id on; for fewer, where the server does not take the request."""
         while True:
             limit = self._limit()
@@ -107,16 +135,34 @@ class Pages:
                     raise SourceError(f"{self._config.title}: reading points from {first} failed: {error}") from None
                 self._most = limit // 2
 
-    def _scroll(self, first: Any, limit: int) -> tuple[Sequence[models.Record], Any]:
+    def _scroll(self, first: Any, limit: int) -> tuple[Sequence[Point | models.Record], Any]:
         # Without a shard key, all shards are read.
+        with_vectors = self._range.content is not None
+        if not with_vectors and self._config.path is None and not self._config.prefer_grpc:
+            return self._scroll_json(first, limit)
         return self._client.scroll(
             self._range.collection,
             self._filter,
             limit=limit,
             offset=first,
             with_payload=True,
-            with_vectors=self._range.content is not None,
+            with_vectors=with_vectors,
         )
+
+    def _scroll_json(self, first: Any, limit: int) -> tuple[Sequence[Point | models.Record], Any]:
+        """Make the request that the client makes, and of the answer's points no models."""
+        request = models.ScrollRequest(
+            filter=self._filter, limit=limit, offset=first, with_payload=True, with_vector=False
+        )
+        answer = self._client.http.client.request(
+            type_=_Answer,
+            method="POST",
+            url="/collections/{collection_name}/points/scroll",
+            path_params={"collection_name": self._range.collection},
+            headers={"Content-Type": "application/json"},
+            content=request.model_dump_json(exclude_none=True),
+        )
+        return [Point(one["id"], one.get("payload")) for one in answer.result.points], answer.result.next_page_offset
 
     def _limit(self) -> int:
         fitting = int(self._config.page_mb * 1e6 * max(1, self._rows) / max(1, self._bytes))
@@ -124,14 +170,15 @@ class Pages:
 
     def _learn(self, page: Page) -> None:
         """Halve the weight of what was read before, so that a part of larger points soon counts."""
-        rows = page.rows
-        size = sum(len(row["text"] or "") + len(row["payload"] or "") + POINT_BYTES for row in rows)
-        size += sum(bytes_of(vector) for point in page.points for vector in named_vectors(point.vector).values())
+        rows = page.table.num_rows
+        size = POINT_BYTES * rows + sum(pc.sum(pc.binary_length(page.table[name])).as_py() or 0 for name in _TEXTS)
+        if self._range.content is not None:
+            size += sum(bytes_of(vector) for point in page.points for vector in named_vectors(point.vector).values())
         if rows:
-            self._bytes = int(self._bytes / max(1, self._rows) * len(rows) + size)
-            self._rows = 2 * len(rows)
+            self._bytes = int(self._bytes / max(1, self._rows) * rows + size)
+            self._rows = 2 * rows
         if self._left is not None:
-            self._left -= len(rows)
+            self._left -= rows
 
 
 def _range_of(split: Split) -> PointRange:

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from typing import Any
 
 import pyarrow as pa
-from qdrant_client import models
 
 from pipelines.identity import content_hash, payload_hash, text_hash
 from pipelines.rows import RowError, identified_table
@@ -47,7 +46,7 @@ def own_payload(payload: dict[str, Any], text_key: str) -> dict[str, Any]:
     )
 
 
-def point_row(point: models.Record, text_key: str) -> dict[str, Any]:
+def point_row(point: Any, text_key: str) -> dict[str, Any]:
     """Make a row of IDENTIFIED_SCHEMA of a point, without its origin; ``error`` is a RowError or None.
 
     The content hash of a point of ours is the one that it has, since a document of the first source has it too; unless

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -36,9 +37,9 @@ def scan_of(rows: Rows) -> SplitScan:
         len(live) + len(dead),
         len(dead),
         None,
-        document_keys(live),
+        document_keys(pa.array(live, pa.string())),
         positions,
-        dead_keys=document_keys(dead),
+        dead_keys=document_keys(pa.array(dead, pa.string())),
         deleted=tuple(deleted),
         deleted_positions=deleted_at,
     )
@@ -80,7 +81,9 @@ def test_ids_that_are_compared_in_parts_give_what_going_through_the_rows_gives(s
         dict.fromkeys(name for name, kind in rows if kind == "deleted" and name not in there)
     )
     assert presence.keys is not None
-    assert presence.keys.tolist() == sorted(document_keys([n for n, kind in rows if kind != "deleted"]).tolist())
+    assert presence.keys.tolist() == sorted(
+        document_keys(pa.array([n for n, kind in rows if kind != "deleted"], pa.string())).tolist()
+    )
 
 
 @pytest.mark.parametrize(("tasks", "parts"), [(0, 1), (1, 1), (3, 1), (4, 2), (1 << 20, MOST_PARTS)])

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -30,7 +31,11 @@ def test_what_a_sink_holds_and_the_source_lacks_is_found_as_by_sets(
     live = {name for name, kind in feed if kind == "live"}
     deleted = [name for name, kind in feed if kind == "deleted"]
     documents = sorted(held)
-    lacking = {name for name, gone in zip(documents, found.lacks(documents).tolist(), strict=True) if gone}
+    lacking = {
+        name
+        for name, gone in zip(documents, found.lacks(pa.array(documents, pa.string())).tolist(), strict=True)
+        if gone
+    }
     assert lacking == held - there
     assert set(found.deleted) == set(deleted) - there and len(set(found.deleted)) == len(found.deleted)
     assert presence_of(scans, keep_keys=False).deleted == found.deleted

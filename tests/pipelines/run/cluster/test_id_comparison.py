@@ -5,6 +5,7 @@ from __future__ import annotations
 from unittest import mock
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import ray
 
@@ -20,7 +21,9 @@ def look(number: int) -> tuple[int, IdKeys]:
     """Rows of a split, every tenth of which has the id of one in the split before."""
     ids = [str(row if row % 10 else row - ROWS + 1) for row in range(number * ROWS, (number + 1) * ROWS)]
     positions = np.arange(ROWS, dtype=np.uint64)
-    scan = SplitScan(Split("r", "p", "n", "jsonl", bytes=1), ROWS, 0, None, document_keys(ids), positions)
+    scan = SplitScan(
+        Split("r", "p", "n", "jsonl", bytes=1), ROWS, 0, None, document_keys(pa.array(ids, pa.string())), positions
+    )
     return number, IdKeys.of(number, scan)
 
 

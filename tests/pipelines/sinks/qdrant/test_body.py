@@ -15,8 +15,9 @@ from qdrant_client import models
 from qdrant_client.http.api.points_api import jsonable_encoder
 
 from embedders.arrow import dense_array, multivector_array, sparse_array
+from embedders.base import VectorSpec
 from pipelines.sinks.base import JobFacts
-from pipelines.sinks.qdrant.batches import Points, batches
+from pipelines.sinks.qdrant.batches import IN_JSON, IN_MESSAGES, NumberBytes, Points, batches
 from pipelines.sinks.qdrant.points import RESERVED
 from tests.pipelines.sinks import rows
 
@@ -110,3 +111,22 @@ def test_a_number_that_is_not_finite_is_one_that_no_server_takes() -> None:
     written = json.loads(points.json)["batch"]["vectors"]
     assert written == by_models(points)["vectors"]
     assert written["dense"] == [[1, 2, None, 4], [None, 1, 1, 1]]
+
+
+@pytest.mark.parametrize("way", [IN_JSON, IN_MESSAGES])
+@pytest.mark.parametrize("name", ["dense", "tokens", "terms"])
+def test_requests_are_about_as_large_as_they_may_be(way: NumberBytes, name: str) -> None:
+    rng = np.random.default_rng(0)
+    matrix = rng.standard_normal((300, 384)).astype(np.float32) / np.float32(384**0.5)
+    numbers = {
+        "dense": dense_array(matrix),
+        "tokens": multivector_array(np.arange(0, 301, 3), matrix),
+        "terms": sparse_array(np.arange(301) * 64, rng.integers(0, 2**31, 300 * 64, np.uint32), matrix.ravel()[:19200]),
+    }[name]
+    kind = {"dense": "dense", "tokens": "multivector", "terms": "sparse"}[name]
+    facts = rows.job({name: VectorSpec(kind, numbers.type, None if name == "terms" else 384)})
+    plain = rows.table(rows.job(), [(f"d{n}", "some text " * 20, '{"price": 5}') for n in range(len(numbers))])
+    table = plain.drop_columns(["dense"]).append_column(name, numbers)
+    made = list(batches(table, facts, points=1000, megabytes=0.1, store_text=True, numbers=way))
+    sizes = [len(one.json if way == IN_JSON else one.message) for one in made[:-1]]
+    assert sizes and min(sizes) > 0.7e5 and max(sizes) <= 1e5

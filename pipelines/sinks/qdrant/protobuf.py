@@ -1,0 +1,48 @@
+"""Bytes of Protocol Buffers (protobuf.dev/programming-guides/encoding): headers of fields, and packed integers."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+# The least number that has no room in so many bytes of a varint.
+_VARINT_ENDS = (1 << 7, 1 << 14, 1 << 21, 1 << 28)
+# Of a map's entry: in it, and its key and value.
+ENTRY, KEY, VALUE = 1, 1, 2
+
+
+def varints(numbers: npt.NDArray[np.uint32]) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+    """Write numbers in groups of seven bits, the lowest first; also tells where each begins, and where all end."""
+    sizes = 1 + np.searchsorted(_VARINT_ENDS, numbers, side="right")
+    groups = numbers[:, None] >> np.arange(0, 35, 7, dtype=np.uint32) & 0x7F
+    steps = np.arange(5)
+    groups |= np.where(steps < sizes[:, None] - 1, 0x80, 0).astype(np.uint32)
+    return groups[steps < sizes[:, None]].astype(np.uint8), np.concatenate([[0], np.cumsum(sizes)])
+
+
+@lru_cache(4096)
+def headers(path: tuple[int, ...], size: int) -> bytes:
+    """Write the headers of fields with bytes, one in the other, of which the innermost has ``size``."""
+    written = b""
+    for number in reversed(path):
+        written = _varint(number << 3 | 2) + _varint(size + len(written)) + written
+    return written
+
+
+def _varint(number: int) -> bytes:
+    written = bytearray()
+    while number >= 0x80:
+        written.append(number & 0x7F | 0x80)
+        number >>= 7
+    written.append(number)
+    return bytes(written)
+
+
+@lru_cache(4096)
+def entry_start(key: str, path: tuple[int, ...], size: int, field: int = ENTRY) -> bytes:
+    """Write what is before ``size`` bytes that are, by the numbers of ``path``, in the value of an entry of a map."""
+    name = key.encode()
+    start = headers((KEY,), len(name)) + name + headers((VALUE, *path), size)
+    return headers((field,), len(start) + size) + start
