@@ -183,7 +183,7 @@ class TextTokenizer:
     def _encode(self, texts: Sequence[str]) -> TokenizedTexts:
         """Tokens of texts, of plain ones word by word where that is the same and there are many."""
         words = None if sum(map(len, texts)) < LEAST_CHARACTERS else self._words
-        known = np.zeros(len(texts), np.bool_) if words is None else words.known(texts, self._cut_at)
+        known = np.zeros(len(texts), np.bool_) if words is None else words.known(texts)
         parts, rows = [], [np.flatnonzero(known), np.flatnonzero(~known)]
         if words is not None and len(rows[0]):
             some = texts if not len(rows[1]) else [texts[row] for row in rows[0]]
@@ -194,13 +194,8 @@ class TextTokenizer:
             parts.append(self._flatten(self._encode_cut(some, special_tokens=self.limits.special_tokens))[0])
         return parts[0] if len(parts) == 1 else joined(parts).take(np.argsort(np.concatenate(rows)))
 
-    @property
-    def _cut_at(self) -> int:
-        """Characters up to which a text is not cut before it is tokenized."""
-        return max(SMALLEST_CUT, self.max_length * CHARACTERS_A_TOKEN)
-
     def _encode_cut(self, texts: Sequence[str], *, special_tokens: bool) -> list[Encoding]:
-        limit = self._cut_at
+        limit = max(SMALLEST_CUT, self.max_length * CHARACTERS_A_TOKEN)
         encodings = self._encode_batch(texts, limit, special_tokens)
         while pending := [
             row for row, text in enumerate(texts) if len(text) > limit and _surplus(encodings[row]) < CUT_MARGIN

@@ -24,6 +24,8 @@ Ints = npt.NDArray[np.int64]
 
 # Words that are remembered, about 100 MB; then all are forgotten.
 MEMO_WORDS = 500_000
+# Longer texts the tokenizer cuts first.
+MOST_CHARACTERS = 1 << 20
 # Below, a call of the tokenizer costs less than a dozen of NumPy.
 LEAST_CHARACTERS = 4096
 SPACE, WORD, MARK = range(3)
@@ -62,9 +64,9 @@ class WordPieceTexts:
             return None
         return cls(tokenizer, facts, (whole[: at[0]], whole[at[0] + len(own) :]))
 
-    def known(self, texts: Sequence[str], limit: int) -> npt.NDArray[np.bool_]:
-        """Mark the texts, of at most ``limit`` characters, that can be tokenized here, (texts,)."""
-        marks = np.fromiter((len(text) <= limit and text.isascii() for text in texts), np.bool_, len(texts))
+    def known(self, texts: Sequence[str]) -> npt.NDArray[np.bool_]:
+        """Mark the texts that can be tokenized here, (texts,)."""
+        marks = np.fromiter((len(text) <= MOST_CHARACTERS and text.isascii() for text in texts), np.bool_, len(texts))
         some = [text for text, known in zip(texts, marks, strict=True) if known]
         joined = "\n".join(some)
         added = self._added is not None and self._added.search(joined) is not None
@@ -117,7 +119,9 @@ class WordPieceTexts:
         content = self._folded[characters[kept]]
         offsets = np.append(np.flatnonzero(begins[kept]), len(content)).astype(np.int64)
         buffers = [None, pa.py_buffer(offsets), pa.py_buffer(content)]
-        return pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(offsets) - 1, buffers).dictionary_encode(), counts
+        return pa.LargeBinaryArray.from_buffers(
+            pa.large_binary(), len(offsets) - 1, buffers
+        ).dictionary_encode(), counts
 
     def _pieces(self, words: list[bytes]) -> tuple[Ints, Ints]:
         """How many pieces each word has, and the pieces of all words, end to end."""
