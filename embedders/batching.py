@@ -16,7 +16,7 @@ CPU_BUDGETS = (512, 4096)
 # Not measured. A GPU is fed well from some thousand rows in a matrix product; 16,384 tokens of a 1,024-wide model
 # with 4,096-wide inner layers are 268 MB of float32 activations, which every current GPU has.
 GPU_BUDGET = 16384
-# Share of a batch's longest text.
+# Share of a batch's longest text, below which others are left to the next batch.
 MUCH_SHORTER = 0.875
 
 
@@ -41,8 +41,7 @@ def token_budget_batches(
     ``lengths`` is (rows,), in tokens. A row that is longer than the budget gets a batch to itself; no batch has
     more than ``max_rows``. ``budget`` may be a function of the longest length. Batches that the budget ends have a
     ``multiple_of`` so many rows where it allows them. A batch that has ``least`` tokens ends before texts that are
-    MUCH_SHORTER. Returns the row numbers of each batch. Longest first lets memory
-    grow once.
+    MUCH_SHORTER. Returns the row numbers of each batch. Longest first lets memory grow once.
     """
     if not callable(budget):
         budget = partial(_at_any_length, budget)

@@ -257,7 +257,7 @@ class TextModel:
         return self.tokenizer.encode(texts) if cache is None else cache.encode(self.tokenizer, texts)
 
     def _turn(self) -> AbstractContextManager[Any]:
-        """On a GPU, one thread after the other: two that tokenize at once leave the GPU without work at once."""
+        """On a GPU, few threads at once: if all tokenize at the same time, the GPU has no work meanwhile."""
         runner: TextRunner | None = self.__dict__.get("runner")
         return nullcontext() if runner is None or not runner.settings.ahead else runner.tokenizing
 

@@ -1,4 +1,4 @@
-"""Tokenizes plain ASCII texts by BERT's WordPiece word by word, each distinct word once, for thousands of texts at once.
+"""Tokenizes plain ASCII texts by BERT's WordPiece word by word, each distinct word once, many texts at once.
 
 A word is what BERT's pre-tokenizer gives: a run of ASCII letters and digits, or one punctuation mark. Words are found
 with NumPy, and counted apart with Arrow, which both let other Python threads run; the tokenizer itself tells the pieces

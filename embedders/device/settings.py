@@ -15,8 +15,9 @@ class BatchSettings:
     """How batches are run; None is what suits the device: all of it on a GPU, nothing on a CPU, where it costs time.
 
     ``reduce_on_device`` pools, cuts and converts where the model ran, instead of with NumPy. ``buckets`` rounds the
-    shapes of batches up to few: ``step`` is the multiple of tokens that short texts are filled up to. ``ahead`` batches are prepared in a thread while others run; 0 runs them one after
-    the other. No vector depends on any of it, within float tolerance.
+    shapes of batches up to few: ``step`` is the multiple of tokens that short texts are filled up to. ``ahead`` batches
+    are prepared in a thread while others run; 0 runs them one after the other. No vector depends on any of it, within
+    float tolerance.
     """
 
     reduce_on_device: bool | None = None

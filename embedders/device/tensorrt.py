@@ -19,7 +19,7 @@ TENSORRT = "TensorrtExecutionProvider"
 TOKEN_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 # What TensorRT tunes an engine for.
 USUAL_LENGTH = 128
-# Rows of a call are no more than texts of so many tokens would be: an engine's memory is for the most of rows and tokens.
+# A call has no more rows than of texts of so many tokens: an engine's memory is for the most of rows and of tokens.
 SHORTEST = 32
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from threading import Lock
+from functools import partial
+from threading import Semaphore
 
 import numpy as np
 
@@ -25,6 +26,8 @@ logger = logging.getLogger(__name__)
 KNOWN_INPUTS = frozenset(["input_ids", "attention_mask", "token_type_ids", "task_id"])
 # A batch of this share of the budget ends before texts that are much shorter.
 SMALLEST_BATCH = 4
+# Threads that tokenize at once. More would have their tokens at the same time, and the sessions nothing until then.
+TOKENIZE_AT_ONCE = 2
 
 
 @dataclass(frozen=True)
@@ -41,8 +44,8 @@ class TextRunner:
     longest: int
     width: int = 0
     max_rows: int | None = None
-    # Held by the thread that tokenizes, so that one piece is in a session while the next one is tokenized.
-    tokenizing: Lock = field(default_factory=Lock)
+    # Held by threads that tokenize, so that some pieces are in the sessions while the next ones are tokenized.
+    tokenizing: Semaphore = field(default_factory=partial(Semaphore, TOKENIZE_AT_ONCE))
 
     def run(
         self,
