@@ -186,11 +186,11 @@ class TextTokenizer:
         known = np.zeros(len(texts), np.bool_) if words is None else words.known(texts)
         parts, rows = [], [np.flatnonzero(known), np.flatnonzero(~known)]
         if words is not None and len(rows[0]):
-            some = texts if not len(rows[1]) else [texts[row] for row in rows[0]]
-            limits = {"max_length": self.max_length, "side": self.limits.side, "padding": self.padding}
-            parts.append(words.encode(some, **limits))
+            some = texts if not len(rows[1]) else [texts[row] for row in rows[0].tolist()]
+            encoded = words.encode(some, max_length=self.max_length, side=self.limits.side, padding=self.padding)
+            parts.append(encoded)
         if len(rows[1]) or not parts:
-            some = [texts[row] for row in rows[1]] if parts else texts
+            some = [texts[row] for row in rows[1].tolist()] if parts else texts
             parts.append(self._flatten(self._encode_cut(some, special_tokens=self.limits.special_tokens))[0])
         return parts[0] if len(parts) == 1 else joined(parts).take(np.argsort(np.concatenate(rows)))
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -39,13 +40,10 @@ def embed_in_pieces(model: TextModel, texts: list[str], embed: Callable[[list[st
     pieces = _pieces(model, texts)
     if len(pieces) < 2:
         return embed(texts)
-    order = np.concatenate(pieces)
-    back = np.empty_like(order)
-    back[order] = np.arange(len(order))
     some = ([texts[row] for row in piece] for piece in pieces)
     try:
         with closing(ordered_map(embed, some, threads=AT_ONCE, ahead=1)) as parts:
-            vectors: VectorsT = _taken(list(parts), back)
+            vectors: VectorsT = _in_order(parts, pieces)
             return vectors
     except (TypeError, ValueError):
         refuse_invalid(texts)
@@ -75,12 +73,18 @@ def _pieces(model: TextModel, texts: list[str]) -> Sequence[npt.NDArray[np.intp]
     return np.split(order, kept)
 
 
-def _taken(parts: list[Any], rows: npt.NDArray[np.intp]) -> Any:
-    """Join vectors of pieces, and take them in an order."""
-    if isinstance(parts[0], TokenVectors):
-        lengths = np.concatenate([np.diff(part.offsets) for part in parts])
-        vectors = np.concatenate([part.vectors for part in parts])
-        return TokenVectors(vectors, np.concatenate(([0], np.cumsum(lengths)))).take(rows)
-    if isinstance(parts[0], np.ndarray):
-        return np.concatenate(parts)[rows]
-    return pa.concat_arrays(parts).take(pa.array(rows))
+def _in_order(parts: Iterator[Any], pieces: Sequence[npt.NDArray[np.intp]]) -> Any:
+    """Put the vectors of pieces where their texts were; matrices as they come, while later pieces are embedded."""
+    first = next(parts)
+    if isinstance(first, np.ndarray):
+        matrix = np.empty((sum(map(len, pieces)), *first.shape[1:]), first.dtype)
+        for rows, part in zip(pieces, chain([first], parts), strict=True):
+            matrix[rows] = part
+        return matrix
+    found = [first, *parts]
+    back = np.argsort(np.concatenate(pieces))
+    if isinstance(first, TokenVectors):
+        lengths = np.concatenate([np.diff(part.offsets) for part in found])
+        vectors = np.concatenate([part.vectors for part in found])
+        return TokenVectors(vectors, np.concatenate(([0], np.cumsum(lengths)))).take(back)
+    return pa.concat_arrays(found).take(pa.array(back))

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from threading import Semaphore
+from typing import Any
 
 import numpy as np
 
@@ -108,7 +109,8 @@ class TextRunner:
         )
 
     def _run(self, batches: TextBatches, call: Callable[[GraphSession, FedBatch], DoneBatch]) -> Iterator[DoneBatch]:
-        lengths, limits = np.maximum(batches.tokens.lengths, self.width), {"max_rows": batches.max_rows}
+        lengths = np.maximum(batches.tokens.lengths, self.width)
+        limits: dict[str, Any] = {"max_rows": batches.max_rows}
         if self.settings.buckets:
             lengths = bucket_lengths(lengths, self.longest, self.settings.step)
             limits |= {"multiple_of": ROWS, "least": self.budget.at(self.longest) // SMALLEST_BATCH}

@@ -122,7 +122,7 @@ def compare_buckets(settings: Settings, name: str) -> None:
 
 
 def _with_step(settings: Settings, name: str, precision: str, texts: list[str], facts: dict[str, Any]) -> None:
-    on = {} if settings.on_gpu else {"reduce_on_device": True, "buckets": True, "ahead": 2}
+    on: dict[str, Any] = {} if settings.on_gpu else {"reduce_on_device": True, "buckets": True, "ahead": 2}
     model = open_warm(settings, name, precision, batches=BatchSettings(**on, step=facts["multiple"]))
     tokens = model.token_count(texts)
     tokenized, _ = model.model.text_model.tokenize(texts)
