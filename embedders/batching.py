@@ -16,6 +16,8 @@ CPU_BUDGETS = (512, 4096)
 # Not measured. A GPU is fed well from some thousand rows in a matrix product; 16,384 tokens of a 1,024-wide model
 # with 4,096-wide inner layers are 268 MB of float32 activations, which every current GPU has.
 GPU_BUDGET = 16384
+# Share of a batch's longest text, below which others are left to the next batch.
+MUCH_SHORTER = 0.875
 
 
 def default_token_budget(*, threads: int, on_gpu: bool) -> int:
@@ -32,13 +34,14 @@ def token_budget_batches(
     *,
     max_rows: int | None = None,
     multiple_of: int = 1,
+    least: int | None = None,
 ) -> list[npt.NDArray[np.intp]]:
     """Partition rows by length, longest first, so that rows x longest <= budget in every batch.
 
     ``lengths`` is (rows,), in tokens. A row that is longer than the budget gets a batch to itself; no batch has
     more than ``max_rows``. ``budget`` may be a function of the longest length. Batches that the budget ends have a
-    ``multiple_of`` so many rows where it allows them. Returns the row numbers of each batch. Longest first lets memory
-    grow once.
+    ``multiple_of`` so many rows where it allows them. A batch that has ``least`` tokens ends before texts that are
+    MUCH_SHORTER. Returns the row numbers of each batch. Longest first lets memory grow once.
     """
     if not callable(budget):
         budget = partial(_at_any_length, budget)
@@ -52,6 +55,10 @@ def token_budget_batches(
         rows = max(1, budget(longest) // longest)
         rows -= rows % multiple_of if rows >= multiple_of else 0
         end = start + (rows if max_rows is None else min(rows, max_rows))
+        if least is not None:
+            some = lengths[order[start:end]]
+            enough = max(-(-least // longest), int(np.count_nonzero(some > MUCH_SHORTER * longest)))
+            end = min(end, start + enough + -enough % multiple_of)
         batches.append(order[start:end])
         start = end
     return batches

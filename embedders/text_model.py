@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +22,7 @@ from embedders.catalog import ModelCard
 from embedders.device.memory import Activations, TokenBudget, free_memory
 from embedders.device.reductions import Reduction
 from embedders.device.sessions import SessionPool, open_pool
-from embedders.device.tensorrt import with_tensorrt_options
+from embedders.device.tensorrt import most_rows, with_tensorrt_options
 from embedders.device.text_batches import Inputs
 from embedders.device.text_runner import TextRunner
 from embedders.errors import ModelFilesError
@@ -156,6 +157,7 @@ class TextModel:
             self._batch_settings.resolved(on_gpu=self.session.on_gpu),
             longest=self._longest,
             width=self.tokenizer.max_length if self._fixed_width else 0,
+            max_rows=most_rows(self.settings, self._budget or GPU_BUDGET),
         )
 
     def _memory_budget(self, pool: SessionPool) -> TokenBudget:
@@ -230,16 +232,18 @@ class TextModel:
 
     def tokenize(self, texts: list[str], *, prompt: str = "") -> tuple[TokenizedTexts, DistinctTexts]:
         """Tokenize texts behind a prompt, identical ones once; returns tokens of the distinct texts, and these."""
-        started = perf_counter()
         texts = add_prompt(prompt, texts)
         try:
             distinct = DistinctTexts.of(texts)
-            tokens = self._encode(distinct.texts)
+            with self._turn():
+                started = perf_counter()
+                tokens = self._encode(distinct.texts)
+                seconds = perf_counter() - started
         except (TypeError, ValueError):
             # Named by its position among the texts given, not among the distinct ones.
             refuse_invalid(texts)
             raise
-        self.count(tokens, distinct.inverse, perf_counter() - started)
+        self.count(tokens, distinct.inverse, seconds)
         unknown = int(self.tokenizer.mostly_unknown(tokens, prompt)[distinct.inverse].sum())
         with COUNTING:
             self.stats.unknown += unknown
@@ -251,6 +255,11 @@ class TextModel:
     def _encode(self, texts: list[str]) -> TokenizedTexts:
         cache = self.token_cache
         return self.tokenizer.encode(texts) if cache is None else cache.encode(self.tokenizer, texts)
+
+    def _turn(self) -> AbstractContextManager[Any]:
+        """On a GPU, few threads at once: if all tokenize at the same time, the GPU has no work meanwhile."""
+        runner: TextRunner | None = self.__dict__.get("runner")
+        return nullcontext() if runner is None or not runner.settings.ahead else runner.tokenizing
 
     def count(self, tokens: TokenizedTexts, inverse: npt.NDArray[np.intp], seconds: float) -> None:
         """Add tokenized texts to the counters; ``inverse`` has each given text's position among the tokenized ones."""

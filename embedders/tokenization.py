@@ -21,7 +21,8 @@ from tokenizers.models import Unigram
 from embedders.errors import ModelFilesError
 from embedders.files.json_file import read_json_object
 from embedders.fingerprint import facts_digest
-from embedders.tokenized_texts import Padding, Side, TokenizedTexts
+from embedders.tokenized_texts import Padding, Side, TokenizedTexts, joined
+from embedders.wordpiece_texts import LEAST_CHARACTERS, WordPieceTexts
 
 logger = logging.getLogger(__name__)
 
@@ -123,7 +124,7 @@ class TextTokenizer:
         """
         if not all(isinstance(text, str) for text in texts):
             refuse_invalid(texts)
-        tokens, _ = self._flatten(self._encode_cut(texts, special_tokens=self.limits.special_tokens))
+        tokens = self._encode(texts)
         self.warn_of(int(tokens.truncated.sum()), len(texts))
         return tokens
 
@@ -174,6 +175,24 @@ class TextTokenizer:
         offsets = np.concatenate(([0], np.cumsum(lengths, dtype=np.int64)))
         ids = np.fromiter(chain.from_iterable(encoding.ids for encoding in encodings), np.int64, count=int(offsets[-1]))
         return TokenizedTexts(ids, offsets, totals > lengths, self.padding), totals
+
+    @cached_property
+    def _words(self) -> WordPieceTexts | None:
+        return WordPieceTexts.make(self.tokenizer) if self.limits.special_tokens else None
+
+    def _encode(self, texts: Sequence[str]) -> TokenizedTexts:
+        """Tokens of texts, of plain ones word by word where that is the same and there are many."""
+        words = None if sum(map(len, texts)) < LEAST_CHARACTERS else self._words
+        known = np.zeros(len(texts), np.bool_) if words is None else words.known(texts)
+        parts, rows = [], [np.flatnonzero(known), np.flatnonzero(~known)]
+        if words is not None and len(rows[0]):
+            some = texts if not len(rows[1]) else [texts[row] for row in rows[0].tolist()]
+            encoded = words.encode(some, max_length=self.max_length, side=self.limits.side, padding=self.padding)
+            parts.append(encoded)
+        if len(rows[1]) or not parts:
+            some = [texts[row] for row in rows[1].tolist()] if parts else texts
+            parts.append(self._flatten(self._encode_cut(some, special_tokens=self.limits.special_tokens))[0])
+        return parts[0] if len(parts) == 1 else joined(parts).take(np.argsort(np.concatenate(rows)))
 
     def _encode_cut(self, texts: Sequence[str], *, special_tokens: bool) -> list[Encoding]:
         limit = max(SMALLEST_CUT, self.max_length * CHARACTERS_A_TOKEN)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -49,6 +50,11 @@ class TokenizedTexts:
         """Positions in ``ids`` of all tokens of some texts, text after text."""
         return ranges(self.offsets[rows], self.offsets[rows + 1])
 
+    def take(self, rows: npt.NDArray[np.intp]) -> TokenizedTexts:
+        """The tokens of some texts, in this order; of tokens without types that are all attended to."""
+        offsets = np.concatenate(([0], np.cumsum(self.lengths[rows])))
+        return TokenizedTexts(self.ids[self.positions(rows)], offsets, self.truncated[rows], self.padding)
+
     def padded(self, rows: npt.NDArray[np.intp], *, width: int = 0) -> PaddedTokens:
         """Put some texts' tokens side by side, filled up to the longest of them, or to ``width`` if that is more."""
         lengths = self.offsets[rows + 1] - self.offsets[rows]
@@ -70,6 +76,13 @@ class TokenizedTexts:
         assert ids is not None
         attended = matrix(self.attended, False)
         return PaddedTokens(ids, real, real if attended is None else attended, matrix(self.types, self.padding.type_id))
+
+
+def joined(parts: Sequence[TokenizedTexts]) -> TokenizedTexts:
+    """Put tokens of texts behind one another; of tokens without types that are all attended to."""
+    offsets = np.concatenate([[0], np.cumsum(np.concatenate([part.lengths for part in parts]))])
+    truncated = np.concatenate([part.truncated for part in parts])
+    return TokenizedTexts(np.concatenate([part.ids for part in parts]), offsets, truncated, parts[0].padding)
 
 
 @dataclass(frozen=True)

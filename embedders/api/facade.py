@@ -21,6 +21,7 @@ Result = TypeVar("Result")
 
 # Texts that are read, tokenized and sorted together: so many that neighbours by length hardly differ.
 READ_AHEAD = 1024
+READ_AHEAD_ON_GPU = 4096
 
 
 class ModelFacade:
@@ -119,6 +120,14 @@ class ModelFacade:
         if text_model is None or FAMILIES[self.card.family].images or not text_model.session.on_gpu:
             return False
         return bool(text_model.runner.settings.ahead)
+
+    def _most_rows(self, batch_size: int) -> int | None:
+        """Texts of one model call at most; on a GPU the token budget alone, since small calls leave it idle."""
+        return None if self._prepares_ahead else batch_size
+
+    def _texts_ahead(self, batch_size: int) -> int:
+        """Texts of one list."""
+        return max(batch_size, READ_AHEAD_ON_GPU if self._prepares_ahead else READ_AHEAD)
 
     def _on(self, device: int | None) -> dict[str, Any]:
         """Arguments of the model on one device."""

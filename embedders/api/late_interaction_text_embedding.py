@@ -99,8 +99,9 @@ class LateInteractionTextEmbedding(SizedFacade):
         self, texts: str | Iterable[str], batch_size: int, parallel: int | None, use: Use
     ) -> Iterator[Matrix]:
         check_batch_size(batch_size)
+        most = self._most_rows(batch_size)
         return self._spread(
             take_lists(texts, max(batch_size, READ_AHEAD)),
-            lambda model, some: model.embed_tokens(some, use=use, max_rows=batch_size),
+            lambda model, some: model.embed_tokens(some, use=use, max_rows=most),
             parallel,
         )

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from embedders.api.facade import READ_AHEAD, SizedFacade
+from embedders.api.facade import SizedFacade
 from embedders.api.fastembed_arguments import warn_of_ignored
 from embedders.catalog.custom import pooling_name
 from embedders.families import families_of
@@ -81,8 +81,9 @@ class TextEmbedding(SizedFacade):
     ) -> Iterator[Vector]:
         """Yield a (dim,) vector a document, in order.
 
-        ``documents`` may be endless: at most max(batch_size, 1,024) are read ahead. ``batch_size`` is the most
-        documents one model call gets; the token budget usually stops it earlier. With ``parallel``, as many of the
+        ``documents`` may be endless: at most max(batch_size, 1,024) are read ahead, on a GPU two times 4,096.
+        ``batch_size`` is the most documents one model call gets; the token budget usually stops it earlier, and on a
+        GPU it alone does. With ``parallel``, as many of the
         ``device_ids`` work at once; it starts no processes. Other keywords are ignored with a warning.
         """
         warn_of_ignored("embed", ignored)
@@ -120,8 +121,9 @@ class TextEmbedding(SizedFacade):
     ) -> Iterator[Vector]:
         check_batch_size(batch_size)
         task = {} if task_id is None else {"task_id": task_id}
+        most = self._most_rows(batch_size)
         return self._spread(
-            take_lists(documents, max(batch_size, READ_AHEAD)),
-            lambda model, some: model.embed_array(some, use=use, max_rows=batch_size, **task),
+            take_lists(documents, self._texts_ahead(batch_size)),
+            lambda model, some: model.embed_array(some, use=use, max_rows=most, **task),
             parallel,
         )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -19,12 +20,15 @@ if TYPE_CHECKING:
 
 VectorsT = TypeVar("VectorsT", bound="npt.NDArray[np.floating] | pa.Array | TokenVectors")
 
-# Batches that a piece fills, about: the last one of each is smaller than it might be.
-BATCHES_A_PIECE = 2
-SMALLEST_PIECE = 128
+# Batches that a piece fills, about, and the first one, which nothing runs beside. Large pieces have little padding.
+BATCHES_A_PIECE = 8
+FIRST_BATCHES = 1
+MOST_DOUBLINGS = 4
+SMALLEST_PIECE = 16
+FEW_TEXTS = 256
 CHARACTERS_A_TOKEN = 4
-# One in the graph and one that is tokenized.
-AT_ONCE = 2
+# One that is tokenized, one that waits for a session, and two whose batches run, so that sessions share the last ones.
+AT_ONCE = 4
 
 
 def embed_in_pieces(model: TextModel, texts: list[str], embed: Callable[[list[str]], VectorsT]) -> VectorsT:
@@ -36,13 +40,10 @@ def embed_in_pieces(model: TextModel, texts: list[str], embed: Callable[[list[st
     pieces = _pieces(model, texts)
     if len(pieces) < 2:
         return embed(texts)
-    order = np.concatenate(pieces)
-    back = np.empty_like(order)
-    back[order] = np.arange(len(order))
     some = ([texts[row] for row in piece] for piece in pieces)
     try:
         with closing(ordered_map(embed, some, threads=AT_ONCE, ahead=1)) as parts:
-            vectors: VectorsT = _taken(list(parts), back)
+            vectors: VectorsT = _in_order(parts, pieces)
             return vectors
     except (TypeError, ValueError):
         refuse_invalid(texts)
@@ -53,16 +54,18 @@ def _pieces(model: TextModel, texts: list[str]) -> Sequence[npt.NDArray[np.intp]
     """Positions of the texts of each piece, longest texts first; one piece where nothing is to be gained."""
     every = [np.arange(len(texts))]
     # What is no text is refused where all are seen.
-    if len(texts) < 2 * SMALLEST_PIECE or not all(isinstance(text, str) for text in texts):
+    if len(texts) < FEW_TEXTS or not all(isinstance(text, str) for text in texts):
         return every
     if not model.runner.settings.ahead:
         return every
     longest = model.tokenizer.max_length
     tokens = np.minimum(np.array([len(text) for text in texts]) // CHARACTERS_A_TOKEN + 2, longest)
     order = np.argsort(-tokens, kind="stable")
-    whole = BATCHES_A_PIECE * model.runner.budget.at(longest) * len(model.runner.pool.sessions)
-    numbers = np.cumsum(tokens[order]) // whole
-    cuts = np.flatnonzero(np.diff(numbers)) + 1
+    batch = model.runner.budget.at(longest)
+    # Each piece is twice as large as the one before it, up to the largest.
+    ends = np.cumsum(np.minimum(FIRST_BATCHES * 2.0 ** np.arange(MOST_DOUBLINGS), BATCHES_A_PIECE)) * batch
+    every_next = np.arange(ends[-1], float(tokens.sum()), BATCHES_A_PIECE * batch)[1:]
+    cuts = np.searchsorted(np.cumsum(tokens[order]), np.concatenate([ends, every_next]))
     kept: list[int] = []
     for cut in cuts.tolist():
         if cut - (kept[-1] if kept else 0) >= SMALLEST_PIECE and len(texts) - cut >= SMALLEST_PIECE:
@@ -70,12 +73,18 @@ def _pieces(model: TextModel, texts: list[str]) -> Sequence[npt.NDArray[np.intp]
     return np.split(order, kept)
 
 
-def _taken(parts: list[Any], rows: npt.NDArray[np.intp]) -> Any:
-    """Join vectors of pieces, and take them in an order."""
-    if isinstance(parts[0], TokenVectors):
-        lengths = np.concatenate([np.diff(part.offsets) for part in parts])
-        vectors = np.concatenate([part.vectors for part in parts])
-        return TokenVectors(vectors, np.concatenate(([0], np.cumsum(lengths)))).take(rows)
-    if isinstance(parts[0], np.ndarray):
-        return np.concatenate(parts)[rows]
-    return pa.concat_arrays(parts).take(pa.array(rows))
+def _in_order(parts: Iterator[Any], pieces: Sequence[npt.NDArray[np.intp]]) -> Any:
+    """Put the vectors of pieces where their texts were; matrices as they come, while later pieces are embedded."""
+    first = next(parts)
+    if isinstance(first, np.ndarray):
+        matrix = np.empty((sum(map(len, pieces)), *first.shape[1:]), first.dtype)
+        for rows, part in zip(pieces, chain([first], parts), strict=True):
+            matrix[rows] = part
+        return matrix
+    found = [first, *parts]
+    back = np.argsort(np.concatenate(pieces))
+    if isinstance(first, TokenVectors):
+        lengths = np.concatenate([np.diff(part.offsets) for part in found])
+        vectors = np.concatenate([part.vectors for part in found])
+        return TokenVectors(vectors, np.concatenate(([0], np.cumsum(lengths)))).take(back)
+    return pa.concat_arrays(found).take(pa.array(back))

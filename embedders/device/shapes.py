@@ -5,26 +5,29 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-# Up to so many tokens, lengths are multiples of so many.
-STEPS = ((128, 32), (512, 64))
-LARGEST_STEP = 256
+from embedders.device.settings import STEP
+
+# Up to so many tokens, lengths are multiples of so many steps. Of a corpus of docstrings, 56 tokens on average, padding
+# is 6, 9, 14 and 26% with steps of 4, 8, 16 and 32 tokens, where all are sorted together.
+STEPS = ((128, 1), (256, 2), (512, 4))
+LARGEST_STEP = 8
 # Rows of a batch are multiples of this.
 ROWS = 8
 
 
-def bucket_lengths(lengths: npt.NDArray[np.int64], most: int) -> npt.NDArray[np.int64]:
-    """Round lengths in tokens up to a multiple of 32, 64 (above 128) or 256 (above 512), but not beyond ``most``.
+def bucket_lengths(lengths: npt.NDArray[np.int64], most: int, step: int = STEP) -> npt.NDArray[np.int64]:
+    """Round lengths in tokens up to a multiple of 1, 2 (above 128), 4 (above 256) or 8 (above 512) steps.
 
-    A length that is more than ``most`` stays as it is.
+    Not beyond ``most``; a length that is more than that stays as it is.
     """
-    steps = np.select([lengths <= limit for limit, _ in STEPS], [step for _, step in STEPS], LARGEST_STEP)
+    steps = step * np.select([lengths <= limit for limit, _ in STEPS], [many for _, many in STEPS], LARGEST_STEP)
     rounded: npt.NDArray[np.int64] = np.maximum(lengths, np.minimum(lengths + -lengths % steps, most))
     return rounded
 
 
-def bucket_length(length: int, most: int) -> int:
+def bucket_length(length: int, most: int, step: int = STEP) -> int:
     """Round one length up; see ``bucket_lengths``."""
-    return int(bucket_lengths(np.array([length]), most)[0])
+    return int(bucket_lengths(np.array([length]), most, step)[0])
 
 
 def bucket_rows(rows: int, most: int) -> int:

@@ -12,7 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from embedders.device.shapes import STEPS
 from embedders.session_settings import SessionSettings
 
 TENSORRT = "TensorrtExecutionProvider"
@@ -20,7 +19,13 @@ TENSORRT = "TensorrtExecutionProvider"
 TOKEN_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 # What TensorRT tunes an engine for.
 USUAL_LENGTH = 128
-SHORTEST = STEPS[0][1]
+# A call has no more rows than of texts of so many tokens: an engine's memory is for the most of rows and of tokens.
+SHORTEST = 32
+
+
+def most_rows(settings: SessionSettings, budget: int) -> int | None:
+    """Rows that a call may have so that it fits the engines' range; None where TensorRT is not asked for."""
+    return max(1, budget // SHORTEST) if TENSORRT in map(_name, settings.providers or ()) else None
 
 
 def with_tensorrt_options(

@@ -76,7 +76,9 @@ class TextBatches:
         started = perf_counter()
         width, fed = self.width, rows
         if self.settings.buckets:
-            width = max(width, bucket_length(int(self.tokens.lengths[rows].max(initial=1)), self.longest))
+            width = max(
+                width, bucket_length(int(self.tokens.lengths[rows].max(initial=1)), self.longest, self.settings.step)
+            )
             # Repeated texts, unlike rows that are masked as a whole, cannot give NaN.
             most = min(self.budget.at(width) // width, self.max_rows or sys.maxsize)
             fed = np.concatenate([rows, np.repeat(rows[-1:], bucket_rows(len(rows), most) - len(rows))])

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
+from threading import Semaphore
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +25,10 @@ logger = logging.getLogger(__name__)
 
 # Inputs that need no family's knowledge.
 KNOWN_INPUTS = frozenset(["input_ids", "attention_mask", "token_type_ids", "task_id"])
+# A batch of this share of the budget ends before texts that are much shorter.
+SMALLEST_BATCH = 4
+# Threads that tokenize at once. More would have their tokens at the same time, and the sessions nothing until then.
+TOKENIZE_AT_ONCE = 2
 
 
 @dataclass(frozen=True)
@@ -29,6 +36,7 @@ class TextRunner:
     """The sessions of a graph, and how texts are put before them; for any number of threads.
 
     Texts are filled up to ``width`` tokens at least; ``longest`` is what one can have. ``settings`` are resolved ones.
+    No batch has more than ``max_rows``.
     """
 
     pool: SessionPool
@@ -36,6 +44,9 @@ class TextRunner:
     settings: BatchSettings
     longest: int
     width: int = 0
+    max_rows: int | None = None
+    # Held by threads that tokenize, so that some pieces are in the sessions while the next ones are tokenized.
+    tokenizing: Semaphore = field(default_factory=partial(Semaphore, TOKENIZE_AT_ONCE))
 
     def run(
         self,
@@ -93,13 +104,15 @@ class TextRunner:
             self.budget,
             width=self.width,
             longest=self.longest,
-            max_rows=max_rows,
+            max_rows=min((most for most in (max_rows, self.max_rows) if most is not None), default=None),
             upload_to=sessions[0] if len(places) == 1 else None,
         )
 
     def _run(self, batches: TextBatches, call: Callable[[GraphSession, FedBatch], DoneBatch]) -> Iterator[DoneBatch]:
-        lengths, multiple_of = np.maximum(batches.tokens.lengths, self.width), 1
+        lengths = np.maximum(batches.tokens.lengths, self.width)
+        limits: dict[str, Any] = {"max_rows": batches.max_rows}
         if self.settings.buckets:
-            lengths, multiple_of = bucket_lengths(lengths, self.longest), ROWS
-        rows = token_budget_batches(lengths, self.budget.at, max_rows=batches.max_rows, multiple_of=multiple_of)
+            lengths = bucket_lengths(lengths, self.longest, self.settings.step)
+            limits |= {"multiple_of": ROWS, "least": self.budget.at(self.longest) // SMALLEST_BATCH}
+        rows = token_budget_batches(lengths, self.budget.at, **limits)
         return BatchRuns(self.pool, self.budget, batches.prepare, call, ahead=self.settings.ahead or 0).run(rows)

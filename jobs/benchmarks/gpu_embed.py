@@ -17,6 +17,7 @@ from benchmarks.gpu_models import open_embedder
 from benchmarks.gpu_session import BareSession, Batch, feeds_of, median_seconds
 from benchmarks.gpu_settings import Settings, attempt, tell
 from embedders import TextEmbedding
+from embedders.device.settings import BatchSettings
 
 # Copies of the docstrings, so that a pass takes about a second or more on a fast card.
 COPIES = {"minilm": 6, "base": 2, "large": 1}
@@ -24,6 +25,7 @@ BLOCK = 1024
 TURNS = 3
 WATCHED_SECONDS = 5.0
 BARE_BUDGETS = (16_384, 65_536)
+STEPS_OF_LENGTHS = (8, 16, 4, 32)
 
 
 def measure_embedder(settings: Settings, name: str) -> None:
@@ -108,6 +110,33 @@ def _with_budget(settings: Settings, name: str, precision: str, texts: list[str]
     tokens = model.token_count(texts)
     taken = median_seconds(lambda: model.embed_arrow(texts), settings.seconds, warm_up=1, least=2)
     tell(**facts, tokens_a_second=round(tokens / taken), granted=model.model.text_model.runner.budget.at(128))
+
+
+def compare_buckets(settings: Settings, name: str) -> None:
+    """Our embedder by how finely lengths are rounded, in one call and in calls of a block; the padding of each."""
+    precision = "float16" if settings.on_gpu else "float32"
+    texts = settings.documents(COPIES[name])
+    for step in STEPS_OF_LENGTHS:
+        facts = {"step": "buckets", "model": name, "multiple": step}
+        attempt(partial(_with_step, settings, name, precision, texts, facts), **facts)
+
+
+def _with_step(settings: Settings, name: str, precision: str, texts: list[str], facts: dict[str, Any]) -> None:
+    on: dict[str, Any] = {} if settings.on_gpu else {"reduce_on_device": True, "buckets": True, "ahead": 2}
+    model = open_warm(settings, name, precision, batches=BatchSettings(**on, step=facts["multiple"]))
+    tokens = model.token_count(texts)
+    tokenized, _ = model.model.text_model.tokenize(texts)
+    text_model = model.model.text_model
+    ways = {
+        **_ours(model, texts),
+        "bare, our batches and sessions": lambda: text_model.runner.run_bare(tokenized, [text_model.output], {}),
+    }
+    for who, run in ways.items():
+        before = replace(model.stats)
+        taken = median_seconds(run, settings.seconds, warm_up=1, least=2)
+        fed, stats = model.stats.padded_tokens - before.padded_tokens, model.stats
+        padding = {} if not fed else {"padding_waste": 1 - (stats.tokens - before.tokens) / fed}
+        tell(**facts, who=who, tokens_a_second=round(tokens / taken), **padding)
 
 
 def _tell_busy(

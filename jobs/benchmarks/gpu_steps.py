@@ -55,6 +55,8 @@ STEPS = (
     Step("peers-large", 60, "gpu_peers:measure_sentence_transformers", "large"),
     Step("budget-base", 50, "gpu_embed:compare_budgets", "base"),
     Step("budget-minilm", 50, "gpu_embed:compare_budgets", "minilm"),
+    Step("buckets-base", 60, "gpu_embed:compare_buckets", "base"),
+    Step("buckets-minilm", 60, "gpu_embed:compare_buckets", "minilm"),
     Step("job-base", 150, "gpu_job:measure_job", "base"),
     Step("job-minilm", 120, "gpu_job:measure_job", "minilm"),
     Step("bare-large", 60, "gpu_bare:measure_bare", "large"),

@@ -23,6 +23,16 @@ from pipelines.sinks.base import Sink
 from pipelines.sinks.folder_mark import FolderMark
 from pipelines.urls import local_path
 
+# Rows of a block that a model on a GPU gets: between two blocks it has little to do.
+ROWS_ON_GPUS = 4096
+
+
+def block_rows(config: JobConfig, pools: Sequence[Pool]) -> int:
+    """Rows of a block at most: as configured, and more by default where a pool is on GPUs."""
+    on_gpus = any(pool.resources.gpus for pool in pools)
+    chosen = "block_rows" in config.compute.model_fields_set
+    return max(config.compute.block_rows, ROWS_ON_GPUS) if on_gpus and not chosen else config.compute.block_rows
+
 
 def job_stages(
     config: JobConfig,
@@ -47,7 +57,7 @@ def job_stages(
     stages: list[Stage] = [
         ReadStage(config, add, prints.get(TOKENIZER), resources=on_readers),
         SkipStage(sinks, add, moved, vectors or {}, resources=on_readers),
-        BlockStage(config.compute.block_rows, add, resources=on_readers),
+        BlockStage(block_rows(config, pools), add, resources=on_readers),
     ]
     # Workers are in folders of their own, where a relative path would be another one.
     cache = None if config.cache is None else local_path(config.cache.path) or config.cache.path

@@ -77,9 +77,10 @@ class DeviceStandIn:
 def stand_ins(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[DeviceStandIn]]:
     monkeypatch.setattr("embedders.session.open_session", DeviceStandIn)
     DeviceStandIn.made, DeviceStandIn.meeting = [], None
-    for module in ("text_embedding", "late_interaction_text_embedding", "text_cross_encoder", "multimodal_embedding"):
+    for module in ("facade", "late_interaction_text_embedding", "text_cross_encoder", "multimodal_embedding"):
         monkeypatch.setattr(f"embedders.api.{module}.READ_AHEAD", AT_ONCE)
     monkeypatch.setattr("embedders.api.hybrid_text_embedding.READ_AHEAD", AT_ONCE)
+    monkeypatch.setattr("embedders.api.facade.READ_AHEAD_ON_GPU", AT_ONCE)
     monkeypatch.setattr("embedders.api.devices.IMAGES_AT_ONCE", AT_ONCE)
     yield DeviceStandIn.made
 

@@ -78,11 +78,11 @@ def test_synthetic_models_halve_what_does_not_fit_and_lose_no_text(
     expected = rows_of(load(name, synthetic_model(name)), MANY)
     model = load(name, synthetic_model(name), batches=settings, sessions=2, token_budget=2000)
     _ = model.text_model.runner
-    before, small_memory.most = small_memory.opened, 200
+    before, small_memory.most = small_memory.opened, 100
     with caplog.at_level(logging.WARNING, "embedders"):
         assert_same(rows_of(model, MANY), expected)
     budget = model.text_model.runner.budget
-    assert (budget.halved, budget.most <= 200) == (True, True)
+    assert (budget.halved, budget.most <= 100) == (True, True)
     assert len([record for record in caplog.records if "do not fit the device's memory" in record.message]) == 1
     # Two that failed, in one of two sessions, make a new one of it.
     assert small_memory.opened > before
@@ -147,12 +147,19 @@ def test_buckets_are_few_and_never_beyond_the_limit() -> None:
     rounded = bucket_lengths(lengths, 1500)
     assert (rounded >= lengths).all()
     assert sorted(set(bucket_lengths(lengths, 4096))) == [
+        *range(8, 129, 8),
+        *range(144, 257, 16),
+        *range(288, 513, 32),
+        *range(576, 2049, 64),
+    ]
+    assert sorted(set(bucket_lengths(lengths, 4096, 32))) == [
         *range(32, 129, 32),
-        *range(192, 513, 64),
+        *range(192, 257, 64),
+        *range(384, 513, 128),
         *range(768, 2049, 256),
     ]
     assert (rounded[: 1500 - 1] <= 1500).all()
-    assert (bucket_length(1400, 1500), bucket_length(1600, 1500)) == (1500, 1600)
+    assert (bucket_length(1480, 1500), bucket_length(1600, 1500)) == (1500, 1600)
     assert [bucket_rows(rows, 100) for rows in (1, 2, 3, 5, 8, 9, 97)] == [1, 2, 4, 8, 8, 16, 97]
 
 

@@ -1,0 +1,58 @@
+"""Texts tokenized word by word: what the tokenizer itself gives, id by id."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from embedders.export.packaged import packaged_minilm
+from embedders.tokenization import TextTokenizer, load_tokenizer
+from embedders.wordpiece_texts import LEAST_CHARACTERS, MEMO_WORDS, WordPieceTexts
+
+ASCII = st.text(st.characters(max_codepoint=127), max_size=60)
+MIXED = st.text(max_size=20)
+WORDS = st.lists(st.sampled_from(["The", "unbelievable", "[MASK]", "[SEP]x", "a_b", "é", "x" * 120, "1,000.5", "\t"]))
+TEXTS = st.lists(st.one_of(ASCII, MIXED, WORDS.map(" ".join)), min_size=1, max_size=12)
+FILLER = "plain words fill a text up " * (LEAST_CHARACTERS // 20)
+
+
+@pytest.fixture(scope="module", params=[(64, "right"), (7, "right"), (7, "left"), (3, "right")], ids=str)
+def tokenizer(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> TextTokenizer:
+    length, side = request.param
+    folder = tmp_path_factory.mktemp("minilm")
+    for file in ("tokenizer.json", "special_tokens_map.json"):
+        (folder / file).symlink_to(packaged_minilm() / file)
+    given = {"model_max_length": 512, "truncation_side": side, "pad_token": "[PAD]"}
+    return load_tokenizer(folder, max_length=length, defaults=given)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(texts=TEXTS)
+def test_ids_and_truncation_are_the_tokenizers(tokenizer: TextTokenizer, texts: list[str]) -> None:
+    texts = [text.encode("utf-8", "replace").decode("utf-8") for text in [*texts, FILLER]]
+    assert tokenizer._words is not None
+    tokens = tokenizer.encode(texts)
+    for row, encoding in enumerate(tokenizer.tokenizer.encode_batch(texts)):
+        assert tokens.ids[tokens.offsets[row] : tokens.offsets[row + 1]].tolist() == encoding.ids
+        assert tokens.truncated[row] == bool(encoding.overflowing)
+
+
+def test_long_lists_and_a_full_memory_change_nothing(
+    tokenizer: TextTokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = [f"word{number} and w{number % 7}" for number in range(2000)]
+    expected = np.concatenate([encoding.ids for encoding in tokenizer.tokenizer.encode_batch(texts)])
+    monkeypatch.setattr(f"{WordPieceTexts.__module__}.MEMO_WORDS", 100)
+    assert MEMO_WORDS > 100
+    for _ in range(2):
+        np.testing.assert_array_equal(tokenizer.encode(texts).ids, expected)
+
+
+def test_tokenizers_of_another_kind_have_no_words(synthetic_model: Callable[[str], Path]) -> None:
+    folder = synthetic_model("BAAI/bge-m3")
+    assert load_tokenizer(folder)._words is None
