@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -21,13 +20,12 @@ from tokenizers.models import Unigram
 from embedders.errors import ModelFilesError
 from embedders.files.json_file import read_json_object
 from embedders.fingerprint import facts_digest
+from embedders.long_texts import cut_text
 from embedders.tokenized_texts import Padding, Side, TokenizedTexts, joined
 from embedders.wordpiece_texts import LEAST_CHARACTERS, WordPieceTexts
 
 logger = logging.getLogger(__name__)
 
-_WHITESPACE = re.compile(r"\s")
-_LAST_WHITESPACE = re.compile(r"\s(?=\S*\Z)")
 
 # A text is first tokenized up to this many characters a token of the limit. Real text has 1 to 8.
 CHARACTERS_A_TOKEN = 16
@@ -208,7 +206,7 @@ class TextTokenizer:
 
     def _encode_batch(self, texts: Sequence[str], limit: int, special_tokens: bool) -> list[Encoding]:
         try:
-            cut = [text if len(text) <= limit else _cut(text, limit, self.limits.side) for text in texts]
+            cut = [text if len(text) <= limit else cut_text(text, limit, self.limits.side) for text in texts]
             # A quarter faster than with offsets into the text.
             encodings: list[Encoding] = self.tokenizer.encode_batch_fast(cut, add_special_tokens=special_tokens)
         except TypeError:
@@ -220,20 +218,6 @@ class TextTokenizer:
 def _surplus(encoding: Encoding) -> int:
     """Tokens that truncation dropped (special tokens of the dropped parts included)."""
     return sum(len(part) for part in encoding.overflowing)
-
-
-def _cut(text: str, limit: int, side: Side) -> str:
-    """Keep at most ``limit`` characters of the side that truncation keeps, and whole words where there is a blank.
-
-    A part of a word could be known where the whole is too long to be, so that none is kept, however long the word is.
-    Of a single word, as texts of scripts without blanks are, a part will do if most of it is letters; else
-    normalization may leave little of it (it strips accents), and the text stays whole.
-    """
-    kept = text[-limit:] if side == "left" else text[:limit]
-    blank = _WHITESPACE.search(kept) if side == "left" else _LAST_WHITESPACE.search(kept)
-    if blank is not None:
-        return kept[blank.start() :] if side == "left" else kept[: blank.start()]
-    return kept if sum(map(str.isalnum, kept)) > limit // 2 else text
 
 
 def refuse_invalid(texts: Sequence[Any], name: str = "of the batch") -> None:

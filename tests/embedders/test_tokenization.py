@@ -98,6 +98,9 @@ LONG_TEXTS = st.lists(st.tuples(PIECES, st.sampled_from([1, 3, 400, 2000])), min
 @given(LONG_TEXTS, st.sampled_from(["left", "right"]))
 @example("hello" * 400 + "\u0301" * 2000 + " " * 2000, "left")
 @example(" " * 2000 + "\u0301" * 2000 + "hello" * 400, "right")
+@example("hello" * 400 + "東" + "hello" * 800, "left")
+@example("hello" * 800 + "東" + "hello" * 400, "right")
+@example("hello" * 400 + "。" + "ไทย" * 900, "left")
 def test_cutting_long_texts_by_characters_changes_no_id(tmp_path: Path, text: str, side: str) -> None:
     write_tokenizer(tmp_path, limit=10, truncation_side=side)
     whole = load_reference(tmp_path)[0]

@@ -42,9 +42,7 @@ def test_ids_and_truncation_are_the_tokenizers(tokenizer: TextTokenizer, texts: 
         assert tokens.truncated[row] == bool(encoding.overflowing)
 
 
-def test_long_lists_and_a_full_memory_change_nothing(
-    tokenizer: TextTokenizer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_long_lists_and_a_full_memory_change_nothing(tokenizer: TextTokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
     texts = [f"word{number} and w{number % 7}" for number in range(2000)]
     expected = np.concatenate([encoding.ids for encoding in tokenizer.tokenizer.encode_batch(texts)])
     monkeypatch.setattr(f"{WordPieceTexts.__module__}.MEMO_WORDS", 100)
