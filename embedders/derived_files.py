@@ -28,19 +28,22 @@ def derived_file(
     files: Iterable[str],
     make: Make,
     *,
+    check: Callable[[], None],
     cache_dir: str | Path | None = None,
 ) -> Path:
     """Path of the copy of a model's file that ``make`` writes, where the cache does not hold it yet.
 
     ``files`` are the model's, among them those of weights beside ``model_file``. A copy belongs to the contents of
     these, to the ``scheme`` by which it is made, and to the version of ONNX Runtime; ``kind`` begins its folder's name.
-    Several processes may ask at once: one makes it, the others wait. Raises ModelFilesError
-    for a copy that cannot be stored.
+    ``check`` raises DeviceError where this machine cannot make a copy; it is called for one that is not held, before
+    anything is waited for or written. Several processes may ask at once: one makes it, the others wait. Raises
+    ModelFilesError for a copy that cannot be stored.
     """
     parts = [name for name in files if name.startswith(model_file)]
     slot = _slot(cache_root(cache_dir), kind, scheme, model_file, file_digests(folder, parts))
     if not slot.gaps(Wanted((COPY,))):
         return slot.path / COPY
+    check()
     try:
         with slot.filling(LOCK_SECONDS) as stage:
             if slot.gaps(Wanted((COPY,))):

@@ -86,14 +86,17 @@ def float16_file(
     ModelFilesError for a file that cannot be converted or stored, or whose copy gives other vectors.
     """
     make = partial(_convert_and_compare, folder, output, threads)
-    return derived_file("float16", SCHEME, folder, model_file, files, make, cache_dir=cache_dir)
+    return derived_file("float16", SCHEME, folder, model_file, files, make, check=_check, cache_dir=cache_dir)
+
+
+def _check() -> None:
+    if onnx is None:
+        raise DeviceError('precision float16 converts the model by the package onnx: pip install "fleetembed[float16]"')
 
 
 def _convert_and_compare(
     folder: Path, output: int | str, threads: int | None, source: Path, target: Path, external: bool
 ) -> None:
-    if onnx is None:
-        raise DeviceError('precision float16 converts the model by the package onnx: pip install "fleetembed[float16]"')
     logger.info("converting %s to float16", source)
     watched = target.with_name("watched.onnx")
     _convert(source, target, watched, external)

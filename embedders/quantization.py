@@ -34,13 +34,16 @@ def quantized_file(folder: Path, model_file: str, files: Iterable[str], cache_di
 
     Raises DeviceError without the package onnx, ModelFilesError for a file that cannot be quantized or stored.
     """
-    return derived_file("int8", SCHEME, folder, model_file, files, _quantize, cache_dir=cache_dir)
+    return derived_file("int8", SCHEME, folder, model_file, files, _quantize, check=_check, cache_dir=cache_dir)
+
+
+def _check() -> None:
+    if onnx is None:
+        raise DeviceError('precision int8 quantizes the model by the package onnx: pip install "fleetembed[int8]"')
 
 
 def _quantize(source: Path, target: Path, external: bool) -> None:
     """Write the quantized copy; ``external`` puts its weights into a file beside it."""
-    if onnx is None:
-        raise DeviceError('precision int8 quantizes the model by the package onnx: pip install "fleetembed[int8]"')
     logger.info("quantizing %s", source)
     from onnxruntime.quantization import QuantType, quantize_dynamic
 

@@ -144,6 +144,21 @@ def test_what_cannot_be_quantized_is_said(tmp_path: Path, cache: Path, monkeypat
         quantized_file(tmp_path, "model.onnx", ["model.onnx"])
 
 
+@pytest.mark.parametrize("precision", ["int8", "float16"])
+def test_without_onnx_queries_of_a_synthetic_model_run_in_float32_where_the_cache_cannot_be_written(
+    precision: str, synthetic_model: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = synthetic_model(MINILM)
+    (tmp_path / "cache").write_text("no folder, so that nothing can be made in it")
+    monkeypatch.setenv("FLEETEMBED_CACHE_DIR", str(tmp_path / "cache"))
+    with pytest.raises(ModelFilesError, match="cannot be stored"):
+        load(MINILM, folder, precision=precision, float32_instead=True)
+    monkeypatch.setattr("embedders.quantization.onnx", None)
+    monkeypatch.setattr("embedders.float16.onnx", None)
+    lenient = load(MINILM, folder, precision=precision, float32_instead=True)
+    np.testing.assert_array_equal(lenient.embed_array(TEXTS), load(MINILM, folder).embed_array(TEXTS))
+
+
 def test_a_float16_copy_is_made_once_and_is_half_as_large(
     splade_folder: Path, cache: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
