@@ -52,10 +52,12 @@ def _driver(graphics: Graphics) -> Finding:
     if driver is None or not driver.cards:
         if graphics.on_bus:
             why = graphics.problem or "the driver shows this process no card (CUDA_VISIBLE_DEVICES?)"
-            return Finding(name, f"{graphics.on_bus} NVIDIA in this machine, but {why}", "wrong", DRIVER)
+            return Finding(
+                name, f"{_counted(graphics.on_bus, 'NVIDIA card')} in this machine, but {why}", "wrong", DRIVER
+            )
         return Finding(name, "no NVIDIA GPU: models run on the CPU")
     shown = f"driver {driver.version}" if driver.version else "driver"
-    return Finding(name, f"{shown}, CUDA up to {_dotted(driver.cuda)}, {len(driver.cards)} cards")
+    return Finding(name, f"{shown}, CUDA up to {_dotted(driver.cuda)}, {_counted(len(driver.cards), 'card')}")
 
 
 def _card(number: int, card: Card) -> Finding:
@@ -148,6 +150,10 @@ def start_provider(name: str) -> str | None:
         # ONNX Runtime's exceptions have no common base class.
         return " ".join(str(error).split())[:300]
     return None if np.allclose(result, value @ value, rtol=1e-2) else f"it computes {result.tolist()}"
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'s'[: number != 1]}"
 
 
 def _dotted(version: tuple[int, int]) -> str:

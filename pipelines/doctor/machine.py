@@ -23,7 +23,7 @@ PACKAGES = ("fleetembed", "onnxruntime-gpu", "onnxruntime", "tokenizers", "ray",
 LITTLE_MEMORY, LITTLE_DISK = 4 << 30, 5 << 30
 HUB = "https://huggingface.co"
 SECONDS = 5.0
-RAY_PORT = 6379
+LOCAL_HOSTS = ("127.0.0.1", "localhost")
 
 
 def machine_findings() -> Iterator[Finding]:
@@ -84,7 +84,7 @@ def hub_finding(endpoint: str) -> Finding:
         return Finding(name, "HF_HUB_OFFLINE is set: models come from the cache and from folders")
     try:
         httpx.head(endpoint, timeout=SECONDS, follow_redirects=True)
-    except httpx.HTTPError as error:
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
         mend = "check the network and HTTPS_PROXY, set HF_ENDPOINT to a mirror, or give a model's folder as path"
         return Finding(name, f"{endpoint} does not answer ({type(error).__name__})", "note", mend)
     return Finding(name, f"{endpoint} answers")
@@ -92,14 +92,18 @@ def hub_finding(endpoint: str) -> Finding:
 
 def ray_finding(address: str) -> Finding:
     """Whether the Ray that RAY_ADDRESS names takes connections."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
+    scheme, _, place = address.rpartition("://")
+    host, _, port = place.rpartition(":")
     if not host:
         return Finding("Ray", f"RAY_ADDRESS={address}")
     try:
         with socket.create_connection((host, int(port)), timeout=SECONDS):
             return Finding("Ray", f"{address} takes connections")
     except (OSError, ValueError) as error:
-        return Finding("Ray", f"RAY_ADDRESS={address}: {error}", "wrong", f"ray start --head --port={port or RAY_PORT}")
+        # The port of an address with a scheme is not the head's own, and another machine's Ray is started there.
+        is_head_here = not scheme and host in LOCAL_HOSTS and port.isdecimal()
+        mend = f"ray start --head --port={port}" if is_head_here else "start Ray there, or change RAY_ADDRESS"
+        return Finding("Ray", f"RAY_ADDRESS={address}: {error}", "wrong", mend)
 
 
 def cpu_precision() -> str:

@@ -60,7 +60,7 @@ def test_a_machine_without_nvidia_lacks_nothing() -> None:
 
 def test_a_card_without_a_driver_is_wrong_and_told_what_to_install() -> None:
     driver = findings(Graphics(None, "the driver's library (libcuda.so.1) is not there", 2))["NVIDIA driver"]
-    assert driver.status == "wrong" and "2 NVIDIA in this machine" in driver.told
+    assert driver.status == "wrong" and "2 NVIDIA cards in this machine, but" in driver.told
     assert driver.mend and "nvidia-driver-" in driver.mend and "--gpus all" in driver.mend
 
 
@@ -68,7 +68,7 @@ def test_a_card_without_a_driver_is_wrong_and_told_what_to_install() -> None:
 def test_a_card_that_works_and_one_whose_libraries_are_missing() -> None:
     graphics = Graphics(Driver("580.159.04", (13, 0), (H100,)), None, 1)
     fine = findings(graphics)
-    assert fine["NVIDIA driver"].told == "driver 580.159.04, CUDA up to 13.0, 1 cards"
+    assert fine["NVIDIA driver"].told == "driver 580.159.04, CUDA up to 13.0, 1 card"
     assert fine["GPU 0"].told == (
         "NVIDIA H100 80GB HBM3, 85.0 GB, 84.0 GB free, capability 9.0, fast in float16 and bfloat16"
     )
@@ -109,6 +109,19 @@ def test_the_hub_and_a_ray_are_asked(monkeypatch: pytest.MonkeyPatch) -> None:
         # Bound, and listening to nobody.
         away = hub_finding(f"http://{address}")
         assert away.status == "note" and away.mend and "HTTPS_PROXY" in away.mend
-        assert ray_finding(address).status == "wrong"
+        ray = ray_finding(address)
+        assert (ray.status, ray.mend) == ("wrong", f"ray start --head --port={taken.getsockname()[1]}")
         taken.listen()
         assert ray_finding(address) == Finding("Ray", f"{address} takes connections")
+
+
+def test_an_endpoint_that_is_no_url_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    found = hub_finding("http://mirror:port")
+    assert found.status == "note" and found.told == "http://mirror:port does not answer (InvalidURL)"
+
+
+@pytest.mark.parametrize("address", ["ray://127.0.0.1:1", "no-such-host.invalid:6379", "127.0.0.1:port"])
+def test_a_ray_that_no_command_here_would_start_is_to_be_started_there(address: str) -> None:
+    found = ray_finding(address)
+    assert (found.status, found.mend) == ("wrong", "start Ray there, or change RAY_ADDRESS")
