@@ -19,7 +19,7 @@ def compare_pooling(settings: Settings, name: str) -> None:
         "host copy and NumPy": BatchSettings(reduce_on_device=False, buckets=True, ahead=2),
         "no batch ahead": BatchSettings(reduce_on_device=True, buckets=True, ahead=0),
         "no buckets": BatchSettings(reduce_on_device=True, buckets=False, ahead=2),
-        "all off, as before": BatchSettings(reduce_on_device=False, buckets=False, ahead=0),
+        "all off": BatchSettings(reduce_on_device=False, buckets=False, ahead=0),
     }
     models: dict[str, TextEmbedding] = {}
     for way, batches in ways.items():

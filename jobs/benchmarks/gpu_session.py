@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
+from embedders.cuda_libraries import load_cuda_libraries
 from embedders.fusion.load import FusedFor, fused_graph
 
 ERRORS = 3
@@ -48,8 +49,8 @@ class BareSession:
         optimized: Path | None = None,
     ) -> None:
         self.device = device
-        if device == "cuda" and hasattr(ort, "preload_dlls"):
-            ort.preload_dlls()
+        if device == "cuda":
+            load_cuda_libraries()
         options = ort.SessionOptions()
         options.log_severity_level = ERRORS
         if optimized is not None:

@@ -65,9 +65,6 @@ class Settings:
         return {"cuda": True, **({} if precision == "float32" else {"precision": precision})}
 
 
-Tell = Callable[..., None]
-
-
 def tell(**facts: Any) -> None:
     """Print one result as a line of JSON, at once."""
     print(json.dumps(facts, default=_plain), flush=True)
