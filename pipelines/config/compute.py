@@ -31,7 +31,11 @@ class ComputeConfig(Section):
     cpus: int | None = Field(None, ge=1, description="CPUs of a local Ray")
     object_store_mb: int = Field(512, ge=80, description="Object store of a local Ray, megabytes")
     block_rows: int = Field(
-        1024, ge=1, le=1_000_000, description="Rows embedded and committed together; resume repeats at most these"
+        1024,
+        ge=1,
+        le=1_000_000,
+        description="Rows embedded and committed together; resume repeats at most these; left out: 4,096 where a model "
+        "is on GPUs",
     )
     pools: dict[NonEmpty, Annotated[list[str], Field(min_length=1)]] = Field(
         default_factory=dict,
