@@ -100,6 +100,24 @@ def test_a_folder_of_qdrant_client_is_copied_from_engine_to_engine_and_verified(
     assert ends[0] == ends[1] and len(ends[0]) == POINTS
 
 
+def test_points_that_lack_vectors_are_copied_so_and_pass(tmp_path: Path) -> None:
+    by_qdrant_client(tmp_path / "old")
+    with closing(open_folder(str(tmp_path / "old"))) as client:
+        client.delete_vectors("docs", ["dot", "tokens"], [5, 7])
+        client.delete_vectors("docs", ["cosine", "sparse"], [9])
+    source = {"path": str(tmp_path / "old"), "collection": "docs", "vectors": True}
+    config = write(tmp_path, "job", source, {"path": str(tmp_path / "new"), "collection": "docs"})
+    done("run", config)
+    assert f"{POINTS} of {POINTS} as in the old collection" in done("verify", config)
+    with closing(open_folder(str(tmp_path / "new"))) as client:
+        client.update_vectors("docs", [models.PointVectors(id=5, vector={"dot": [1.0] * 5})])
+        (whole,) = client.retrieve("docs", [11], with_vectors=["cosine", "dot", "euclid", "sparse"])
+        client.upsert("docs", [models.PointStruct(id=11, vector=whole.vector, payload=whole.payload)])
+    told = refused("verify", config)
+    assert "point 5: dot" in told and "point 11: tokens" in told
+    assert f"{POINTS - 2} of {POINTS} as in the old collection" in told
+
+
 def test_what_is_wrong_with_a_copy_is_found_at_each_point(tmp_path: Path) -> None:
     by_qdrant_client(tmp_path / "old")
     source = {"path": str(tmp_path / "old"), "collection": "docs", "vectors": True}
