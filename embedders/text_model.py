@@ -268,6 +268,11 @@ class TextModel:
             self.stats.truncated += int(tokens.truncated[inverse].sum())
             self.stats.tokenize_seconds += seconds
 
+    def count_model_seconds(self, seconds: float) -> None:
+        """Add the time that vectors took to be made of what the graph gave; several threads may count at once."""
+        with COUNTING:
+            self.stats.model_seconds += seconds
+
     def run(
         self,
         tokens: TokenizedTexts,
