@@ -34,8 +34,8 @@ def derived_file(
 
     ``files`` are the model's, among them those of weights beside ``model_file``. A copy belongs to the contents of
     these, to the ``scheme`` by which it is made, and to the version of ONNX Runtime; ``kind`` begins its folder's name.
-    Several processes may ask at once: one makes it, the others wait. Raises ModelFilesError
-    for a copy that cannot be stored.
+    Several processes may ask at once: one makes it, the others wait. Raises ModelFilesError for a copy that cannot be
+    stored.
     """
     parts = [name for name in files if name.startswith(model_file)]
     slot = _slot(cache_root(cache_dir), kind, scheme, model_file, file_digests(folder, parts))
