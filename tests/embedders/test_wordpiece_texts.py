@@ -43,7 +43,7 @@ def test_ids_and_truncation_are_the_tokenizers(tokenizer: TextTokenizer, texts: 
 
 
 @pytest.mark.parametrize("blank", ["", " \t\n", "\n"], ids=repr)
-def test_a_blank_text_beside_long_texts_of_other_letters_are_the_tokenizers(
+def test_a_blank_text_beside_a_long_one_of_other_letters_is_the_tokenizers(
     tokenizer: TextTokenizer, blank: str
 ) -> None:
     texts = ["é" * (LEAST_CHARACTERS + 1), blank]
