@@ -136,7 +136,7 @@ class BgeM3(NetworkModel, SeveralVectors):
             started = perf_counter()
             for collector, batch in zip(collectors, batches, strict=True):
                 collector.add(batch)
-            self.stats.model_seconds += perf_counter() - started
+            self.text_model.count_model_seconds(perf_counter() - started)
         return {kind: distinct.for_all(one.vectors()) for kind, one in zip(self.kinds, collectors, strict=True)}
 
     @cached_property

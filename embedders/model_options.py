@@ -58,7 +58,7 @@ class Runtime:
     ``lazy_load`` postpones loading to the first text. ``token_budget`` is what one model call may hold in tokens,
     padding included (None: a measured default for the device). ``enable_cpu_mem_arena`` is ONNX Runtime's session
     option: False gives memory back after every call, at some cost of speed. Models that are given one ``token_cache``
-    and tokenize alike tokenize the same texts once.
+    and tokenize alike tokenize the same texts once, on a GPU if their token budgets are equal too.
     """
 
     threads: int | None = None

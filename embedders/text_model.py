@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from threading import Lock
 from time import perf_counter
 from typing import Any
@@ -32,14 +29,13 @@ from embedders.fingerprint import facts_digest
 from embedders.graph_outputs import declared_inputs, declared_width
 from embedders.graph_session import GraphSession
 from embedders.model_options import ModelFiles, Runtime
+from embedders.positions import positions_of, warn_of_positions
 from embedders.precision import load_graph, precision_facts
 from embedders.prompts import add_prompt
 from embedders.session_settings import SessionSettings
 from embedders.texts import DistinctTexts, text_list
 from embedders.tokenization import TextTokenizer, load_tokenizer, refuse_invalid
 from embedders.tokenized_texts import TokenizedTexts
-
-logger = logging.getLogger(__name__)
 
 NO_EXTRA_INPUTS: Mapping[str, npt.NDArray[Any]] = {}
 NO_DEFAULTS: Mapping[str, Any] = {}
@@ -106,7 +102,7 @@ class TextModel:
         tokenizer = load_tokenizer(
             self.folder, max_length=self._max_length, reserved=self._reserved, defaults=self._tokenizer_defaults
         )
-        _warn_of_positions(self.folder, tokenizer.max_length + self._reserved)
+        warn_of_positions(self.folder, tokenizer.max_length + self._reserved)
         return tokenizer
 
     @cached_property
@@ -133,7 +129,7 @@ class TextModel:
     def _longest(self) -> int:
         """Tokens of the longest text there can be."""
         longest = min(self.tokenizer.max_length + self._reserved, MOST_TOKENS)
-        return min(longest, _positions(self.folder) or longest)
+        return min(longest, positions_of(self.folder) or longest)
 
     @cached_property
     def output(self) -> str:
@@ -268,6 +264,11 @@ class TextModel:
             self.stats.truncated += int(tokens.truncated[inverse].sum())
             self.stats.tokenize_seconds += seconds
 
+    def count_model_seconds(self, seconds: float) -> None:
+        """Add the time that vectors took to be made of what the graph gave; several threads may count at once."""
+        with COUNTING:
+            self.stats.model_seconds += seconds
+
     def run(
         self,
         tokens: TokenizedTexts,
@@ -331,19 +332,3 @@ class TextModel:
 
     def _outputs(self) -> str:
         return f"the graph's outputs are {self.session.describe_outputs()}"
-
-
-def _positions(folder: Path) -> int | None:
-    """Positions that a model's config.json gives; None where it gives none."""
-    try:
-        positions = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("max_position_embeddings")
-    except (OSError, ValueError, AttributeError):
-        return None
-    return positions if isinstance(positions, int) else None
-
-
-def _warn_of_positions(folder: Path, max_length: int) -> None:
-    """Log that a limit exceeds the model's table of positions, where the graph is going to fail."""
-    positions = _positions(folder)
-    if positions is not None and max_length > positions:
-        logger.warning("max_length %d exceeds the %d positions that %s gives", max_length, positions, folder)

@@ -2,30 +2,47 @@
 
 from __future__ import annotations
 
+from threading import Lock
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from embedders.tokenization import TextTokenizer
     from embedders.tokenized_texts import TokenizedTexts
 
+# A block of a job on a GPU has 4,096, and the pieces that it is embedded in are kept one by one.
+MOST_TEXTS = 8192
+# One lock for all caches, since what holds a lock cannot be pickled; pieces are tokenized in several threads.
+_KEEPING = Lock()
+
 
 class TokenCache:
-    """Keeps what each of some tokenizers made of its last texts, so that equal tokenizers share it.
+    """Keeps what each of some tokenizers made of its last lists of texts, so that equal tokenizers share it.
 
-    It is given to models that embed the same texts one after the other. Each
-    tokenizer's last texts and their tokens stay until it gets others.
+    It is given to models that embed the same texts one after the other, whole or in the same pieces. Of each tokenizer
+    the last list of texts and its tokens stay, and those before it, up to ``most_texts`` in all.
     """
 
-    def __init__(self) -> None:
-        self._last: dict[str, tuple[list[str], TokenizedTexts]] = {}
+    def __init__(self, most_texts: int = MOST_TEXTS) -> None:
+        self._most_texts = most_texts
+        # By tokenizer, oldest first.
+        self._last: dict[str, list[tuple[list[str], TokenizedTexts]]] = {}
 
     def encode(self, tokenizer: TextTokenizer, texts: list[str]) -> TokenizedTexts:
-        """Tokenize texts, or take the tokens that an equal tokenizer made of them last; raises as it does."""
-        last = self._last.get(tokenizer.identity)
-        if last is not None and last[0] == texts:
-            tokens = last[1]
-            tokenizer.warn_of(int(tokens.truncated.sum()), len(texts))
-            return tokens
+        """Tokenize texts, or take the tokens that an equal tokenizer made of them lately; raises as it does."""
+        identity = tokenizer.identity
+        with _KEEPING:
+            last = tuple(self._last.get(identity, ()))
+        known = next((tokens for others, tokens in last if others == texts), None)
+        if known is not None:
+            tokenizer.warn_of(int(known.truncated.sum()), len(texts))
+            return known
         tokens = tokenizer.encode(texts)
-        self._last[tokenizer.identity] = texts, tokens
+        with _KEEPING:
+            self._keep(self._last.setdefault(identity, []), texts, tokens)
         return tokens
+
+    def _keep(self, last: list[tuple[list[str], TokenizedTexts]], texts: list[str], tokens: TokenizedTexts) -> None:
+        last.append((texts, tokens))
+        texts_kept = sum(len(some) for some, _ in last)
+        while len(last) > 1 and texts_kept > self._most_texts:
+            texts_kept -= len(last.pop(0)[0])

@@ -6,6 +6,7 @@ import json
 import logging
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import chain
@@ -28,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 
 # A text is first tokenized up to this many characters a token of the limit. Real text has 1 to 8.
-CHARACTERS_A_TOKEN = 16
+MOST_CHARACTERS_A_TOKEN = 16
 SMALLEST_CUT = 4096
 # Texts whose cut did not fill the limit (long runs of blanks, one giant word) are tried with this many times more.
 CUT_GROWTH = 64
@@ -120,9 +121,8 @@ class TextTokenizer:
         with room to spare: the ids are those of the whole text for every tokenizer that works word by word (all
         of the catalog that split at blanks or punctuation). Raises ValueError for what is not valid text.
         """
-        if not all(isinstance(text, str) for text in texts):
-            refuse_invalid(texts)
-        tokens = self._encode(texts)
+        with _invalid_refused(texts):
+            tokens = self._encode(texts)
         self.warn_of(int(tokens.truncated.sum()), len(texts))
         return tokens
 
@@ -132,9 +132,8 @@ class TextTokenizer:
         Returns the tokens, cut at the limit, and the number of tokens before the cut (texts,), of which a very long
         text's is only a lower bound above the limit. Raises ValueError as ``encode`` does.
         """
-        if not all(isinstance(text, str) for text in texts):
-            refuse_invalid(texts)
-        return self._flatten(self._encode_cut(texts, special_tokens=False))
+        with _invalid_refused(texts):
+            return self._flatten(self._encode_cut(texts, special_tokens=False))
 
     def count(self, text: str) -> int:
         """Count a text's tokens as if there were no limit, special tokens left out."""
@@ -193,7 +192,7 @@ class TextTokenizer:
         return parts[0] if len(parts) == 1 else joined(parts).take(np.argsort(np.concatenate(rows)))
 
     def _encode_cut(self, texts: Sequence[str], *, special_tokens: bool) -> list[Encoding]:
-        limit = max(SMALLEST_CUT, self.max_length * CHARACTERS_A_TOKEN)
+        limit = max(SMALLEST_CUT, self.max_length * MOST_CHARACTERS_A_TOKEN)
         encodings = self._encode_batch(texts, limit, special_tokens)
         while pending := [
             row for row, text in enumerate(texts) if len(text) > limit and _surplus(encodings[row]) < CUT_MARGIN
@@ -205,19 +204,27 @@ class TextTokenizer:
         return encodings
 
     def _encode_batch(self, texts: Sequence[str], limit: int, special_tokens: bool) -> list[Encoding]:
-        try:
-            cut = [text if len(text) <= limit else cut_text(text, limit, self.limits.side) for text in texts]
-            # A quarter faster than with offsets into the text.
-            encodings: list[Encoding] = self.tokenizer.encode_batch_fast(cut, add_special_tokens=special_tokens)
-        except TypeError:
-            refuse_invalid(texts)
-            raise
+        cut = [text if len(text) <= limit else cut_text(text, limit, self.limits.side) for text in texts]
+        # A quarter faster than with offsets into the text.
+        encodings: list[Encoding] = self.tokenizer.encode_batch_fast(cut, add_special_tokens=special_tokens)
         return encodings
 
 
 def _surplus(encoding: Encoding) -> int:
     """Tokens that truncation dropped (special tokens of the dropped parts included)."""
     return sum(len(part) for part in encoding.overflowing)
+
+
+@contextmanager
+def _invalid_refused(texts: Sequence[Any]) -> Iterator[None]:
+    """Raise ValueError as ``refuse_invalid`` does where texts are none, or the tokenizer refuses some of them."""
+    if not all(isinstance(text, str) for text in texts):
+        refuse_invalid(texts)
+    try:
+        yield
+    except TypeError:
+        refuse_invalid(texts)
+        raise
 
 
 def refuse_invalid(texts: Sequence[Any], name: str = "of the batch") -> None:

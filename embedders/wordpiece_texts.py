@@ -106,7 +106,7 @@ class WordPieceTexts:
 
     def _words(self, texts: Sequence[str]) -> tuple[pa.DictionaryArray, Ints]:
         """The words of all texts, end to end, and how many each text has."""
-        characters = np.frombuffer("\n".join(texts).encode("ascii"), np.uint8)
+        characters = np.frombuffer("\n".join([*texts, ""]).encode("ascii"), np.uint8)
         kinds = self._kinds[characters]
         in_word = kinds == WORD
         begins = kinds == MARK

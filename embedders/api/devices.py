@@ -22,17 +22,24 @@ IMAGES_AT_ONCE = 64
 logger = logging.getLogger(__name__)
 
 
-def copies_wanted(parallel: int | None, devices: int) -> int:
-    """Copies of a model that ``parallel`` asks for where it runs on so many devices; one a device at the most.
-
-    Raises ValueError for what is no number of workers: None is one copy, 0 one on every device.
-    """
+def check_parallel(parallel: int | None) -> None:
+    """Raise ValueError for what is neither a number of workers nor None."""
     if parallel is None:
-        return 1
+        return
     if isinstance(parallel, bool) or not isinstance(parallel, int) or parallel < 0:
         raise ValueError(
             f"parallel must be a number of workers, 0 for all there is room for, or None; got {parallel!r}"
         )
+
+
+def copies_wanted(parallel: int | None, devices: int) -> int:
+    """Copies of a model that ``parallel`` asks for where it runs on so many devices; one a device at the most.
+
+    None is one copy, 0 one on every device. Raises ValueError as ``check_parallel`` does.
+    """
+    check_parallel(parallel)
+    if parallel is None:
+        return 1
     copies = max(1, devices if parallel == 0 else min(parallel, devices))
     if copies == 1 and parallel != 1:
         _tell_that_one_session_serves()

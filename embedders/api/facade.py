@@ -8,7 +8,7 @@ from typing import Any, ClassVar, TypeVar
 
 import pyarrow as pa
 
-from embedders.api.devices import copies_wanted, spread
+from embedders.api.devices import check_parallel, copies_wanted, spread
 from embedders.api.fastembed_arguments import our_options, warn_of_model
 from embedders.base import EmbedStats, Texts, VectorSpec
 from embedders.catalog import add_card, custom_card, describe, find_card, list_cards
@@ -29,12 +29,12 @@ class ModelFacade:
 
     ``cache_dir`` and ``threads`` are kept as they were given. ``device_ids`` names GPUs: the model runs on the first,
     and methods with ``parallel`` also on as many of the others as that says. On a GPU a method that yields works on two
-    lists of texts at once. ``options`` are the fields of
-    `embedders.model_options.ModelFiles` and `embedders.model_options.Runtime` (``specific_model_path``,
-    ``local_files_only``, ``token_budget``, ``session_options``, ``provider_options``, ...), and the options of the
-    model's family; fastembed's ``device_id``, ``extra_session_options`` and ``mmap`` are taken too. Warns, as fastembed
-    does, of a model whose name is misspelt or whose files have changed. Raises ModelNotFoundError (a ValueError) for a
-    name that is in no catalog, ModelFilesError, DeviceError, and TypeError for an option that the model does not take.
+    lists of texts at once. ``options`` are the fields of `embedders.model_options.ModelFiles` and
+    `embedders.model_options.Runtime` (``specific_model_path``, ``local_files_only``, ``token_budget``,
+    ``session_options``, ``provider_options``, ...), and the options of the model's family; fastembed's ``device_id``,
+    ``extra_session_options`` and ``mmap`` are taken too. Warns, as fastembed does, of a model whose name is misspelt or
+    whose files have changed. Raises ModelNotFoundError (a ValueError) for a name that is in no catalog,
+    ModelFilesError, DeviceError, and TypeError for an option that the model does not take.
     """
 
     FAMILIES: ClassVar[tuple[str, ...]]
@@ -105,6 +105,8 @@ class ModelFacade:
     def _models(self, parallel: int | None) -> list[Any]:
         """The model, and its copies on as many further devices as ``parallel`` asks for; raises ValueError."""
         several = parallel is not None and len(self._devices) > 1
+        if several:
+            self.model.load()
         copies = copies_wanted(parallel, len(self._devices) if several and self._session.on_gpu else 1)
         for device in self._devices[1:copies]:
             if device not in self._copies:
@@ -115,11 +117,14 @@ class ModelFacade:
 
     @property
     def _prepares_ahead(self) -> bool:
-        """Whether the model, of texts alone, is shared by threads that prepare while others run; never on a CPU."""
+        """Whether the model, of texts alone, is shared by threads that prepare while others run.
+
+        Never on a CPU, nor before the model is loaded, which is not done here: the model does it under a lock.
+        """
         text_model = getattr(self.model, "text_model", None)
-        if text_model is None or FAMILIES[self.card.family].images or not text_model.session.on_gpu:
+        if text_model is None or FAMILIES[self.card.family].images or "runner" not in vars(text_model):
             return False
-        return bool(text_model.runner.settings.ahead)
+        return bool(text_model.session.on_gpu and text_model.runner.settings.ahead)
 
     def _most_rows(self, batch_size: int) -> int | None:
         """Texts of one model call at most; on a GPU the token budget alone, since small calls leave it idle."""
@@ -142,12 +147,34 @@ class ModelFacade:
 
     def _spread(
         self,
-        lists: Iterable[list[Item]],
+        lists: Callable[[], Iterable[list[Item]]],
         work: Callable[[Any, list[Item]], Iterable[Result]],
         parallel: int | None,
+        *,
+        runs_graph: bool = True,
     ) -> Iterator[Result]:
-        """Put ``work`` to lists of texts or pairs with a model; results in their order. See ``_models``."""
-        return spread(self._models(parallel), lists, work)
+        """Put ``work`` to lists of texts or pairs with a model; results in their order. See ``_models``.
+
+        A model with ``lazy_load`` is loaded when the first result is asked for, unless ``runs_graph`` is False, and
+        then ``lists`` gives the lists, whose size depends on the device. Raises ValueError for ``parallel`` at once.
+        """
+        check_parallel(parallel)
+        if not self._arguments["lazy_load"]:
+            # Copies that cannot be loaded are refused at once.
+            self._models(parallel)
+        return self._spread_when_asked(lists, work, parallel, runs_graph=runs_graph)
+
+    def _spread_when_asked(
+        self,
+        lists: Callable[[], Iterable[list[Item]]],
+        work: Callable[[Any, list[Item]], Iterable[Result]],
+        parallel: int | None,
+        *,
+        runs_graph: bool,
+    ) -> Iterator[Result]:
+        if runs_graph:
+            self.model.load()
+        yield from spread(self._models(parallel), lists(), work)
 
     def load(self) -> None:
         """Load everything now rather than at the first text."""

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from embedders.api.facade import READ_AHEAD, ModelFacade
+from embedders.api.facade import ModelFacade
 from embedders.api.sparse_embedding import SparseEmbedding, from_arrow
 from embedders.base import Texts, VectorSpec
 from embedders.families import families_of_several
@@ -94,9 +94,10 @@ class HybridTextEmbedding(ModelFacade):
     ) -> Iterator[HybridEmbedding]:
         """Yield the vectors of each document, in order, all from one model call.
 
-        ``documents`` may be endless: at most max(batch_size, 1,024) are read ahead, 128 where token vectors are made.
-        ``batch_size`` is the most documents one model call gets; the token budget usually stops it earlier. With
-        ``parallel``, as many of the ``device_ids`` work at once.
+        ``documents`` may be endless: at most max(batch_size, 1,024) are read ahead, on a GPU two times 4,096; 128, on a
+        GPU two times 128, where token vectors are made. ``batch_size`` is the most documents one model call gets; the
+        token budget usually stops it earlier, and on a GPU it alone does. With ``parallel``, as many of the
+        ``device_ids`` work at once.
         """
         return self._embed_lazily(documents, batch_size, parallel, "passage")
 
@@ -131,10 +132,10 @@ class HybridTextEmbedding(ModelFacade):
         self, texts: str | Iterable[str], batch_size: int, parallel: int | None, use: Use
     ) -> Iterator[HybridEmbedding]:
         check_batch_size(batch_size)
-        ahead = READ_AHEAD_OF_TOKENS if "multivector" in self.model.kinds else max(batch_size, READ_AHEAD)
+        token_vectors = "multivector" in self.model.kinds
         return self._spread(
-            take_lists(texts, ahead),
-            lambda model, some: _by_text(model.embed_each(some, use=use, max_rows=batch_size)),
+            lambda: take_lists(texts, READ_AHEAD_OF_TOKENS if token_vectors else self._texts_ahead(batch_size)),
+            lambda model, some: _by_text(model.embed_each(some, use=use, max_rows=self._most_rows(batch_size))),
             parallel,
         )
 

@@ -54,9 +54,10 @@ class LateInteractionTextEmbedding(SizedFacade):
     ) -> Iterator[Matrix]:
         """Yield a (tokens, dim) matrix a document, in order.
 
-        ``documents`` may be endless: at most max(batch_size, 1,024) are read ahead. ``batch_size`` is the most
-        documents one model call gets; the token budget usually stops it earlier. With ``parallel``, as many of the
-        ``device_ids`` work at once; it starts no processes. Other keywords are ignored with a warning.
+        ``documents`` may be endless: at most max(batch_size, 1,024) are read ahead, on a GPU two times as many.
+        ``batch_size`` is the most documents one model call gets; the token budget usually stops it earlier, and on a
+        GPU it alone does. With ``parallel``, as many of the ``device_ids`` work at once; it starts no processes. Other
+        keywords are ignored with a warning.
         """
         warn_of_ignored("embed", ignored)
         return self._embed_lazily(documents, batch_size, parallel, "passage")
@@ -99,9 +100,9 @@ class LateInteractionTextEmbedding(SizedFacade):
         self, texts: str | Iterable[str], batch_size: int, parallel: int | None, use: Use
     ) -> Iterator[Matrix]:
         check_batch_size(batch_size)
-        most = self._most_rows(batch_size)
         return self._spread(
-            take_lists(texts, max(batch_size, READ_AHEAD)),
-            lambda model, some: model.embed_tokens(some, use=use, max_rows=most),
+            # Also on a GPU: token vectors take megabytes a text.
+            lambda: take_lists(texts, max(batch_size, READ_AHEAD)),
+            lambda model, some: model.embed_tokens(some, use=use, max_rows=self._most_rows(batch_size)),
             parallel,
         )

@@ -53,7 +53,7 @@ class LateInteractionMultimodalEmbedding(SizedFacade):
         warn_of_ignored("embed_text", ignored)
         check_batch_size(batch_size)
         return self._spread(
-            take_lists(documents, max(batch_size, READ_AHEAD)),
+            lambda: take_lists(documents, max(batch_size, READ_AHEAD)),
             lambda model, some: model.embed_tokens(some, max_rows=batch_size),
             parallel,
         )

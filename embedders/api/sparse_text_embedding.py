@@ -53,14 +53,16 @@ class SparseTextEmbedding(EmbeddingFacade):
     def embed(
         self, documents: str | Iterable[str], batch_size: int = READ_AHEAD, parallel: int | None = None, **ignored: Any
     ) -> Iterator[SparseEmbedding]:
-        """Embed documents, or one, in order; reads ``batch_size`` of them ahead.
+        """Embed documents, or one, in order; reads ``batch_size`` of them ahead, on a GPU two times as many.
 
         With ``parallel``, as many of the ``device_ids`` work at once; it starts no processes. Other keywords are
         ignored with a warning. Raises, when first iterated, ValueError for a ``batch_size`` below 1.
         """
         warn_of_ignored("embed", ignored)
         return self._spread(
-            take_lists(documents, batch_size), lambda model, some: from_arrow(model.embed_arrow(some)), parallel
+            lambda: take_lists(documents, batch_size),
+            lambda model, some: from_arrow(model.embed_arrow(some)),
+            parallel,
         )
 
     def passage_embed(
@@ -76,7 +78,11 @@ class SparseTextEmbedding(EmbeddingFacade):
         """Embed queries, or one, with the query side of the model."""
         warn_of_ignored("query_embed", ignored)
         return self._spread(
-            take_lists(query, batch_size), lambda model, some: from_arrow(model.embed_queries_arrow(some)), parallel
+            lambda: take_lists(query, batch_size),
+            lambda model, some: from_arrow(model.embed_queries_arrow(some)),
+            parallel,
+            # Of some families, whose tables weigh queries.
+            runs_graph=False,
         )
 
     def token_count(self, texts: str | Iterable[str], batch_size: int = 1024, **ignored: Any) -> int:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from more_itertools import chunked
 
-from embedders.api.facade import READ_AHEAD, ModelFacade
+from embedders.api.facade import ModelFacade
 from embedders.api.fastembed_arguments import warn_of_ignored
 from embedders.families import families_of
 from embedders.texts import check_batch_size
@@ -56,8 +56,10 @@ class TextCrossEncoder(ModelFacade):
     ) -> Iterator[float]:
         """Yield the score of each document for a query, in the documents' order: all of them, not sorted.
 
-        ``documents`` may be endless: at most max(batch_size, 1,024) are read ahead. With ``parallel``, as many of the
-        ``device_ids`` work at once; it starts no processes. Other keywords are ignored with a warning.
+        ``documents`` may be endless: at most max(batch_size, 1,024) are read ahead, on a GPU two times 4,096.
+        ``batch_size`` is the most documents one model call gets; on a GPU the token budget alone decides. With
+        ``parallel``, as many of the ``device_ids`` work at once; it starts no processes. Other keywords are ignored
+        with a warning.
         """
         warn_of_ignored("rerank", ignored, "; every document gets a score, in the documents' order")
         many = [documents] if isinstance(documents, str) else documents
@@ -70,8 +72,8 @@ class TextCrossEncoder(ModelFacade):
         warn_of_ignored("rerank_pairs", ignored)
         check_batch_size(batch_size)
         return self._spread(
-            chunked(_one_or_many(pairs), max(batch_size, READ_AHEAD)),
-            lambda model, some: model.scores(some, max_rows=batch_size).tolist(),
+            lambda: chunked(_one_or_many(pairs), self._texts_ahead(batch_size)),
+            lambda model, some: model.scores(some, max_rows=self._most_rows(batch_size)).tolist(),
             parallel,
         )
 

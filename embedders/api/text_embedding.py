@@ -83,8 +83,8 @@ class TextEmbedding(SizedFacade):
 
         ``documents`` may be endless: at most max(batch_size, 1,024) are read ahead, on a GPU two times 4,096.
         ``batch_size`` is the most documents one model call gets; the token budget usually stops it earlier, and on a
-        GPU it alone does. With ``parallel``, as many of the
-        ``device_ids`` work at once; it starts no processes. Other keywords are ignored with a warning.
+        GPU it alone does. With ``parallel``, as many of the ``device_ids`` work at once; it starts no processes. Other
+        keywords are ignored with a warning.
         """
         warn_of_ignored("embed", ignored)
         return self._embed_lazily(documents, batch_size, parallel, "passage", task_id)
@@ -121,9 +121,8 @@ class TextEmbedding(SizedFacade):
     ) -> Iterator[Vector]:
         check_batch_size(batch_size)
         task = {} if task_id is None else {"task_id": task_id}
-        most = self._most_rows(batch_size)
         return self._spread(
-            take_lists(documents, self._texts_ahead(batch_size)),
-            lambda model, some: model.embed_array(some, use=use, max_rows=most, **task),
+            lambda: take_lists(documents, self._texts_ahead(batch_size)),
+            lambda model, some: model.embed_array(some, use=use, max_rows=self._most_rows(batch_size), **task),
             parallel,
         )

@@ -76,10 +76,10 @@ class Bm42(SparseNetwork):
         for batch in self.text_model.run(tokens):
             started = perf_counter()
             attention[tokens.positions(batch.rows)] = cls_attention(batch)
-            self.stats.model_seconds += perf_counter() - started
+            self.text_model.count_model_seconds(perf_counter() - started)
         started = perf_counter()
         column = self._weigh(self._pieces.split(tokens), attention, len(tokens))
-        self.stats.model_seconds += perf_counter() - started
+        self.text_model.count_model_seconds(perf_counter() - started)
         return distinct.for_all(column)
 
     def embed_queries_arrow(self, texts: Texts) -> pa.Array:

@@ -109,7 +109,7 @@ class MiniCoil(SparseNetwork):
         tokens, distinct = self.text_model.tokenize(texts)
         started = perf_counter()
         counted = self._count(tokens)
-        self.stats.model_seconds += perf_counter() - started
+        self.text_model.count_model_seconds(perf_counter() - started)
         meanings = np.zeros((len(counted.group_rows), self._matrices.shape[2]), dtype=np.float32)
         group_offsets = row_offsets(counted.group_rows, len(tokens))
         for batch in self.text_model.run(tokens):
@@ -117,10 +117,10 @@ class MiniCoil(SparseNetwork):
             groups = ranges(group_offsets[batch.rows], group_offsets[batch.rows + 1])
             means = group_means(batch, tokens, counted, groups)
             meanings[groups] = self._meanings(means, counted.group_words[groups])
-            self.stats.model_seconds += perf_counter() - started
+            self.text_model.count_model_seconds(perf_counter() - started)
         started = perf_counter()
         column = self._column(counted, meanings, weighted=weighted)
-        self.stats.model_seconds += perf_counter() - started
+        self.text_model.count_model_seconds(perf_counter() - started)
         return distinct.for_all(column)
 
     def _meanings(self, means: npt.NDArray[np.float32], words: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:

@@ -49,7 +49,7 @@ def _embed(model: TextModel, texts: list[str], weigh: Weigh, zeroed: npt.NDArray
         greatest[:, zeroed] = 0
         rows, indices = np.nonzero(greatest)
         entries.append((batch.rows[rows], indices, weigh(greatest[rows, indices])))
-        model.stats.model_seconds += perf_counter() - started
+        model.count_model_seconds(perf_counter() - started)
     return distinct.for_all(_in_order(entries, len(tokens)))
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from embedders.catalog import custom_card
+from embedders.device.settings import BatchSettings
 from embedders.factory import make_embedder
 from embedders.token_cache import TokenCache
 from embedders.tokenization import TextTokenizer, load_tokenizer
@@ -109,15 +110,33 @@ def test_every_model_warns_of_what_it_truncates(load: Load, caplog: pytest.LogCa
     assert caplog.text.count("1 of 2 texts are longer than 48 tokens") == 2
 
 
+def test_synthetic_models_of_one_tokenizer_tokenize_the_pieces_of_a_block_once(
+    load: Load, tokenized: list[list[str]]
+) -> None:
+    arguments = {"batches": BatchSettings(ahead=2), "token_budget": 400}
+    block = [f"the bat {number} " + "cave " * (number % 9) for number in range(600)]
+    alone = [load("dense", arguments).embed_arrow(block), load("splade", arguments).embed_arrow(block)]
+    cache = {**arguments, "token_cache": TokenCache()}
+    models = [load("dense", cache), load("splade", cache)]
+    tokenized.clear()
+    for _ in range(2):
+        for model, column in zip(models, alone, strict=True):
+            assert model.embed_arrow(block).equals(column)
+    assert len(tokenized) > 2
+    assert sorted(text for texts in tokenized for text in texts) == sorted(block)
+
+
 def test_only_the_last_texts_are_kept(tmp_path: Path) -> None:
     build_network(tmp_path)
-    cache, tokenizer = TokenCache(), load_tokenizer(tmp_path)
+    cache, tokenizer = TokenCache(most_texts=2), load_tokenizer(tmp_path)
     first = cache.encode(tokenizer, ["bat", "cave"])
     assert cache.encode(tokenizer, ["bat", "cave"]) is first
     cache.encode(tokenizer, ["bat"])
     again = cache.encode(tokenizer, ["bat", "cave"])
     assert again is not first
     np.testing.assert_array_equal(again.ids, first.ids)
+    larger = cache.encode(tokenizer, ["bat", "cave", "a"])
+    assert cache.encode(tokenizer, ["bat", "cave", "a"]) is larger
 
 
 def test_tokenizers_are_equal_by_what_they_do(tmp_path: Path) -> None:

@@ -129,6 +129,7 @@ def test_a_text_of_megabytes_gives_the_ids_of_its_start(minilm: Path) -> None:
     ("texts", "message"),
     [
         (["fine", "not \ud800 fine"], r"text 1 .*lone surrogate U\+D800 at character 4"),
+        (["fine " * 1000, "not \ud800 fine"], r"text 1 .*lone surrogate U\+D800 at character 4"),
         (["fine", "fine", None], "text 2 .*NoneType"),
         ([("a", "pair")], "text 0 .*tuple"),
     ],

@@ -42,6 +42,16 @@ def test_ids_and_truncation_are_the_tokenizers(tokenizer: TextTokenizer, texts: 
         assert tokens.truncated[row] == bool(encoding.overflowing)
 
 
+@pytest.mark.parametrize("blank", ["", " \t\n", "\n"], ids=repr)
+def test_a_blank_text_beside_a_long_one_of_other_letters_is_the_tokenizers(
+    tokenizer: TextTokenizer, blank: str
+) -> None:
+    texts = ["é" * (LEAST_CHARACTERS + 1), blank]
+    tokens = tokenizer.encode(texts)
+    for row, encoding in enumerate(tokenizer.tokenizer.encode_batch(texts)):
+        assert tokens.ids[tokens.offsets[row] : tokens.offsets[row + 1]].tolist() == encoding.ids
+
+
 def test_long_lists_and_a_full_memory_change_nothing(tokenizer: TextTokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
     texts = [f"word{number} and w{number % 7}" for number in range(2000)]
     expected = np.concatenate([encoding.ids for encoding in tokenizer.tokenizer.encode_batch(texts)])

@@ -77,9 +77,8 @@ class DeviceStandIn:
 def stand_ins(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[DeviceStandIn]]:
     monkeypatch.setattr("embedders.session.open_session", DeviceStandIn)
     DeviceStandIn.made, DeviceStandIn.meeting = [], None
-    for module in ("facade", "late_interaction_text_embedding", "text_cross_encoder", "multimodal_embedding"):
+    for module in ("facade", "late_interaction_text_embedding", "multimodal_embedding"):
         monkeypatch.setattr(f"embedders.api.{module}.READ_AHEAD", AT_ONCE)
-    monkeypatch.setattr("embedders.api.hybrid_text_embedding.READ_AHEAD", AT_ONCE)
     monkeypatch.setattr("embedders.api.facade.READ_AHEAD_ON_GPU", AT_ONCE)
     monkeypatch.setattr("embedders.api.devices.IMAGES_AT_ONCE", AT_ONCE)
     yield DeviceStandIn.made
@@ -254,6 +253,34 @@ def test_synthetic_results_are_those_of_fastembeds_two_processes(synthetic_model
     expected = list(reference.embed(iter(TEXTS), batch_size=4, parallel=2))
     vectors = list(ours.embed(iter(TEXTS), batch_size=4, parallel=2))
     np.testing.assert_allclose(vectors, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_lazy_synthetic_models_on_a_device_load_at_the_first_result(
+    name: str, synthetic_model: Folder, stand_ins: list[DeviceStandIn]
+) -> None:
+    facade, model_name, call = CALLS[name]
+    options: dict[str, Any] = {"specific_model_path": synthetic_model(model_name), "threads": 1, "sessions": 1}
+    expected = list(call(facade(model_name, device_ids=[1], **options), None))
+    stand_ins.clear()
+    model = facade(model_name, device_ids=[3, 5], lazy_load=True, **options)
+    with pytest.raises(ValueError, match="parallel must be a number of workers"):
+        call(model, -1)
+    results = call(model, 2)
+    assert not stand_ins
+    same(results, expected)
+    assert [one.device for one in stand_ins] == [3, 5]
+
+
+def test_queries_that_a_table_weighs_need_no_synthetic_graph(
+    synthetic_model: Folder, stand_ins: list[DeviceStandIn]
+) -> None:
+    name = "Qdrant/bm42-all-minilm-l6-v2-attentions"
+    lazy = SparseTextEmbedding(name, specific_model_path=synthetic_model(name), device_ids=[3], lazy_load=True)
+    assert len(list(lazy.query_embed(TEXTS))) == len(TEXTS)
+    assert not stand_ins
+    assert len(list(lazy.embed(TEXTS))) == len(TEXTS)
+    assert [one.device for one in stand_ins][:1] == [3]
 
 
 @pytest.mark.parametrize("parallel", [-1, "2", 1.5, True])
