@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import gc
 import logging
-import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -16,18 +15,14 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
-from embedders.cuda_libraries import load_cuda_libraries
+from embedders.cuda_libraries import cuda_driver, load_cuda_libraries
 from embedders.device.on_device import OnDevice
 from embedders.errors import DeviceError, ModelFilesError, UnknownProviderError
 from embedders.fusion.load import FusedFor, fused_graph
 from embedders.graph_session import GraphSession, Port, refuse_missing
-from embedders.session_settings import OnnxProvider, SessionSettings
+from embedders.session_settings import CPU, CUDA, NVIDIA_PROVIDERS, OnnxProvider, SessionSettings
 
 logger = logging.getLogger(__name__)
-
-CPU = "CPUExecutionProvider"
-CUDA = "CUDAExecutionProvider"
-NVIDIA_PROVIDERS = (CUDA, "TensorrtExecutionProvider", "NvTensorRTRTXExecutionProvider")
 
 # Warnings are about graph rewrites and about hardware probed at start, nothing a user can act on; errors stay.
 ORT_LOG_ERRORS = 3
@@ -210,11 +205,7 @@ def cuda_devices() -> int:
 
     ONNX Runtime's list of providers says what it was built with, not what the machine has.
     """
-    try:
-        driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
-    except OSError:
-        return 0
-    count = ctypes.c_int(0)
-    if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
+    driver, count = cuda_driver(), ctypes.c_int(0)
+    if driver is None or driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
         return 0
     return count.value

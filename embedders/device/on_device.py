@@ -11,9 +11,8 @@ import onnxruntime as ort
 
 from embedders.device.reduction_graph import KEPT, VALUES, ReductionGraph
 from embedders.device.reductions import Batch, Reduction
+from embedders.session_settings import CPU, CUDA
 
-CPU = "CPUExecutionProvider"
-CUDA = "CUDAExecutionProvider"
 ELEMENTS = {"tensor(float)": "float32", "tensor(float16)": "float16"}
 
 # Arrays, or values that are on the device already.

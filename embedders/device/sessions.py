@@ -52,7 +52,7 @@ PreparedT = TypeVar("PreparedT", bound=Prepared)
 
 @dataclass(eq=False)
 class Lane:
-    """A session, and how many of its calls in a row of failures did not fit."""
+    """A session, and how many of its calls did not fit since it was loaded."""
 
     session: GraphSession
     failures: int = 0

@@ -9,8 +9,8 @@ import onnxruntime as ort
 import pytest
 
 from embedders.errors import DeviceError, ModelFilesError
-from embedders.session import CPU, CUDA, OnnxSession, choose_providers, cuda_devices
-from embedders.session_settings import Device, SessionSettings
+from embedders.session import OnnxSession, choose_providers, cuda_devices
+from embedders.session_settings import CPU, CUDA, Device, SessionSettings
 from tests.model_fixtures import write_synthetic_model
 
 without_gpu = pytest.mark.skipif(cuda_devices() > 0, reason="this machine has a GPU")

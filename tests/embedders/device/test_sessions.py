@@ -18,7 +18,8 @@ from embedders.device.memory import Activations, TokenBudget, free_memory
 from embedders.device.sessions import default_sessions
 from embedders.device.settings import BatchSettings
 from embedders.device.shapes import bucket_length, bucket_lengths, bucket_rows
-from embedders.session import CPU, CUDA, cuda_devices
+from embedders.session import cuda_devices
+from embedders.session_settings import CPU, CUDA
 from tests.embedders.device.test_device_path import DEVICE_PATH, MANY
 from tests.embedders.test_text_model import assert_same, load, rows_of
 
