@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -28,32 +29,64 @@ logger = logging.getLogger(__name__)
 ORT_LOG_ERRORS = 3
 
 
+class ReopenError(RuntimeError):
+    """A graph that was loaded cannot be loaded again, as for want of memory.
+
+    No FleetembedError, which would tell that the model as a whole is wrong: a later call may load it.
+    """
+
+
 class OnnxSession(GraphSession):
     """A graph loaded by ONNX Runtime."""
 
     def __init__(self, path: Path, settings: SessionSettings) -> None:
         refuse_missing(path)
         self._settings = settings
-        self._session = open_session(path, settings)
-        self.on_device = OnDevice(self._session, threads=settings.effective_threads)
-        super().__init__(path, map(_port, self._session.get_inputs()), map(_port, self._session.get_outputs()))
+        session = open_session(path, settings)
+        self._session: ort.InferenceSession | None = session
+        self._opening = Lock()
+        self._providers = list(session.get_providers())
+        self._on_device = OnDevice(session, self._opened, threads=settings.effective_threads)
+        super().__init__(path, map(_port, session.get_inputs()), map(_port, session.get_outputs()))
 
     def reopen(self) -> None:
-        """Load the graph again, so that the memory that the session's arena keeps is given back first."""
-        del self._session, self.on_device
-        gc.collect()
-        self._session = open_session(self.path, self._settings)
-        self.on_device = OnDevice(self._session, threads=self._settings.effective_threads)
+        """Load the graph again, so that the memory that the session's arena keeps is given back first.
+
+        Raises ReopenError where that fails; the next call tries again.
+        """
+        with self._opening:
+            self._session = None
+            self._on_device.forget_reducers()
+            gc.collect()
+        self._opened()
+
+    def _opened(self) -> ort.InferenceSession:
+        """The session, which is opened again if need be."""
+        with self._opening:
+            if self._session is None:
+                try:
+                    session = open_session(self.path, self._settings)
+                except Exception as error:
+                    raise ReopenError(f"{self.path} was loaded, and cannot be loaded again: {error}") from error
+                if session.get_providers() != self._providers:
+                    raise ReopenError(f"{self.path} ran on {_names(self._providers)}, which did not start again")
+                self._session = session
+            return self._session
+
+    @property
+    def on_device(self) -> OnDevice:
+        """What leaves outputs where they were computed, the same one as long as this session is there."""
+        return self._on_device
 
     @property
     def providers(self) -> list[str]:
         """Execution providers that really serve this session, first choice first."""
-        return list(self._session.get_providers())
+        return list(self._providers)
 
     @property
     def on_gpu(self) -> bool:
         """Whether an NVIDIA GPU runs the graph."""
-        return self.providers[0] in NVIDIA_PROVIDERS
+        return self._providers[0] in NVIDIA_PROVIDERS
 
     def run_outputs(self, outputs: Sequence[str], feed: Mapping[str, npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
         """Run the graph once for some outputs; inputs in ``feed`` that the graph does not take are ignored.
@@ -61,7 +94,7 @@ class OnnxSession(GraphSession):
         ONNX Runtime computes the others too (1.31 has no way around it), but neither keeps nor copies them. What the
         graph gives in float16 becomes float32, since vectors are pooled and scaled in that.
         """
-        results = (np.asarray(result) for result in self._session.run(list(outputs), self.known(feed)))
+        results = (np.asarray(result) for result in self._opened().run(list(outputs), self.known(feed)))
         return [result.astype(np.float32) if result.dtype == np.float16 else result for result in results]
 
 
@@ -75,6 +108,23 @@ def open_session(path: Path, settings: SessionSettings) -> ort.InferenceSession:
     Warns (RuntimeWarning) of ``providers`` that did not start: ONNX Runtime takes the CPU in their place.
     """
     wanted = choose_providers(settings)
+    session = _start(path, settings, wanted)
+    missing = [name for name, _ in wanted if name not in session.get_providers()]
+    if missing and settings.insists_on_cuda:
+        raise DeviceError(f"{_names(missing)} did not start for {path}; is the libraries' version right? {_GPU_HINT}")
+    if missing and settings.providers is not None:
+        _warn_of_cpu(f"{_names(missing)} did not start for {path}")
+    elif missing:
+        logger.warning("%s did not start, %s runs on the CPU. %s", _names(missing), path, _GPU_HINT)
+    if wanted[0][0] in missing:
+        # What it was given was fused for another device.
+        del session
+        session = _start(path, settings, [one for one in wanted if one[0] not in missing] or [(CPU, {})])
+    return session
+
+
+def _start(path: Path, settings: SessionSettings, wanted: list[tuple[str, dict[str, Any]]]) -> ort.InferenceSession:
+    """Load a graph, fused for the first of some providers; ONNX Runtime leaves out those that do not start."""
     if any(name in NVIDIA_PROVIDERS for name, _ in wanted):
         load_cuda_libraries()
     ort.set_default_logger_severity(ORT_LOG_ERRORS)
@@ -84,20 +134,12 @@ def open_session(path: Path, settings: SessionSettings) -> ort.InferenceSession:
         # Where weights in files of their own are.
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(path.parent))
     try:
-        session = ort.InferenceSession(model, sess_options=options, providers=wanted)
+        return ort.InferenceSession(model, sess_options=options, providers=wanted)
     except Exception as error:
         # ONNX Runtime's exceptions have no common base class.
         if not type(error).__module__.startswith("onnxruntime"):
             raise
         raise ModelFilesError(f"ONNX Runtime cannot load {path}: {error}") from error
-    missing = [name for name, _ in wanted if name not in session.get_providers()]
-    if missing and settings.insists_on_cuda:
-        raise DeviceError(f"{_names(missing)} did not start for {path}; is the libraries' version right? {_GPU_HINT}")
-    if missing and settings.providers is not None:
-        _warn_of_cpu(f"{_names(missing)} did not start for {path}")
-    elif missing:
-        logger.warning("%s did not start, %s runs on the CPU. %s", _names(missing), path, _GPU_HINT)
-    return session
 
 
 def _fused(path: Path, settings: SessionSettings, provider: str) -> bytes | None:

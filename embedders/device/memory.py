@@ -34,9 +34,9 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether ONNX Runtime raised this because a device's memory is out."""
     if isinstance(error, MemoryError):
         return True
-    # ONNX Runtime's exceptions have no common base class.
-    said = str(error).lower()
-    return type(error).__module__.startswith("onnxruntime") and any(words in said for words in OUT_OF_MEMORY)
+    # ONNX Runtime's exceptions have no common base class; what raises while it copies to a device is a RuntimeError.
+    is_its_own = type(error) is RuntimeError or type(error).__module__.startswith("onnxruntime")
+    return is_its_own and any(words in str(error).lower() for words in OUT_OF_MEMORY)
 
 
 @dataclass(frozen=True)
