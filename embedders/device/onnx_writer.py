@@ -28,8 +28,8 @@ class GraphWriter:
         self._graph.name = "fleetembed"
         self._constants: set[str] = set()
 
-    def op(self, kind: str, *inputs: str, out: str | None = None, **attributes: int | list[int]) -> str:
-        """Add a node with one output."""
+    def op(self, kind: str, *inputs: str, out: str | None = None, **attributes: Any) -> str:
+        """Add a node with one output; attributes are int or list of int."""
         name = out or f"{kind}_{len(self._graph.node)}"
         self._graph.node.append(make_node(kind, list(inputs), name, **attributes))
         return name
