@@ -36,17 +36,45 @@ class ReopenError(RuntimeError):
     """
 
 
+class _Loaded:
+    """A session of ONNX Runtime that can be closed, and is opened again when it is asked for; for all threads.
+
+    Apart from OnnxSession, so that nothing refers to itself: a model that is dropped gives its memory back at once.
+    """
+
+    def __init__(self, path: Path, settings: SessionSettings) -> None:
+        self._path, self._settings, self._lock = path, settings, Lock()
+        session = open_session(path, settings)
+        self._session: ort.InferenceSession | None = session
+        self.providers: list[str] = list(session.get_providers())
+
+    def session(self) -> ort.InferenceSession:
+        """The session; raises ReopenError where it was closed and cannot be opened again as it was."""
+        with self._lock:
+            if self._session is None:
+                try:
+                    session = open_session(self._path, self._settings)
+                except Exception as error:
+                    raise ReopenError(f"{self._path} was loaded, and cannot be loaded again: {error}") from error
+                if session.get_providers() != self.providers:
+                    raise ReopenError(f"{self._path} ran on {_names(self.providers)}, which did not start again")
+                self._session = session
+            return self._session
+
+    def close(self) -> None:
+        with self._lock:
+            self._session = None
+            gc.collect()
+
+
 class OnnxSession(GraphSession):
     """A graph loaded by ONNX Runtime."""
 
     def __init__(self, path: Path, settings: SessionSettings) -> None:
         refuse_missing(path)
-        self._settings = settings
-        session = open_session(path, settings)
-        self._session: ort.InferenceSession | None = session
-        self._opening = Lock()
-        self._providers = list(session.get_providers())
-        self._on_device = OnDevice(session, self._opened, threads=settings.effective_threads)
+        self._loaded = _Loaded(path, settings)
+        self._on_device = OnDevice(self._loaded.session, threads=settings.effective_threads)
+        session = self._loaded.session()
         super().__init__(path, map(_port, session.get_inputs()), map(_port, session.get_outputs()))
 
     def reopen(self) -> None:
@@ -54,24 +82,9 @@ class OnnxSession(GraphSession):
 
         Raises ReopenError where that fails; the next call tries again.
         """
-        with self._opening:
-            self._session = None
-            self._on_device.forget_reducers()
-            gc.collect()
-        self._opened()
-
-    def _opened(self) -> ort.InferenceSession:
-        """The session, which is opened again if need be."""
-        with self._opening:
-            if self._session is None:
-                try:
-                    session = open_session(self.path, self._settings)
-                except Exception as error:
-                    raise ReopenError(f"{self.path} was loaded, and cannot be loaded again: {error}") from error
-                if session.get_providers() != self._providers:
-                    raise ReopenError(f"{self.path} ran on {_names(self._providers)}, which did not start again")
-                self._session = session
-            return self._session
+        self._on_device.forget_reducers()
+        self._loaded.close()
+        self._loaded.session()
 
     @property
     def on_device(self) -> OnDevice:
@@ -81,12 +94,12 @@ class OnnxSession(GraphSession):
     @property
     def providers(self) -> list[str]:
         """Execution providers that really serve this session, first choice first."""
-        return list(self._providers)
+        return list(self._loaded.providers)
 
     @property
     def on_gpu(self) -> bool:
         """Whether an NVIDIA GPU runs the graph."""
-        return self._providers[0] in NVIDIA_PROVIDERS
+        return self._loaded.providers[0] in NVIDIA_PROVIDERS
 
     def run_outputs(self, outputs: Sequence[str], feed: Mapping[str, npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
         """Run the graph once for some outputs; inputs in ``feed`` that the graph does not take are ignored.
@@ -94,7 +107,7 @@ class OnnxSession(GraphSession):
         ONNX Runtime computes the others too (1.31 has no way around it), but neither keeps nor copies them. What the
         graph gives in float16 becomes float32, since vectors are pooled and scaled in that.
         """
-        results = (np.asarray(result) for result in self._opened().run(list(outputs), self.known(feed)))
+        results = (np.asarray(result) for result in self._loaded.session().run(list(outputs), self.known(feed)))
         return [result.astype(np.float32) if result.dtype == np.float16 else result for result in results]
 
 

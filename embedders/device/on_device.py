@@ -22,14 +22,13 @@ Feed = Mapping[str, Any]
 class OnDevice:
     """Runs a session by I/O binding; on a GPU for one thread at a time.
 
-    ``session`` tells what is to be known of it, ``opened`` gives the one to run: another one after it was loaded again.
+    ``opened`` gives the session: another one, with the same inputs and device, after the graph was loaded again.
     ``device`` ("cpu" or "cuda") and ``device_id`` tell where its outputs are.
     """
 
-    def __init__(
-        self, session: ort.InferenceSession, opened: Callable[[], ort.InferenceSession], *, threads: int
-    ) -> None:
+    def __init__(self, opened: Callable[[], ort.InferenceSession], *, threads: int) -> None:
         self._opened, self._threads = opened, threads
+        session = opened()
         # What really runs it; a TensorRT session has the CUDA provider beside it.
         options = session.get_provider_options()
         self.device = "cuda" if CUDA in options else "cpu"
