@@ -13,8 +13,9 @@ import numpy.typing as npt
 # the cache), padding 0.5, 1.3, 3.1, 6.7, 12 and 20%. More threads want more rows to share out.
 CPU_TOKENS_A_THREAD = 256
 CPU_BUDGETS = (512, 4096)
-# Not measured. A GPU is fed well from some thousand rows in a matrix product; 16,384 tokens of a 1,024-wide model
-# with 4,096-wide inner layers are 268 MB of float32 activations, which every current GPU has.
+# An H100 computed as many tokens a second in calls of 16,384 tokens as of 65,536: bare ONNX Runtime 1.63 and 1.61
+# million with a BERT-base, 6.4 and 7.0 million with MiniLM. 16,384 tokens of a 1,024-wide model with 4,096-wide inner
+# layers are 268 MB of float32 activations, which every current GPU has.
 GPU_BUDGET = 16384
 # Share of a batch's longest text, below which others are left to the next batch.
 MUCH_SHORTER = 0.875

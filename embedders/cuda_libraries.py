@@ -1,12 +1,22 @@
-"""CUDA's and cuDNN's libraries as NVIDIA's packages bring them: loaded before ONNX Runtime looks for them."""
+"""The NVIDIA driver's library, and CUDA's and cuDNN's as NVIDIA's packages bring them, for ONNX Runtime to find."""
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import io
+import sys
 from functools import cache
 
 import onnxruntime as ort
+
+
+def cuda_driver() -> ctypes.CDLL | None:
+    """The library of the NVIDIA driver, which is CUDA's driver API; None where the machine has none."""
+    try:
+        return ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return None
 
 
 @cache

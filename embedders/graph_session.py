@@ -33,12 +33,7 @@ class Port:
 
 
 class GraphSession(ABC):
-    """A loaded graph. ``path`` is its file, ``inputs`` are the names of its inputs.
-
-    ``on_device`` leaves outputs where they were computed; None where the runtime cannot.
-    """
-
-    on_device: OnDevice | None = None
+    """A loaded graph. ``path`` is its file, ``inputs`` are the names of its inputs."""
 
     def __init__(self, path: Path, inputs: Iterable[Port], outputs: Iterable[Port]) -> None:
         self.path = path
@@ -49,6 +44,11 @@ class GraphSession(ABC):
     @abstractmethod
     def providers(self) -> list[str]:
         """What really runs the graph, first choice first."""
+
+    @property
+    def on_device(self) -> OnDevice | None:
+        """What leaves outputs where they were computed; None where the runtime cannot."""
+        return None
 
     @property
     @abstractmethod
@@ -64,7 +64,10 @@ class GraphSession(ABC):
         return self.run_outputs([output], feed)[0]
 
     def reopen(self) -> None:  # noqa: B027
-        """Load the graph again, which gives memory back that the runtime keeps; nothing where it keeps none."""
+        """Load the graph again, which gives memory back that the runtime keeps; nothing where it keeps none.
+
+        Where that fails, what it raises is no FleetembedError, and the next call tries again.
+        """
 
     @property
     def first_input(self) -> str:

@@ -53,7 +53,7 @@ class Runtime:
     ``threads``, ``cuda``, ``providers``, ``allow_spinning``, ``session_options``, ``session_config``,
     ``provider_options``, ``precision``, ``float32_instead`` and ``use_tf32`` are those of SessionSettings. A text model
     works on all ``device_ids`` at once, other models on the first. ``sessions`` of a device run batches at the same
-    time, each with its own copy of the weights (None: two on a GPU for models below 150 million parameters, else one).
+    time, each with its own copy of the weights (None: two on a GPU for models with files below 600 MB, else one).
     ``batches`` switches how batches are run, for measurements and tests.
     ``lazy_load`` postpones loading to the first text. ``token_budget`` is what one model call may hold in tokens,
     padding included (None: a measured default for the device). ``enable_cpu_mem_arena`` is ONNX Runtime's session

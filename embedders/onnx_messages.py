@@ -20,7 +20,12 @@ from embedders.graph_outputs import BYTES, GRAPH, message_fields
 
 # Number, type and label of each field: * is repeated, and a type in capitals another message.
 FIELDS: dict[str, dict[str, tuple[int, str]]] = {
-    "Model": {"producer": (2, "string"), "graph": (7, "Graph"), "opset_import": (8, "*Opset")},
+    "Model": {
+        "ir_version": (1, "int64"),
+        "producer": (2, "string"),
+        "graph": (7, "Graph"),
+        "opset_import": (8, "*Opset"),
+    },
     "Opset": {"domain": (1, "string"), "version": (2, "int64")},
     "Graph": {
         "node": (1, "*Node"),
@@ -58,14 +63,22 @@ FIELDS: dict[str, dict[str, tuple[int, str]]] = {
     },
     "Value": {"name": (1, "string"), "type": (2, "Type")},
     "Type": {"tensor": (1, "TensorType")},
-    "TensorType": {"elem_type": (1, "int32")},
+    "TensorType": {"elem_type": (1, "int32"), "shape": (2, "Shape")},
+    "Shape": {"dim": (1, "*Dimension")},
+    "Dimension": {"value": (1, "int64"), "param": (2, "string")},
 }
 PACKAGE = "fleetembed.onnx"
 INITIALIZER = 5
 # Bytes up to which a tensor's numbers are read: scalars and shapes, not weights.
 MOST_PARSED = 1024
-FLOAT, INT32, INT64, FLOAT16 = 1, 6, 7, 10
-DTYPES: dict[int, type[np.generic]] = {FLOAT: np.float32, INT32: np.int32, INT64: np.int64, FLOAT16: np.float16}
+FLOAT, INT32, INT64, BOOL, FLOAT16 = 1, 6, 7, 9, 10
+DTYPES: dict[int, type[np.generic]] = {
+    FLOAT: np.float32,
+    INT32: np.int32,
+    INT64: np.int64,
+    BOOL: np.bool_,
+    FLOAT16: np.float16,
+}
 MICROSOFT = "com.microsoft"
 # AttributeProto.AttributeType.
 _FLOAT_ATTRIBUTE, _INT_ATTRIBUTE, _GRAPH_ATTRIBUTE, _INTS_ATTRIBUTE = 1, 2, 5, 7

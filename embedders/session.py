@@ -5,32 +5,66 @@ from __future__ import annotations
 import ctypes
 import gc
 import logging
-import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
-from embedders.cuda_libraries import load_cuda_libraries
+from embedders.cuda_libraries import cuda_driver, load_cuda_libraries
 from embedders.device.on_device import OnDevice
 from embedders.errors import DeviceError, ModelFilesError, UnknownProviderError
 from embedders.fusion.load import FusedFor, fused_graph
 from embedders.graph_session import GraphSession, Port, refuse_missing
-from embedders.session_settings import OnnxProvider, SessionSettings
+from embedders.session_settings import CPU, CUDA, NVIDIA_PROVIDERS, OnnxProvider, SessionSettings
 
 logger = logging.getLogger(__name__)
 
-CPU = "CPUExecutionProvider"
-CUDA = "CUDAExecutionProvider"
-NVIDIA_PROVIDERS = (CUDA, "TensorrtExecutionProvider", "NvTensorRTRTXExecutionProvider")
-
 # Warnings are about graph rewrites and about hardware probed at start, nothing a user can act on; errors stay.
 ORT_LOG_ERRORS = 3
+
+
+class ReopenError(RuntimeError):
+    """A graph that was loaded cannot be loaded again, as for want of memory.
+
+    No FleetembedError, which would tell that the model as a whole is wrong: a later call may load it.
+    """
+
+
+class _Loaded:
+    """A session of ONNX Runtime that can be closed, and is opened again when it is asked for; for all threads.
+
+    Apart from OnnxSession, so that nothing refers to itself: a model that is dropped gives its memory back at once.
+    """
+
+    def __init__(self, path: Path, settings: SessionSettings) -> None:
+        self._path, self._settings, self._lock = path, settings, Lock()
+        session = open_session(path, settings)
+        self._session: ort.InferenceSession | None = session
+        self.providers: list[str] = list(session.get_providers())
+
+    def session(self) -> ort.InferenceSession:
+        """The session; raises ReopenError where it was closed and cannot be opened again as it was."""
+        with self._lock:
+            if self._session is None:
+                try:
+                    session = open_session(self._path, self._settings)
+                except Exception as error:
+                    raise ReopenError(f"{self._path} was loaded, and cannot be loaded again: {error}") from error
+                if session.get_providers() != self.providers:
+                    raise ReopenError(f"{self._path} ran on {_names(self.providers)}, which did not start again")
+                self._session = session
+            return self._session
+
+    def close(self) -> None:
+        with self._lock:
+            self._session = None
+            gc.collect()
 
 
 class OnnxSession(GraphSession):
@@ -38,27 +72,34 @@ class OnnxSession(GraphSession):
 
     def __init__(self, path: Path, settings: SessionSettings) -> None:
         refuse_missing(path)
-        self._settings = settings
-        self._session = open_session(path, settings)
-        self.on_device = OnDevice(self._session, threads=settings.effective_threads)
-        super().__init__(path, map(_port, self._session.get_inputs()), map(_port, self._session.get_outputs()))
+        self._loaded = _Loaded(path, settings)
+        self._on_device = OnDevice(self._loaded.session, threads=settings.effective_threads)
+        session = self._loaded.session()
+        super().__init__(path, map(_port, session.get_inputs()), map(_port, session.get_outputs()))
 
     def reopen(self) -> None:
-        """Load the graph again, so that the memory that the session's arena keeps is given back first."""
-        del self._session, self.on_device
-        gc.collect()
-        self._session = open_session(self.path, self._settings)
-        self.on_device = OnDevice(self._session, threads=self._settings.effective_threads)
+        """Load the graph again, so that the memory that the session's arena keeps is given back first.
+
+        Raises ReopenError where that fails; the next call tries again.
+        """
+        self._on_device.forget_reducers()
+        self._loaded.close()
+        self._loaded.session()
+
+    @property
+    def on_device(self) -> OnDevice:
+        """What leaves outputs where they were computed, the same one as long as this session is there."""
+        return self._on_device
 
     @property
     def providers(self) -> list[str]:
         """Execution providers that really serve this session, first choice first."""
-        return list(self._session.get_providers())
+        return list(self._loaded.providers)
 
     @property
     def on_gpu(self) -> bool:
         """Whether an NVIDIA GPU runs the graph."""
-        return self.providers[0] in NVIDIA_PROVIDERS
+        return self._loaded.providers[0] in NVIDIA_PROVIDERS
 
     def run_outputs(self, outputs: Sequence[str], feed: Mapping[str, npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
         """Run the graph once for some outputs; inputs in ``feed`` that the graph does not take are ignored.
@@ -66,7 +107,7 @@ class OnnxSession(GraphSession):
         ONNX Runtime computes the others too (1.31 has no way around it), but neither keeps nor copies them. What the
         graph gives in float16 becomes float32, since vectors are pooled and scaled in that.
         """
-        results = (np.asarray(result) for result in self._session.run(list(outputs), self.known(feed)))
+        results = (np.asarray(result) for result in self._loaded.session().run(list(outputs), self.known(feed)))
         return [result.astype(np.float32) if result.dtype == np.float16 else result for result in results]
 
 
@@ -80,6 +121,23 @@ def open_session(path: Path, settings: SessionSettings) -> ort.InferenceSession:
     Warns (RuntimeWarning) of ``providers`` that did not start: ONNX Runtime takes the CPU in their place.
     """
     wanted = choose_providers(settings)
+    session = _start(path, settings, wanted)
+    missing = [name for name, _ in wanted if name not in session.get_providers()]
+    if missing and settings.insists_on_cuda:
+        raise DeviceError(f"{_names(missing)} did not start for {path}; is the libraries' version right? {_GPU_HINT}")
+    if missing and settings.providers is not None:
+        _warn_of_cpu(f"{_names(missing)} did not start for {path}")
+    elif missing:
+        logger.warning("%s did not start, %s runs on the CPU. %s", _names(missing), path, _GPU_HINT)
+    if wanted[0][0] in missing:
+        # What it was given was fused for another device.
+        del session
+        session = _start(path, settings, [one for one in wanted if one[0] not in missing] or [(CPU, {})])
+    return session
+
+
+def _start(path: Path, settings: SessionSettings, wanted: list[tuple[str, dict[str, Any]]]) -> ort.InferenceSession:
+    """Load a graph, fused for the first of some providers; ONNX Runtime leaves out those that do not start."""
     if any(name in NVIDIA_PROVIDERS for name, _ in wanted):
         load_cuda_libraries()
     ort.set_default_logger_severity(ORT_LOG_ERRORS)
@@ -89,20 +147,12 @@ def open_session(path: Path, settings: SessionSettings) -> ort.InferenceSession:
         # Where weights in files of their own are.
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(path.parent))
     try:
-        session = ort.InferenceSession(model, sess_options=options, providers=wanted)
+        return ort.InferenceSession(model, sess_options=options, providers=wanted)
     except Exception as error:
         # ONNX Runtime's exceptions have no common base class.
         if not type(error).__module__.startswith("onnxruntime"):
             raise
         raise ModelFilesError(f"ONNX Runtime cannot load {path}: {error}") from error
-    missing = [name for name, _ in wanted if name not in session.get_providers()]
-    if missing and settings.insists_on_cuda:
-        raise DeviceError(f"{_names(missing)} did not start for {path}; is the libraries' version right? {_GPU_HINT}")
-    if missing and settings.providers is not None:
-        _warn_of_cpu(f"{_names(missing)} did not start for {path}")
-    elif missing:
-        logger.warning("%s did not start, %s runs on the CPU. %s", _names(missing), path, _GPU_HINT)
-    return session
 
 
 def _fused(path: Path, settings: SessionSettings, provider: str) -> bytes | None:
@@ -210,11 +260,7 @@ def cuda_devices() -> int:
 
     ONNX Runtime's list of providers says what it was built with, not what the machine has.
     """
-    try:
-        driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
-    except OSError:
-        return 0
-    count = ctypes.c_int(0)
-    if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
+    driver, count = cuda_driver(), ctypes.c_int(0)
+    if driver is None or driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
         return 0
     return count.value

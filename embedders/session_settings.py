@@ -9,6 +9,12 @@ from typing import Any, Literal, get_args
 
 from embedders.cores import available_cores
 
+# ONNX Runtime's names of execution providers.
+CPU = "CPUExecutionProvider"
+CUDA = "CUDAExecutionProvider"
+TENSORRT = "TensorrtExecutionProvider"
+NVIDIA_PROVIDERS = (CUDA, TENSORRT, "NvTensorRTRTXExecutionProvider")
+
 OnnxProvider = str | tuple[str, Mapping[str, Any]]
 
 

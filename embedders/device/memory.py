@@ -5,10 +5,11 @@ from __future__ import annotations
 import ctypes
 import json
 import logging
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
+
+from embedders.cuda_libraries import cuda_driver
 
 logger = logging.getLogger(__name__)
 
@@ -33,9 +34,9 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether ONNX Runtime raised this because a device's memory is out."""
     if isinstance(error, MemoryError):
         return True
-    # ONNX Runtime's exceptions have no common base class.
-    said = str(error).lower()
-    return type(error).__module__.startswith("onnxruntime") and any(words in said for words in OUT_OF_MEMORY)
+    # ONNX Runtime's exceptions have no common base class; what raises while it copies to a device is a RuntimeError.
+    is_its_own = type(error) is RuntimeError or type(error).__module__.startswith("onnxruntime")
+    return is_its_own and any(words in str(error).lower() for words in OUT_OF_MEMORY)
 
 
 @dataclass(frozen=True)
@@ -43,25 +44,24 @@ class Activations:
     """Memory that a network's activations take, estimated from its sizes.
 
     ``hidden`` and ``inner`` are numbers of a token between and within layers, ``heads`` those of one layer, whose
-    scores (heads x tokens x tokens) are matrices in memory unless attention is ``fused``; ``output`` is the numbers of
-    a token in the graph's output.
+    scores (heads x tokens x tokens) count as matrices in memory, which fused attention in float16 has not; ``output``
+    is the numbers of a token in the graph's output.
     """
 
     hidden: int
     inner: int
     heads: int
     output: int
-    fused: bool = False
 
     def bytes_a_token(self, length: int) -> int:
         """Bytes of one token in a text of so many: the widest layer and the output, of which a copy is reduced."""
         # Query, key, value, context and two residuals; the inner layer and what its activation makes of it; scores
         # and their softmax.
-        layer = 6 * self.hidden + 2 * self.inner + (0 if self.fused else 2 * self.heads * length)
+        layer = 6 * self.hidden + 2 * self.inner + 2 * self.heads * length
         return FLOAT32 * (layer + 3 * self.output)
 
     @classmethod
-    def of_folder(cls, folder: Path, output: int, *, fused: bool = False) -> Activations:
+    def of_folder(cls, folder: Path, output: int) -> Activations:
         """Read the sizes from a model's config.json; those it lacks are those of a BERT with such an output."""
         try:
             config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
@@ -75,7 +75,7 @@ class Activations:
 
         hidden = size("hidden_size", "dim", "n_embd", "d_model", default=min(output, 1024))
         inner = size("intermediate_size", "hidden_dim", "n_inner", "d_ff", default=4 * hidden)
-        return cls(hidden, inner, size("num_attention_heads", "n_heads", "n_head", default=12), output, fused)
+        return cls(hidden, inner, size("num_attention_heads", "n_heads", "n_head", default=12), output)
 
 
 class TokenBudget:
@@ -132,8 +132,10 @@ def free_memory(device_id: int = 0) -> int | None:
 
     Asked through the device's primary context, which ONNX Runtime uses too.
     """
+    driver = cuda_driver()
+    if driver is None:
+        return None
     try:
-        driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
         device, context = ctypes.c_int(0), ctypes.c_void_p()
         free, total = ctypes.c_size_t(0), ctypes.c_size_t(0)
         if driver.cuInit(0) or driver.cuDeviceGet(ctypes.byref(device), device_id):
@@ -147,6 +149,6 @@ def free_memory(device_id: int = 0) -> int | None:
             driver.cuCtxPopCurrent_v2(ctypes.byref(ctypes.c_void_p()))
         finally:
             driver.cuDevicePrimaryCtxRelease_v2(device)
-    except (OSError, AttributeError):
+    except AttributeError:
         return None
     return None if failed else free.value

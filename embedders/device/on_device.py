@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,9 +11,8 @@ import onnxruntime as ort
 
 from embedders.device.reduction_graph import KEPT, VALUES, ReductionGraph
 from embedders.device.reductions import Batch, Reduction
+from embedders.session_settings import CPU, CUDA
 
-CPU = "CPUExecutionProvider"
-CUDA = "CUDAExecutionProvider"
 ELEMENTS = {"tensor(float)": "float32", "tensor(float16)": "float16"}
 
 # Arrays, or values that are on the device already.
@@ -21,13 +20,15 @@ Feed = Mapping[str, Any]
 
 
 class OnDevice:
-    """Runs a session by I/O binding; for one thread at a time.
+    """Runs a session by I/O binding; on a GPU for one thread at a time.
 
+    ``opened`` gives the session: another one, with the same inputs and device, after the graph was loaded again.
     ``device`` ("cpu" or "cuda") and ``device_id`` tell where its outputs are.
     """
 
-    def __init__(self, session: ort.InferenceSession, *, threads: int) -> None:
-        self._session, self._threads = session, threads
+    def __init__(self, opened: Callable[[], ort.InferenceSession], *, threads: int) -> None:
+        self._opened, self._threads = opened, threads
+        session = opened()
         # What really runs it; a TensorRT session has the CUDA provider beside it.
         options = session.get_provider_options()
         self.device = "cuda" if CUDA in options else "cpu"
@@ -46,18 +47,30 @@ class OnDevice:
 
     def run(self, outputs: Sequence[str], feed: Feed) -> list[ort.OrtValue]:
         """Run the graph once for some outputs, which stay on the device; see ``upload``."""
-        return self._bound(self._session, {name: feed[name] for name in feed if name in self._inputs}, outputs)
+        return self._bound(self._opened(), {name: feed[name] for name in feed if name in self._inputs}, outputs)
 
     def reduce(self, value: ort.OrtValue, reduction: Reduction, batch: Batch) -> npt.NDArray[Any]:
-        """Reduce an output of a batch on the device; what is kept comes to the host."""
+        """Reduce an output of a batch on the device; what is kept comes to the host.
+
+        Rows beyond the batch's texts are reduced too, except where the output's type is none that the graphs take:
+        that is reduced on the host.
+        """
         shape = tuple(value.shape())
-        graph = reduction.graph(shape, ELEMENTS[value.data_type()])
-        if graph not in self._reducers:
-            self._reducers[graph] = self._reducer(graph)
+        element = ELEMENTS.get(value.data_type())
+        if element is None:
+            return reduction.on_host(np.array(value.numpy()[: len(batch.rows)]), batch)
+        graph = reduction.graph(shape, element)
+        reducer = self._reducers.get(graph)
+        if reducer is None:
+            reducer = self._reducers[graph] = self._reducer(graph)
         feed = {VALUES: value, **reduction.inputs(batch, shape)}
-        (kept,) = self._bound(self._reducers[graph], feed, [KEPT], to_host=True)
+        (kept,) = self._bound(reducer, feed, [KEPT], to_host=True)
         result: npt.NDArray[Any] = kept.numpy()
         return result
+
+    def forget_reducers(self) -> None:
+        """Give the memory back that the graphs for reductions hold; they are loaded again when they are needed."""
+        self._reducers.clear()
 
     def _bound(
         self, session: ort.InferenceSession, feed: Feed, outputs: Sequence[str], *, to_host: bool = False

@@ -7,6 +7,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from queue import SimpleQueue
+from traceback import clear_frames
 from typing import Generic, Protocol, TypeVar
 
 import numpy as np
@@ -52,14 +53,14 @@ PreparedT = TypeVar("PreparedT", bound=Prepared)
 
 @dataclass(eq=False)
 class Lane:
-    """A session, and how many of its calls in a row of failures did not fit."""
+    """A session, and how many of its calls did not fit since it was loaded."""
 
     session: GraphSession
     failures: int = 0
 
 
 class SessionPool:
-    """Sessions of one graph, each of which runs one call at a time; for any number of threads."""
+    """Sessions of one graph, for any number of threads. On a GPU, each runs one call at a time."""
 
     def __init__(self, sessions: Sequence[GraphSession]) -> None:
         self.sessions = tuple(sessions)
@@ -70,14 +71,17 @@ class SessionPool:
     @property
     def devices(self) -> frozenset[int]:
         """Numbers of the devices that the sessions are on."""
-        return frozenset(one.on_device.device_id for one in self.sessions if one.on_device is not None) or frozenset(
-            [0]
-        )
+        devices = [one.on_device for one in self.sessions]
+        return frozenset(one.device_id for one in devices if one is not None) or frozenset([0])
 
     @contextmanager
     def taken(self) -> Iterator[Lane]:
-        """A session that is free, for the time of a call; waits for one."""
+        """A session for the time of a call: on a GPU, waits for one that is free; on a CPU, they take turns."""
         lane = self._free.get()
+        if not lane.session.on_gpu:
+            self._free.put(lane)
+            yield lane
+            return
         try:
             yield lane
         finally:
@@ -101,6 +105,15 @@ def open_pool(
     # Neighbours are on different devices, so that all of them have work from the start.
     wanted = [replace(settings, device_id=place) for place in places] * each
     return SessionPool([first, *map(load, wanted[1:])])
+
+
+def _reopen(lane: Lane, failure: Exception) -> None:
+    """Load a session again after a call that did not fit; raises that failure where it cannot be."""
+    try:
+        lane.session.reopen()
+    except Exception as error:
+        raise failure from error
+    lane.failures = 0
 
 
 class BatchRuns(Generic[PreparedT, Result]):
@@ -152,11 +165,14 @@ class BatchRuns(Generic[PreparedT, Result]):
                 except Exception as error:
                     if not is_out_of_memory(error):
                         raise
+                    # Frames of the call hold its session and what it had computed, whose memory is to be given back.
+                    clear_frames(error.__traceback__)
+                    failure = error
                 self._budget.halve(rows, width)
                 lane.failures += 1
                 if alone or lane.failures >= FAILURES_A_SESSION:
-                    lane.session.reopen()
-                    lane.failures = 0
+                    _reopen(lane, failure)
+                del failure
                 if alone:
                     return [self._call(lane.session, batch)]
         middle = len(batch.rows) // 2

@@ -12,9 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from embedders.session_settings import SessionSettings
+from embedders.session_settings import TENSORRT, SessionSettings
 
-TENSORRT = "TensorrtExecutionProvider"
 # Inputs of (rows, tokens).
 TOKEN_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 # What TensorRT tunes an engine for.

@@ -11,7 +11,8 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from embedders.device.memory import TokenBudget
+from embedders.device.memory import TokenBudget, is_out_of_memory
+from embedders.device.on_device import OnDevice
 from embedders.device.reductions import Batch, Reduction
 from embedders.device.settings import BatchSettings
 from embedders.device.shapes import bucket_length, bucket_rows
@@ -87,15 +88,22 @@ class TextBatches:
         more = self.inputs(len(fed)) if callable(self.inputs) else self.inputs
         mask = padded.attended.astype(np.int64)
         feed: dict[str, Any] = {"input_ids": padded.ids, "attention_mask": mask, "token_type_ids": types, **more}
-        if self.settings.reduce_on_device and self.upload_to is not None and self.upload_to.on_device is not None:
-            feed = self.upload_to.on_device.upload(feed)
+        device = None if self.upload_to is None or not self.settings.reduce_on_device else self.upload_to.on_device
+        if device is not None:
+            try:
+                feed = device.upload(feed)
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                # Left to the call, which is halved where it does not fit either.
         return FedBatch(Batch(rows, padded), feed, perf_counter() - started)
 
     def call(self, session: GraphSession, fed: FedBatch) -> DoneBatch:
         """Run the graph for a batch, and keep of its outputs what is wanted."""
         started = perf_counter()
-        if self.settings.reduce_on_device and session.on_device is not None:
-            values = self._on_device(session, fed)
+        device = session.on_device
+        if self.settings.reduce_on_device and device is not None:
+            values = self._on_device(device, fed)
         else:
             rows = len(fed.rows)
             found = session.run_outputs(self.outputs, fed.feed)
@@ -113,9 +121,7 @@ class TextBatches:
         del values
         return DoneBatch(fed.batch, (), fed.seconds + perf_counter() - started)
 
-    def _on_device(self, session: GraphSession, fed: FedBatch) -> tuple[npt.NDArray[Any], ...]:
-        device = session.on_device
-        assert device is not None
+    def _on_device(self, device: OnDevice, fed: FedBatch) -> tuple[npt.NDArray[Any], ...]:
         found, rows = device.run(self.outputs, fed.feed), len(fed.rows)
         kept: list[npt.NDArray[Any]] = []
         for value, reduction in zip(found, self.reductions, strict=True):

@@ -94,7 +94,8 @@ class TextRunner:
         max_rows: int | None,
     ) -> TextBatches:
         sessions = self.pool.sessions
-        places = {(one.on_device.device, one.on_device.device_id) for one in sessions if one.on_device is not None}
+        devices = [one.on_device for one in sessions]
+        places = {(one.device, one.device_id) for one in devices if one is not None}
         return TextBatches(
             tokens,
             outputs,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import re
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from embedders.cuda_libraries import cuda_driver
 from embedders.device.memory import free_memory
 
 NVIDIA = "0x10de"
@@ -50,9 +50,8 @@ class Graphics:
 def look_at_graphics() -> Graphics:
     """Ask the driver, and count the cards on the PCI bus."""
     on_bus = _cards_on_bus(Path("/sys/bus/pci/devices"))
-    try:
-        library = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
-    except OSError:
+    library = cuda_driver()
+    if library is None:
         return Graphics(None, "the driver's library (libcuda.so.1) is not there", on_bus)
     code = library.cuInit(0)
     # CUDA_ERROR_NO_DEVICE: a driver that has nothing to drive, or is let see nothing.

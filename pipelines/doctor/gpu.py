@@ -13,7 +13,8 @@ from rich.filesize import decimal
 
 from embedders.cuda_libraries import load_cuda_libraries
 from embedders.device.onnx_writer import GraphWriter
-from embedders.session import CPU, CUDA, NVIDIA_PROVIDERS, ORT_LOG_ERRORS
+from embedders.session import ORT_LOG_ERRORS
+from embedders.session_settings import CPU, CUDA, NVIDIA_PROVIDERS
 from pipelines.doctor.driver import BFLOAT16, FLOAT16, Card, Driver, Graphics
 from pipelines.doctor.finding import Finding
 

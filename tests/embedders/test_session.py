@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import gc
 import logging
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +11,8 @@ import onnxruntime as ort
 import pytest
 
 from embedders.errors import DeviceError, ModelFilesError
-from embedders.session import CPU, CUDA, OnnxSession, choose_providers, cuda_devices
-from embedders.session_settings import Device, SessionSettings
+from embedders.session import OnnxSession, choose_providers, cuda_devices
+from embedders.session_settings import CPU, CUDA, Device, SessionSettings
 from tests.model_fixtures import write_synthetic_model
 
 without_gpu = pytest.mark.skipif(cuda_devices() > 0, reason="this machine has a GPU")
@@ -144,3 +146,15 @@ def test_missing_and_damaged_models_are_named(tmp_path: Path) -> None:
     for path in (broken, tmp_path / "absent.onnx"):
         with pytest.raises(ModelFilesError, match=path.name):
             OnnxSession(path, SessionSettings(cuda=False))
+
+
+def test_a_synthetic_session_that_is_dropped_gives_its_memory_back_at_once(model: Path) -> None:
+    session = OnnxSession(model, SessionSettings(threads=1, cuda=False))
+    session.reopen()
+    dropped = weakref.ref(session.on_device)
+    gc.disable()
+    try:
+        del session
+        assert dropped() is None
+    finally:
+        gc.enable()

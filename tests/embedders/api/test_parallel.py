@@ -24,8 +24,7 @@ from embedders import (
     TextEmbedding,
 )
 from embedders.api import devices
-from embedders.session import CPU, CUDA
-from embedders.session_settings import SessionSettings
+from embedders.session_settings import CPU, CUDA, SessionSettings
 from tests.image_model_fixtures import (
     clip_config,
     random_image,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
 from embedders.catalog import find_card
@@ -65,3 +67,19 @@ def test_synthetic_m3_gives_all_vectors_on_the_device_path(dtype: str, synthetic
     for ours, theirs in zip(given["sparse"].to_pylist(), expected["sparse"].to_pylist(), strict=True):
         assert ours["indices"] == theirs["indices"]
         assert ours["values"] == pytest.approx(theirs["values"], abs=1e-6)
+
+
+def test_a_synthetic_output_in_double_is_reduced_on_the_host(synthetic_model: Folder, tmp_path: Path) -> None:
+    name = "sentence-transformers/all-MiniLM-L6-v2"
+    folder = Path(shutil.copytree(synthetic_model(name), tmp_path / "double"))
+    path = folder / find_card(name).model_file
+    model = onnx.load(path)
+    output = model.graph.output[0]
+    for node in model.graph.node:
+        for names in (node.input, node.output):
+            names[:] = ["single" if one == output.name else one for one in names]
+    model.graph.node.append(onnx.helper.make_node("Cast", ["single"], [output.name], to=onnx.TensorProto.DOUBLE))
+    output.type.tensor_type.elem_type = onnx.TensorProto.DOUBLE
+    onnx.save(model, path)
+    expected = rows_of(load(name, synthetic_model(name)), MANY)
+    assert_same(rows_of(load(name, folder, batches=DEVICE_PATH), MANY), expected, 1e-6)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,13 @@ from onnxruntime.capi.onnxruntime_pybind11_state import RuntimeException
 
 from embedders import session as session_module
 from embedders.device.memory import Activations, TokenBudget, free_memory
+from embedders.device.on_device import OnDevice
 from embedders.device.sessions import default_sessions
 from embedders.device.settings import BatchSettings
 from embedders.device.shapes import bucket_length, bucket_lengths, bucket_rows
-from embedders.session import CPU, CUDA, cuda_devices
+from embedders.errors import FleetembedError, ModelFilesError
+from embedders.session import ReopenError, cuda_devices
+from embedders.session_settings import CPU, CUDA
 from tests.embedders.device.test_device_path import DEVICE_PATH, MANY
 from tests.embedders.test_text_model import assert_same, load, rows_of
 
@@ -202,3 +206,65 @@ def test_small_models_get_two_sessions_on_a_gpu(tmp_path: Path) -> None:
 @pytest.mark.skipif(cuda_devices() > 0, reason="this machine has a GPU")
 def test_free_memory_is_unknown_without_a_driver() -> None:
     assert free_memory() is None
+
+
+@pytest.mark.parametrize("how", ["not at all", "on the CPU"])
+def test_a_synthetic_text_fails_alone_where_its_session_cannot_be_loaded_again(
+    how: str, synthetic_model: Folder, small_memory: type[SmallMemory], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SmallMemory, "get_providers", lambda self: [CUDA, CPU], raising=False)
+    model = load(MINILM, synthetic_model(MINILM), batches=DEVICE_PATH, sessions=1)
+    session = model.text_model.session
+    device = session.on_device
+    expected = rows_of(model, ["a bat"])
+    small_memory.most = 20
+    with monkeypatch.context() as short:
+        if how == "not at all":
+            short.setattr(session_module, "open_session", lambda path, settings: refuse(path))
+        else:
+            short.setattr(SmallMemory, "get_providers", lambda self: [CPU])
+        with pytest.raises(RuntimeException, match="Failed to allocate") as raised:
+            rows_of(model, ["cave " * 40])
+        assert isinstance(raised.value.__cause__, ReopenError)
+        with pytest.raises(ReopenError, match="again"):
+            rows_of(model, ["a bat"])
+        assert not issubclass(ReopenError, FleetembedError)
+        assert (session.on_gpu, session.providers, session.on_device) == (True, [CUDA, CPU], device)
+    assert_same(rows_of(model, ["a bat"]), expected)
+
+
+def refuse(path: Path) -> ort.InferenceSession:
+    raise ModelFilesError(f"ONNX Runtime cannot load {path}: {MESSAGE}")
+
+
+def test_threads_run_one_synthetic_session_of_a_cpu_at_once(
+    synthetic_model: Folder, small_memory: type[SmallMemory], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = load(MINILM, synthetic_model(MINILM))
+    expected = rows_of(model, ["a bat"])
+    # Each run waits for another one.
+    meeting = threading.Barrier(2, timeout=60)
+    monkeypatch.setattr(small_memory, "_refuse", lambda self, size: meeting.wait())
+    with ThreadPoolExecutor(2) as pool:
+        for rows in pool.map(rows_of, [model] * 2, [["a bat"]] * 2):
+            assert_same(rows, expected)
+
+
+def test_a_synthetic_batch_that_does_not_fit_when_it_is_uploaded_is_halved(
+    synthetic_model: Folder, small_memory: type[SmallMemory], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = load(MINILM, synthetic_model(MINILM), batches=DEVICE_PATH, token_budget=2000)
+    expected = rows_of(model, MANY)
+    upload = OnDevice.upload
+
+    def refusing(self: OnDevice, feed: dict[str, Any]) -> dict[str, Any]:
+        if feed["input_ids"].size > 100:
+            raise RuntimeError(MESSAGE)
+        return upload(self, feed)
+
+    monkeypatch.setattr(OnDevice, "upload", refusing)
+    assert_same(rows_of(model, MANY), expected)
+    assert not model.text_model.runner.budget.halved
+    small_memory.most = 100
+    assert_same(rows_of(model, MANY), expected)
+    assert model.text_model.runner.budget.halved

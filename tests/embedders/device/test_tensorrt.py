@@ -9,9 +9,8 @@ from typing import Any
 import onnxruntime as ort
 import pytest
 
-from embedders.device.tensorrt import TENSORRT, with_tensorrt_options
-from embedders.session import CPU, CUDA
-from embedders.session_settings import SessionSettings
+from embedders.device.tensorrt import with_tensorrt_options
+from embedders.session_settings import CPU, CUDA, TENSORRT, SessionSettings
 from tests.embedders.test_text_model import load
 
 Folder = Callable[[str], Path]

@@ -19,11 +19,11 @@ from embedders.fusion.cpu import LONG
 from embedders.fusion.load import FusedFor, fused_graph
 from embedders.onnx_messages import OnnxFile
 from embedders.session import OnnxSession
-from embedders.session_settings import SessionSettings
+from embedders.session_settings import CPU, CUDA, SessionSettings
 from tests.model_fixtures import MINILM, write_synthetic_checkpoint
 from tests.synthetic_graphs import Graph
 
-CPU_ONLY = ["CPUExecutionProvider"]
+CPU_ONLY = [CPU]
 # Rows, tokens, and whether later rows have more and more padding.
 BATCHES = [(4, 40, True), (3, LONG + 6, False), (3, LONG + 6, True), (1, LONG, False), (5, 17, False), (2, 1, False)]
 
@@ -117,6 +117,23 @@ def synthetic_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("bert")
     write_synthetic_checkpoint(folder / "checkpoint")
     return export_bert(folder / "checkpoint", folder / "exported", outputs=("last_hidden_state",)) / "model.onnx"
+
+
+def test_a_synthetic_graph_that_a_gpu_does_not_take_is_fused_for_the_cpu(
+    synthetic_bert: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[Any] = []
+    start = ort.InferenceSession
+
+    def start_on_the_cpu(model: Any, sess_options: ort.SessionOptions, providers: Any) -> ort.InferenceSession:
+        taken.append(model)
+        return start(model, sess_options, providers=CPU_ONLY)
+
+    monkeypatch.setattr("embedders.session.cuda_devices", lambda: 1)
+    monkeypatch.setattr(ort, "get_available_providers", lambda: [CUDA, CPU])
+    monkeypatch.setattr(ort, "InferenceSession", start_on_the_cpu)
+    assert OnnxSession(synthetic_bert, SessionSettings(threads=1)).providers == CPU_ONLY
+    assert taken == [fused_graph(synthetic_bert, kind) for kind in (FusedFor.GPU, FusedFor.CPU)]
 
 
 def in_torchs_spelling(path: Path, mask: str) -> Path:
