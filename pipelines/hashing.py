@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -13,6 +13,9 @@ import pyarrow.compute as pc
 import xxhash
 
 Column: TypeAlias = pa.Array | pa.ChunkedArray
+
+# Up to so many entries become Python's one by one: faster is NumPy's way, for which pyarrow imports pandas.
+FEW = 1024
 
 # Hexadecimal digits of a UUID between its dashes, and where each group begins in its 36 characters.
 _UUID_GROUPS = ((0, 0, 8), (9, 8, 12), (14, 12, 16), (19, 16, 20), (24, 20, 32))
@@ -53,6 +56,13 @@ def uuid5_strings(namespace: bytes, *parts: str | Column) -> pa.Array:
     return _fixed_strings(texts.tobytes(), 36)
 
 
+def text_column(texts: Sequence[str]) -> pa.Array:
+    """Put texts into a column without pandas, which ``pa.array`` imports to look at a list. Refuses lone surrogates."""
+    encoded = [text.encode() for text in texts]
+    offsets = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
+    return pa.LargeStringArray.from_buffers(len(encoded), pa.py_buffer(offsets), pa.py_buffer(b"".join(encoded)))
+
+
 def join(*parts: Column | pa.Scalar) -> Column:
     """Join columns and scalars, all of one type, entry by entry; null where one of them is."""
     kind = parts[0].type
@@ -65,6 +75,9 @@ def entries(column: Column) -> list[Any]:
     binary = pa.large_binary() if pa.types.is_large_string(column.type) else pa.binary()
     if not (pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type)):
         column = column.cast(binary)
+    if len(column) <= FEW:
+        few: list[Any] = column.to_pylist()
+        return few
     listed: list[Any] = (
         column.to_numpy(zero_copy_only=False) if isinstance(column, pa.Array) else column.to_numpy()
     ).tolist()

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.config.source import SourceConfig
-from pipelines.hashing import Column, xxh3_64
+from pipelines.hashing import Column, text_column, xxh3_64
 from pipelines.sources.column_rows import ColumnRows
 from pipelines.sources.formats import format_named
 from pipelines.sources.read import (
@@ -158,9 +158,9 @@ class _Scan:
         named = [name for name in dead if "\ufffd" not in name]
         self._rows += len(alive) + len(dead)
         self._characters += sum(len(row.text or "") for row in alive)
-        self._keys.append(document_keys(pa.array([row.id or "" for row in alive], pa.string())))
+        self._keys.append(document_keys(text_column([row.id or "" for row in alive])))
         self._positions.append(np.array([row.position for row in alive], dtype=np.uint64))
-        self._dead_keys.append(document_keys(pa.array(named, pa.string())))
+        self._dead_keys.append(document_keys(text_column(named)))
         self._nameless += len(dead) - len(named)
 
     def total(self) -> SplitScan:

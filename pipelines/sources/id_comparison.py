@@ -12,8 +12,8 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
+from pipelines.hashing import text_column
 from pipelines.sources.duplicates import ROW, ComparedIds, SplitScan, document_keys
 
 Item = TypeVar("Item")
@@ -41,7 +41,7 @@ class IdKeys:
         return cls(
             _rows(scan.keys, number, scan.positions),
             scan.dead_keys,
-            _rows(document_keys(pa.array(scan.deleted, pa.string())), number, scan.deleted_positions),
+            _rows(document_keys(text_column(scan.deleted)), number, scan.deleted_positions),
         )
 
     @classmethod
