@@ -11,10 +11,11 @@ import mmap
 from collections.abc import Iterator
 from pathlib import Path
 
+from embedders.wire_format import BYTES, VARINT, message_fields, read_varint
+
 # Of ModelProto, GraphProto, ValueInfoProto, TypeProto, TypeProto.Tensor, TensorShapeProto, and its Dimension.
 GRAPH, OUTPUT, NAME, TYPE, TENSOR, SHAPE, DIM, VALUE = 7, 12, 1, 2, 1, 2, 1, 1
 INPUT = 11
-VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 
 
 def declared_width(path: Path, output: int | str) -> int | None:
@@ -68,34 +69,4 @@ def _messages(data: mmap.mmap, part: tuple[int, int], wanted: int) -> Iterator[t
 
 def _numbers(data: mmap.mmap, part: tuple[int, int], wanted: int) -> Iterator[int]:
     fields = message_fields(data, *part)
-    return (_varint(data, start)[0] for number, kind, start, _ in fields if (number, kind) == (wanted, VARINT))
-
-
-def message_fields(data: mmap.mmap | bytes, at: int, end: int) -> Iterator[tuple[int, int, int, int]]:
-    """Number, wire type, start and end of each field of a message; ValueError where it is none."""
-    while at < end:
-        tag, at = _varint(data, at)
-        kind = tag & 7
-        if kind == VARINT:
-            start, at = at, _varint(data, at)[1]
-        elif kind == BYTES:
-            size, start = _varint(data, at)
-            at = start + size
-        elif kind in (FIXED64, FIXED32):
-            start, at = at, at + (8 if kind == FIXED64 else 4)
-        else:
-            raise ValueError(f"wire type {kind}")
-        if at > end:
-            raise ValueError("a field is cut")
-        yield tag >> 3, kind, start, at
-
-
-def _varint(data: mmap.mmap | bytes, at: int) -> tuple[int, int]:
-    """A number and where it ends."""
-    value = shift = 0
-    while True:
-        byte = data[at]
-        value |= (byte & 127) << shift
-        at, shift = at + 1, shift + 7
-        if byte < 128:
-            return value, at
+    return (read_varint(data, start)[0] for number, kind, start, _ in fields if (number, kind) == (wanted, VARINT))

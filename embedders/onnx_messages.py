@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from embedders.graph_outputs import BYTES, GRAPH, message_fields
+from embedders.graph_outputs import GRAPH
+from embedders.wire_format import BYTES, message_fields, varint
 
 # Number, type and label of each field: * is repeated, and a type in capitals another message.
 FIELDS: dict[str, dict[str, tuple[int, str]]] = {
@@ -128,13 +129,13 @@ class OnnxFile:
 
     def _field(self, number: int, kind: int, start: int, end: int) -> bytes:
         """A field with its tag, as it stands in a message."""
-        length = _varint(end - start) if kind == BYTES else b""
-        return _varint(number << 3 | kind) + length + self._data[start:end]
+        length = varint(end - start) if kind == BYTES else b""
+        return varint(number << 3 | kind) + length + self._data[start:end]
 
     def serialize(self, needed: Container[str]) -> bytes:
         """Write the model with those of its initializers that have one of the names ``needed``."""
         weights = [
-            (_varint(INITIALIZER << 3 | BYTES) + _varint(end - start), start, end)
+            (varint(INITIALIZER << 3 | BYTES) + varint(end - start), start, end)
             for name, start, end in self._initializers
             if name in needed
         ]
@@ -143,21 +144,12 @@ class OnnxFile:
         rest = message("Model")
         rest.CopyFrom(self.model)
         rest.ClearField("graph")
-        parts = [rest.SerializeToString(), _varint(GRAPH << 3 | BYTES), _varint(size), graph]
+        parts = [rest.SerializeToString(), varint(GRAPH << 3 | BYTES), varint(size), graph]
         whole = memoryview(self._data)
         try:
             return b"".join([*parts, *(piece for head, start, end in weights for piece in (head, whole[start:end]))])
         finally:
             whole.release()
-
-
-def _varint(value: int) -> bytes:
-    """A number of 0 or more by the wire format."""
-    parts = bytearray()
-    while value > 127:
-        parts.append(value & 127 | 128)
-        value >>= 7
-    return bytes([*parts, value])
 
 
 def _parsed(name: str, data: bytes) -> Any:

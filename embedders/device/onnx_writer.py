@@ -57,6 +57,15 @@ class GraphWriter:
         return data
 
 
+def matrix_product(size: int) -> bytes:
+    """Make a graph of one node that multiplies ``x``, (n, size), by itself into ``y``: whether a provider computes."""
+    graph = GraphWriter()
+    graph.input("x", "float32", ["n", size])
+    graph.op("MatMul", "x", "x", out="y")
+    graph.output("y", "float32", ["n", size])
+    return graph.to_bytes()
+
+
 def _declare(values: Any, name: str, dtype: str, shape: Shape) -> str:
     tensor = values.add(name=name).type.tensor
     tensor.elem_type = ELEMENTS[dtype]

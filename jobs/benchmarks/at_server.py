@@ -7,7 +7,7 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,20 +137,7 @@ def facts(vectors: dict[str, VectorSpec]) -> JobFacts:
 def synthetic_points(count: int, vectors: Mapping[str, VectorSpec]) -> pa.Table:
     """Real texts with synthetic vectors: unit vectors, and some 60 terms a text by Zipf's law."""
     texts, rng = stdlib_texts(), np.random.default_rng(0)
-    rows = [
-        {
-            "document_id": f"d{n}",
-            "text": texts[n % len(texts)],
-            "payload": f'{{"n": {n}}}',
-            "origin": f"synthetic:{n}",
-            "chunk_no": 0,
-            "chunk_start": 0,
-            "chunk_end": len(texts[n % len(texts)]),
-            "chunk_count": 1,
-        }
-        for n in range(count)
-    ]
-    table = identify(pa.Table.from_pylist(rows, schema=CHUNK_SCHEMA), "benchmark", chunked=False)
+    table = document_rows(texts, range(count), "benchmark", lambda n: f'{{"n": {n}}}')
     if "dense" in vectors:
         table = table.append_column("dense", dense_array(_unit_vectors(rng, count, DIM)))
     if "colbert" in vectors:
@@ -162,6 +149,24 @@ def synthetic_points(count: int, vectors: Mapping[str, VectorSpec]) -> pa.Table:
     offsets = np.concatenate([[0], np.cumsum([len(part) for part in terms])]).astype(np.int32)
     weights = rng.uniform(0.2, 2, int(offsets[-1])).astype(np.float32)
     return table.append_column("bm25", sparse_array(offsets, np.concatenate(terms), weights))
+
+
+def document_rows(texts: Sequence[str], numbers: Sequence[int], corpus: str, payload: Callable[[int], str]) -> pa.Table:
+    """Whole documents of some texts as a job has them before they are embedded; ``payload`` is JSON, by number."""
+    rows = [
+        {
+            "document_id": f"d{n}",
+            "text": texts[n % len(texts)],
+            "payload": payload(n),
+            "origin": f"synthetic:{n}",
+            "chunk_no": 0,
+            "chunk_start": 0,
+            "chunk_end": len(texts[n % len(texts)]),
+            "chunk_count": 1,
+        }
+        for n in numbers
+    ]
+    return identify(pa.Table.from_pylist(rows, schema=CHUNK_SCHEMA), corpus, chunked=False)
 
 
 def _unit_vectors(rng: np.random.Generator, count: int, dim: int) -> npt.NDArray[np.float32]:

@@ -23,12 +23,10 @@ import typer
 from qdrant_client import models
 from rich.table import Table
 
-from benchmarks.at_server import DENSE, cpu_seconds, facts
+from benchmarks.at_server import DENSE, cpu_seconds, document_rows, facts
 from benchmarks.measuring import MINILM, console, minilm_folder, stdlib_texts
 from embedders import TextEmbedding
 from embedders.arrow import dense_array
-from pipelines.identity import identify
-from pipelines.rows import CHUNK_SCHEMA
 from pipelines.sinks.factory import make_sink
 from pipelines.sinks.qdrant.client import open_folder
 from pipelines.sinks.qdrant.config import QdrantSinkConfig
@@ -259,25 +257,8 @@ def query_vectors(base: Vectors) -> Vectors:
 
 def rows(base: Vectors, texts: Sequence[str], start: int, stop: int) -> pa.Table:
     """Rows as a job gives them to its sink."""
-    numbers = range(start, stop)
-    table = pa.Table.from_pylist(
-        [
-            {
-                "document_id": f"d{n}",
-                "text": texts[n % len(texts)],
-                "payload": f'{{"n": {n}, "kind": "k{n % 10}"}}',
-                "origin": f"synthetic:{n}",
-                "chunk_no": 0,
-                "chunk_start": 0,
-                "chunk_end": len(texts[n % len(texts)]),
-                "chunk_count": 1,
-            }
-            for n in numbers
-        ],
-        schema=CHUNK_SCHEMA,
-    )
-    vectors = dense_array(point_vectors(base, start, stop))
-    return identify(table, NAME, chunked=False).append_column("dense", vectors)
+    table = document_rows(texts, range(start, stop), NAME, lambda n: f'{{"n": {n}, "kind": "k{n % 10}"}}')
+    return table.append_column("dense", dense_array(point_vectors(base, start, stop)))
 
 
 def nearest(base: Vectors, count: int, queries: Vectors) -> list[list[int]]:

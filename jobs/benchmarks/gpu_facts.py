@@ -14,10 +14,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnxruntime as ort
 
 from benchmarks.gpu_session import BareSession, synthetic_feed
 from benchmarks.gpu_settings import Settings, attempt, tell
+from embedders.device.onnx_writer import matrix_product
 
 ASKED = (
     "name,driver_version,memory.total,memory.free,utilization.gpu,clocks.sm,clocks.max.sm,clocks.mem,power.draw,"
@@ -69,16 +71,9 @@ def start_provider(settings: Settings) -> None:
 
 
 def _start_on_one_node(settings: Settings) -> None:
-    from onnx import TensorProto, helper
-
-    ports = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 64]) for name in ("x", "y")]
-    graph = helper.make_graph([helper.make_node("MatMul", ["x", "x"], ["y"])], "one", ports[:1], ports[1:])
     path = Path(settings.folder) / "one.onnx"
     path.parent.mkdir(parents=True, exist_ok=True)
-    opset = helper.make_opsetid("", 17)
-    path.write_bytes(helper.make_model(graph, opset_imports=[opset], ir_version=8).SerializeToString())
-    import numpy as np
-
+    path.write_bytes(matrix_product(64))
     session = BareSession(path, settings.device)
     result = session.session.run(None, {"x": np.eye(64, dtype=np.float32)})[0]
     tell(step="provider", providers=session.session.get_providers(), correct=bool((result == np.eye(64)).all()))

@@ -18,51 +18,47 @@ from benchmarks.gpu_settings import Settings, attempt, tell
 
 DEPTH = 10
 CPU_TEXTS = 256
+# Slow beside a card: few documents, and no judgement.
+CPU_ALONE = "float32, CPU"
 Floats = npt.NDArray[np.float32]
 
 
 def measure_quality(settings: Settings) -> None:
     """float32 proper is what TF32, float16 and the CPU are compared with."""
-    documents, queries, judgements = read_judged(Path(settings.beir)) if settings.beir else _unjudged(settings)
-    if settings.quick:
-        documents = dict(list(documents.items())[:48])
     ways: dict[str, dict[str, Any]] = {"float32": settings.embedder_options()}
     if settings.on_gpu:
         ways["float32"] = {"cuda": True, "use_tf32": False}
         ways |= {"float32, TF32": {"cuda": True}, "float16": settings.embedder_options("float16")}
-    ways["float32, CPU"] = {"cuda": False}
-    exact: tuple[Floats, Floats] | None = None
-    for way, options in ways.items():
-        few = CPU_TEXTS if way == "float32, CPU" else None
-        found = attempt(partial(_embed, settings, options, documents, queries, few), step="quality", way=way)
-        if found is None:
-            continue
-        exact = found if exact is None else exact
-        facts = {"step": "quality", "way": way, "documents": len(found[0]), **_cosines(found[0], exact[0])}
-        if judgements and few is None:
-            facts["ndcg_at_10"] = _ndcg_of(found, list(documents), list(queries), judgements)
-        tell(**facts)
+    _compare(settings, "quality", ways | {CPU_ALONE: {"cuda": False}})
 
 
 def measure_cpu_precisions(settings: Settings) -> None:
     """What the CPU of the machine gains by each precision, and what it costs, on the same texts."""
+    ways = {precision: {"cuda": False, "precision": precision} for precision in ("float32", "bfloat16", "int8")}
+    _compare(settings, "quality-cpu", ways, timed=True)
+
+
+def _compare(settings: Settings, step: str, ways: Mapping[str, dict[str, Any]], *, timed: bool = False) -> None:
+    """Tell of each way how near it is to the first that works; ``timed`` with seconds, after copies were made."""
     documents, queries, judgements = read_judged(Path(settings.beir)) if settings.beir else _unjudged(settings)
     if settings.quick:
         documents = dict(list(documents.items())[:48])
     exact: tuple[Floats, Floats] | None = None
-    for precision in ("float32", "bfloat16", "int8"):
-        options = {"cuda": False, "precision": precision}
-        attempt(partial(_embed, settings, options, documents, queries, CPU_TEXTS), step="quality-cpu", way=precision)
+    for way, options in ways.items():
+        embed = partial(_embed, settings, options, documents, queries)
+        few = CPU_TEXTS if way == CPU_ALONE else None
+        if timed:
+            attempt(partial(embed, CPU_TEXTS), step=step, way=way)
         started = time.perf_counter()
-        found = attempt(partial(_embed, settings, options, documents, queries, None), step="quality-cpu", way=precision)
+        found = attempt(partial(embed, few), step=step, way=way)
         if found is None:
             continue
-        seconds = time.perf_counter() - started
+        facts = {"seconds": round(time.perf_counter() - started, 2)} if timed else {}
         exact = found if exact is None else exact
-        facts = {"way": precision, "documents": len(found[0]), "seconds": round(seconds, 2)}
-        if judgements:
+        facts |= _cosines(found[0], exact[0])
+        if judgements and few is None:
             facts["ndcg_at_10"] = _ndcg_of(found, list(documents), list(queries), judgements)
-        tell(step="quality-cpu", **facts, **_cosines(found[0], exact[0]))
+        tell(step=step, way=way, documents=len(found[0]), **facts)
 
 
 def _embed(

@@ -15,9 +15,9 @@ import onnxruntime as ort
 
 from embedders.cuda_libraries import load_cuda_libraries
 from embedders.fusion.load import FusedFor, fused_graph
+from embedders.session_settings import CPU, CUDA
 
 ERRORS = 3
-CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 # Sums as exact as those of our own sessions.
 OPTIONS = {"enable_skip_layer_norm_strict_mode": "1"}
 Feed = dict[str, npt.NDArray[Any]]

@@ -7,6 +7,7 @@ import gc
 import json
 import random
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -74,6 +75,11 @@ def minilm_folder() -> Path:
     if not (folder / "model.onnx").exists():
         export_packaged_minilm(folder)
     return folder
+
+
+def job_command(config: Path) -> list[str]:
+    """The command that runs a job in a process of its own."""
+    return [sys.executable, "jobs/embed_corpus.py", "--config", str(config)]
 
 
 def drain(vectors: Any) -> None:

@@ -23,6 +23,7 @@ from benchmarks.measuring import (
     Repeats,
     console,
     drain,
+    job_command,
     minilm_folder,
     show,
     stdlib_texts,
@@ -128,7 +129,7 @@ def _command(corpus: Path, out: Path, folder: Path, engine: str) -> list[str]:
     }
     config = out.with_name("job.json")
     config.write_text(json.dumps(job), encoding="utf-8")
-    return [sys.executable, "jobs/embed_corpus.py", "--config", str(config)]
+    return job_command(config)
 
 
 def _run(rows: int, command: Callable[[Path], list[str]]) -> None:

@@ -6,7 +6,6 @@ import json
 import os
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -14,11 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
-import psutil
 import typer
 from rich.table import Table
 
-from benchmarks.measuring import BM25, MINILM, Documents, Repeats, console, minilm_folder, stdlib_texts
+from benchmarks.measuring import BM25, MINILM, Documents, Repeats, console, job_command, minilm_folder, stdlib_texts
+from benchmarks.process_tree import run_watched
 from embedders import SparseTextEmbedding, TextEmbedding
 from embedders.base import Embedder
 
@@ -66,8 +65,7 @@ def _take_turn(texts: Sequence[str], model: Path, engine: str, turns: Turns) -> 
         config = Path(place) / "job.json"
         config.write_text(json.dumps(job), encoding="utf-8")
         started = time.perf_counter()
-        command = [sys.executable, "jobs/embed_corpus.py", "--config", str(config)]
-        done = subprocess.run(command, env=alone, capture_output=True, text=True)
+        done = subprocess.run(job_command(config), env=alone, capture_output=True, text=True)
         turns.whole.append(time.perf_counter() - started)
         if done.returncode:
             raise SystemExit(f"the job ended with {done.returncode}: {done.stderr[-2000:]}")
@@ -137,29 +135,6 @@ def memory(
             job["source"] |= {"path": str(texts.resolve()), "limit": size}
             config = Path(place) / "job.json"
             config.write_text(json.dumps(job), encoding="utf-8")
-            started = time.perf_counter()
-            command = [sys.executable, "jobs/embed_corpus.py", "--config", str(config), "--log-level", "ERROR"]
-            with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as child:
-                peak = watch_memory(child)
-            if child.returncode:
-                raise SystemExit(f"the job of {size:,} documents ended with exit code {child.returncode}")
-        table.add_row(f"{size:,}", f"{peak / 1e6:,.0f}", f"{time.perf_counter() - started:,.0f}")
+            usage = run_watched([*job_command(config), "--log-level", "ERROR"], os.environ)
+        table.add_row(f"{size:,}", f"{usage.peak / 1e6:,.0f}", f"{usage.seconds:,.0f}")
     console.print(table)
-
-
-def watch_memory(child: subprocess.Popen[bytes]) -> int:
-    """Peak of the summed proportional set sizes of a process and all it started, in bytes."""
-    peak, parent = 0, psutil.Process(child.pid)
-    while child.poll() is None:
-        total = 0
-        try:
-            for process in (parent, *parent.children(recursive=True)):
-                try:
-                    total += process.memory_full_info().pss
-                except psutil.Error:
-                    continue
-        except psutil.NoSuchProcess:
-            break
-        peak = max(peak, total)
-        time.sleep(0.5)
-    return peak

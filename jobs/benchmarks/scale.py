@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from rich.table import Table
 
 from benchmarks.family_models import static_folder
 from benchmarks.growing_corpus import write_corpus
-from benchmarks.measuring import BM25, console
+from benchmarks.measuring import BM25, console, job_command
 from benchmarks.process_tree import TreeUsage, run_watched
 
 # The card of a real model, whose folder here holds a synthetic one.
@@ -101,8 +100,7 @@ def _measure(place: Path, rows: int, embedding: str, compute: dict[str, Any], *,
         config = Path(work) / "job.json"
         config.write_text(json.dumps(job), encoding="utf-8")
         env = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-        command = [sys.executable, "jobs/embed_corpus.py", "--config", str(config), "--log-level", "ERROR"]
-        usage = run_watched(command, env)
+        usage = run_watched([*job_command(config), "--log-level", "ERROR"], env)
         told = json.loads(report.read_text(encoding="utf-8"))
         if told["rows"]["written"] != rows or told["sinks"][0]["points"] != rows:
             raise SystemExit(f"the job wrote {told['rows']['written']:,} of {rows:,} rows")

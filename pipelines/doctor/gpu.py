@@ -12,7 +12,7 @@ import onnxruntime as ort
 from rich.filesize import decimal
 
 from embedders.cuda_libraries import load_cuda_libraries
-from embedders.device.onnx_writer import GraphWriter
+from embedders.device.onnx_writer import matrix_product
 from embedders.session import ORT_LOG_ERRORS
 from embedders.session_settings import CPU, CUDA, NVIDIA_PROVIDERS
 from pipelines.doctor.driver import BFLOAT16, FLOAT16, Card, Driver, Graphics
@@ -132,10 +132,6 @@ def start_provider(name: str) -> str | None:
     """Compute a graph of one node by a provider; None where it does, else what kept it from that."""
     if name in NVIDIA_PROVIDERS:
         load_cuda_libraries()
-    graph = GraphWriter()
-    graph.input("x", "float32", ["n", 2])
-    graph.op("MatMul", "x", "x", out="y")
-    graph.output("y", "float32", ["n", 2])
     options = ort.SessionOptions()
     options.log_severity_level = ORT_LOG_ERRORS + 1
     ort.set_default_logger_severity(ORT_LOG_ERRORS + 1)
@@ -143,7 +139,7 @@ def start_provider(name: str) -> str | None:
     options.add_session_config_entry("session.disable_cpu_ep_fallback", str(int(name != CPU)))
     value = np.array([[1, 2], [3, 4]], dtype=np.float32)
     try:
-        session = ort.InferenceSession(graph.to_bytes(), options, providers=[name], enable_fallback=False)
+        session = ort.InferenceSession(matrix_product(2), options, providers=[name], enable_fallback=False)
         if session.get_providers()[0] != name:
             return "ONNX Runtime took another in its place; its libraries are of another version, or missing"
         result = session.run(None, {"x": value})[0]

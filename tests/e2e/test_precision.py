@@ -24,6 +24,13 @@ def job(folder: Path, model: Path, precision: str, **settings: Any) -> Job:
     return Job(folder, model, sinks, {"embeddings": [embedding], **settings})
 
 
+def assert_kept_apart(written: Job, folder: Path, model: Path) -> None:
+    """Whoever embeds with a precision again finds all there; float32 is refused."""
+    assert written.run().rows["embedded"] == 0
+    with pytest.raises(SinkError, match=r"made by the model .* with other files or settings"):
+        job(folder, model, "float32").run()
+
+
 def test_int8_vectors_are_told_of_kept_apart_and_searched(
     tmp_path: Path, synthetic_model: Callable[[str], Path], docstrings: list[Row]
 ) -> None:
@@ -38,9 +45,7 @@ def test_int8_vectors_are_told_of_kept_apart_and_searched(
     report = quantized.run()
     assert (report.exit_code, report.rows["written"]) == (0, 24)
     assert quantized.report["models"]["dense"]["precision"] == "int8"
-    assert quantized.run().rows["embedded"] == 0
-    with pytest.raises(SinkError, match=r"made by the model .* with other files or settings"):
-        job(tmp_path, model, "float32").run()
+    assert_kept_apart(quantized, tmp_path, model)
     with Searcher.from_config(quantized.config()) as searcher:
         assert len(searcher.search("read a file", limit=5)) == 5
     with (
@@ -81,6 +86,4 @@ def test_float16_vectors_are_kept_apart(
     half.write(docstrings[:24])
     assert half.run().rows["written"] == 24
     assert half.report["models"]["dense"]["precision"] == "float16"
-    assert half.run().rows["embedded"] == 0
-    with pytest.raises(SinkError, match=r"made by the model .* with other files or settings"):
-        job(tmp_path, model, "float32").run()
+    assert_kept_apart(half, tmp_path, model)

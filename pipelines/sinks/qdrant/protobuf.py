@@ -7,6 +7,8 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
+from embedders.wire_format import BYTES, varint
+
 # The least number that has no room in so many bytes of a varint.
 _VARINT_ENDS = (1 << 7, 1 << 14, 1 << 21, 1 << 28)
 # Of a map's entry: in it, and its key and value.
@@ -27,17 +29,8 @@ def headers(path: tuple[int, ...], size: int) -> bytes:
     """Write the headers of fields with bytes, one in the other, of which the innermost has ``size``."""
     written = b""
     for number in reversed(path):
-        written = _varint(number << 3 | 2) + _varint(size + len(written)) + written
+        written = varint(number << 3 | BYTES) + varint(size + len(written)) + written
     return written
-
-
-def _varint(number: int) -> bytes:
-    written = bytearray()
-    while number >= 0x80:
-        written.append(number & 0x7F | 0x80)
-        number >>= 7
-    written.append(number)
-    return bytes(written)
 
 
 @lru_cache(4096)
