@@ -10,13 +10,16 @@ from functools import partial
 from itertools import chain
 from typing import Protocol, TypeVar
 
+import numpy as np
 from more_itertools import constrained_batches, distribute
 
 from pipelines.config.job import JobConfig
 from pipelines.config.source import SourceConfig
 from pipelines.embed.average_length import LengthMeter, Lengths, measure_splits, measuring, total
 from pipelines.sources import Duplicates, Repeats, Split, SplitScan, find_duplicates, scan_split
+from pipelines.sources.duplicates import ComparedIds
 from pipelines.sources.formats import format_named
+from pipelines.sources.glance import glance_at_split
 from pipelines.sources.id_comparison import CompareIds, IdKeys, compare_ids_here
 from pipelines.sources.presence import Presence, find_presence
 
@@ -69,9 +72,8 @@ class ScannedSource:
         return self._grouped([number for number in range(len(self.splits)) if number not in self.lengths])
 
     def _grouped(self, numbers: Sequence[int]) -> list[list[MarkedSplit]]:
-        groups = group_splits([self.splits[number] for number in numbers])
         marked = [(self.splits[number], self.duplicates.of_split(number)) for number in numbers]
-        return [[marked[at] for at in group] for group in groups]
+        return [[marked[at] for at in group] for group in _grouped(self.splits, numbers)]
 
     @property
     def tasks(self) -> list[bytes]:
@@ -86,6 +88,11 @@ def group_splits(splits: Sequence[Split]) -> list[list[int]]:
         range(len(splits)), BYTES_A_TASK, SPLITS_A_TASK, get_len=sizes.__getitem__, strict=False
     )
     return [list(group) for group in groups]
+
+
+def _grouped(splits: Sequence[Split], numbers: Sequence[int]) -> list[list[int]]:
+    """Put some splits together as they are read; of a group, the positions in ``numbers``."""
+    return group_splits([splits[number] for number in numbers])
 
 
 def scan(
@@ -109,7 +116,7 @@ def scan(
         return _unread(splits)
     groups = [[(number, splits[number]) for number in group] for group in group_splits(splits)]
     names = [] if job is None else measuring(job)
-    look = partial(_scan_group, source=source, job=job if names else None)
+    look = partial(_scan_group, source=source, job=job if names else None, glance=not keep_keys)
     if len(splits) == 1 and splits[0].bytes <= BYTES_HERE:
         compare_ids = compare_ids_here
     else:
@@ -119,6 +126,12 @@ def scan(
     found, compared = compare_ids(look, groups, keep_keys=keep_keys)
     looked = list(chain.from_iterable(found))
     scans = [one for one, _ in looked]
+    if again := _inexact(scans, compared):
+        # What repeats an id is in these splits alone, whatever else turns out to be dead in them.
+        numbered = [[(again[at], splits[again[at]]) for at in group] for group in _grouped(splits, again)]
+        found, compared = compare_ids(partial(look, glance=False), numbered, keep_keys=False)
+        for number, (one, _) in zip(again, chain.from_iterable(found), strict=True):
+            scans[number] = one
     duplicates = find_duplicates(scans, compared)
     documents = sum(one.rows for one in scans) + duplicates.deletions
     # Rows that repeat an id do not count, and are not known before ids have been compared.
@@ -127,6 +140,13 @@ def scan(
     }
     presence = find_presence(scans, compared)
     return ScannedSource(duplicates.splits, documents, duplicates, presence, lengths=lengths)
+
+
+def _inexact(scans: Sequence[SplitScan], compared: Sequence[ComparedIds]) -> list[int]:
+    """Tell which splits have rows that seem to have one id, if some of them were not looked at exactly."""
+    pairs = np.concatenate([np.zeros((0, 4), np.int64), *(part.repeats for part in compared)])
+    numbers: list[int] = np.unique(pairs[:, [0, 2]]).tolist()
+    return [] if all(scans[number].is_exact for number in numbers) else numbers
 
 
 def _unread(splits: Sequence[Split], *, is_live: bool = False) -> ScannedSource:
@@ -152,13 +172,14 @@ def measure(config: JobConfig, source: ScannedSource, run: Mapper) -> dict[str, 
 
 
 def _scan_group(
-    group: Sequence[tuple[int, Split]], *, source: SourceConfig, job: JobConfig | None
+    group: Sequence[tuple[int, Split]], *, source: SourceConfig, job: JobConfig | None, glance: bool
 ) -> tuple[list[tuple[SplitScan, Mapping[str, Lengths] | None]], IdKeys]:
     meter = None if job is None else LengthMeter(job)
     scans: list[tuple[int, SplitScan]] = []
     lengths: list[Mapping[str, Lengths] | None] = []
     for number, split in group:
-        scans.append((number, scan_split(split, source, None if meter is None else meter.add_documents)))
+        glimpse = glance_at_split(split, source) if glance and meter is None else None
+        scans.append((number, glimpse or scan_split(split, source, None if meter is None else meter.add_documents)))
         lengths.append(None if meter is None else meter.take())
     keys = IdKeys.joined(IdKeys.of(*numbered) for numbered in scans)
     return [(scan.without_keys(), its) for (_, scan), its in zip(scans, lengths, strict=True)], keys

@@ -14,6 +14,7 @@ from pipelines.config.source import SourceConfig
 from pipelines.hashing import Column
 from pipelines.sources.files import FoundFile
 from pipelines.sources.parts import Part
+from pipelines.sources.plain_ids import NotPlainError, PlainIds
 from pipelines.sources.records import READ_ERRORS, Record
 from pipelines.sources.split import Split
 
@@ -148,6 +149,13 @@ class Format:
             return None
         names = [file.name for file in split.files[: split.max_rows]] if split.files else [split.name]
         return pa.array(names, pa.string())
+
+    def plain_ids(self, split: Split, config: SourceConfig) -> Iterator[PlainIds]:
+        """Take the ids of all rows but blank ones, dead rows too, without reading the rows.
+
+        ``source.id`` names the column. Raises NotPlainError where a row's id cannot be told so, and READ_ERRORS.
+        """
+        raise NotPlainError(f"rows of {self.name} must be read for their ids")
 
     def needs_payload(self, split: Split, config: SourceConfig) -> bool:
         """Tell whether a row's payload may make it dead, or its id, so that it is read where nobody asks for it.

@@ -8,6 +8,7 @@ from io import StringIO
 from itertools import chain
 
 from pipelines.sources.lines import MAX_LINE_BYTES, TOO_LONG, without_mark
+from pipelines.sources.plain_ids import NotPlainError
 
 # So many carriage returns before a newline are of one end with it.
 MOST_RETURNS = 8
@@ -33,6 +34,15 @@ class CsvLines:
         # Lines of a text in memory come without a step in Python for each.
         texts = (StringIO(_decoded(lines), newline="\n") for lines in self._whole_lines())
         return chain(self._first_lines(), chain.from_iterable(texts))
+
+    def whole(self) -> Iterator[bytes]:
+        """Give what is left of the file as it stands, in pieces that end with a newline; ``settle`` comes first.
+
+        Raises NotPlainError where lines end otherwise.
+        """
+        if not self._only_newlines:
+            raise NotPlainError("lines that end with carriage returns")
+        return self._whole_lines()
 
     def _first_lines(self) -> Iterator[str]:
         while not self._only_newlines and (line := self._next()):

@@ -18,9 +18,11 @@ from more_itertools import rstrip
 from pipelines.config.source import SourceConfig
 from pipelines.rows import RowError
 from pipelines.sources.base import Format
+from pipelines.sources.csv_ids import plain_csv_ids
 from pipelines.sources.csv_lines import CsvLines
 from pipelines.sources.lines import CHUNK_BYTES, MAX_LINE_BYTES, read_chunks, without_compression
 from pipelines.sources.parts import COLUMN_ROWS, Column, Columns, Part, all_records
+from pipelines.sources.plain_ids import NotPlainError, PlainIds
 from pipelines.sources.records import READ_ERRORS, STAGE, Record, UnreadableFileError
 from pipelines.sources.split import Split
 
@@ -60,6 +62,10 @@ class Csv(Format):
     def parts(self, split: Split, config: SourceConfig) -> Iterator[Part]:
         """Read some thousand rows at once."""
         yield from _Table(split, config).parts(self.fields(config).columns)
+
+    def plain_ids(self, split: Split, config: SourceConfig) -> Iterator[PlainIds]:
+        """Look at separators and quotes."""
+        return _Table(split, config).plain_ids(config.id or "")
 
 
 class _Table:
@@ -165,6 +171,12 @@ class _Table:
                 return position, None, _invalid(f"the row has a value in column {where + 1}, which has no name")
             values[""] = row[-1]
         return position, values, None
+
+    def plain_ids(self, name: str) -> Iterator[PlainIds]:
+        if name not in self.header:
+            raise NotPlainError("a table without ids")
+        place = {"column": self.header.index(name), "width": self._width}
+        return plain_csv_ids(self._lines.whole(), **place, delimiter=self._delimiter)
 
     def notices(self) -> list[str]:
         notices = []

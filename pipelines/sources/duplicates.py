@@ -47,6 +47,8 @@ class SplitScan:
     all that cannot be read. ``deleted`` are ids of documents that rows say are deleted, ``deleted_positions`` where;
     ``marked`` tells that any row has the column that marks them.
     ``lines`` is the number of lines (or rows) by which the parts of a file that come later are numbered.
+    One that is not ``is_exact`` takes dead rows for live ones, and positions are no more than an order: what repeats an
+    id in it must be looked at again.
     """
 
     split: Split
@@ -61,6 +63,7 @@ class SplitScan:
     deleted: tuple[str, ...] = ()
     deleted_positions: npt.NDArray[np.uint64] = field(default_factory=lambda: np.zeros(0, np.uint64))
     marked: bool = False
+    is_exact: bool = True
 
     def without_keys(self) -> SplitScan:
         """Leave out what has a number for each row."""

@@ -11,8 +11,10 @@ from pipelines.config.source import SourceConfig
 from pipelines.rows import RowError
 from pipelines.sources.base import Format, Outline
 from pipelines.sources.json_lines import json_columns
+from pipelines.sources.jsonl_ids import plain_jsonl_ids
 from pipelines.sources.lines import CHUNK_BYTES, TOO_LONG, count_lines, is_compressed, read_line_lists
 from pipelines.sources.parts import COLUMN_ROWS, Part, all_records
+from pipelines.sources.plain_ids import PlainIds
 from pipelines.sources.records import READ_ERRORS, STAGE, Record
 from pipelines.sources.split import SPLIT_BYTES, Split
 
@@ -44,6 +46,10 @@ class Jsonl(Format):
                 some = lines[start : start + COLUMN_ROWS]
                 yield Part(partial(_records, some, position), partial(json_columns, some, position, chosen), len(some))
                 position += len(some)
+
+    def plain_ids(self, split: Split, config: SourceConfig) -> Iterator[PlainIds]:
+        """Look at the beginnings of lines."""
+        return plain_jsonl_ids(split, config.id or "")
 
     def count_rows(self, split: Split) -> int | None:
         """Count the lines of a range of bytes."""

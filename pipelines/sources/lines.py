@@ -21,6 +21,8 @@ CHUNK_BYTES = 1 << 20
 # A compressed chunk may swell a thousandfold.
 COMPRESSED_CHUNK_BYTES = 64 << 10
 MAX_LINE_BYTES = 256 << 20
+# Of longer lines pieces are not put together.
+MAX_PIECE_BYTES = 16 << 20
 TOO_LONG = f"is longer than {MAX_LINE_BYTES >> 20} MB"
 COMPRESSIONS = (".gz", ".bz2", ".zst")
 # Base-2 logarithm of the largest window of zstd, 2 GB: what its decoder can take at the most.
@@ -89,6 +91,44 @@ def _split_lists(chunks: Iterable[bytes]) -> Iterator[tuple[bytes | None, int, l
 
 def _joined(pieces: list[bytes], size: int) -> bytes | None:
     return b"".join(pieces) if size <= MAX_LINE_BYTES else None
+
+
+def read_whole_lines(split: Split) -> Iterator[bytes]:
+    """Yield the lines that ``read_lines`` does as they stand, in pieces of about a chunk that end with a newline.
+
+    Raises EOFError for a line past MAX_PIECE_BYTES, and what ``read_lines`` raises.
+    """
+    at = max(split.start - 1, 0)
+    is_inside = split.start > 0
+    # Whose first byte is at ``at``.
+    pending = b""
+    for number, chunk in enumerate(read_chunks(split, at)):
+        pending += chunk
+        if not (at or number):
+            pending = without_mark(chunk)
+            at = len(chunk) - len(pending)
+        if is_inside:
+            is_inside, at, pending = b"\n" not in pending, *_after_line(at, pending)
+        if split.stop is not None and at >= split.stop:
+            return
+        # The last line is the one that begins before the split's end.
+        is_last = split.stop is not None and at + len(pending) >= split.stop
+        stop = 1 + (pending.find(b"\n", split.stop - 1 - at) if is_last and split.stop else pending.rfind(b"\n"))
+        if stop:
+            yield pending[:stop]
+            at, pending = at + stop, pending[stop:]
+            if is_last:
+                return
+        if len(pending) > MAX_PIECE_BYTES:
+            raise EOFError("a line is too long to be looked at with others")
+    if pending and not is_inside:
+        yield pending + b"\n"
+
+
+def _after_line(at: int, some: bytes) -> tuple[int, bytes]:
+    """Leave out the first line, or the part of it that there is."""
+    rest = some.partition(b"\n")[2]
+    return at + len(some) - len(rest), rest
 
 
 def without_mark(start: bytes) -> bytes:
