@@ -1,9 +1,4 @@
-"""The files of a Parquet sink: their columns, metadata and names, and which of their rows are current.
-
-Every run has a generation, one above the highest it found. Where two rows have one id, the row of the higher
-generation is current (in one generation that of the later file name, in one file the later row); where the newest
-last chunk of a document is chunk n, its chunks past n of older generations are not.
-"""
+"""The files of a Parquet sink: their columns, metadata and names, and hashes of their rows."""
 
 from __future__ import annotations
 
@@ -11,7 +6,7 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
@@ -132,16 +127,6 @@ class FileRows:
     chunk_no: npt.NDArray[np.int32]
     chunk_count: npt.NDArray[np.int32]
 
-    @property
-    def rank(self) -> tuple[int, str]:
-        """Order of files: of two rows with one id, the one in the higher is current."""
-        return self.generation, self.name
-
-    def without_contents(self) -> FileRows:
-        """Leave out what tells what the rows hold, and keep what tells which are current."""
-        none = np.empty(0, np.uint64)
-        return replace(self, keys=none, texts=none, hashes=none)
-
 
 def read_rows(
     filesystem: fs.FileSystem,
@@ -192,41 +177,6 @@ def side_by_side(work: Callable[[T], R], items: Sequence[T]) -> list[R]:
     """Do work on items, READERS at once; returns the results in the items' order."""
     with ThreadPoolExecutor(READERS) as pool:
         return list(pool.map(work, items))
-
-
-def current_rows(files: Sequence[FileRows]) -> dict[str, npt.NDArray[np.bool_]]:
-    """Mark each file's rows that are current, by file name; see the module's text for the rule."""
-    files = sorted(files, key=lambda file: file.rank)
-    if not files:
-        return {}
-    ids = np.concatenate([file.ids for file in files])
-    order = np.argsort(ids, kind="stable")
-    current = np.ones(len(ids), np.bool_)
-    ids = ids[order]
-    current[order[:-1]] = ids[:-1] != ids[1:]
-    if any(len(file.documents) for file in files):
-        current &= ~_past_the_end(files, current)
-    ends = np.cumsum([len(file.ids) for file in files])[:-1]
-    return {file.name: rows for file, rows in zip(files, np.split(current, ends), strict=True)}
-
-
-def _past_the_end(files: Sequence[FileRows], current: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """Mark chunks behind their document's newest last chunk, where that one is of a newer generation."""
-    documents = np.concatenate([file.documents for file in files])
-    chunk_no = np.concatenate([file.chunk_no for file in files])
-    generation = np.repeat([file.generation for file in files], [len(file.ids) for file in files])
-    last = np.concatenate([file.chunk_no + 1 == file.chunk_count for file in files])
-    ends = np.flatnonzero(last & current)
-    if not len(ends):
-        return np.zeros(len(current), np.bool_)
-    ends = ends[np.argsort(documents[ends], kind="stable")]
-    newest = np.append(documents[ends][:-1] != documents[ends][1:], True)
-    ends = ends[newest]
-    at = np.minimum(np.searchsorted(documents[ends], documents), len(ends) - 1)
-    end = ends[at]
-    known = documents[end] == documents
-    past: npt.NDArray[np.bool_] = known & (chunk_no > chunk_no[end]) & (generation < generation[end])
-    return past
 
 
 def text_keys(hashes: Column) -> Keys:

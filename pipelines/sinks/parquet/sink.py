@@ -13,18 +13,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
+from embedders.ordered_map import ordered_map
 from pipelines.errors import SinkError
 from pipelines.filesystem import TEMPORARY, open_filesystem, write_file
+from pipelines.hashing import xxh3_64
 from pipelines.sinks.base import JobFacts, LeaseStore
 from pipelines.sinks.folder_mark import FolderMark, remove_marks
 from pipelines.sinks.lease.file import folder_lease
 from pipelines.sinks.parquet.config import ParquetSinkConfig
-from pipelines.sinks.parquet.deletion import read_points, without_points
+from pipelines.sinks.parquet.current import CurrentRows, RowRanks
+from pipelines.sinks.parquet.deletion import leave_out_points, read_points
 from pipelines.sinks.parquet.files import (
     METADATA_KEY,
+    READERS,
     FileDescription,
     FileRows,
-    current_rows,
     describe_file,
     encode_with,
     file_schema,
@@ -59,7 +62,7 @@ class ParquetSink:
         self.name = f"parquet:{self.place}"
         self.job: JobFacts | None = None
         self.generation = 1
-        self._files: dict[str, FileRows] = {}
+        self._ranks = RowRanks()
         self._described: dict[FileStamp, FileDescription] = {}
         self._index: Any = RowIndex.of([], {})
         self._new_columns = True
@@ -69,7 +72,7 @@ class ParquetSink:
         self.mark: FolderMark | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_files": {}, "_described": {}, "_deleted": []}
+        return {**self.__dict__, "_ranks": RowRanks(), "_described": {}, "_deleted": []}
 
     def check(self, job: JobFacts) -> dict[str, Any]:
         """Read every file's metadata; raises SinkError where the folder holds what this job cannot add to."""
@@ -98,14 +101,13 @@ class ParquetSink:
             self._clear_temporary()
             if isinstance(self.filesystem, fs.LocalFileSystem):
                 self.mark = FolderMark.leave(self.path)
-        self._files, self._deleted = {}, []
+        self._ranks, self._deleted = RowRanks(), []
         self._new_columns = all(file.has_new_columns for file in files.values())
         self.generation = 1 + max(
             (file.provenance["generation"] for file in files.values() if file.provenance), default=0
         )
-        held = list(self._read_rows(files, contents=True).values())
-        index = RowIndex.of(held, current_rows(held))
-        self._files = {file.name: file.without_contents() for file in held}
+        held = list(self._read_rows(files, contents=True))
+        index = RowIndex.of(held, self._ranks.current(list(files)))
         # One copy a machine in the object store, rather than one a worker.
         ray = running_ray()
         self._index = ray.put(index) if ray else index
@@ -123,11 +125,11 @@ class ParquetSink:
         if self.job is None:
             raise RuntimeError("open() the sink before points()")
         files = self._describe_files(self.job)
-        self._files = self._read_rows(files)
+        current = self._current(files)
         corpus = {name for name, file in files.items() if (file.provenance or {}).get("corpus") == self.job.corpus}
-        current = {name: kept for name, kept in current_rows(list(self._files.values())).items() if name in corpus}
         with self.reporting("cannot be read"):
-            yield from read_points(self.filesystem, self.path, current, documents)
+            its = ((name, kept) for name, kept in current.items() if name in corpus)
+            yield from read_points(self.filesystem, self.path, its, documents)
 
     def delete(self, points: pa.Table) -> None:
         """Leave points out when the folder is settled, oldest files first; see Sink."""
@@ -146,14 +148,14 @@ class ParquetSink:
                 self.mark.remove()
             return figures
         files = self._describe_files(self.job)
-        self._files = self._read_rows(files)
-        current = current_rows(list(self._files.values()))
+        current = self._current(files)
         replaced = sum(int((~kept).sum()) for kept in current.values())
         if self._deleted:
             deleted = pa.chunked_array([ids for some in self._deleted for ids in some.chunks], pa.string())
             with self.reporting("cannot be read"):
-                current = without_points(self.filesystem, self.path, self._files, current, deleted)
-        counts = {name: int(kept.sum()) for name, kept in sorted(current.items()) if kept.any()}
+                names = [name for name in self._ranks.having(xxh3_64(deleted)) if name in files]
+                leave_out_points(self.filesystem, self.path, names, current, deleted)
+        counts = {name: count for name in sorted(current) if (count := int(current[name].sum()))}
         with self.reporting("cannot be settled"):
             for name, kept in current.items():
                 if not kept.all():
@@ -231,18 +233,26 @@ class ParquetSink:
             advice = "Choose another path for this job (sink.path), or delete that folder if nobody needs it"
             raise SinkError(f"{self.place} holds what another job made: {'; '.join(found)}. {advice}")
 
-    def _read_rows(self, files: dict[str, FileDescription], *, contents: bool = False) -> dict[str, FileRows]:
+    def _current(self, files: dict[str, FileDescription]) -> CurrentRows:
+        """Tell which rows are current, with those of files not read before."""
+        for _ in self._read_rows(files):
+            pass
+        with self.reporting("cannot be compared"):
+            return self._ranks.current(list(files))
+
+    def _read_rows(self, files: dict[str, FileDescription], *, contents: bool = False) -> Iterator[FileRows]:
         """Read the rows of files not read before; a name stands for its rows, so no file is read twice."""
-        fresh = [name for name in files if name not in self._files]
         asked = self.config.reuse_moved
 
         def rows_of(name: str) -> FileRows:
             path = f"{self.path}/{name}"
             return read_rows(self.filesystem, path, files[name], contents=contents, text_hashes=asked)
 
-        rows = side_by_side(rows_of, fresh)
-        read = {**self._files, **dict(zip(fresh, rows, strict=True))}
-        return {name: read[name] for name in files}
+        fresh = [name for name in files if name not in self._ranks]
+        for rows in ordered_map(rows_of, fresh, threads=READERS):
+            with self.reporting("cannot be compared"):
+                self._ranks.add(rows)
+            yield rows
 
     def _keep(self, name: str, kept: npt.NDArray[np.bool_]) -> None:
         """Write a file anew with only some of its rows, or delete it where none are left."""
