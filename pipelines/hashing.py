@@ -36,6 +36,15 @@ def xxh3_64(column: Column) -> npt.NDArray[np.uint64]:
     return np.frombuffer(_digests(xxhash.xxh3_64_digest, column), ">u8").astype(np.uint64)
 
 
+def hash_of_all(*columns: pa.ChunkedArray) -> str:
+    """Hash all entries of columns of text without nulls, in their order, to 16 digits, however they are chunked."""
+    texts = [
+        pc.binary_join(pa.LargeListArray.from_arrays(np.array([0, len(column)]), column.combine_chunks()), "\n")
+        for column in columns
+    ]
+    return str(xxhash.xxh3_64_hexdigest(b"\n".join(text[0].as_buffer() for text in texts)))
+
+
 def uuid5_strings(namespace: bytes, *parts: str | Column) -> pa.Array:
     """Name entries by UUIDs of version 5 (RFC 9562, section 5.5), as ``uuid.uuid5`` does.
 

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from embedders.base import VectorSpec
 from embedders.factory import is_heavy
@@ -17,6 +18,7 @@ from embedders.token_cache import TokenCache
 from pipelines.config.embeddings import EmbeddingConfig
 from pipelines.embed.job_models import refuse_other_model
 from pipelines.embed.row_embedder import RowEmbedder
+from pipelines.hashing import hash_of_all
 from pipelines.rows import IMAGE_COLUMN, RowError, add_errors, is_dead, spread
 from pipelines.run.packing import BLOCK_BYTES, cut, join
 from pipelines.run.placement.pools import Pool
@@ -24,7 +26,7 @@ from pipelines.run.placement.threads import share_tokenizing
 from pipelines.run.stages.held import HELD_COLUMN, codes_of, has_vectors, needs_models
 from pipelines.run.stages.moved import TOKENS_A_ROW
 from pipelines.run.stages.stage import Resources, Work
-from pipelines.run.tally import BLOCKS, CACHED, FIRST_BLOCK, Counter, figures_of, short_name
+from pipelines.run.tally import BLOCKS, CACHED, FIRST_BLOCK, Counter, figures_of
 
 
 @dataclass(frozen=True)
@@ -164,9 +166,9 @@ class EmbedStage:
             some = self._embed(embedder, some)
         if len(rows) == table.num_rows:
             return some
-        errors = {
-            int(rows[at]): RowError(**error) for at, error in enumerate(some["error"].to_pylist()) if error is not None
-        }
+        dead = np.flatnonzero(is_dead(some))
+        reasons = some["error"].take(pa.array(dead)).to_pylist()
+        errors = {int(rows[at]): RowError(**error) for at, error in zip(dead, reasons, strict=True)}
         table = add_errors(table, errors)
         for name in some.column_names[table.num_columns :]:
             table = table.append_column(name, spread(some[name], rows, table.num_rows))
@@ -190,7 +192,7 @@ class EmbedStage:
 
     def _without_crashes(self, name: str, table: pa.Table) -> pa.Table:
         """Find images that crash the decoder, in a block that a worker has died of before."""
-        block = short_name("\n".join(map(str, table["id"].to_pylist())).encode())
+        block = hash_of_all(pc.fill_null(table["id"], ""))
         if not self.add.begin(f"{name} {block}"):
             return table
         # Imported by need: text workers have nothing to do with images.

@@ -13,12 +13,13 @@ import pyarrow as pa
 
 from embedders.base import VectorSpec
 from pipelines.bisection import bisect_rows
+from pipelines.hashing import hash_of_all
 from pipelines.rows import document_shares, is_dead
 from pipelines.run.stages.held import ASKED, HELD_COLUMN, Codes, has_vectors, pack_codes, unpack_codes, with_codes
 from pipelines.run.stages.moved import MOVED_COLUMN, find_moved, rows_at_once, with_moved
 from pipelines.run.stages.read import ON_READERS
 from pipelines.run.stages.stage import Resources, Work
-from pipelines.run.tally import REREAD_DOCUMENTS, REREAD_ROWS, Counter, short_name
+from pipelines.run.tally import REREAD_DOCUMENTS, REREAD_ROWS, Counter
 from pipelines.sinks.base import Held, Sink, SinkWriter, connected
 
 
@@ -104,8 +105,7 @@ class SkipStage:
         A live source may give another table then, whose rows are all kept: to drop any would bring those that come
         after them into places that were taken already.
         """
-        named = (f"{name}" for column in ("id", "content_hash") for name in asked[column].to_pylist())
-        rows = short_name("\n".join(named).encode()).encode()
+        rows = hash_of_all(asked["id"], asked["content_hash"]).encode()
         decided, new = self.add.decide(f"{self.name} {number}", rows + pack_codes(codes))
         if not decided.startswith(rows):
             return np.full(codes.shape, Held.LACKS, np.uint8), new
