@@ -1,7 +1,8 @@
 """All public names of `embedders` and `pipelines` under one name: ``import fleetembed as fe; fe.EmbeddingPipeline``.
 
-A name is imported when it is first used. The two packages are, from this import on, taken from where this one is installed, also where
-a folder called ``pipelines`` or ``embedders`` in the working directory, or elsewhere on ``sys.path``, comes before it.
+A name is imported when it is first used. From this import on the two packages are taken from where this one is
+installed, also where a folder called ``pipelines`` or ``embedders`` in the working directory, or elsewhere on
+``sys.path``, comes before it.
 """
 
 from __future__ import annotations
