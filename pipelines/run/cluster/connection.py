@@ -24,6 +24,7 @@ from pipelines.errors import WorkerError
 from pipelines.run.cluster.as_found import kept_process, kept_sigterm
 from pipelines.run.cluster.leftovers import ray_folder
 from pipelines.run.cluster.lone_ray import lone, without_onlookers
+from pipelines.run.phases import tell
 from pipelines.run.placement.nodes import Machines, Node
 
 log = logging.getLogger("fleetembed")
@@ -79,7 +80,7 @@ def connect(compute: ComputeConfig) -> Iterator[Machines]:
 @contextmanager
 def _turn() -> Iterator[None]:
     if not _connecting.acquire(blocking=False):
-        log.info("waiting for another run of this process, which has Ray to itself")
+        tell("waiting for another run of this process, which has Ray to itself")
         _connecting.acquire()
     try:
         yield
@@ -105,12 +106,12 @@ def _started_or_joined(compute: ComputeConfig) -> Iterator[None]:
         _knock(address)
     join = {"address": address} if address and address != "local" else {"address": "local", **local}
     if join["address"] == "local":
-        log.info("starting Ray on this machine")
+        tell("starting Ray on this machine")
         _give_token()
         with ray_folder() as folder, _connected({**join, **quiet, "_temp_dir": folder and str(folder)}), lone():
             yield
     else:
-        log.info("joining the Ray at %s", address)
+        tell(f"joining the Ray at {address}")
         with _connected({**join, **quiet}):
             yield
 
