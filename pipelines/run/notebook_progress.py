@@ -75,9 +75,10 @@ class NotebookProgress:
                 return
             self._shown = text
             if self._handle is None:
-                from IPython.display import display
+                from IPython import display
 
-                self._handle = display({"text/plain": text}, raw=True, display_id=True)
+                show: Any = display.display
+                self._handle = show({"text/plain": text}, raw=True, display_id=True)
             else:
                 self._handle.update({"text/plain": text}, raw=True)
 
