@@ -48,7 +48,7 @@ class QdrantSinkConfig(Section):
     url: NonEmpty | None = Field(None, description="The server, as http://localhost:6333")
     path: Place | None = Field(
         None,
-        description="In the place of url: a folder of this machine, without a server; or :memory:, that of this process",
+        description="In the place of url: a folder of this machine, without a server; or :memory:, of this process",
     )
     engine: Engine | None = Field(
         None,

@@ -15,7 +15,7 @@ from ray._private import state
 from ray.data import DataContext
 from rich.console import Console
 
-from pipelines import EmbeddingPipeline, TooManyErrorsError
+from pipelines import EmbeddingPipeline, Searcher, TooManyErrorsError
 from tests.conftest import ROOT
 from tests.pipelines.run.cluster.process_state import changes, process_state
 from tests.waiting import wait_until
@@ -64,6 +64,16 @@ def test_a_ray_of_the_users_own_is_left_as_it_was_found(tmp_path: Path, monkeypa
     assert not changes(before, process_state())
     # Actors end a moment later.
     wait_until(lambda: living_actors() <= actors and ray.available_resources()["CPU"] == free)
+
+
+@pytest.mark.usefixtures("ray_local")
+def test_a_collection_in_memory_is_filled_by_this_process_also_where_a_ray_runs(tmp_path: Path) -> None:
+    sink = {"type": "qdrant", "path": ":memory:", "collection": "beside_a_ray"}
+    job = bm25_job(tmp_path, sink=sink, compute={})
+    report = EmbeddingPipeline.from_config(job).run(console=Console(quiet=True))
+    assert (report.engine, report.rows["written"]) == ("local", 30)
+    with Searcher.from_config(job) as searcher:
+        assert searcher.search("7", limit=1)[0].payload["document_id"] == "7"
 
 
 AT_ONCE = """
