@@ -54,7 +54,7 @@ def test_a_ray_of_the_users_own_is_left_as_it_was_found(tmp_path: Path, monkeypa
     context = DataContext.get_current()
     monkeypatch.setattr(context, "enable_progress_bars", True)
     monkeypatch.setattr(context, "target_max_block_size", 1 << 20)
-    before, actors, free = process_state(), living_actors(), ray.available_resources()["CPU"]
+    before, actors, cpus = process_state(), living_actors(), ray.cluster_resources()["CPU"]
     report = EmbeddingPipeline.from_config(bm25_job(tmp_path)).run(console=Console(quiet=True))
     assert (report.engine, report.rows["written"], report.rows["dead"]) == ("ray", 30, 0)
     assert not changes(before, process_state())
@@ -63,7 +63,7 @@ def test_a_ray_of_the_users_own_is_left_as_it_was_found(tmp_path: Path, monkeypa
         EmbeddingPipeline.from_config(failing).run(console=Console(quiet=True))
     assert not changes(before, process_state())
     # Actors end a moment later.
-    wait_until(lambda: living_actors() <= actors and ray.available_resources()["CPU"] == free)
+    wait_until(lambda: living_actors() <= actors and ray.available_resources()["CPU"] == cpus)
 
 
 @pytest.mark.usefixtures("ray_local")
