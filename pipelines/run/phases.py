@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 
 from rich.console import Console
@@ -46,5 +46,7 @@ class PhaseLines:
 
     def __call__(self, doing: str) -> None:
         """Print one."""
-        seconds = time.monotonic() - self._began
-        self._console.print(f"{seconds:5.1f} s  {doing}", style="dim", markup=False, highlight=False, soft_wrap=True)
+        line = f"{time.monotonic() - self._began:5.1f} s  {doing}"
+        # A terminal may go away, and the work goes on.
+        with suppress(OSError):
+            self._console.print(line, style="dim", markup=False, highlight=False, soft_wrap=True)

@@ -194,6 +194,8 @@ class Run:
     def _embed_with(self, engine: Engine, source: SourcePlan) -> None:
         pools = engine.place(self._config)
         planned = with_stand_ins(self._config)
+        if engine.name == "ray":
+            tell("looking for the models on the nodes")
         engine.prepare(planned, self._embedders.load(planned), pools)
         self._startup.end("preparation")
         if self._scanned is None:
