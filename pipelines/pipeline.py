@@ -30,7 +30,9 @@ from pipelines.errors import SinkError
 from pipelines.reindex.names import with_collections
 from pipelines.rows import IDENTIFIED_SCHEMA, IMAGE_COLUMN
 from pipelines.run.deletions import plan_deletions
+from pipelines.run.phases import tell
 from pipelines.run.placement.plan import plan_placement
+from pipelines.run.progress import showing_phases
 from pipelines.run.report.report import RunReport
 from pipelines.run.report.startup import IMPORTS, StartUp
 from pipelines.run.run import STOPPING, Run
@@ -173,15 +175,17 @@ class EmbeddingPipeline:
         if began is not None:
             startup.end(IMPORTS)
         console = console or Console(stderr=True)
-        if self.config.adds_vectors:
-            from pipelines.reindex.add_vector import add_vectors
+        with showing_phases(console):
+            tell(f"looking at {_counted(len(self.config.embeddings), 'model')}, the source and the sinks")
+            if self.config.adds_vectors:
+                from pipelines.reindex.add_vector import add_vectors
 
-            return add_vectors(self.config, self._embedders, console)
-        # Models may be downloaded.
-        with stoppable(*STOPPING):
-            config = with_collections(self.config, self._embedders)
-        sinks = [self._make_sink(sink) for sink in config.sink]
-        return Run(config, self._embedders, console, sinks, startup).carry_out()
+                return add_vectors(self.config, self._embedders, console)
+            # Models may be downloaded.
+            with stoppable(*STOPPING):
+                config = with_collections(self.config, self._embedders)
+            sinks = [self._make_sink(sink) for sink in config.sink]
+            return Run(config, self._embedders, console, sinks, startup).carry_out()
 
     def _first_rows(self, n: int) -> Iterator[pa.Table]:
         source = plan_job_source(self.config)
@@ -207,3 +211,7 @@ class EmbeddingPipeline:
         return with_stand_ins(
             with_lengths(config, {name: found.average for name, found in shown.items() if found.texts})
         )
+
+
+def _counted(number: int, thing: str) -> str:
+    return f"1 {thing}" if number == 1 else f"{number} {thing}s"

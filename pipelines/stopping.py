@@ -1,13 +1,14 @@
 """Ctrl-C and SIGTERM: the first one stops what is under way cleanly, and no further one disturbs that.
 
 The first raises KeyboardInterrupt. Those that come while files are closed and Ray is ended are answered with a line,
-and the fifth ends the process where it is.
+and the fifth ends the process where it is; in a notebook's kernel, which holds more than the run, it raises once more.
 """
 
 from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -110,4 +111,10 @@ def _answer(number: int, frame: FrameType | None) -> None:
             more = f"{FORCED - _signals} more times" if FORCED - _signals > 1 else "once more"
             os.write(2, f"still stopping: what is under way is being closed; {more} ends it at once\n".encode())
         return
+    if _is_kernel():
+        raise KeyboardInterrupt
     os._exit(FORCED_EXIT)
+
+
+def _is_kernel() -> bool:
+    return "ipykernel.kernelapp" in sys.modules

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -48,6 +49,9 @@ def embed_corpus(
 
 
 def _act(config: Path, overrides: list[str], plan: bool, preview: int) -> int:
+    if plan or preview:
+        # At once: the imports take a second. A run says so itself.
+        logging.getLogger("fleetembed").info("reading the job %s", config)
     from pipelines.cli.consoles import make_console
     from pipelines.cli.job import exit_code, run_job, show_plan, show_preview
 

@@ -128,6 +128,15 @@ class JobConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _memory_is_this_process(self) -> JobConfig:
+        if self.in_memory and (self.compute.engine == "ray" or self.compute.address):
+            raise ValueError(
+                "sink: a collection in :memory: is in this process, which other processes, as Ray's are, cannot write "
+                "to: leave compute.engine and compute.address out, or give a folder or a server"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _names_agree(self) -> JobConfig:
         names = [embedding.name for embedding in self.embeddings]
         twice = sorted({name for name in names if names.count(name) > 1})
@@ -167,6 +176,11 @@ class JobConfig(Section):
     def adds_vectors(self) -> bool:
         """Whether the job adds vectors to the collection that it reads, in place."""
         return self.reindex.mode == "add_vector"
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether a sink is in the memory of this process, which then drives the job alone."""
+        return any(getattr(sink, "in_memory", False) for sink in self.sink)
 
     @property
     def vector_names(self) -> list[str]:

@@ -26,12 +26,14 @@ def choose_engines(config: JobConfig, source: SourcePlan) -> list[Callable[[], A
     ``cpus``, workers or GPUs in ``compute``. Where neither is and the source is quickly read, this process takes the
     job if at most FEW_ROWS rows and FEW_BYTES of them are left to embed, or FEW_ROWS_OF_TERMS and FEW_BYTES_OF_TERMS
     where no neural network runs; of images none, since only another process survives a crash of their decoder.
+    A collection in memory is in this process, which then takes any job.
     """
     engine = config.compute.engine
-    if engine == "local" or (not asks_for_ray(config.compute) and source.bytes <= QUICKLY_READ_BYTES):
+    alone = engine == "local" or config.in_memory
+    if alone or (not asks_for_ray(config.compute) and source.bytes <= QUICKLY_READ_BYTES):
         from pipelines.run.local_engine import local_engine
 
-        if engine == "local":
+        if alone:
             return [local_engine]
         return [lambda: local_engine(_few(config)), lambda: _ray(config)]
     return [lambda: _ray(config)]

@@ -1,15 +1,19 @@
-"""Tells how far a run is: a bar on a terminal, a quiet line now and then in a log."""
+"""Tells how far a run is: a bar on a terminal, lines of their own in a notebook, a quiet line now and then in a log."""
 
 from __future__ import annotations
 
 import logging
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from pipelines.run.notebook_progress import NotebookProgress, NotebookRows
+from pipelines.run.phases import PhaseLines, listener, told_to
 
 log = logging.getLogger("fleetembed")
 
@@ -108,6 +112,27 @@ class LineProgress:
         log.info("the first rows reached the models after %.1f s", seconds)
 
 
+@contextmanager
+def showing_phases(console: Console) -> Iterator[None]:
+    """Show what a run does before rows flow, in a notebook, and on a terminal where no log is kept."""
+    if is_notebook(console):
+        with NotebookProgress() as shown, told_to(shown):
+            yield
+    elif console.is_terminal and not log.hasHandlers():
+        with told_to(PhaseLines(console)):
+            yield
+    else:
+        yield
+
+
+def is_notebook(console: Console) -> bool:
+    """Whether what a console prints goes into the cell of a notebook."""
+    return console.is_jupyter and not console.quiet
+
+
 def choose_view(total: int | None, console: Console) -> ProgressView:
     """A bar where somebody looks, lines where a log is kept; ``total`` documents, None where nobody has counted."""
-    return BarProgress(total, console) if console.is_terminal or console.is_jupyter else LineProgress(total)
+    shown = listener()
+    if isinstance(shown, NotebookProgress):
+        return NotebookRows(total, shown)
+    return BarProgress(total, console) if console.is_terminal else LineProgress(total)

@@ -25,6 +25,7 @@ from pipelines.run.checks import check_documents, check_errors
 from pipelines.run.deletions import delete_gone, sweeps
 from pipelines.run.engine import Engine, MoreThanFewError
 from pipelines.run.engine_choice import choose_engines
+from pipelines.run.phases import tell
 from pipelines.run.placement.pools import Pool
 from pipelines.run.progress import choose_view
 from pipelines.run.report.file import WHILE_RUNNING, RunningReport, make_room
@@ -97,7 +98,6 @@ class Run:
         report = self._report
         report.startup = self._startup.seconds
         refuse_in_submitted(self._config)
-        log.info("looking at the models, the source and the sinks")
         # What the configuration has wrong is said before anything is looked at, and before there is a report. Models
         # may be downloaded.
         with stoppable(*STOPPING):
@@ -194,9 +194,12 @@ class Run:
     def _embed_with(self, engine: Engine, source: SourcePlan) -> None:
         pools = engine.place(self._config)
         planned = with_stand_ins(self._config)
+        if engine.name == "ray":
+            tell("looking for the models on the nodes")
         engine.prepare(planned, self._embedders.load(planned), pools)
         self._startup.end("preparation")
         if self._scanned is None:
+            tell("counting the documents")
             self._scanned = self._scan(source, engine)
             self._startup.end("scan")
             self._tell_deletions(source, self._scanned)
@@ -252,10 +255,10 @@ class Run:
         started = time.monotonic()
         names, left = " and ".join(measuring(self._config)), len(source.splits) - len(source.lengths)
         if source.lengths and left:
-            log.info("measuring %s again in %s parts of the source, where rows repeat an id", names, f"{left:,}")
+            tell(f"measuring {names} again in {left:,} parts of the source, where rows repeat an id")
         elif left:
             documents = "all" if source.documents is None else f"{source.documents:,}"
-            log.info("measuring the average length of %s over %s documents", names, documents)
+            tell(f"measuring the average length of {names} over {documents} documents")
         measured = measure(self._config, source, engine.map)
         seconds = round(time.monotonic() - started + (self._scan_seconds if source.lengths else 0), 2)
         lengths = averages(self._config, measured)
@@ -303,8 +306,7 @@ class Run:
         stages = job_stages(self._config, pools, self._sinks, self._run_id, counter, prints, mark, vectors)
         if source.documents is not None:
             engine.counter("read", {"documents": source.documents})
-        if engine.name == "ray":
-            log.info("starting workers, which load the models")
+        tell("starting workers, which load the models" if engine.name == "ray" else "loading the models")
         settled = 0.0
         with engine.drive(stages, source.tasks) as tables:
             view = choose_view(source.documents, self._console)

@@ -93,6 +93,8 @@ class FollowedName:
 
     def _missing(self) -> SinkError:
         missing, advice = "collection", "run the job first"
+        if self._sink.in_memory:
+            advice = "run the job in this process first, which its memory ends with"
         if self._sink.alias is not None:
             missing, advice = "alias", "run `fleetembed reindex run`, and do what it says is next"
         found = ask(self._sink, self._client.get_collections).collections

@@ -26,7 +26,7 @@ from pipelines.search.query_models import with_models
 from pipelines.search.request import needs_version, refuse_old_server
 from pipelines.search.rerank import Reranker
 from pipelines.search.searched import SearchedCollection, ask
-from pipelines.sinks.qdrant.client import has_indexes, open_client
+from pipelines.sinks.qdrant.client import address_of, has_indexes, open_client
 from pipelines.sinks.qdrant.config import QdrantSinkConfig
 from pipelines.sinks.qdrant.description import CollectionDescription
 from pipelines.sinks.qdrant.folder_engine import EDGE_FILE, LOCAL_FILE, engine_of
@@ -46,17 +46,22 @@ class Searcher:
     """
 
     def __init__(
-        self, sink: QdrantSinkConfig, embeddings: Callable[[CollectionDescription], Mapping[str, EmbeddingConfig]]
+        self,
+        sink: QdrantSinkConfig,
+        embeddings: Callable[[CollectionDescription], Mapping[str, EmbeddingConfig]],
+        client: QdrantClient | None = None,
     ) -> None:
         """Open a collection; ``embeddings`` chooses by its description what encodes the queries of each vector.
 
-        Raises SinkError for a collection that does not exist, ConfigError where no model of its vectors is known.
+        A ``client`` of the caller's own is used in the place of a new one, and is not closed. Raises SinkError for a
+        collection that does not exist, ConfigError where no model of its vectors is known.
         """
         self._sink = sink
         self._rerankers: dict[RerankConfig, Reranker] = {}
-        if sink.path is not None:
-            _refuse_other_folders(Path(sink.path).expanduser())
-        self.client: QdrantClient = open_client(sink)
+        self._closes = client is None
+        if client is None and sink.folder is not None:
+            _refuse_other_folders(Path(sink.folder).expanduser())
+        self.client: QdrantClient = open_client(sink) if client is None else client
         self.ways: Mapping[str, SearchConfig] = {}
         try:
             self._name = FollowedName(self.client, sink, embeddings)
@@ -88,20 +93,27 @@ class Searcher:
         *,
         url: str | None = None,
         path: str | Path | None = None,
+        client: QdrantClient | None = None,
         models: Mapping[str, str | dict[str, Any]] | None = None,
         **connection: Any,
     ) -> Searcher:
         """Open a collection, or an alias, on a server (``url``), or a collection in a folder (``path``).
 
+        ``path=":memory:"`` is what jobs of this process have filled in its memory. A ``client`` in the place of both is
+        asked as it is, a server's, a folder's or one in memory, and stays open.
         The job that filled it wrote down its embeddings. ``models`` names others: it maps a vector to a catalog model's
         name, or to keys of an embedding as a job's YAML has them: ``{"path": ...}`` alone says where the model's files
         are now. ``connection`` holds further keys of a Qdrant sink, such as ``api_key="${NAME}"``.
         """
         address = {"url": url, "path": None if path is None else str(path)}
+        if client is not None:
+            if url is not None or path is not None:
+                raise ConfigError("collection: give a client, or a url or path to connect to, and not both")
+            address = address_of(client)
         sink = make_section(
             QdrantSinkConfig, {"type": "qdrant", "collection": collection, **address, **connection}, "collection"
         )
-        return cls(sink, partial(with_models, models=models or {}))
+        return cls(sink, partial(with_models, models=models or {}), client)
 
     @property
     def collection(self) -> str:
@@ -206,8 +218,9 @@ class Searcher:
         return self._rerankers[way.rerank].order(query, hits)
 
     def close(self) -> None:
-        """Close the connection; a folder's lock goes with it."""
-        self.client.close()
+        """Close the connection; a folder's lock goes with it. A client of the caller's own stays open."""
+        if self._closes:
+            self.client.close()
 
     def __enter__(self) -> Searcher:
         return self

@@ -24,6 +24,7 @@ from pipelines.config.file import load_config
 from pipelines.config.job import JobConfig
 from pipelines.pipeline import EmbeddingPipeline
 from pipelines.run.cluster import connection
+from pipelines.run.cluster.as_found import job_options
 from pipelines.run.cluster.dataset import build_dataset
 from pipelines.run.placement.pools import Pool, place_pools
 from pipelines.run.stages.stage import Resources, Work
@@ -103,9 +104,10 @@ class Telling:
 def _where(config: JobConfig) -> list[dict[str, Any]]:
     with connection.connect(config.compute) as machines:
         pools = place_pools(config, machines)
-        connection.configure(config.compute)
         tasks = [b"{}"] * 8 * max(pool.resources.workers or 1 for pool in pools)
-        rows = build_dataset([Telling(pool) for pool in pools], tasks, config.compute, machines.read_cpus).take_all()
+        with job_options(60):
+            placed = build_dataset([Telling(pool) for pool in pools], tasks, config.compute, machines.read_cpus)
+            rows = placed.take_all()
         return [json.loads(told) for told in {row["told"] for row in rows} - {b"{}"}]
 
 

@@ -284,5 +284,5 @@ def test_the_images_wheel_is_built_and_installed_by_what_has_a_hash(tmp_path: Pa
 
 
 def test_no_file_of_a_model_is_in_the_packages_that_the_image_takes() -> None:
-    for folder in ("embedders", "pipelines", "jobs"):
+    for folder in ("embedders", "fleetembed", "pipelines", "jobs"):
         assert not [path for path in Path(ROOT / folder).rglob("*") if path.suffix in (".onnx", ".safetensors")]

@@ -26,7 +26,7 @@ SCRIPTS = {
     "models": "models",
     "reindex": "reindex",
 }
-CALL = re.compile(r"(?:jobs/(\w+)\.py|(?<![\w./-])fleetembed)(?= )")
+CALL = re.compile(r"(?:jobs/(\w+)\.py|(?<![\w./-])(?<!import )fleetembed)(?= )")
 ENDS = {"|", ">", ">>", "2>", "&&", ";", "&"}
 # Options of other programs, as running text names them.
 OF_OTHERS = {

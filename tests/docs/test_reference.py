@@ -78,7 +78,7 @@ def test_the_columns_of_files_are_on_the_page() -> None:
 @cache
 def said() -> str:
     """The packages' code, strings joined that stand one below the other, and a mark for what is put into them."""
-    files = (path for package in ("embedders", "pipelines") for path in (ROOT / package).rglob("*.py"))
+    files = (path for package in ("embedders", "fleetembed", "pipelines") for path in (ROOT / package).rglob("*.py"))
     code = re.sub(r'"\s*\n\s*f?"', "", "\n".join(path.read_text(encoding="utf-8") for path in files))
     return re.sub(r"%[ds]|\{[^{}\n]*\}", "\0", code)
 

@@ -111,6 +111,7 @@ def test_plan_and_schema_print_and_end_with_0(job: Job) -> None:
     job.write([{"id": "a", "text": "fine"}])
     planned = run(job, "--plan")
     assert planned.returncode == 0 and "nothing was changed" in planned.stdout
+    assert "INFO reading the job " in planned.stderr
     schema = run(job, "--schema")
     assert "embeddings" in json.loads(schema.stdout)["properties"]
 

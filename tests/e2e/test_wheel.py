@@ -70,7 +70,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
 def build_wheel(folder: Path) -> Path:
     """Build the wheel by what pyproject.toml names as its backend, of a copy: building leaves files behind."""
     sources = folder / "sources"
-    for package in ("embedders", "pipelines"):
+    for package in ("embedders", "fleetembed", "pipelines"):
         shutil.copytree(ROOT / package, sources / package, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, sources)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from types import ModuleType
 
 import pytest
 
+from pipelines.stopping import stoppable
 from tests.conftest import ROOT
 
 PROGRAM = """
@@ -88,3 +90,14 @@ def test_the_fifth_ends_the_program_at_once(number: signal.Signals) -> None:
         program.send(number)
     assert program.send(number) == ""
     assert program.end() == 130
+
+
+def test_the_fifth_signal_does_not_end_a_notebooks_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ipykernel.kernelapp", ModuleType("ipykernel.kernelapp"))
+    with stoppable(signal.SIGTERM):
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+        for _ in range(3):
+            signal.raise_signal(signal.SIGTERM)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)

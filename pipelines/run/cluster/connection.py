@@ -5,12 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import secrets
-import signal
 import socket
 import threading
-import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +21,10 @@ from ray._private.resource_and_label_spec import ResourceAndLabelSpec
 from embedders.retrying import Patience, retry
 from pipelines.config.compute import ComputeConfig
 from pipelines.errors import WorkerError
+from pipelines.run.cluster.as_found import kept_process, kept_sigterm
 from pipelines.run.cluster.leftovers import ray_folder
 from pipelines.run.cluster.lone_ray import lone, without_onlookers
-from pipelines.run.packing import BLOCK_BYTES
+from pipelines.run.phases import tell
 from pipelines.run.placement.nodes import Machines, Node
 
 log = logging.getLogger("fleetembed")
@@ -44,6 +44,9 @@ STALL_SECONDS, STALL_SECONDS_ON_ONE = 300, 1800
 SECONDS_TO_FAIL = 60
 SLOW_START = "Ray was waited for, and its node was not ready within the 30 s that Ray allows it"
 
+# Held by the run that has started or joined the Ray of this process.
+_connecting = threading.Lock()
+
 
 class _PathsOfWorkers(list[str]):
     """Folders that workers put before their own sys.path, the last one first.
@@ -59,10 +62,35 @@ class _PathsOfWorkers(list[str]):
 
 @contextmanager
 def connect(compute: ComputeConfig) -> Iterator[Machines]:
-    """Use the Ray that is there (this process's own, ``address``, RAY_ADDRESS), else start a local one for the job."""
-    if ray.is_initialized():
+    """Use the Ray that is there (this process's own, ``address``, RAY_ADDRESS), else start a local one for the job.
+
+    A process is in one Ray at a time: where another thread's run has started or joined one, it is waited for.
+    """
+    with ExitStack() as held:
+        held.enter_context(_turn())
+        if ray.is_initialized():
+            # The user's, which several runs may use at once.
+            held.close()
+        else:
+            held.enter_context(kept_process())
+            held.enter_context(_started_or_joined(compute))
         yield describe_nodes()
-        return
+
+
+@contextmanager
+def _turn() -> Iterator[None]:
+    if not _connecting.acquire(blocking=False):
+        tell("waiting for another run of this process, which has Ray to itself")
+        _connecting.acquire()
+    try:
+        yield
+    finally:
+        _connecting.release()
+
+
+@contextmanager
+def _started_or_joined(compute: ComputeConfig) -> Iterator[None]:
+    """Start or join a Ray for the block."""
     address = compute.address or os.environ.get("RAY_ADDRESS")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # Ray's core warns of every actor pool on the terminal, as if it were an error (ray-project/ray, 53727).
@@ -78,14 +106,14 @@ def connect(compute: ComputeConfig) -> Iterator[Machines]:
         _knock(address)
     join = {"address": address} if address and address != "local" else {"address": "local", **local}
     if join["address"] == "local":
-        log.info("starting Ray on this machine")
+        tell("starting Ray on this machine")
         _give_token()
         with ray_folder() as folder, _connected({**join, **quiet, "_temp_dir": folder and str(folder)}), lone():
-            yield describe_nodes()
+            yield
     else:
-        log.info("joining the Ray at %s", address)
+        tell(f"joining the Ray at {address}")
         with _connected({**join, **quiet}):
-            yield describe_nodes()
+            yield
 
 
 def _local_size(compute: ComputeConfig) -> dict[str, Any]:
@@ -124,7 +152,7 @@ def _log_published(data: dict[str, Any], ignore_prefix: bool) -> None:
 def _start(arguments: dict[str, Any]) -> None:
     """Start or join a Ray; what of a node was started before a failure is ended."""
     try:
-        with _muted_core(), _kept_sigterm(), without_onlookers() if arguments["address"] == "local" else nullcontext():
+        with _muted_core(), kept_sigterm(), without_onlookers() if arguments["address"] == "local" else nullcontext():
             ray.init(**arguments)
     except Exception as error:
         node = _half_started(error)
@@ -203,7 +231,13 @@ def _give_token() -> None:
         home = Path.home()
         if (home / ".ray" / "auth_token").exists() or os.access(home, os.W_OK):
             return
-    os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+    os.environ["RAY_AUTH_TOKEN"] = _token()
+
+
+@cache
+def _token() -> str:
+    """Make this process's token: Ray's core keeps the first one that it was given."""
+    return secrets.token_hex(32)
 
 
 @contextmanager
@@ -217,17 +251,6 @@ def _muted_core() -> Iterator[None]:
     finally:
         os.dup2(kept, 2)
         os.close(kept)
-
-
-@contextmanager
-def _kept_sigterm() -> Iterator[None]:
-    """Put back what is done at SIGTERM: Ray's own way leaves it to the interpreter's end to write anything."""
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        yield
-    finally:
-        if before is not None and threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, before)
 
 
 def describe_nodes() -> Machines:
@@ -275,27 +298,3 @@ def stall_seconds(compute: ComputeConfig, retry_seconds: float) -> float:
         return compute.stall_seconds
     seconds = STALL_SECONDS if sum(node["Alive"] for node in _nodes()) > 1 else STALL_SECONDS_ON_ONE
     return max(seconds, retry_seconds + SECONDS_TO_FAIL)
-
-
-def configure(compute: ComputeConfig, retry_seconds: float = 0.0) -> None:
-    """Set Ray Data's options for the job's datasets; call before the first one is made.
-
-    ``retry_seconds`` is how long the most patient of the job's sinks tries one block again.
-    """
-    # Imported late: it takes a second, in which the workers of a Ray that was just started get ready.
-    from ray.data import DataContext
-
-    context = DataContext.get_current()
-    context.execution_no_progress_timeout_s = stall_seconds(compute, retry_seconds)
-    context.max_errored_blocks = 0
-    # Ray gathers the tables that a worker gives for one block up to this; the default is twice as much.
-    context.target_max_block_size = BLOCK_BYTES
-    # Else a stage's own error is wrapped, and its type and message are lost on the way to the driver.
-    context.raise_original_map_exception = True
-    context.actor_init_retry_on_errors = False
-    context.enable_progress_bars = False
-    context.print_on_execution_start = False
-    # Ray advises a setting that jobs do not have, for a pool that a short job does not fill.
-    warnings.filterwarnings("ignore", message="The minimum number of concurrent actors")
-    # Ray prints a stage's failure with its traceback; the job tells it in a sentence.
-    logging.getLogger("ray.data").setLevel(logging.CRITICAL)

@@ -15,7 +15,8 @@ from pipelines.config.compute import ComputeConfig
 from pipelines.config.job import JobConfig
 from pipelines.embed.job_models import job_models
 from pipelines.embed.row_embedder import RowEmbedder
-from pipelines.run.cluster.connection import configure, describe_nodes
+from pipelines.run.cluster.as_found import job_options
+from pipelines.run.cluster.connection import describe_nodes, stall_seconds
 from pipelines.run.cluster.dataset import build_dataset
 from pipelines.run.cluster.errors import plain_errors, plain_stalls
 from pipelines.run.cluster.id_comparison import compare_ids
@@ -48,9 +49,9 @@ def ray_engine(config: JobConfig, found: Machines, counter: RemoteTally) -> Iter
     """
     compute = config.compute
     with plain_errors(), _expected(config, found) as machines:
-        configure(compute, max(sink.retry_seconds for sink in config.sink))
         engine = RayEngine(compute, machines, counter)
-        with plain_errors(lambda: engine.losses.nodes_lost):
+        seconds = stall_seconds(compute, max(sink.retry_seconds for sink in config.sink))
+        with plain_errors(lambda: engine.losses.nodes_lost), job_options(seconds):
             try:
                 yield engine
             finally:

@@ -87,9 +87,10 @@ class RemoteTally:
         return self._restarted or self._silent
 
     def close(self) -> None:
-        """Forget the decisions of this run."""
+        """Forget the decisions of this run, and let the tally end, in order: its metrics go out."""
         # Where the cluster is gone, so are they.
         with suppress(Exception):
+            self._actor.__ray_terminate__.remote()
             internal_kv._internal_kv_del(self._name.encode(), del_by_prefix=True, namespace=DECISIONS)
 
     def _sums(self) -> dict[str, Figures]:

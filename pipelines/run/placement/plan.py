@@ -48,7 +48,7 @@ def plan_placement(config: JobConfig) -> list[str]:
     started. Raises PreflightError as a run does, and WorkerError where no Ray answers.
     """
     compute = config.compute
-    if not asks_for_ray(compute):
+    if config.in_memory or not asks_for_ray(compute):
         return []
     refuse_expect_without_cluster(compute)
     # Imported late: planning does without Ray where the job does.

@@ -23,7 +23,7 @@ from pipelines.sinks.base import LeaseStore
 from pipelines.sinks.lease.file import DiskLease
 from pipelines.sinks.lease.lease import refuse_held
 from pipelines.sinks.qdrant.config import QdrantSinkConfig
-from pipelines.sinks.qdrant.folder_engine import Engine, choose_engine
+from pipelines.sinks.qdrant.folder_engine import MEMORY, Engine, choose_engine
 from pipelines.sinks.qdrant.retry import call
 
 LOCK_SECONDS = 30.0  # a killed run's process may hold the folder a little longer
@@ -51,9 +51,14 @@ def open_client(config: QdrantSinkConfig, key: SecretStr | None = None) -> Qdran
     process has open raises SinkError: at once where a run of this machine holds it, else after 30 s.
     """
     if config.path is not None:
-        path = str(Path(config.path).absolute())
+        path = absolute_folder(config.path)
         return open_folder(path, config.engine, while_locked=lambda: refuse_held(folder_store(path)))
     return open_server(config, key or api_key(config), "sink")
+
+
+def absolute_folder(path: str) -> str:
+    """Make a folder's path absolute; the memory of this process stays what it is called."""
+    return path if path == MEMORY else str(Path(path).absolute())
 
 
 def open_server(
@@ -87,6 +92,11 @@ def _tls() -> ssl.SSLContext:
 
 def folder_store(path: str) -> LeaseStore:
     """Return where a folder keeps the record of who holds it, for all collections in it."""
+    if path == MEMORY:
+        # Late, as qdrant-client's engine is large.
+        from pipelines.sinks.qdrant.memory import MemoryLease
+
+        return MemoryLease()
     return DiskLease(f"qdrant:{path}", path)
 
 
@@ -103,6 +113,10 @@ def open_folder(
     SinkError to end the wait.
     """
     chosen = choose_engine(path, engine)
+    if path == MEMORY:
+        from pipelines.sinks.qdrant.memory import memory_client
+
+        return memory_client()
     patience = Patience(lock_seconds, first_pause=0.2, longest_pause=2)
     try:
         return retry(
@@ -122,6 +136,13 @@ def open_folder(
         raise SinkError(
             f"{path} cannot be opened as a Qdrant folder: {type(error).__name__}: {error}{advice}"
         ) from None
+
+
+def address_of(client: QdrantClient) -> dict[str, str | None]:
+    """Tell by the keys of a sink where a client's collections are: ``url``, or ``path``."""
+    inner = getattr(client, "_client", client)
+    url = getattr(inner, "rest_uri", None)
+    return {"url": url, "path": None if url else str(getattr(inner, "location", None) or MEMORY)}
 
 
 def has_indexes(client: QdrantClient, path: str | None) -> bool:

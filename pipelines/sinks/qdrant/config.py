@@ -12,7 +12,7 @@ from pipelines.config.reuse import ReuseMoved
 from pipelines.config.secrets import read_qdrant_key, refuse_plain_key
 from pipelines.config.section import NonEmpty, Place, Section
 from pipelines.errors import ConfigError
-from pipelines.sinks.qdrant.folder_engine import Engine
+from pipelines.sinks.qdrant.folder_engine import MEMORY, Engine
 from pipelines.urls import is_url, without_credentials
 
 if TYPE_CHECKING:
@@ -46,7 +46,10 @@ class QdrantSinkConfig(Section):
         "that is named after it and the job's fingerprint, and fleetembed reindex lets the alias name that one",
     )
     url: NonEmpty | None = Field(None, description="The server, as http://localhost:6333")
-    path: Place | None = Field(None, description="In the place of url: a folder of this machine, without a server")
+    path: Place | None = Field(
+        None,
+        description="In the place of url: a folder of this machine, without a server; or :memory:, of this process",
+    )
     engine: Engine | None = Field(
         None,
         description="Of a folder (path): edge, Qdrant's own engine in this process, or local, qdrant-client's for few "
@@ -103,9 +106,14 @@ class QdrantSinkConfig(Section):
         return f"Qdrant collection {self.searched!r} at {self.address}"
 
     @property
+    def in_memory(self) -> bool:
+        """Whether the collection is in the memory of this process, and ends with it."""
+        return self.path == MEMORY
+
+    @property
     def folder(self) -> str | None:
-        """The folder that it writes to; None where it writes to a server."""
-        return self.path
+        """The folder that it writes to; None where it writes to a server, or to memory."""
+        return None if self.in_memory else self.path
 
     @property
     def identity(self) -> Hashable:
@@ -128,6 +136,8 @@ class QdrantSinkConfig(Section):
             raise ValueError("give exactly one of url (a server) and path (a folder)")
         if self.engine is not None and self.path is None:
             raise ValueError("engine is of a folder (path); a server has its own, so leave it out")
+        if self.path == MEMORY and self.engine == "edge":
+            raise ValueError("path: :memory: is of qdrant-client's engine: leave engine out, or give a folder as path")
         if self.path is not None and is_url(self.path):
             raise ValueError(
                 f"path: {without_credentials(self.path)} is a URL, and a collection's folder is on a disk; give its "

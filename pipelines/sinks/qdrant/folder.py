@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ import pyarrow as pa
 from pipelines.errors import ConfigError, SinkError
 from pipelines.rows import HASHES
 from pipelines.sinks.base import JobFacts, LeaseStore, WriteResult
-from pipelines.sinks.qdrant.client import folder_store, open_client
+from pipelines.sinks.qdrant.client import absolute_folder, folder_store, open_client
 from pipelines.sinks.qdrant.config import QdrantSinkConfig
 from pipelines.sinks.qdrant.deletion import pages
 from pipelines.sinks.qdrant.folder_engine import engine_of
@@ -37,7 +36,7 @@ class FolderSink:
             raise ConfigError(
                 f"{config.title}: a Qdrant folder is on a disk, and cannot be at a URL; give the url of a server"
             )
-        path = str(Path(config.path or "").absolute())
+        path = absolute_folder(config.path or "")
         self.config = config.model_copy(update={"path": path})
         self.path = path
         self.name = f"qdrant:{path}/{config.collection}"

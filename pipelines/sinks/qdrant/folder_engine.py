@@ -14,10 +14,14 @@ Engine = Literal["edge", "local"]
 # What each engine keeps at the top of a folder. qdrant-client makes its own of any folder that it opens, so that of the
 # other goes before it.
 EDGE_FILE, LOCAL_FILE = "_edge.json", "meta.json"
+# In the place of a folder: this process's memory, by qdrant-client's engine, which has this word for it.
+MEMORY = ":memory:"
 
 
 def engine_of(path: str | Path) -> Engine | None:
     """Tell whose a folder is; None where no engine made it."""
+    if path == MEMORY:
+        return "local"
     if Path(path, EDGE_FILE).is_file():
         return "edge"
     return "local" if Path(path, LOCAL_FILE).is_file() else None

@@ -6,6 +6,7 @@ import logging
 import pytest
 from rich.console import Console
 
+from pipelines.run.phases import PhaseLines, tell, told_to
 from pipelines.run.progress import LineProgress, choose_view
 
 
@@ -34,3 +35,14 @@ def test_a_terminal_gets_a_bar_and_a_log_gets_lines(caplog: pytest.LogCaptureFix
         view.begin(4.25)
         view.update(50, 1000)
     assert caplog.messages == ["reading 200 documents", "the first rows reached the models after 4.2 s"]
+
+
+def test_phases_are_told_to_the_log_and_to_whoever_looks(caplog: pytest.LogCaptureFixture) -> None:
+    text = io.StringIO()
+    with caplog.at_level(logging.INFO, "fleetembed"):
+        with told_to(PhaseLines(Console(file=text, force_terminal=True, width=120, no_color=True))):
+            tell("starting Ray on this machine")
+            assert "  0.0 s  starting Ray on this machine" in text.getvalue()
+        tell("counting the documents")
+    assert "counting" not in text.getvalue()
+    assert caplog.messages == ["starting Ray on this machine", "counting the documents"]

@@ -17,6 +17,7 @@ from pipelines.config.compute import ComputeConfig
 from pipelines.config.file import load_config
 from pipelines.errors import SinkError, WorkerError
 from pipelines.run.cluster import connection
+from pipelines.run.cluster.as_found import job_options
 from pipelines.run.cluster.dataset import build_dataset
 from pipelines.run.cluster.errors import plain_errors
 from pipelines.run.cluster.remote_tally import RemoteTally
@@ -69,8 +70,7 @@ def refuse(table: pa.Table) -> pa.Table:
 
 def drive(*stages: Stage, tasks: Sequence[bytes] = (b"a", b"poison", b"b")) -> list[Any]:
     compute = ComputeConfig(max_retries=2)
-    connection.configure(compute)
-    with plain_errors():
+    with plain_errors(), job_options(60):
         return build_dataset(stages, tasks, compute).take_all()
 
 
@@ -159,8 +159,8 @@ class Pieces(Step):
 @pytest.mark.usefixtures("ray_local")
 def test_ray_gathers_the_pieces_of_a_block_no_further_than_blocks_are_bounded() -> None:
     compute = ComputeConfig()
-    connection.configure(compute)
-    done = build_dataset([Pieces(lambda table: table)], [b"task"], compute).materialize()
+    with job_options(60):
+        done = build_dataset([Pieces(lambda table: table)], [b"task"], compute).materialize()
     sizes = [entry.metadata.size_bytes for bundle in done.iter_internal_ref_bundles() for entry in bundle.blocks]
     # Ray joins two that are together no more than half above the limit.
     assert sum(sizes) >= 120 << 20 and max(sizes) < 1.5 * (64 << 20)

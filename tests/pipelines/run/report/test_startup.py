@@ -42,7 +42,7 @@ def test_the_parts_of_a_start_up_add_up_to_it(tmp_path: Path, caplog: pytest.Log
     assert report["startup_seconds"] <= report["seconds"]
     assert FIRST_BLOCK not in report["stages"]
     assert "start-up: imports 3.0 s, checks " in shown.getvalue()
-    assert caplog.messages[:2] == ["start-up: imports took 3.0 s", "looking at the models, the source and the sinks"]
+    assert caplog.messages[:2] == ["start-up: imports took 3.0 s", "looking at 1 model, the source and the sinks"]
 
 
 def test_a_run_with_nothing_to_do_has_no_worker_and_one_from_a_script_no_imports(tmp_path: Path) -> None:
