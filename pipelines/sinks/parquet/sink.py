@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -18,6 +17,7 @@ from pipelines.filesystem import TEMPORARY, open_filesystem, write_file
 from pipelines.sinks.base import JobFacts, LeaseStore
 from pipelines.sinks.folder_mark import FolderMark, remove_marks
 from pipelines.sinks.lease.file import folder_lease
+from pipelines.sinks.lease.record import LEASE, ParquetRecord
 from pipelines.sinks.parquet.config import ParquetSinkConfig
 from pipelines.sinks.parquet.deletion import read_points, without_points
 from pipelines.sinks.parquet.files import (
@@ -34,11 +34,12 @@ from pipelines.sinks.parquet.files import (
 )
 from pipelines.sinks.parquet.index import RowIndex
 from pipelines.sinks.parquet.writer import ParquetWriter
-from pipelines.sinks.provenance import as_held, differences, provenance_of
+from pipelines.sinks.provenance import as_held, differences
 from pipelines.sinks.ray_context import running_ray
 
 SUCCESS = "_SUCCESS"
-MANIFEST = "_manifest.json"
+# Of older versions. Readers that take every file of a folder, such as polars, trip over them.
+OLDER_FILES = ("_manifest.json", LEASE)
 # Name, size and time of writing: a file that has the same is the same.
 FileStamp = tuple[str, int, int | None]
 
@@ -46,8 +47,9 @@ FileStamp = tuple[str, int, int | None]
 class ParquetSink:
     """Writes rows to Parquet files in a folder, and takes from them what need not be embedded again.
 
-    ``_SUCCESS`` and ``_manifest.json`` are there only while the folder is what a completed run left. A run that
-    did not complete may leave rows twice, under one id; the next run settles them.
+    ``_SUCCESS`` is there only while the folder is what a completed run left. A run that did not complete may leave rows
+    twice, under one id; the next run settles them. All other files that are there, ever, are empty or have the columns
+    of the rest: see ``ParquetRecord``.
     """
 
     def __init__(self, config: ParquetSinkConfig) -> None:
@@ -73,7 +75,7 @@ class ParquetSink:
 
     def check(self, job: JobFacts) -> dict[str, Any]:
         """Read every file's metadata; raises SinkError where the folder holds what this job cannot add to."""
-        files = self._describe_files(job)
+        files = self._look(job)
         return {"exists": self._exists(), "files": len(files), "points": sum(file.rows for file in files.values())}
 
     def provenance(self) -> dict[str, Any] | None:
@@ -86,20 +88,21 @@ class ParquetSink:
 
     def lease_store(self) -> LeaseStore:
         """Return the file in the folder that says who writes there; see Sink."""
-        return folder_lease(self.name, self.filesystem, self.path)
+        return folder_lease(self.name, self.filesystem, self.path, ParquetRecord(self.schema))
 
     def open(self, job: JobFacts) -> None:
         """Clear what a killed run left unfinished, and index the committed rows."""
-        files = self._describe_files(job)
+        files = self._look(job)
         self.job = as_held(job, [file.provenance or {} for file in files.values()])
         with self.reporting("cannot be made ready"):
             self.filesystem.create_dir(self.path, recursive=True)
             self._was_complete = self._remove(SUCCESS)
+            for name in OLDER_FILES:
+                self._remove(name)
             self._clear_temporary()
             if isinstance(self.filesystem, fs.LocalFileSystem):
                 self.mark = FolderMark.leave(self.path)
         self._files, self._deleted = {}, []
-        self._new_columns = all(file.has_new_columns for file in files.values())
         self.generation = 1 + max(
             (file.provenance["generation"] for file in files.values() if file.provenance), default=0
         )
@@ -134,7 +137,7 @@ class ParquetSink:
         self._deleted.append(points["id"])
 
     def finish(self, *, completed: bool, untouched: bool = False) -> dict[str, Any]:
-        """Remove rows that a newer one replaced, and deleted ones, then write the manifest.
+        """Remove rows that a newer one replaced, and deleted ones, then mark the folder as complete.
 
         A run that failed leaves all as it is.
         """
@@ -158,7 +161,7 @@ class ParquetSink:
             for name, kept in current.items():
                 if not kept.all():
                     self._keep(name, kept)
-            self._write_manifest(self.job, counts)
+            self._mark_complete()
             self._clear_temporary()
             if self.mark is not None:
                 remove_marks(self.path)
@@ -185,12 +188,21 @@ class ParquetSink:
     def _list(self) -> list[fs.FileInfo]:
         with self.reporting("cannot be listed"):
             found = self.filesystem.get_file_info(fs.FileSelector(self.path, allow_not_found=True))
-        files = (info for info in found if info.is_file and info.base_name.endswith(".parquet"))
+        files = (
+            info
+            for info in found
+            if info.is_file and info.base_name.endswith(".parquet") and not info.base_name.startswith(("_", "."))
+        )
         return sorted(files, key=lambda info: info.base_name)
 
     def schema(self, job: JobFacts) -> pa.Schema:
-        """Columns of the files that a run adds to the folder as ``open`` found it."""
+        """Columns of the files that a run adds to the folder as ``check`` or ``open`` found it."""
         return file_schema(job, store_text=self.config.store_text, new_columns=self._new_columns)
+
+    def _look(self, job: JobFacts) -> dict[str, FileDescription]:
+        files = self._describe_files(job)
+        self._new_columns = all(file.has_new_columns for file in files.values())
+        return files
 
     def _describe_files(self, job: JobFacts) -> dict[str, FileDescription]:
         """Read the metadata of all files that are not known yet; raises SinkError at the first that does not fit."""
@@ -254,17 +266,6 @@ class ParquetSink:
         provenance = table.schema.metadata[METADATA_KEY]
         data = encode_with(table.filter(pa.array(kept)), provenance, self.config.compression_level)
         write_file(self.filesystem, path, data)
-
-    def _write_manifest(self, job: JobFacts, counts: dict[str, int]) -> None:
-        manifest = {
-            **provenance_of(job),
-            "schema": _columns(self.schema(job)),
-            "points": sum(counts.values()),
-            "files": counts,
-        }
-        text = json.dumps(manifest, indent=2)
-        write_file(self.filesystem, f"{self.path}/{MANIFEST}", pa.py_buffer(text.encode()))
-        self._mark_complete()
 
     def _mark_complete(self) -> None:
         with self.reporting("cannot be settled"):
