@@ -95,7 +95,7 @@ def write_file(filesystem: fs.FileSystem, path: str, data: pa.Buffer, patience: 
     ``_tmp`` beside it. Object stores show a key only when its upload is complete; they are asked again with
     ``patience``, or their own.
     """
-    parent, _, name = path.rpartition("/")
+    parent = path.rpartition("/")[0]
     if isinstance(filesystem, fs.PyFileSystem) and isinstance(filesystem.handler, Store):
         filesystem.handler.write_file(path, data, patience)
         return
