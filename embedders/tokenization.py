@@ -57,6 +57,8 @@ class TextTokenizer:
         self.tokenizer = tokenizer
         self.limits, self.padding = limits, padding
         special = tokenizer.num_special_tokens_to_add(False) if limits.special_tokens else 0
+        # Tokens of a text itself that there is room for.
+        self.room = limits.max_length - special
         if limits.max_length <= special:
             raise ValueError(
                 f"max_length is {limits.max_length}, but each text takes {special} special tokens and at least 1 more"

@@ -24,7 +24,7 @@ from pipelines.embed.average_length import (
     with_lengths,
     with_stand_ins,
 )
-from pipelines.embed.checked import JobEmbedders, model_facts, notices
+from pipelines.embed.checked import JobEmbedders, cut_chunks, model_facts, notices
 from pipelines.embed.documents import read_rows
 from pipelines.errors import SinkError
 from pipelines.reindex.names import with_collections
@@ -41,7 +41,7 @@ from pipelines.sources.named_columns import unmarked_notice
 from pipelines.stopping import stoppable
 from pipelines.submitted import refuse_in_submitted
 from pipelines.urls import without_credentials
-from pipelines.written import plan_job_source, refuse_own_collection
+from pipelines.written import plan_job_source, refuse_own_collection, refuse_unwritable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -106,6 +106,7 @@ class EmbeddingPipeline:
         """
         refuse_in_submitted(self.config)
         source = plan_job_source(self.config)
+        refuse_unwritable(self.config)
         RunReport.refuse_foreign_file(self.config.report)
         self._embedders.facts(with_stand_ins(self.config))
         embedders = self._embedders
@@ -135,6 +136,7 @@ class EmbeddingPipeline:
                 *source.notices,
                 *unmarked,
                 *notices(config, source.splits),
+                *cut_chunks(config, embedders.load(with_stand_ins(config))),
                 *length_notices(config, held),
                 *held_notices(sinks),
             ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -65,7 +66,7 @@ class ParquetSink:
         self._described: dict[FileStamp, FileDescription] = {}
         self._index: Any = RowIndex.of([], {})
         self._new_columns = True
-        self._was_complete = False
+        self._was_complete = self._is_open = False
         self._deleted: list[pa.ChunkedArray] = []
         # What a writer on another machine proves by that it sees this folder; an object store needs none.
         self.mark: FolderMark | None = None
@@ -112,6 +113,7 @@ class ParquetSink:
         # One copy a machine in the object store, rather than one a worker.
         ray = running_ray()
         self._index = ray.put(index) if ray else index
+        self._is_open = True
 
     def connect(self) -> ParquetWriter:
         """Make a worker's writer; ``open`` comes first."""
@@ -178,15 +180,17 @@ class ParquetSink:
         except SinkError:
             raise
         except Exception as error:
-            raise SinkError(
-                f"{self.place} {what}: {error}; what was written before stays, a new run adds to it"
-            ) from None
+            # Before a run has written anything, there is nothing to comfort about.
+            comfort = "; what was written before stays, a new run adds to it" if self._is_open else ""
+            raise SinkError(f"{self.place} {what}: {error}{comfort}") from None
 
     def _exists(self) -> bool:
         return bool(self.filesystem.get_file_info(self.path).type == fs.FileType.Directory)
 
     def _list(self) -> list[fs.FileInfo]:
         with self.reporting("cannot be listed"):
+            if isinstance(self.filesystem, fs.LocalFileSystem) and Path(self.path).is_file():
+                raise SinkError(f"{self.place} is a file, and a Parquet sink writes to a folder; choose another path")
             found = self.filesystem.get_file_info(fs.FileSelector(self.path, allow_not_found=True))
         files = (
             info
