@@ -26,6 +26,7 @@ from pipelines.embed.average_length import (
 )
 from pipelines.embed.checked import JobEmbedders, cut_chunks, model_facts, notices
 from pipelines.embed.documents import read_rows
+from pipelines.embed.payload_sample import learn_payloads
 from pipelines.errors import SinkError
 from pipelines.reindex.names import with_collections
 from pipelines.rows import IDENTIFIED_SCHEMA, IMAGE_COLUMN
@@ -125,6 +126,7 @@ class EmbeddingPipeline:
         config = with_lengths(named, numbers(held))
         facts = embedders.facts(with_stand_ins(config))
         facts = replace(facts, chunked=facts.chunked or source.of_chunks, copied_from=source.copied_from)
+        learned = learn_payloads(sinks, config, source.splits, facts)
         unmarked = [] if source.unmarked is None else [unmarked_notice(config.source, source.unmarked, read=False)]
         return JobPlan(
             files=source.files,
@@ -138,6 +140,7 @@ class EmbeddingPipeline:
                 *notices(config, source.splits),
                 *cut_chunks(config, embedders.load(with_stand_ins(config))),
                 *length_notices(config, held),
+                *learned,
                 *held_notices(sinks),
             ],
             sinks=[

@@ -21,6 +21,7 @@ from pipelines.config.job import JobConfig
 from pipelines.embed.average_length import averages, held_lengths, measuring, numbers, with_lengths, with_stand_ins
 from pipelines.embed.checked import JobEmbedders, cut_chunks, model_facts, notices
 from pipelines.embed.job_models import job_fingerprints
+from pipelines.embed.payload_sample import learn_payloads
 from pipelines.run.checks import check_documents, check_errors
 from pipelines.run.deletions import delete_gone, sweeps
 from pipelines.run.engine import Engine, MoreThanFewError
@@ -189,6 +190,7 @@ class Run:
         self._facts = self._settle(numbers(held))
         cut = cut_chunks(self._config, self._embedders.load(with_stand_ins(self._config)))
         self._report.notices = [*source.notices, *notices(self._config, source.splits), *cut]
+        self._report.notices += learn_payloads(self._sinks, self._config, source.splits, self._facts)
         self._nothing_held = not min(sink.check(self._facts)["points"] for sink in self._sinks)
         self._leases.look()
         return source

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ from pipelines.sinks.parquet.files import (
     side_by_side,
 )
 from pipelines.sinks.parquet.index import RowIndex
+from pipelines.sinks.parquet.payload import PayloadColumn, learn_columns
 from pipelines.sinks.parquet.writer import ParquetWriter
 from pipelines.sinks.provenance import as_held, differences
 from pipelines.sinks.ray_context import running_ray
@@ -66,6 +67,8 @@ class ParquetSink:
         self._described: dict[FileStamp, FileDescription] = {}
         self._index: Any = RowIndex.of([], {})
         self._new_columns = True
+        # The columns that payloads are put into: those of the folder's files, else those that were learned.
+        self.payload: tuple[PayloadColumn, ...] | None = () if config.payload == "columns" else None
         self._was_complete = self._is_open = False
         self._deleted: list[pa.ChunkedArray] = []
         # What a writer on another machine proves by that it sees this folder; an object store needs none.
@@ -78,6 +81,17 @@ class ParquetSink:
         """Read every file's metadata; raises SinkError where the folder holds what this job cannot add to."""
         files = self._look(job)
         return {"exists": self._exists(), "files": len(files), "points": sum(file.rows for file in files.values())}
+
+    @property
+    def is_to_learn(self) -> bool:
+        """Whether the payload's columns are to be chosen by rows of the source, before ``check``."""
+        return self.payload is not None and not self._list()
+
+    def learn_payload(self, payloads: Sequence[str | None], vectors: Collection[str]) -> list[str]:
+        """Choose the payload's columns by some of the source's rows; returns what is to be told."""
+        columns, notices = learn_columns(payloads, vectors)
+        self.payload = tuple(columns)
+        return [f"{self.name}: {notice}" for notice in notices]
 
     def provenance(self) -> dict[str, Any] | None:
         """Read the metadata of the newest file; None for one that ``check`` refuses. See Sink."""
@@ -201,11 +215,15 @@ class ParquetSink:
 
     def schema(self, job: JobFacts) -> pa.Schema:
         """Columns of the files that a run adds to the folder as ``check`` or ``open`` found it."""
-        return file_schema(job, store_text=self.config.store_text, new_columns=self._new_columns)
+        return file_schema(job, store_text=self.config.store_text, new_columns=self._new_columns, payload=self.payload)
 
     def _look(self, job: JobFacts) -> dict[str, FileDescription]:
         files = self._describe_files(job)
         self._new_columns = all(file.has_new_columns for file in files.values())
+        kinds = {file.payload for file in files.values()}
+        if len(kinds) > 1:
+            raise SinkError(f"{self.place} has files with different columns of payload; choose another path")
+        self.payload = kinds.pop() if kinds else self.payload
         return files
 
     def _describe_files(self, job: JobFacts) -> dict[str, FileDescription]:
@@ -240,7 +258,12 @@ class ParquetSink:
                 f"{self.place}/{name} was not written by this tool; choose another path for this job (sink.path)"
             )
         found = differences(file.provenance, job)
-        schema = file_schema(job, store_text=self.config.store_text, new_columns=file.has_new_columns)
+        schema = file_schema(
+            job, store_text=self.config.store_text, new_columns=file.has_new_columns, payload=file.payload
+        )
+        if not found and (file.payload is not None) != (self.config.payload == "columns"):
+            held = "json" if file.payload is None else "columns"
+            found = [f"there the payload is kept as {held}, in this job as {self.config.payload} (sink.payload)"]
         if not found and not schema.equals(file.schema):
             found = [f"its columns are {_columns(file.schema)}, this job's are {_columns(schema)}"]
         if found:
