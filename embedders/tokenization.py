@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -21,6 +20,7 @@ from tokenizers.models import Unigram
 from embedders.errors import ModelFilesError
 from embedders.files.json_file import read_json_object
 from embedders.fingerprint import facts_digest
+from embedders.length_limit import files_limit
 from embedders.long_texts import cut_text
 from embedders.tokenized_texts import Padding, Side, TokenizedTexts, joined
 from embedders.wordpiece_texts import LEAST_CHARACTERS, WordPieceTexts
@@ -57,6 +57,8 @@ class TextTokenizer:
         self.tokenizer = tokenizer
         self.limits, self.padding = limits, padding
         special = tokenizer.num_special_tokens_to_add(False) if limits.special_tokens else 0
+        # Tokens of a text itself that there is room for.
+        self.room = limits.max_length - special
         if limits.max_length <= special:
             raise ValueError(
                 f"max_length is {limits.max_length}, but each text takes {special} special tokens and at least 1 more"
@@ -273,13 +275,12 @@ def read_tokenizer(folder: Path) -> Tokenizer:
 
 def _files_max_length(settings: dict[str, Any], folder: Path) -> int:
     """The smaller of the limits in tokenizer_config.json; 1e30 and the like mean unknown."""
-    values = (settings.get("model_max_length"), settings.get("max_length"))
-    limits = [value for value in values if type(value) is int and 0 < value <= sys.maxsize]
-    if not limits:
+    limit = files_limit(settings)
+    if limit is None:
         raise ModelFilesError(
             f"{folder / 'tokenizer_config.json'} gives neither model_max_length nor max_length: pass max_length"
         )
-    return min(limits)
+    return limit
 
 
 def _add_special_tokens(tokenizer: Tokenizer, folder: Path) -> None:

@@ -6,8 +6,6 @@ same model files, texts, truncation and threads. The corpus is the standard libr
 
 from __future__ import annotations
 
-import typer
-
 import own_packages  # noqa: F401
 from benchmarks.bm25 import bm25
 from benchmarks.cache import cache
@@ -26,9 +24,10 @@ from benchmarks.precision import precision
 from benchmarks.read import read_tables
 from benchmarks.read_collection import read_collection
 from benchmarks.scale import scale
+from pipelines.cli.app import App
 from pipelines.cli.start import start
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+app = App()
 for command in (
     dense,
     budget,

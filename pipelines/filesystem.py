@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import os
 import uuid
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import fsspec
 import pyarrow as pa
@@ -91,10 +91,11 @@ def _from_uri(url: str) -> fs.FileSystem:
 def write_file(filesystem: fs.FileSystem, path: str, data: pa.Buffer, patience: Patience | None = None) -> None:
     """Write a whole file so that a reader sees all of it or nothing; one of that name is replaced.
 
-    On a local disk it is written into the folder ``_tmp`` beside it, synced and renamed. Object stores show a key
-    only when its upload is complete; they are asked again with ``patience``, or their own.
+    On a local disk it is written into a file that has no name until it is whole and synced, else into the folder
+    ``_tmp`` beside it. Object stores show a key only when its upload is complete; they are asked again with
+    ``patience``, or their own.
     """
-    parent, _, name = path.rpartition("/")
+    parent = path.rpartition("/")[0]
     if isinstance(filesystem, fs.PyFileSystem) and isinstance(filesystem.handler, Store):
         filesystem.handler.write_file(path, data, patience)
         return
@@ -103,15 +104,55 @@ def write_file(filesystem: fs.FileSystem, path: str, data: pa.Buffer, patience: 
         with filesystem.open_output_stream(path) as stream:
             stream.write(data)
         return
-    staging = Path(parent, TEMPORARY)
-    staging.mkdir(parents=True, exist_ok=True)
-    staged = staging / f"{name}.{uuid.uuid4().hex}"
-    with staged.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    staged.replace(path)
+    Path(parent).mkdir(parents=True, exist_ok=True)
+    if not _write_unnamed(Path(path), data):
+        with (staged := _staged(Path(path))).open("wb") as file:
+            _write_through(file, data)
+        staged.replace(path)
     _sync_folder(parent)
+
+
+def _write_unnamed(path: Path, data: pa.Buffer) -> bool:
+    """Write into a file without a name, which gets one when it is whole; False where the file system has no such files.
+
+    Some readers of a folder, such as polars, take all files below it, those of ``_tmp`` too.
+    """
+    if not hasattr(os, "O_TMPFILE"):
+        return False
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        try:
+            descriptor = os.open(path.parent, os.O_TMPFILE | os.O_WRONLY, 0o666)
+        except OSError:
+            # What else is amiss shows when the file is written with a name.
+            return False
+        with os.fdopen(descriptor, "wb") as file:
+            _write_through(file, data)
+            # With a folder's descriptor, since the link is to be followed then.
+            link = partial(os.link, f"/proc/self/fd/{descriptor}", src_dir_fd=folder)
+            try:
+                link(path)
+            except FileExistsError:
+                link(staged := _staged(path))
+                staged.replace(path)
+            except FileNotFoundError:
+                # A system without /proc.
+                return False
+        return True
+    finally:
+        os.close(folder)
+
+
+def _staged(path: Path) -> Path:
+    staging = path.parent / TEMPORARY
+    staging.mkdir(exist_ok=True)
+    return staging / f"{uuid.uuid4().hex}{path.suffix}"
+
+
+def _write_through(file: BinaryIO, data: pa.Buffer) -> None:
+    file.write(data)
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def read_file(filesystem: fs.FileSystem, path: str, patience: Patience | None = None) -> bytes:

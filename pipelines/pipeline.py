@@ -24,8 +24,9 @@ from pipelines.embed.average_length import (
     with_lengths,
     with_stand_ins,
 )
-from pipelines.embed.checked import JobEmbedders, model_facts, notices
+from pipelines.embed.checked import JobEmbedders, cut_chunks, model_facts, notices
 from pipelines.embed.documents import read_rows
+from pipelines.embed.payload_sample import learn_payloads
 from pipelines.errors import SinkError
 from pipelines.reindex.names import with_collections
 from pipelines.rows import IDENTIFIED_SCHEMA, IMAGE_COLUMN
@@ -43,7 +44,7 @@ from pipelines.sources.named_columns import unmarked_notice
 from pipelines.stopping import stoppable
 from pipelines.submitted import refuse_in_submitted
 from pipelines.urls import without_credentials
-from pipelines.written import plan_job_source, refuse_own_collection
+from pipelines.written import plan_job_source, refuse_own_collection, refuse_unwritable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -108,6 +109,7 @@ class EmbeddingPipeline:
         """
         refuse_in_submitted(self.config)
         source = plan_job_source(self.config)
+        refuse_unwritable(self.config)
         RunReport.refuse_foreign_file(self.config.report)
         self._embedders.facts(with_stand_ins(self.config))
         embedders = self._embedders
@@ -126,6 +128,7 @@ class EmbeddingPipeline:
         config = with_lengths(named, numbers(held))
         facts = embedders.facts(with_stand_ins(config))
         facts = replace(facts, chunked=facts.chunked or source.of_chunks, copied_from=source.copied_from)
+        learned = learn_payloads(sinks, config, source.splits, facts)
         unmarked = [] if source.unmarked is None else [unmarked_notice(config.source, source.unmarked, read=False)]
         return JobPlan(
             files=source.files,
@@ -137,7 +140,9 @@ class EmbeddingPipeline:
                 *source.notices,
                 *unmarked,
                 *notices(config, source.splits),
+                *cut_chunks(config, embedders.load(with_stand_ins(config))),
                 *length_notices(config, held),
+                *learned,
                 *held_notices(sinks),
             ],
             sinks=[

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
+from pathlib import Path
 
 from embedders.errors import ModelNotFoundError
 from embedders.files.cache import cache_root
@@ -13,7 +15,7 @@ from pipelines.sources import SourcePlan, plan_source
 from pipelines.sources.files import FoundFile
 from pipelines.sources.plan import list_source
 from pipelines.sources.written import Written
-from pipelines.urls import Place, named_place, server_of
+from pipelines.urls import Place, local_path, named_place, server_of
 
 # Where fleetembed evaluate writes unless it is told another place.
 EVALUATIONS = "output/evaluation"
@@ -50,6 +52,32 @@ def refuse_own_collection(config: JobConfig, source: SourcePlan) -> None:
                 f"sink.{number}: it writes to {what} that source.qdrant reads ({read.title}); name another "
                 f"{'path' if folder else 'collection'}: searchers go on with the old vectors until an alias is switched"
             )
+
+
+def refuse_unwritable(config: JobConfig) -> None:
+    """Raise ConfigError where the report, dead letters or deleted points cannot be written on a disk; changes nothing.
+
+    What only writing tells, as in an object store, shows when it is written.
+    """
+    places = [(dead_letters_key(config), config.dead_letters), (DELETED, config.deleted_points)]
+    folders = [(key, local_path(path)) for key, path in places if path is not None]
+    report = local_path(config.report)
+    why = None if report is None else "it is a folder" if Path(report).is_dir() else _why_unwritable(Path(report))
+    if why is not None:
+        raise ConfigError(f"report: cannot write {config.report}: {why}")
+    for key, folder in folders:
+        if folder is not None and (why := _why_unwritable(Path(folder), folder=True)) is not None:
+            raise ConfigError(f"{key}: cannot write to {folder}: {why}")
+
+
+def _why_unwritable(path: Path, *, folder: bool = False) -> str | None:
+    """Say why a file, or files of a folder, cannot be made there; None where nothing speaks against it."""
+    there = next((one for one in (path, *path.parents) if os.path.lexists(one)), None)
+    if there is None or (there == path and not folder):
+        return None if there is None or os.access(there, os.W_OK) else "it may not be written to"
+    if not there.is_dir():
+        return f"{there} is no folder" if there != path else "it is no folder"
+    return None if os.access(there, os.W_OK | os.X_OK) else f"the folder {there} may not be written to"
 
 
 def dead_letters_key(config: JobConfig) -> str:

@@ -17,7 +17,9 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
     """
     try:
         # Beside the target, since only within one file system is a replacement one step.
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+        with tempfile.NamedTemporaryFile(
+            dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix, delete=False
+        ) as file:
             partial = Path(file.name)
             try:
                 yield cast("BinaryIO", file)

@@ -23,6 +23,8 @@ from embedders.files.folder import local_folder, wanted_files
 from embedders.files.lookup import Lookup, offline_reason
 from embedders.files.remote import is_remote, local_place
 
+# Missing files in a message.
+MOST_NAMED = 6
 Fill = Callable[[Lookup, Slot, Path], None]
 
 
@@ -155,7 +157,10 @@ def _failure(lookup: Lookup, slots: list[Slot], tried: list[tuple[Slot, str]]) -
 
 
 def _listed(names: list[str]) -> str:
-    return names[0] if len(names) == 1 else f"each of {', '.join(names)}"
+    if len(names) == 1:
+        return names[0]
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return f"each of {', '.join(names[:MOST_NAMED])}{more}"
 
 
 def _source_name(card: ModelCard, slot: Slot) -> str:

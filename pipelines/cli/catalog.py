@@ -15,13 +15,12 @@ from rich.text import Text
 from embedders.catalog import ModelCard, describe
 from embedders.errors import FleetembedError
 from embedders.files.cache import cache_root
-from embedders.files.cache_state import CacheState, cache_state
+from embedders.files.cache_state import cache_state
 from embedders.files.resolve import resolve_model, verify_model
+from embedders.length_limit import CONFIG
+from pipelines.cli.model_list import cached_limit, not_needed, print_list, status_text
 
 OK, FAULTY = 0, 1
-COLORS = {"cached": "green", "damaged": "red", "incomplete": "yellow", "not cached": "dim"}
-GB = 1e9
-WIDTH_OF_NO_TERMINAL = 140
 
 
 def show_models(cards: Sequence[ModelCard], cache_dir: Path | None, console: Console, *, as_json: bool = False) -> None:
@@ -29,26 +28,7 @@ def show_models(cards: Sequence[ModelCard], cache_dir: Path | None, console: Con
     if as_json:
         console.print_json(json.dumps([describe(card) for card in cards]))
         return
-    if not console.is_terminal:
-        # A pipe has no width of its own, and the names should stay whole for grep.
-        console.width = WIDTH_OF_NO_TERMINAL
-    table = Table("model", "family", "dim", "max tokens", "size", "licence", "cache", box=None, pad_edge=False)
-    table.columns[0].overflow = "fold"
-    for column in table.columns[2:5]:
-        column.justify = "right"
-    for card in cards:
-        state = cache_state(card, cache_dir)
-        tokens = f"{card.max_tokens:,}" if card.max_tokens else ""
-        licence = Text(card.license, style="" if card.commercial_use else "yellow")
-        mark = _status(state) if state.files else ""
-        table.add_row(
-            card.model, card.family, str(card.dim or ""), tokens, decimal(int(card.size_gb * GB)), licence, mark
-        )
-    console.print(table)
-    restricted = sum(not card.commercial_use for card in cards)
-    console.print(
-        f"{len(cards)} models" + (f", {restricted} of them not for commercial use" if restricted else ""), style="dim"
-    )
+    print_list(cards, cache_dir, console)
 
 
 def show_model(card: ModelCard, cache_dir: Path | None, console: Console, *, as_json: bool = False) -> int:
@@ -56,14 +36,25 @@ def show_model(card: ModelCard, cache_dir: Path | None, console: Console, *, as_
     state = cache_state(card, cache_dir)
     if as_json:
         files = {name: asdict(facts) for name, facts in state.files.items()}
-        cached = {"status": state.status, "folder": str(state.folder), "revision": state.revision, "files": files}
+        cached = {
+            "status": state.status,
+            "cuts_at": cached_limit(state),
+            "folder": str(state.folder),
+            "revision": state.revision,
+            "files": files,
+        }
         console.print_json(json.dumps(describe(card) | {"cache": cached}))
         return OK
     table = Table(box=None, show_header=False, pad_edge=False)
     for name, value in describe(card).items():
         if value not in (None, "", [], {}):
             table.add_row(name, Text(_shown(value)))
-    table.add_row("cache", _status(state))
+    limit, takes_words = cached_limit(state), card.max_tokens is not None
+    if limit is not None:
+        table.add_row("cuts_at", Text(f"{limit:,} tokens, as {CONFIG} says, unless max_length is given"))
+    elif takes_words and not state.files:
+        table.add_row("cuts_at", Text(f"where {CONFIG} says, unless max_length is given: not cached yet"))
+    table.add_row("cache", status_text(state, card))
     table.add_row("", Text(str(state.folder), style="dim"))
     for name, facts in sorted(state.files.items()):
         table.add_row("", Text(f"{name}  {decimal(facts.size)}  sha256 {facts.sha256[:16]}…", style="dim"))
@@ -106,8 +97,10 @@ def verify_models(
         if state.problems and repair:
             verify_model(card, cache_dir=cache_dir)
             state = cache_state(card, cache_dir, verify=True)
-        amiss += state.status != "cached"
-        console.print(Text.assemble(f"{card.model}: ", _status(state), f" {len(state.files)} files"), soft_wrap=True)
+        amiss += state.status != "cached" and not not_needed(state, card)
+        console.print(
+            Text.assemble(f"{card.model}: ", status_text(state, card), f" {len(state.files)} files"), soft_wrap=True
+        )
         for name, why in state.problems.items():
             console.print(Text(f"  {name} {why}", style="red"), soft_wrap=True)
     if amiss and not repair:
@@ -117,10 +110,6 @@ def verify_models(
             Text(f"the cache {cache_root(cache_dir)} holds no model of the catalog", style="dim"), soft_wrap=True
         )
     return FAULTY if amiss else OK
-
-
-def _status(state: CacheState) -> Text:
-    return Text(state.status, style=COLORS[state.status])
 
 
 def _shown(value: object) -> str:

@@ -10,12 +10,13 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from pipelines.cli.app import App
 from pipelines.cli.consoles import make_console
 
 if TYPE_CHECKING:
     from pipelines.doctor.finding import Finding
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+app = App()
 MARKS = {"ok": ("ok", "green"), "note": ("note", "yellow"), "wrong": ("wrong", "red")}
 WRONG = 1
 

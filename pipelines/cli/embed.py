@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipelines.cli.app import App
+
 if TYPE_CHECKING:
     from pipelines import EmbeddingPipeline
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+app = App()
 
 
 @app.command()

@@ -9,11 +9,12 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from pipelines.cli.app import App
 from pipelines.cli.job import FAILED, exit_code
 from pipelines.errors import ConfigError
 from pipelines.evaluation.margin import MARGIN
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+app = App()
 
 
 @app.command()

@@ -7,8 +7,9 @@ from importlib import import_module
 from typing import Annotated, Any, NoReturn
 
 import typer
-from typer.core import TyperCommand, TyperGroup
+from typer.core import TyperCommand
 
+from pipelines.cli.app import App, Group
 from pipelines.cli.start import start
 
 # By a command's name: the module of pipelines.cli that has its ``app``, and what --help says of it.
@@ -22,7 +23,7 @@ COMMANDS = {
 }
 
 
-class _Commands(TyperGroup):
+class _Commands(Group):
     """Shows all commands without importing any, and imports the one that is called."""
 
     def __init__(self, **options: Any) -> None:
@@ -35,7 +36,7 @@ class _Commands(TyperGroup):
         return name, typer.main.get_command(import_module(f"pipelines.cli.{module}").app), rest
 
 
-app = typer.Typer(cls=_Commands, add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
+app = App(cls=_Commands, no_args_is_help=True)
 
 
 def _show_version(wanted: bool) -> None:

@@ -10,10 +10,11 @@ import typer
 from rich.console import Console
 
 from embedders.catalog import ModelCard, families, find_card, list_cards
+from pipelines.cli.app import App
 from pipelines.cli.catalog import download_models, show_model, show_models, verify_models
 from pipelines.cli.job import exit_code
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
+app = App(no_args_is_help=True)
 errors = Console(stderr=True)
 Family = Annotated[
     str | None,

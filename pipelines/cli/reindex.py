@@ -7,33 +7,30 @@ import sys
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.text import Text
 
-from pipelines import EmbeddingPipeline
+from pipelines.cli.app import App
 from pipelines.cli.consoles import make_console
-from pipelines.cli.job import exit_code, show_plan, start_logging
-from pipelines.cli.reindex_status import show_status
-from pipelines.config.file import load_config
-from pipelines.config.job import JobConfig
-from pipelines.embed.checked import JobEmbedders
-from pipelines.errors import ConfigError
-from pipelines.reindex.add_vector import Addition, describe_addition, is_rolled_back, prepare_addition, roll_back
-from pipelines.reindex.commands import Reindexing
-from pipelines.reindex.folders import FolderReindexing, folder_sink
-from pipelines.reindex.verify.files import write_verification
-from pipelines.reindex.verify.table import show_verification
-from pipelines.urls import without_credentials
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from pipelines.config.job import JobConfig
+    from pipelines.reindex.add_vector import Addition
+    from pipelines.reindex.commands import Reindexing
+    from pipelines.reindex.folders import FolderReindexing
+
+    Opened = Reindexing | FolderReindexing
+
+# Imported by need below: --help does without models, Arrow and Qdrant, which take seconds.
+app = App(no_args_is_help=True)
 errors = make_console(stderr=True)
 
 Config = Annotated[Path, typer.Option("--config", "-c", help="The job's YAML file.")]
 Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the job.")]
-Opened = Reindexing | FolderReindexing
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would happen and do nothing.")]
 
 
@@ -51,15 +48,18 @@ def plan(config: Config, overrides: Overrides = None) -> None:
     """Say what a run would do: which collection it would fill, and what becomes of the alias. Changes nothing."""
 
     def act() -> None:
-        job = load_config(config, overrides or [])
+        from pipelines import EmbeddingPipeline
+        from pipelines.cli.job import show_plan
+
+        job = _job(config, overrides)
         if job.adds_vectors:
             show_plan(EmbeddingPipeline(job).plan(), make_console())
-            return _print(describe_addition(_addition(job)), make_console())
+            return _print(_described(job), make_console())
         with _opened(job) as reindexing:
             show_plan(reindexing.plan(), make_console())
             _print(reindexing.describe(), make_console())
 
-    raise typer.Exit(exit_code(act, errors))
+    raise typer.Exit(_exit_code(act))
 
 
 @app.command()
@@ -73,18 +73,22 @@ def run(
     Where the job reads a collection of the alias's server, which lives on, further passes copy what changed meanwhile.
     The first run of any other job makes the alias, unless source.limit is given.
     """
+    from pipelines.cli.job import start_logging
+
     start_logging(log_level)
 
     def act() -> int:
-        job = load_config(config, overrides or [])
+        from pipelines import EmbeddingPipeline
+
+        job = _job(config, overrides)
         if job.adds_vectors:
             code = EmbeddingPipeline(job).run(console=errors).exit_code
-            _print(describe_addition(_addition(job)), errors)
+            _print(_described(job), errors)
             return code
         with _opened(job, _say) as reindexing:
             return reindexing.run(errors).exit_code
 
-    raise typer.Exit(exit_code(act, errors))
+    raise typer.Exit(_exit_code(act))
 
 
 @app.command()
@@ -96,9 +100,13 @@ def verify(config: Config, overrides: Overrides = None) -> None:
     """
 
     def act() -> int:
-        job = load_config(config, overrides or [])
+        from pipelines.reindex.verify.files import write_verification
+        from pipelines.reindex.verify.table import show_verification
+        from pipelines.urls import without_credentials
+
+        job = _job(config, overrides)
         if job.adds_vectors:
-            _print([_nothing_to("verify"), *describe_addition(_addition(job))], errors)
+            _print([_nothing_to("verify"), *_described(job)], errors)
             return 0
         with _opened(job) as reindexing, errors.status("verifying") as status:
 
@@ -113,7 +121,7 @@ def verify(config: Config, overrides: Overrides = None) -> None:
             errors.print(Text(without_credentials(place)), soft_wrap=True)
         return 0 if found.passed else 1
 
-    raise typer.Exit(exit_code(act, errors))
+    raise typer.Exit(_exit_code(act))
 
 
 @app.command()
@@ -141,6 +149,8 @@ def rollback(
     """Let the alias name again what it named before the switch. Of mode add_vector: delete the vectors it added."""
 
     def of_addition(job: JobConfig) -> None:
+        from pipelines.reindex.add_vector import is_rolled_back, roll_back
+
         addition, console = _addition(job), make_console()
         if dry_run or (not yes and not is_rolled_back(addition)):
             _print(roll_back(addition, dry_run=True), console)
@@ -195,6 +205,8 @@ def nobody_to_ask() -> bool:
 def _confirm(command: str, dropped: str, question: str) -> None:
     """Ask before something is dropped; raises Abort for a no, ConfigError where nobody can be asked."""
     if nobody_to_ask():
+        from pipelines.errors import ConfigError
+
         raise ConfigError(f"{command} asks before it drops {dropped}, and nobody can be asked here; give --yes")
     typer.confirm(f"{question} for good?", abort=True)
 
@@ -222,6 +234,8 @@ def status(
     """Show the collections of the alias, and what a switch or a rollback would do."""
 
     def show(reindexing: Opened) -> None:
+        from pipelines.cli.reindex_status import show_status
+
         found = reindexing.status()
         if as_json:
             print(json.dumps(asdict(found), indent=2, ensure_ascii=False))
@@ -240,32 +254,56 @@ def _act(
     """Act on an alias; where the job adds vectors in place, there is none, and ``of_addition`` acts."""
 
     def act() -> None:
-        job = load_config(config, overrides or [])
+        job = _job(config, overrides)
         if job.adds_vectors:
             return of_addition(job)
         with _opened(job, _say) as reindexing:
             action(reindexing)
 
-    raise typer.Exit(exit_code(act, errors))
+    raise typer.Exit(_exit_code(act))
 
 
 def _opened(job: JobConfig, say: Callable[[str], None] = lambda line: None) -> Opened:
     """Open the alias of a job, or the folder that it fills, which has none."""
+    from pipelines.reindex.commands import Reindexing
+    from pipelines.reindex.folders import FolderReindexing, folder_sink
+
     sink = folder_sink(job)
     return Reindexing(job, say) if sink is None else FolderReindexing(job, sink, say)
 
 
 def _teller(command: str) -> Callable[[JobConfig], None]:
     """Make what a command does where vectors are added in place: it tells of them, and does nothing."""
-    return lambda job: _print([_nothing_to(command), *describe_addition(_addition(job))], make_console())
+    return lambda job: _print([_nothing_to(command), *_described(job)], make_console())
 
 
 def _say(line: str) -> None:
     errors.print(Text(line), soft_wrap=True)
 
 
+def _job(config: Path, overrides: list[str] | None) -> JobConfig:
+    from pipelines.config.file import load_config
+
+    return load_config(config, overrides or [])
+
+
+def _exit_code(act: Callable[[], int | None]) -> int:
+    from pipelines.cli.job import exit_code
+
+    return exit_code(act, errors)
+
+
 def _addition(job: JobConfig) -> Addition:
+    from pipelines.embed.checked import JobEmbedders
+    from pipelines.reindex.add_vector import prepare_addition
+
     return prepare_addition(job, JobEmbedders())
+
+
+def _described(job: JobConfig) -> list[str]:
+    from pipelines.reindex.add_vector import describe_addition
+
+    return describe_addition(_addition(job))
 
 
 def _print(lines: Iterable[str], console: Console) -> None:

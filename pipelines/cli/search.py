@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from pipelines.cli.app import App
 from pipelines.cli.hits import show_hits
 from pipelines.cli.job import exit_code
 from pipelines.errors import ConfigError
@@ -21,7 +22,7 @@ from pipelines.errors import ConfigError
 if TYPE_CHECKING:
     from pipelines.search import Searcher
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+app = App()
 
 
 @app.command()

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from pipelines.config.collection import CollectionConfig
+from pipelines.config.formats import FORMATS
 from pipelines.config.section import NonEmpty, Section
 
 AUTO = "auto"
@@ -21,9 +22,6 @@ BESIDE_VECTORS = frozenset(("vectors", "limit"))
 def _known_format(name: str) -> str:
     if name == AUTO:
         return name
-    # Late here and below: what reads files is not loaded for the sake of a configuration.
-    from pipelines.sources.formats import FORMATS
-
     choices = [AUTO, *(known.name for known in FORMATS)]
     if name in choices:
         return name
@@ -34,8 +32,6 @@ def _known_format(name: str) -> str:
 
 def _describe_formats(schema: dict[str, Any]) -> None:
     """Put the names of all formats into the JSON Schema, and which endings tell them."""
-    from pipelines.sources.formats import FORMATS
-
     told = "; ".join(f"{known.name}: {' '.join(known.endings)}" for known in FORMATS if known.endings)
     packed = ", ".join(known.name for known in FORMATS if known.is_compressible)
     schema["enum"] = [AUTO, *(known.name for known in FORMATS)]
@@ -190,6 +186,7 @@ class SourceConfig(Section):
     @model_validator(mode="after")
     def _image_keys_agree(self) -> SourceConfig:
         if self.image is not None and self.format != AUTO:
+            # Late: what reads files is not loaded for the sake of a configuration.
             from pipelines.sources.formats import format_named
 
             if not format_named(self.format).is_table:

@@ -54,7 +54,8 @@ def checked_embedder(key: str, embedding: EmbeddingConfig) -> RowEmbedder:
         _ = embedder.model.fingerprint
     except FleetembedError as error:
         place = f"{key}.model.path" if card.custom else f"{key}.path"
-        raise type(error)(str(error).replace("specific_model_path", place)) from None
+        hint = "" if card.custom else _other_model_hint(embedding)
+        raise type(error)(str(error).replace("specific_model_path", place) + hint) from None
     except (TypeError, ValueError, OverflowError) as error:
         raise ConfigError(f"{key}: {error}") from None
     try:
@@ -62,6 +63,16 @@ def checked_embedder(key: str, embedding: EmbeddingConfig) -> RowEmbedder:
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{key}.muvera: {error}") from None
     return embedder
+
+
+def _other_model_hint(embedding: EmbeddingConfig) -> str:
+    """Say how a folder is given that holds another model than the catalog's of that name."""
+    if embedding.path is None or is_url(embedding.path):
+        return ""
+    folder = Path(expand_home(str(embedding.path)))
+    if (folder / embedding.card.model_file).is_file() or not any(folder.rglob("*.onnx")):
+        return ""
+    return f". If it holds another model, or other files of it, write model: {{path: {embedding.path}, pooling: ...}}"
 
 
 def _is_folder(name: str) -> bool:
@@ -241,3 +252,21 @@ def notices(config: JobConfig, splits: Iterable[Split]) -> list[str]:
                 f"{card.model} is quantized as it runs: its vectors vary a little with what is embedded beside"
             )
     return found + _texts_twice(config) + doubled_prompts(config, splits)
+
+
+def cut_chunks(config: JobConfig, embedders: Sequence[RowEmbedder]) -> list[str]:
+    """Tell of models that take less of a text than a chunk may have."""
+    if config.chunking is None:
+        return []
+    most, told = config.chunking.max_tokens, []
+    for number, embedder in enumerate(embedders):
+        tokenizer = getattr(getattr(embedder.model, "text_model", None), "tokenizer", None)
+        if tokenizer is not None and most > tokenizer.room:
+            limit = tokenizer.max_length
+            told.append(
+                f"chunks have up to {most:,} tokens, and {embedder.name} takes {tokenizer.room:,} of a text (of "
+                f"{limit:,}, {limit - tokenizer.room} are special ones): the rest of a longer chunk is in no vector of "
+                f"{embedder.name}. Set chunking.max_tokens to {tokenizer.room} or less, or raise "
+                f"embeddings.{number}.max_length if the model can take more"
+            )
+    return told

@@ -35,6 +35,8 @@ from pipelines.rows import CHUNK_SCHEMA, IMAGE_COLUMN, SOURCE_SCHEMA, is_dead
 Span = tuple[int, int]
 
 FILE = "tokenizer.json"
+# Families whose models have none, and why.
+WITHOUT_TOKENIZER = {"bm25": "it takes words as they are", "image": "it embeds images"}
 
 # How good a place is for a cut. Within a token there is none.
 NO_PLACE, TOKEN, WORD, SENTENCE, PARAGRAPH = range(5)
@@ -100,7 +102,13 @@ def _tokenizer_place(name: str) -> Path:
     if path.exists():
         return path
     try:
-        return resolve_model(find_card(name))
+        card = find_card(name)
+        if card.family in WITHOUT_TOKENIZER:
+            raise ConfigError(
+                f"chunking.tokenizer: model {card.model} has no tokenizer ({WITHOUT_TOKENIZER[card.family]}); name a "
+                "model that has one, such as that of a dense embedding, or a folder with a tokenizer.json"
+            )
+        return resolve_model(card)
     except ModelNotFoundError as error:
         where = "" if path.is_absolute() else f" A folder or file of that name would be {str(path.absolute())!r}."
         message = f"chunking.tokenizer: {name!r} is no folder or file here, and {error}{where}"

@@ -19,8 +19,9 @@ from rich.console import Console
 from embedders.retrying import Patience
 from pipelines.config.job import JobConfig
 from pipelines.embed.average_length import averages, held_lengths, measuring, numbers, with_lengths, with_stand_ins
-from pipelines.embed.checked import JobEmbedders, model_facts, notices
+from pipelines.embed.checked import JobEmbedders, cut_chunks, model_facts, notices
 from pipelines.embed.job_models import job_fingerprints
+from pipelines.embed.payload_sample import learn_payloads
 from pipelines.run.checks import check_documents, check_errors
 from pipelines.run.deletions import delete_gone, sweeps
 from pipelines.run.engine import Engine, MoreThanFewError
@@ -45,7 +46,7 @@ from pipelines.sources.named_columns import unmarked_notice
 from pipelines.stopping import begin_act, stop_if_asked, stoppable
 from pipelines.submitted import refuse_in_submitted
 from pipelines.urls import local_path, without_credentials
-from pipelines.written import plan_job_source, refuse_own_collection
+from pipelines.written import plan_job_source, refuse_own_collection, refuse_unwritable
 
 log = logging.getLogger("fleetembed")
 
@@ -102,6 +103,7 @@ class Run:
         # may be downloaded.
         with stoppable(*STOPPING):
             self._embedders.facts(with_stand_ins(self._config))
+        refuse_unwritable(self._config)
         report.refuse_foreign_file(self._config.report)
         refuse_to_replace(self._config.report, self._sinks)
         report.begin(self._config.report)
@@ -186,7 +188,9 @@ class Run:
             self._report.statistics[name] = {"avg_len": found.avg_len, "held_by": found.place}
             log.info("the average length of %s is %s words, which %s was filled with", name, found.avg_len, found.place)
         self._facts = self._settle(numbers(held))
-        self._report.notices = [*source.notices, *notices(self._config, source.splits)]
+        cut = cut_chunks(self._config, self._embedders.load(with_stand_ins(self._config)))
+        self._report.notices = [*source.notices, *notices(self._config, source.splits), *cut]
+        self._report.notices += learn_payloads(self._sinks, self._config, source.splits, self._facts)
         self._nothing_held = not min(sink.check(self._facts)["points"] for sink in self._sinks)
         self._leases.look()
         return source

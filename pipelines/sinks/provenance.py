@@ -6,9 +6,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from pipelines.fingerprints import FINGERPRINTED
+from pipelines.fingerprints import FINGERPRINTED, held_chunking
 from pipelines.sinks.base import JobFacts
 
+# Settings of an embedding that say where files are, or how it is called, and change no vector.
+PLACES = ("name", "model", "path", "text_path", "cache_dir", "local_files_only", "options")
+# Characters of a setting's value in a message.
+MOST_SHOWN = 80
 # A vector's properties by its name, as JSON has them.
 VectorProperties = Mapping[str, Mapping[str, Any]]
 
@@ -53,7 +57,7 @@ def differences(held: Mapping[str, Any], job: JobFacts) -> list[str]:
     found += _embedding_differences(held, wanted)
     if held.get("chunked") != job.chunked:
         found.append(f"there documents are {'' if held.get('chunked') else 'not '}cut into chunks, unlike in this job")
-    return found or ["the chunking has other settings"]
+    return found or [_chunking_difference(held, wanted)]
 
 
 def property_differences(held: VectorProperties, wanted: VectorProperties) -> list[str]:
@@ -79,5 +83,48 @@ def _embedding_differences(held: Mapping[str, Any], wanted: Mapping[str, Any]) -
         if before != now:
             found.append(f"vector {name!r} was made by the model {before}, this job uses {now}")
         elif held.get("fingerprints", {}).get(name) != wanted["fingerprints"].get(name):
-            found.append(f"vector {name!r} was made by the model {now} with other files or settings")
+            told = _setting_differences(_settings_of(held, name), _settings_of(wanted, name))
+            which = f": {told}" if told else ""
+            found.append(f"vector {name!r} was made by the model {now} with other files or settings{which}")
     return found
+
+
+def _settings_of(provenance: Mapping[str, Any], vector: str) -> dict[str, Any] | None:
+    """Read the settings of the embedding that makes a vector; None where the provenance does not say."""
+    embeddings = provenance.get("embeddings") or {}
+    # Of several vectors of one model, each is named after the embedding and its kind.
+    names = [name for name in embeddings if vector == name or vector.startswith(f"{name}_")]
+    if not names:
+        return None
+    settings = embeddings[max(names, key=len)]
+    model = settings.get("model")
+    flat = {**settings, **(model if isinstance(model, dict) else {}), **settings.get("options", {})}
+    return {key: value for key, value in flat.items() if key not in PLACES}
+
+
+def _setting_differences(held: dict[str, Any] | None, wanted: dict[str, Any] | None) -> str:
+    """Say which settings differ, with both values; empty where none does, or nobody knows."""
+    if held is None or wanted is None:
+        return ""
+    keys = [key for key in {**held, **wanted} if held.get(key) != wanted.get(key)]
+    return ", ".join(f"{key} {_shown(held, key)} there, {_shown(wanted, key)} in this job" for key in keys)
+
+
+def _shown(settings: Mapping[str, Any], key: str) -> str:
+    return shortened(settings[key]) if settings.get(key) is not None else "left out"
+
+
+def shortened(value: Any) -> str:
+    """Show a setting's value in a message."""
+    shown = str(value)
+    return shown if len(shown) <= MOST_SHOWN else f"{shown[:MOST_SHOWN]}..."
+
+
+def _chunking_difference(held: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
+    its, ours = (held_chunking(one) for one in (held, wanted))
+    told = _setting_differences(_readable(its), _readable(ours))
+    return f"the chunking has other settings{f': {told}' if told else ''}"
+
+
+def _readable(cuts: dict[str, Any] | None) -> dict[str, Any] | None:
+    return None if cuts is None else {**cuts, "tokenizer": f"with sha256 {str(cuts.get('tokenizer'))[:12]}..."}

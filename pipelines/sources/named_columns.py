@@ -40,9 +40,9 @@ def check_columns(
     missing = next((name for name in wanted if name not in there), None)
     if missing is not None and in_files:
         told = "".join(f". {notice}" for notice in notices[:SHOWN_NOTICES])
-        raise SourceError(
-            f"source.{wanted[missing]}: no file has a column {missing!r}.{_names_near(missing, there)}{told}"
-        )
+        # A header that is cut at the wrong places has no near names.
+        near = _names_near("" if "source.delimiter" in told else missing, there)
+        raise SourceError(f"source.{wanted[missing]}: no file has a column {missing!r}.{near}{told}")
     return None if sought is None or sought in there or not in_files else _names_near(sought, there)
 
 

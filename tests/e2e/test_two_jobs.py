@@ -12,6 +12,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.dataset as ds
 import pytest
 from qdrant_client import QdrantClient
@@ -21,11 +22,13 @@ from embedders.sparse.bm25 import Bm25
 from pipelines import EmbeddingPipeline, Searcher
 from pipelines.errors import SinkError, TooManyErrorsError
 from pipelines.run.report.report import RunReport
-from pipelines.sinks.lease.file import LEASE
+from pipelines.sinks.lease.file import DiskLease
 from pipelines.sinks.lease.holder import Holder
+from pipelines.sinks.lease.record import ParquetRecord
 from pipelines.sinks.qdrant.client import open_folder
 from pipelines.sinks.qdrant.collection import Collection
 from tests.conftest import ROOT
+from tests.pipelines.sinks import rows
 from tests.qdrant_server import QdrantTestServer
 from tests.waiting import wait_until
 
@@ -152,6 +155,13 @@ def test_the_second_job_is_refused_and_a_killed_one_is_followed_at_once(place: P
     assert place.run().rows["skipped"] == COUNT
 
 
+def disk_lease(place: Place) -> DiskLease:
+    record = ParquetRecord(lambda _: pa.schema([("id", pa.string())])) if place.sink["type"] == "parquet" else None
+    store = DiskLease("here", place.sink["path"], record)
+    store.prepare(rows.job())
+    return store
+
+
 def taken_over(place: Place, monkeypatch: pytest.MonkeyPatch) -> Holder:
     """Let another machine's run take the place while the next job embeds."""
     mine = Holder.of_this_process("run-9", "books")
@@ -160,7 +170,7 @@ def taken_over(place: Place, monkeypatch: pytest.MonkeyPatch) -> Holder:
     real = Bm25.embed_arrow
 
     def overtaken(model: Bm25, some: Any) -> Any:
-        Path(place.sink["path"], LEASE).write_text(other.to_text())
+        disk_lease(place).write(other.to_text())
         return real(model, some)
 
     monkeypatch.setattr(Bm25, "embed_arrow", overtaken)
@@ -175,7 +185,7 @@ def test_a_job_whose_place_was_taken_over_fails_and_settles_nothing(
     with pytest.raises(SinkError, match=r"was taken over by run run-9 .*this run stops, and what it wrote stays"):
         place.run("first")
     assert json.loads((tmp_path / "first.json").read_text())["status"] == "failed"
-    assert Holder.parse((tmp_path / "out" / LEASE).read_text()) == other
+    assert Holder.parse(disk_lease(place).read() or "") == other
     assert not (tmp_path / "out" / "_SUCCESS").exists()
     assert place.count() == COUNT
 
@@ -194,7 +204,7 @@ def test_a_job_that_ends_badly_gives_its_place_back(
     told: str,
 ) -> None:
     def ended(*_: Any) -> Any:
-        assert (tmp_path / "out" / LEASE).exists()
+        assert disk_lease(place).read() is not None
         raise end
 
     monkeypatch.setattr(Bm25, "embed_arrow", ended)

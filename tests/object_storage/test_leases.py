@@ -25,7 +25,7 @@ def test_a_lease_that_is_given_back_leaves_a_record_that_says_so_and_costs_one_r
         assert held.take(FACTS) == []
         assert held_notices([sink_in(s3)]) != []
     assert counts["PutObject"] == 2 and not counts["DeleteObject"] and sum(counts.values()) <= 11
-    assert s3.keys() == ["out/_lease.json"] and b"given_back" in s3.get("out/_lease.json")
+    assert s3.keys() == ["out/_lease.parquet"] and b"given_back" in s3.get("out/_lease.parquet")
     assert held_notices([sink_in(s3)]) == []
     with RunLeases([sink_in(s3)], "run-2", "library", STILL) as held:
         held.look()

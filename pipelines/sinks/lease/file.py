@@ -1,11 +1,11 @@
-"""The record of who holds a folder: a file in it, whose name begins with ``_`` so that readers pass it over."""
+"""The record of who holds a folder: a file in it."""
 
 from __future__ import annotations
 
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 import pyarrow as pa
@@ -16,11 +16,11 @@ from embedders.retrying import Patience, retry
 from pipelines.errors import SinkError
 from pipelines.filesystem import read_file, write_file
 from pipelines.sinks.base import JobFacts, LeaseStore
+from pipelines.sinks.lease.record import RecordFile, TextRecord
 
 if sys.platform != "win32":
     import fcntl
 
-LEASE = "_lease.json"
 LOCK_PATIENCE = Patience(5, first_pause=0.01, longest_pause=0.1)
 # A record that was given back; an empty one is the beginning of another in stores whose writes are seen half done.
 GIVEN_BACK = '{"given_back": true}'
@@ -28,11 +28,11 @@ GIVEN_BACK = '{"given_back": true}'
 IN_A_HURRY = Patience(3)
 
 
-def folder_lease(place: str, filesystem: fs.FileSystem, path: str) -> LeaseStore:
+def folder_lease(place: str, filesystem: fs.FileSystem, path: str, record: RecordFile) -> LeaseStore:
     """Return where a folder keeps the record: on a disk, or in an object store."""
     if isinstance(filesystem, fs.LocalFileSystem):
-        return DiskLease(place, path)
-    return StoreLease(place, filesystem, path)
+        return DiskLease(place, path, record)
+    return StoreLease(place, filesystem, path, record)
 
 
 class DiskLease:
@@ -40,34 +40,39 @@ class DiskLease:
 
     exclusive = True
 
-    def __init__(self, place: str, path: str) -> None:
+    def __init__(self, place: str, path: str, record: RecordFile | None = None) -> None:
         self.place = place
         self._folder = Path(path)
-        self._file = self._folder / LEASE
+        self._record = record or TextRecord()
+        self._file = self._folder / self._record.name
+        self._older = [self._folder / name for name in self._record.older]
 
     def prepare(self, job: JobFacts) -> None:
         """Make the folder."""
-        with _reporting(self.place):
+        self._record.prepare(job)
+        with self._reporting():
             self._folder.mkdir(parents=True, exist_ok=True)
 
     def read(self) -> str | None:
         """See LeaseStore."""
-        with _reporting(self.place):
-            try:
-                return self._file.read_text(errors="replace")
-            except (FileNotFoundError, NotADirectoryError):
-                return None
+        with self._reporting():
+            for file in (self._file, *self._older):
+                with suppress(FileNotFoundError, NotADirectoryError):
+                    data = file.read_bytes()
+                    return self._record.decode(data) if file == self._file else data.decode(errors="replace")
+        return None
 
     def create(self, text: str) -> bool:
         """See LeaseStore."""
-        with _reporting(self.place):
+        with self._reporting():
             try:
-                file = self._file.open("x")
+                # In one go, so that who lists the folder sees an empty file, which readers pass over, or a whole one.
+                file = self._file.open("xb", buffering=0)
             except FileExistsError:
                 return False
             try:
                 with file:
-                    file.write(text)
+                    file.write(self._record.encode(text))
             except BaseException:
                 # Nobody could tell whose it is.
                 self._file.unlink(missing_ok=True)
@@ -75,15 +80,18 @@ class DiskLease:
         return True
 
     def write(self, text: str) -> None:
-        """See LeaseStore."""
-        with _reporting(self.place), whole_file(self._file) as file:
-            file.write(text.encode())
+        """See LeaseStore; the record of a run of an older version, which is over, goes."""
+        with self._reporting():
+            with whole_file(self._file) as file:
+                file.write(self._record.encode(text))
+            for older in self._older:
+                older.unlink(missing_ok=True)
 
     def remove(self) -> None:
         """See LeaseStore; what a killed run left half written goes too."""
-        with _reporting(self.place):
+        with self._reporting():
             self._file.unlink(missing_ok=True)
-            for half in self._folder.glob(f".{LEASE}.*"):
+            for half in self._folder.glob(f".{self._file.name}.*"):
                 half.unlink(missing_ok=True)
 
     def hurry(self) -> None:
@@ -95,7 +103,7 @@ class DiskLease:
         if sys.platform == "win32":
             yield
             return
-        with _reporting(self.place):
+        with self._reporting():
             folder = os.open(self._folder, os.O_RDONLY)
         try:
             # Some file systems have no locks, and a process that was stopped in the midst shall not stop all others.
@@ -112,6 +120,9 @@ class DiskLease:
     def close(self) -> None:
         """Do nothing: no file is open."""
 
+    def _reporting(self) -> AbstractContextManager[None]:
+        return _reporting(self.place, self._file.name)
+
 
 class StoreLease:
     """The record in a folder of an object store, where of two that write at once the last one wins.
@@ -122,23 +133,24 @@ class StoreLease:
 
     exclusive = False
 
-    def __init__(self, place: str, filesystem: fs.FileSystem, path: str) -> None:
+    def __init__(self, place: str, filesystem: fs.FileSystem, path: str, record: RecordFile) -> None:
         self.place = place
-        self._filesystem, self._path = filesystem, f"{path}/{LEASE}"
+        self._filesystem, self._folder, self._record = filesystem, path, record
         self._patience: Patience | None = None
 
     def prepare(self, job: JobFacts) -> None:
-        """Do nothing: a folder is there as soon as a file is."""
+        """Do nothing for the folder, which is there as soon as a file is."""
+        self._record.prepare(job)
 
     def read(self) -> str | None:
         """See LeaseStore."""
-        with _reporting(self.place):
-            try:
-                data = read_file(self._filesystem, self._path, self._patience)
-            except FileNotFoundError:
-                return None
-        text = data.decode(errors="replace")
-        return None if text == GIVEN_BACK else text
+        with _reporting(self.place, self._record.name):
+            for name in (self._record.name, *self._record.older):
+                with suppress(FileNotFoundError):
+                    data = read_file(self._filesystem, f"{self._folder}/{name}", self._patience)
+                    text = self._record.decode(data) if name == self._record.name else data.decode(errors="replace")
+                    return None if text == GIVEN_BACK else text
+        return None
 
     def create(self, text: str) -> bool:
         """See LeaseStore."""
@@ -147,8 +159,9 @@ class StoreLease:
 
     def write(self, text: str) -> None:
         """See LeaseStore."""
-        with _reporting(self.place):
-            write_file(self._filesystem, self._path, pa.py_buffer(text.encode()), self._patience)
+        with _reporting(self.place, self._record.name):
+            data = pa.py_buffer(self._record.encode(text))
+            write_file(self._filesystem, f"{self._folder}/{self._record.name}", data, self._patience)
 
     def remove(self) -> None:
         """See LeaseStore."""
@@ -168,11 +181,11 @@ class StoreLease:
 
 
 @contextmanager
-def _reporting(place: str) -> Iterator[None]:
+def _reporting(place: str, name: str) -> Iterator[None]:
     """Turn errors of the file system into SinkErrors; libraries of object stores have some of their own."""
     try:
         yield
     except Exception as error:
         raise SinkError(
-            f"{place} cannot be made ready: {LEASE} in it, which says who writes there, cannot be used: {error}"
+            f"{place} cannot be made ready: {name} in it, which says who writes there, cannot be used: {error}"
         ) from None

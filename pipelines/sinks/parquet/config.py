@@ -31,6 +31,12 @@ class ParquetSinkConfig(Section):
         "once and not added to",
     )
     store_text: bool = Field(True, description="Keep the text as a column")
+    payload: Literal["json", "columns"] = Field(
+        "json",
+        description="How the payload is kept: json, one column with an object; columns, one for each of its keys, "
+        "typed by the values of rows looked at before the first file is written; what does not fit stays in the column "
+        "payload",
+    )
     deletions: Deletions = "keep"
     max_delete: MaxDelete = MAX_DELETE
     reuse_moved: ReuseMoved = False
@@ -39,6 +45,8 @@ class ParquetSinkConfig(Section):
     def _an_export_is_written_once(self) -> ParquetSinkConfig:
         if self.layout == "qdrant" and self.deletions == "sweep":
             raise ValueError("deletions: sweep has nothing to sweep with layout: qdrant, which is written once")
+        if self.layout == "qdrant" and self.payload == "columns":
+            raise ValueError("payload: columns goes with layout: fleetembed; an export keeps its payload as JSON")
         if self.layout == "qdrant" and self.reuse_moved:
             raise ValueError("reuse_moved has nothing to take from with layout: qdrant, which is written once")
         return self

@@ -20,6 +20,7 @@ from pyarrow import fs
 from pipelines.hashing import Column, entries, join, xxh3_64
 from pipelines.identity import keys64
 from pipelines.sinks.base import JobFacts
+from pipelines.sinks.parquet.payload import KEY, PayloadColumn, columns_of
 from pipelines.sinks.provenance import provenance_of
 
 METADATA_KEY = b"fleetembed"
@@ -34,8 +35,12 @@ R = TypeVar("R")
 NEW_COLUMNS = ("text_hash", "payload_hash")
 
 
-def file_schema(job: JobFacts, *, store_text: bool, new_columns: bool = True) -> pa.Schema:
+def file_schema(
+    job: JobFacts, *, store_text: bool, new_columns: bool = True, payload: Sequence[PayloadColumn] | None = None
+) -> pa.Schema:
     """Columns of a file; ``chunk_count``, the chunks of the row's document, only with chunking.
+
+    ``payload`` are the columns that payloads are put into, beside the one for the rest.
 
     A folder whose files lack the NEW_COLUMNS gets no file with them: readers want one schema in all files.
     """
@@ -45,6 +50,7 @@ def file_schema(job: JobFacts, *, store_text: bool, new_columns: bool = True) ->
         fields.append(("chunk_count", pa.int32()))
     if store_text:
         fields.append(("text", pa.string()))
+    fields += [(column.name, column.type) for column in payload or ()]
     fields += [("payload", pa.string()), ("content_hash", pa.string())]
     if new_columns:
         fields += [(name, pa.string()) for name in NEW_COLUMNS]
@@ -62,9 +68,13 @@ def is_part_name(name: str) -> bool:
     return re.fullmatch(r"part-[0-9]{5,}-[0-9a-f]{32}\.parquet", name) is not None
 
 
-def encode(table: pa.Table, job: JobFacts, generation: int, level: int) -> pa.Buffer:
+def encode(
+    table: pa.Table, job: JobFacts, generation: int, level: int, payload: Sequence[PayloadColumn] | None = None
+) -> pa.Buffer:
     """Make a whole Parquet file of rows that have ``file_schema``."""
     provenance = {**provenance_of(job), "generation": generation}
+    if payload is not None:
+        provenance[KEY] = [column.facts for column in payload]
     return encode_with(table, json.dumps(provenance, sort_keys=True).encode(), level)
 
 
@@ -92,6 +102,11 @@ class FileDescription:
     provenance: dict[str, Any] | None
     schema: pa.Schema
     rows: int
+
+    @property
+    def payload(self) -> tuple[PayloadColumn, ...] | None:
+        """The columns that payloads are in; None where they are JSON alone."""
+        return columns_of(self.provenance or {}, self.schema)
 
     @property
     def has_new_columns(self) -> bool:

@@ -22,8 +22,10 @@ from embedders.base import VectorSpec
 from pipelines.errors import SinkError
 from pipelines.filesystem import open_filesystem, write_file
 from pipelines.identity import keys64
+from pipelines.rows import IDENTIFIED_SCHEMA
 from pipelines.sinks.base import VECTORS_GONE, Held, JobFacts, LeaseStore, WriteResult
 from pipelines.sinks.lease.file import folder_lease
+from pipelines.sinks.lease.record import LEASE, PARQUET_LEASE, ParquetRecord
 from pipelines.sinks.parquet.config import ParquetSinkConfig
 from pipelines.sinks.parquet.files import file_name, is_part_name
 from pipelines.sinks.provenance import provenance_of
@@ -51,9 +53,8 @@ class ExportSink:
     def check(self, job: JobFacts) -> dict[str, Any]:
         """Raise SinkError where the folder holds a whole export, or files that no run left unfinished."""
         names = self._names()
-        if any(name.endswith(".parquet") for name in names) and (
-            SUCCESS in names or not all(is_part_name(name) for name in names if name.endswith(".parquet"))
-        ):
+        data = [name for name in names if name.endswith(".parquet") and name != PARQUET_LEASE]
+        if data and (SUCCESS in names or not all(is_part_name(name) for name in data)):
             raise SinkError(
                 f"{self.config.place} holds files already, and layout: qdrant keeps no account of which rows are "
                 "unchanged; choose another path for this job, or delete that folder"
@@ -66,7 +67,7 @@ class ExportSink:
 
     def lease_store(self) -> LeaseStore:
         """Return the file in the folder that says who writes there; see Sink."""
-        return folder_lease(self.name, self.filesystem, self.path)
+        return folder_lease(self.name, self.filesystem, self.path, ParquetRecord(self._schema))
 
     def open(self, job: JobFacts) -> None:
         """Make the folder, and remove what a run left unfinished."""
@@ -75,7 +76,7 @@ class ExportSink:
         with self.reporting("cannot be made ready"):
             self.filesystem.create_dir(self.path, recursive=True)
             for name in self._names():
-                if is_part_name(name):
+                if is_part_name(name) or name == LEASE:
                     self.filesystem.delete_file(f"{self.path}/{name}")
 
     def connect(self) -> ExportWriter:
@@ -115,6 +116,11 @@ class ExportSink:
             yield
         except Exception as error:
             raise SinkError(f"{self.config.place} {what}: {error}; run the job again") from None
+
+    def _schema(self, job: JobFacts) -> pa.Schema:
+        vectors = [(name, spec.arrow_type) for name, spec in job.vectors.items()]
+        empty = pa.schema([*IDENTIFIED_SCHEMA, *vectors]).empty_table()
+        return exported(empty, job, store_text=self.config.store_text).schema
 
     def _names(self) -> list[str]:
         with self.reporting("cannot be listed"):

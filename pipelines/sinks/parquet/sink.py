@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from pipelines.hashing import xxh3_64
 from pipelines.sinks.base import JobFacts, LeaseStore
 from pipelines.sinks.folder_mark import FolderMark, remove_marks
 from pipelines.sinks.lease.file import folder_lease
+from pipelines.sinks.lease.record import LEASE, ParquetRecord
 from pipelines.sinks.parquet.config import ParquetSinkConfig
 from pipelines.sinks.parquet.current import CurrentRows, RowRanks
 from pipelines.sinks.parquet.deletion import leave_out_points, read_points
@@ -36,12 +37,14 @@ from pipelines.sinks.parquet.files import (
     side_by_side,
 )
 from pipelines.sinks.parquet.index import RowIndex
+from pipelines.sinks.parquet.payload import PayloadColumn, learn_columns
 from pipelines.sinks.parquet.writer import ParquetWriter
-from pipelines.sinks.provenance import as_held, differences, provenance_of
+from pipelines.sinks.provenance import as_held, differences
 from pipelines.sinks.ray_context import running_ray
 
 SUCCESS = "_SUCCESS"
-MANIFEST = "_manifest.json"
+# Of older versions. Readers that take every file of a folder, such as polars, trip over them.
+OLDER_FILES = ("_manifest.json", LEASE)
 # Name, size and time of writing: a file that has the same is the same.
 FileStamp = tuple[str, int, int | None]
 
@@ -49,8 +52,9 @@ FileStamp = tuple[str, int, int | None]
 class ParquetSink:
     """Writes rows to Parquet files in a folder, and takes from them what need not be embedded again.
 
-    ``_SUCCESS`` and ``_manifest.json`` are there only while the folder is what a completed run left. A run that
-    did not complete may leave rows twice, under one id; the next run settles them.
+    ``_SUCCESS`` is there only while the folder is what a completed run left. A run that did not complete may leave rows
+    twice, under one id; the next run settles them. All other files that are there, ever, are empty or have the columns
+    of the rest: see ``ParquetRecord``.
     """
 
     def __init__(self, config: ParquetSinkConfig) -> None:
@@ -66,7 +70,9 @@ class ParquetSink:
         self._described: dict[FileStamp, FileDescription] = {}
         self._index: Any = RowIndex.of([], {})
         self._new_columns = True
-        self._was_complete = False
+        # The columns that payloads are put into: those of the folder's files, else those that were learned.
+        self.payload: tuple[PayloadColumn, ...] | None = () if config.payload == "columns" else None
+        self._was_complete = self._is_open = False
         self._deleted: list[pa.ChunkedArray] = []
         # What a writer on another machine proves by that it sees this folder; an object store needs none.
         self.mark: FolderMark | None = None
@@ -76,8 +82,19 @@ class ParquetSink:
 
     def check(self, job: JobFacts) -> dict[str, Any]:
         """Read every file's metadata; raises SinkError where the folder holds what this job cannot add to."""
-        files = self._describe_files(job)
+        files = self._look(job)
         return {"exists": self._exists(), "files": len(files), "points": sum(file.rows for file in files.values())}
+
+    @property
+    def is_to_learn(self) -> bool:
+        """Whether the payload's columns are to be chosen by rows of the source, before ``check``."""
+        return self.payload is not None and not self._list()
+
+    def learn_payload(self, payloads: Sequence[str | None], vectors: Collection[str]) -> list[str]:
+        """Choose the payload's columns by some of the source's rows; returns what is to be told."""
+        columns, notices = learn_columns(payloads, vectors)
+        self.payload = tuple(columns)
+        return [f"{self.name}: {notice}" for notice in notices]
 
     def provenance(self) -> dict[str, Any] | None:
         """Read the metadata of the newest file; None for one that ``check`` refuses. See Sink."""
@@ -89,20 +106,21 @@ class ParquetSink:
 
     def lease_store(self) -> LeaseStore:
         """Return the file in the folder that says who writes there; see Sink."""
-        return folder_lease(self.name, self.filesystem, self.path)
+        return folder_lease(self.name, self.filesystem, self.path, ParquetRecord(self.schema))
 
     def open(self, job: JobFacts) -> None:
         """Clear what a killed run left unfinished, and index the committed rows."""
-        files = self._describe_files(job)
+        files = self._look(job)
         self.job = as_held(job, [file.provenance or {} for file in files.values()])
         with self.reporting("cannot be made ready"):
             self.filesystem.create_dir(self.path, recursive=True)
             self._was_complete = self._remove(SUCCESS)
+            for name in OLDER_FILES:
+                self._remove(name)
             self._clear_temporary()
             if isinstance(self.filesystem, fs.LocalFileSystem):
                 self.mark = FolderMark.leave(self.path)
         self._ranks, self._deleted = RowRanks(), []
-        self._new_columns = all(file.has_new_columns for file in files.values())
         self.generation = 1 + max(
             (file.provenance["generation"] for file in files.values() if file.provenance), default=0
         )
@@ -111,6 +129,7 @@ class ParquetSink:
         # One copy a machine in the object store, rather than one a worker.
         ray = running_ray()
         self._index = ray.put(index) if ray else index
+        self._is_open = True
 
     def connect(self) -> ParquetWriter:
         """Make a worker's writer; ``open`` comes first."""
@@ -136,7 +155,7 @@ class ParquetSink:
         self._deleted.append(points["id"])
 
     def finish(self, *, completed: bool, untouched: bool = False) -> dict[str, Any]:
-        """Remove rows that a newer one replaced, and deleted ones, then write the manifest.
+        """Remove rows that a newer one replaced, and deleted ones, then mark the folder as complete.
 
         A run that failed leaves all as it is.
         """
@@ -160,7 +179,7 @@ class ParquetSink:
             for name, kept in current.items():
                 if not kept.all():
                     self._keep(name, kept)
-            self._write_manifest(self.job, counts)
+            self._mark_complete()
             self._clear_temporary()
             if self.mark is not None:
                 remove_marks(self.path)
@@ -177,22 +196,37 @@ class ParquetSink:
         except SinkError:
             raise
         except Exception as error:
-            raise SinkError(
-                f"{self.place} {what}: {error}; what was written before stays, a new run adds to it"
-            ) from None
+            # Before a run has written anything, there is nothing to comfort about.
+            comfort = "; what was written before stays, a new run adds to it" if self._is_open else ""
+            raise SinkError(f"{self.place} {what}: {error}{comfort}") from None
 
     def _exists(self) -> bool:
         return bool(self.filesystem.get_file_info(self.path).type == fs.FileType.Directory)
 
     def _list(self) -> list[fs.FileInfo]:
         with self.reporting("cannot be listed"):
+            if isinstance(self.filesystem, fs.LocalFileSystem) and Path(self.path).is_file():
+                raise SinkError(f"{self.place} is a file, and a Parquet sink writes to a folder; choose another path")
             found = self.filesystem.get_file_info(fs.FileSelector(self.path, allow_not_found=True))
-        files = (info for info in found if info.is_file and info.base_name.endswith(".parquet"))
+        files = (
+            info
+            for info in found
+            if info.is_file and info.base_name.endswith(".parquet") and not info.base_name.startswith(("_", "."))
+        )
         return sorted(files, key=lambda info: info.base_name)
 
     def schema(self, job: JobFacts) -> pa.Schema:
-        """Columns of the files that a run adds to the folder as ``open`` found it."""
-        return file_schema(job, store_text=self.config.store_text, new_columns=self._new_columns)
+        """Columns of the files that a run adds to the folder as ``check`` or ``open`` found it."""
+        return file_schema(job, store_text=self.config.store_text, new_columns=self._new_columns, payload=self.payload)
+
+    def _look(self, job: JobFacts) -> dict[str, FileDescription]:
+        files = self._describe_files(job)
+        self._new_columns = all(file.has_new_columns for file in files.values())
+        kinds = {file.payload for file in files.values()}
+        if len(kinds) > 1:
+            raise SinkError(f"{self.place} has files with different columns of payload; choose another path")
+        self.payload = kinds.pop() if kinds else self.payload
+        return files
 
     def _describe_files(self, job: JobFacts) -> dict[str, FileDescription]:
         """Read the metadata of all files that are not known yet; raises SinkError at the first that does not fit."""
@@ -226,7 +260,12 @@ class ParquetSink:
                 f"{self.place}/{name} was not written by this tool; choose another path for this job (sink.path)"
             )
         found = differences(file.provenance, job)
-        schema = file_schema(job, store_text=self.config.store_text, new_columns=file.has_new_columns)
+        schema = file_schema(
+            job, store_text=self.config.store_text, new_columns=file.has_new_columns, payload=file.payload
+        )
+        if not found and (file.payload is not None) != (self.config.payload == "columns"):
+            held = "json" if file.payload is None else "columns"
+            found = [f"there the payload is kept as {held}, in this job as {self.config.payload} (sink.payload)"]
         if not found and not schema.equals(file.schema):
             found = [f"its columns are {_columns(file.schema)}, this job's are {_columns(schema)}"]
         if found:
@@ -264,17 +303,6 @@ class ParquetSink:
         provenance = table.schema.metadata[METADATA_KEY]
         data = encode_with(table.filter(pa.array(kept)), provenance, self.config.compression_level)
         write_file(self.filesystem, path, data)
-
-    def _write_manifest(self, job: JobFacts, counts: dict[str, int]) -> None:
-        manifest = {
-            **provenance_of(job),
-            "schema": _columns(self.schema(job)),
-            "points": sum(counts.values()),
-            "files": counts,
-        }
-        text = json.dumps(manifest, indent=2)
-        write_file(self.filesystem, f"{self.path}/{MANIFEST}", pa.py_buffer(text.encode()))
-        self._mark_complete()
 
     def _mark_complete(self) -> None:
         with self.reporting("cannot be settled"):

@@ -16,6 +16,7 @@ from pipelines.rows import set_column, spread
 from pipelines.sinks.base import VECTORS_GONE, JobFacts, WriteResult
 from pipelines.sinks.parquet.files import encode, file_name, read_vectors, side_by_side
 from pipelines.sinks.parquet.index import Place, RowIndex
+from pipelines.sinks.parquet.payload import cut_payloads
 
 if TYPE_CHECKING:
     from pipelines.sinks.parquet.sink import ParquetSink
@@ -92,7 +93,9 @@ class ParquetWriter:
         sink = self._sink
         if sink.mark is not None:
             sink.mark.refuse_unseen()
+        if sink.payload is not None:
+            table = cut_payloads(table, sink.payload)
         rows = table.select(self._schema.names).cast(self._schema)
-        data = encode(rows, self._job, sink.generation, sink.config.compression_level)
+        data = encode(rows, self._job, sink.generation, sink.config.compression_level, sink.payload)
         with sink.reporting(f"does not take a file of {rows.num_rows} rows"):
             write_file(sink.filesystem, f"{sink.path}/{file_name(sink.generation, keys)}", data)

@@ -8,13 +8,17 @@ from types import SimpleNamespace
 import pyarrow as pa
 
 from pipelines.identity import content_hash, payload_hash, text_hash
-from pipelines.rows import HASHES, IDENTIFIED_SCHEMA, RowError, identified_table
+from pipelines.rows import HASHES, IDENTIFIED_SCHEMA, RowError, identified_table, set_column
+from pipelines.sinks.parquet.payload import REST, columns_of, joined_payloads
 from pipelines.sources.records import STAGE
 from pipelines.sources.vectors.files import Content
 
 
 def sink_rows(read: pa.Table, content: Content) -> pa.Table:
     """Take over the columns of a Parquet sink; those that it has not are null, but for hashes that can be made."""
+    in_columns = columns_of(content.provenance, read.schema)
+    if in_columns is not None:
+        read = set_column(read, REST, joined_payloads(read, in_columns))
     columns = {
         field.name: read[field.name].cast(field.type)
         if field.name in read.column_names

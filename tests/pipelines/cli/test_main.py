@@ -48,11 +48,21 @@ def test_a_command_loads_no_other_and_its_help_no_ray(command: str) -> None:
 # Typer reads what pydantic has, where it is installed.
 @pytest.mark.parametrize(
     "arguments",
-    [["embed", "--help"], ["search", "--help"], ["evaluate", "--help"], ["models", "--help"], ["models", "list"]],
+    [
+        ["embed", "--help"],
+        ["embed", "--schema"],
+        ["search", "--help"],
+        ["evaluate", "--help"],
+        ["reindex", "--help"],
+        ["reindex", "plan", "--help"],
+        ["models", "--help"],
+        ["models", "list"],
+        ["models", "show", "Qdrant/bm25"],
+    ],
     ids=" ".join,
 )
 def test_what_needs_neither_data_nor_models_loads_no_library_for_them(arguments: list[str]) -> None:
-    assert not loaded_by(*arguments) & (HEAVY | {"fsspec", "httpx", "PIL", "yaml"}) - {"pydantic"}
+    assert not loaded_by(*arguments) & (HEAVY | {"fsspec", "httpx", "PIL", "yaml", "tokenizers"}) - {"pydantic"}
 
 
 def test_the_help_names_every_command_and_each_has_its_exit_codes() -> None:
@@ -62,6 +72,8 @@ def test_the_help_names_every_command_and_each_has_its_exit_codes() -> None:
         assert f" {command} " in told.output
         of_one = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200"})
         assert of_one.exit_code == 0 and "Exit codes: 0 all well" in of_one.output
+        # Flags take no value.
+        assert "--help" in of_one.output and "<bool>" not in of_one.output
 
 
 def test_version_is_that_of_the_package() -> None:

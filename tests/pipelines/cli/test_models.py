@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -14,10 +15,12 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 from huggingface_hub import constants
+from rich.console import Console
 from typer.testing import CliRunner
 
 from embedders import TextEmbedding
 from embedders.catalog import families, list_cards
+from pipelines.cli.catalog import show_models
 from tests.conftest import ROOT
 from tests.embedders.files.hub_models import on_a_terminal
 from tests.hub_server import Fault, HubServer
@@ -63,6 +66,36 @@ def test_list_prints_every_model_of_the_catalog(run: Run) -> None:
     for card in list_cards(*families()):
         assert any(line.startswith(f"{card.model} ") and card.license in line for line in listed.stdout.splitlines())
     assert f"{len(list_cards(*families()))} models, " in listed.stdout
+
+
+@pytest.mark.parametrize("width", [80, 120, 200])
+def test_list_breaks_no_name_on_a_terminal(width: int, tmp_path: Path) -> None:
+    cards = list_cards(*families())
+    output = io.StringIO()
+    show_models(cards, tmp_path, Console(file=output, force_terminal=True, color_system=None, width=width))
+    lines = output.getvalue().splitlines()
+    assert all(len(line.rstrip()) <= width for line in lines) and "…" not in output.getvalue()
+    places = [number for number, line in enumerate(lines) if line[:1].strip() and "/" in line.split()[0]]
+    assert [lines[at].split()[0] for at in places] == [card.model for card in cards]
+    for at, card in zip(places, cards, strict=True):
+        told = lines[at + (width == 80)]
+        assert card.license in told and (card.max_tokens is None or f"{card.max_tokens:,}" in told)
+    assert "Without max_length it is" in output.getvalue()
+
+
+def test_list_tells_where_the_files_of_a_cached_synthetic_model_cut(run: Run) -> None:
+    assert "cuts_at" in run("show", MODEL).stdout and "not cached yet" in run("show", MODEL).stdout
+    assert run("download", MODEL).exit_code == 0
+    limit = json.loads(run("show", MODEL, "--json").stdout)["cache"]["cuts_at"]
+    assert limit == TextEmbedding(MODEL, local_files_only=True).model.text_model.tokenizer.max_length
+    (line,) = (line for line in run("list").stdout.splitlines() if line.startswith(f"{MODEL} "))
+    assert line.endswith(f"cached, cut at {limit}")
+
+
+def test_words_of_bm25_need_not_be_cached(run: Run) -> None:
+    shown, checked = run("show", "Qdrant/bm25").stdout, run("verify", "Qdrant/bm25")
+    assert "not needed" in shown and "not cached" not in shown
+    assert (checked.exit_code, checked.stdout.splitlines()[0]) == (0, "Qdrant/bm25: not needed 0 files")
 
 
 def test_list_of_a_family_as_json(run: Run) -> None:

@@ -68,3 +68,11 @@ def test_images_load_what_they_need(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(picture())
     write_lines(tmp_path / "rows.jsonl", [{"picture": "a.png"}])
     assert {"PIL", "httpcore", "pipelines.sources.images"} <= loaded(READ, str(tmp_path / "rows.jsonl"), "picture")
+
+
+def test_a_configuration_knows_of_formats_what_their_classes_say() -> None:
+    from pipelines.config import formats as known
+    from pipelines.sources.formats import FORMATS
+
+    facts = [known.FormatFacts(kind.name, kind.endings, kind.is_compressible) for kind in FORMATS]
+    assert list(known.FORMATS) == facts

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from pipelines.sinks.lease import lease as lease_module
-from pipelines.sinks.lease.file import LEASE, DiskLease
+from pipelines.sinks.lease.file import DiskLease
 from pipelines.sinks.lease.holder import Holder
 from pipelines.sinks.lease.lease import Lease, Timing
+from pipelines.sinks.lease.record import LEASE
 from tests.pipelines.sinks import rows
 from tests.waiting import wait_until
 

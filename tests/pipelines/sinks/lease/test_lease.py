@@ -23,9 +23,10 @@ from pipelines.config.source import SourceConfig
 from pipelines.errors import SinkError
 from pipelines.sinks.base import LeaseStore, Sink
 from pipelines.sinks.factory import make_sink
-from pipelines.sinks.lease.file import LEASE, DiskLease
+from pipelines.sinks.lease.file import DiskLease
 from pipelines.sinks.lease.holder import Holder, process_started
 from pipelines.sinks.lease.lease import RunLeases, Timing, held_notices
+from pipelines.sinks.lease.record import LEASE, PARQUET_LEASE
 from pipelines.sinks.parquet.config import ParquetSinkConfig
 from pipelines.sinks.parquet.sink import ParquetSink
 from pipelines.sinks.qdrant.client import open_folder
@@ -417,9 +418,24 @@ def test_readers_of_parquet_do_not_trip_over_the_record(tmp_path: Path) -> None:
         sink.open(FACTS)
         sink.connect().write(rows.table(FACTS, rows.documents(3)))
         sink.finish(completed=True)
-        assert (tmp_path / LEASE).exists()
+        assert (tmp_path / PARQUET_LEASE).exists()
         assert ds.dataset(tmp_path).count_rows() == 3
         assert len(pd.read_parquet(tmp_path)) == 3
         assert duckdb.read_parquet(str(tmp_path)).shape[0] == 3
         assert plan_source(SourceConfig(path=str(tmp_path), id="id")).files == 1
-    assert {path.name for path in tmp_path.iterdir() if path.suffix != ".parquet"} == {"_SUCCESS", "_manifest.json"}
+    assert {path.name for path in tmp_path.iterdir() if not path.match("part-*.parquet")} == {"_SUCCESS"}
+
+
+def test_a_run_of_an_older_version_is_respected_and_what_it_left_taken_over(tmp_path: Path) -> None:
+    sink = ParquetSink(ParquetSinkConfig(type="parquet", path=str(tmp_path)))
+    older = DiskLease("older", str(tmp_path))
+    with leases(sink, run="run-2") as second, RunLeases([], "run-1", "library"):
+        alive = replace(Holder.of_this_process("run-1", "library"), pid=os.getppid(), process_started="")
+        assert older.create(alive.to_text())
+        with pytest.raises(SinkError, match="is held by run run-1 of the corpus 'library'"):
+            second.take(FACTS)
+        older.write(replace(alive, pid=2**22 + 1).to_text())
+        assert second.take(FACTS) == []
+        assert {path.name for path in tmp_path.iterdir()} == {PARQUET_LEASE}
+        found = recorded(sink)
+        assert found is not None and found.run_id == "run-2"

@@ -19,6 +19,7 @@ from embedders.base import VectorSpec
 from pipelines.errors import SinkError
 from pipelines.sinks.base import Held
 from pipelines.sinks.factory import make_sink
+from pipelines.sinks.lease.lease import RunLeases
 from pipelines.sinks.parquet.config import ParquetSinkConfig
 from pipelines.sinks.parquet.sink import ParquetSink
 from tests.pipelines.sinks import rows
@@ -64,7 +65,7 @@ def test_every_vector_kind_reads_back_with_pyarrow_and_keeps_its_type(tmp_path: 
     assert read["payload"].to_pylist() == written["payload"].to_pylist()
 
 
-def test_duckdb_reads_vectors_as_lists_and_skips_the_manifest(tmp_path: Path) -> None:
+def test_duckdb_reads_vectors_as_lists(tmp_path: Path) -> None:
     facts = rows.job(rows.ALL_KINDS)
     run(tmp_path, facts, rows.table(facts, rows.documents(3)))
     relation = duckdb.sql(
@@ -163,6 +164,8 @@ def test_after_a_run_that_was_killed_the_next_one_goes_on_and_cleans_up(tmp_path
     killed = sink_at(tmp_path)
     killed.open(facts)
     killed.connect().write(rows.table(facts, [("d1", "newer", None)]))
+    # As on file systems that have no files without a name.
+    (tmp_path / "_tmp").mkdir()
     (tmp_path / "_tmp" / "part-00002-abc.parquet.123").write_bytes(b"half a file")
     assert not (tmp_path / "_SUCCESS").exists()
 
@@ -208,16 +211,18 @@ def test_a_run_that_wrote_nothing_leaves_the_marker_as_it_was(tmp_path: Path, co
     assert (tmp_path / "_SUCCESS").exists() == completed
 
 
-def test_the_manifest_says_what_is_there(tmp_path: Path) -> None:
+def test_each_file_says_what_made_it_and_no_other_is_there(tmp_path: Path) -> None:
     facts = rows.job()
-    run(tmp_path, facts, rows.table(facts, rows.documents(2)), rows.table(facts, rows.documents(3, first=2)))
-    manifest = json.loads((tmp_path / "_manifest.json").read_text())
-    assert manifest["points"] == 5
-    assert manifest["fingerprint"] == "f1"
-    assert manifest["models"] == {"dense": "org/dense-model"}
-    assert "dense fixed_size_list<item: float>[4]" in manifest["schema"]
-    for name, count in manifest["files"].items():
-        assert pq.read_metadata(tmp_path / name).num_rows == count
+    figures = run(tmp_path, facts, rows.table(facts, rows.documents(2)), rows.table(facts, rows.documents(3, first=2)))
+    files = sorted(tmp_path.glob("part-*.parquet"))
+    assert {path.name for path in tmp_path.iterdir()} == {"_SUCCESS", *(path.name for path in files)}
+    assert [figures["points"], figures["files"]] == [5, len(files)]
+    assert sum(pq.read_metadata(path).num_rows for path in files) == 5
+    for path in files:
+        schema = pq.read_schema(path)
+        assert schema.field("dense").type == rows.DENSE.arrow_type
+        made = json.loads(schema.metadata[b"fleetembed"])
+        assert (made["fingerprint"], made["models"]) == ("f1", {"dense": "org/dense-model"})
 
 
 def test_check_changes_nothing(tmp_path: Path) -> None:
@@ -322,5 +327,10 @@ def test_ray_workers_share_the_index_and_add_files(tmp_path: Path, ray_local: No
     remote: Callable[..., Any] = ray.remote(work).remote
     parts = [rows.table(facts, rows.documents(20, first=first)) for first in (0, 40, 60)]
     assert ray.get([remote(sink, part) for part in parts]) == [[True] * 20, [True] * 10 + [False] * 10, [False] * 20]
-    assert sink.finish(completed=True)["points"] == 80
+    with RunLeases([sink], "run-1", "library") as held:
+        held.take(facts)
+        # Twenty rows are there twice until the run is over.
+        assert ray.data.read_parquet(str(tmp_path)).count() == 100
+        assert sink.finish(completed=True)["points"] == 80
+    assert ray.data.read_parquet(str(tmp_path)).count() == 80
     assert len(texts(tmp_path)) == 80
