@@ -72,7 +72,7 @@ class Searcher:
         opened, with the models that the collection behind it tells of: they may be another job's before a switch. So is
         that of a job without embeddings, whose source brought the vectors.
         """
-        config = load_config(job, overrides)
+        config = load_config(job, overrides, needs_place=False)
         sinks = [sink for sink in config.sink if isinstance(sink, QdrantSinkConfig)]
         if not sinks:
             raise ConfigError("sink: the job has no qdrant sink, so there is no collection to search")

@@ -9,6 +9,7 @@ from pipelines.config.source import SourceConfig
 from pipelines.errors import SourceError
 from pipelines.sources.base import Outline
 from pipelines.sources.formats import format_named
+from pipelines.sources.memory.format import InMemory
 from pipelines.sources.split import Split
 
 SHOWN_COLUMNS = 30
@@ -40,8 +41,10 @@ def check_columns(
     missing = next((name for name in wanted if name not in there), None)
     if missing is not None and in_files:
         told = "".join(f". {notice}" for notice in notices[:SHOWN_NOTICES])
+        who = splits[0].name if splits[0].format == InMemory.name else "no file"
+        has = "has no column" if splits[0].format == InMemory.name else "has a column"
         raise SourceError(
-            f"source.{wanted[missing]}: no file has a column {missing!r}.{_names_near(missing, there)}{told}"
+            f"source.{wanted[missing]}: {who} {has} {missing!r}.{_names_near(missing, there)}{told}"
         )
     return None if sought is None or sought in there or not in_files else _names_near(sought, there)
 
