@@ -139,15 +139,15 @@ def _check_references(node: Any, where: str, key: str = "") -> None:
     """Refuse ``${NAME}`` outside of secrets: a job must mean the same wherever it runs."""
     if isinstance(node, dict):
         for name, child in node.items():
-            _check_references(child, f"{where}: {cut(str(name))}" if not key else f"{where}.{cut(str(name))}", str(name))
+            _check_references(
+                child, f"{where}: {cut(str(name))}" if not key else f"{where}.{cut(str(name))}", str(name)
+            )
     elif isinstance(node, list):
         for number, child in enumerate(node):
             _check_references(child, f"{where}.{number}", key)
     elif isinstance(node, str) and _REFERENCE.search(node):
         if key not in _SECRET_KEYS and not _OF_READERS.match(where):
-            raise ConfigError(
-                f"{where}: environment variables may only stand for secrets; use --set for {shown(node)}"
-            )
+            raise ConfigError(f"{where}: environment variables may only stand for secrets; use --set for {shown(node)}")
         if not is_reference(node):
             raise ConfigError(f"{where}: write exactly ${{NAME}}, the name of an environment variable")
 

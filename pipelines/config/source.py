@@ -89,7 +89,7 @@ class SourceConfig(Section):
         "read_delta, read_lance, read_sql, read_bigquery, read_mongo, read_parquet, ...), whose rows are the documents",
     )
     arguments: dict[str, Any] = Field(
-        default_factory=dict,
+        {},
         description="Of the reader that ray names, by name. ${NAME} stands for an environment variable, in the place "
         "of a whole text; {function: 'module:name', arguments: {...}} for a function of Python, which some readers take",
     )
@@ -179,9 +179,7 @@ class SourceConfig(Section):
     def _without_place(self) -> SourceConfig:
         """Take out what says where documents are, and how files of them are read."""
         fields = type(self).model_fields
-        changed = self.model_copy(
-            update={name: fields[name].get_default(call_default_factory=True) for name in OF_PLACES}
-        )
+        changed = self.model_copy(update={name: fields[name].get_default() for name in OF_PLACES})
         changed._data = changed._unread = None
         return changed
 

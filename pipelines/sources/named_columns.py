@@ -43,9 +43,7 @@ def check_columns(
         told = "".join(f". {notice}" for notice in notices[:SHOWN_NOTICES])
         who = splits[0].name if splits[0].format == InMemory.name else "no file"
         has = "has no column" if splits[0].format == InMemory.name else "has a column"
-        raise SourceError(
-            f"source.{wanted[missing]}: {who} {has} {missing!r}.{_names_near(missing, there)}{told}"
-        )
+        raise SourceError(f"source.{wanted[missing]}: {who} {has} {missing!r}.{_names_near(missing, there)}{told}")
     return None if sought is None or sought in there or not in_files else _names_near(sought, there)
 
 

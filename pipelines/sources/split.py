@@ -157,10 +157,10 @@ class SourcePlan:
     """All splits of a source in their fixed order, and what is left out of it.
 
     ``skipped_files`` are of unknown kind, ``own_files`` are those that the job writes itself, ``unnamed_files`` have
-    names that are not UTF-8. ``notices`` say what people should know of it. ``collection`` or ``data`` is what is read in
-    the place of files; data that Ray has yet to read has no splits. ``listed`` are the files that documents come from, by their places, as they were when it was
-    planned; empty where rows bring their ids. ``unmarked`` is what ``check_columns`` says where the column of deletions
-    was not found.
+    names that are not UTF-8. ``notices`` say what people should know of it. ``collection`` or ``data`` is what is read
+    in the place of files; data that Ray has yet to read has no splits. ``listed`` are the files that documents come
+    from, by their places, as they were when it was planned; empty where rows bring their ids. ``unmarked`` is what
+    ``check_columns`` says where the column of deletions was not found.
     """
 
     splits: tuple[Split, ...]

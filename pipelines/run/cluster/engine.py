@@ -20,8 +20,8 @@ from pipelines.run.cluster.dataset import build_dataset
 from pipelines.run.cluster.errors import plain_errors, plain_stalls
 from pipelines.run.cluster.id_comparison import compare_ids
 from pipelines.run.cluster.prepare import prepare_nodes
-from pipelines.run.cluster.remote_tally import RemoteTally
 from pipelines.run.cluster.remote_rows import put_rows
+from pipelines.run.cluster.remote_tally import RemoteTally
 from pipelines.run.cluster.request_watcher import watched_request
 from pipelines.run.cluster.waiting import RunningDataset, say_free
 from pipelines.run.cluster.watch import SECONDS_UNTIL_TOLD, ClusterWatch, StallWatch, free_of_nodes

@@ -40,11 +40,11 @@ def read_dataset(unread: Unread, source: SourceConfig, most: int | None = None) 
     blocks keep them; Ray spills what its store has no room for to disk. Raises SourceError.
     """
     log.info("reading %s", unread.title)
-    with without_brokers() if is_lone() else nullcontext(), _told_plainly(unread.title):
+    with without_brokers() if is_lone() else nullcontext(), _told_plainly(unread.title), _quiet_log():
         dataset = _chosen(unread.dataset(), source)
         for limit in (source.limit, most):
             dataset = dataset if limit is None else dataset.limit(limit)
-        with _quiet(dataset):
+        with _in_order(dataset):
             names = dataset.columns(fetch_if_missing=False)
             blocks, sizes = [], []
             told, began = time.monotonic(), time.monotonic()
@@ -86,18 +86,27 @@ def _counted(sizes: list[tuple[int, int]]) -> str:
 
 
 @contextmanager
-def _quiet(dataset: Any) -> Iterator[None]:
-    """Read a Dataset in its order and without bars of Ray's; its settings, which are the user's, are put back."""
-    context, logger = dataset.context, logging.getLogger("ray.data")
-    before = (context.execution_options.preserve_order, context.enable_progress_bars, logger.level)
-    context.execution_options.preserve_order, context.enable_progress_bars = True, False
-    # Ray prints a failure with its traceback; it is told in a sentence.
+def _quiet_log() -> Iterator[None]:
+    """Keep Ray Data from printing a failure with its traceback; it is told in a sentence."""
+    logger = logging.getLogger("ray.data")
+    before = logger.level
     logger.setLevel(logging.CRITICAL)
     try:
         yield
     finally:
-        context.execution_options.preserve_order, context.enable_progress_bars, level = before
-        logger.setLevel(level)
+        logger.setLevel(before)
+
+
+@contextmanager
+def _in_order(dataset: Any) -> Iterator[None]:
+    """Read a Dataset in its order and without bars of Ray's; its settings, which are the user's, are put back."""
+    context = dataset.context
+    before = (context.execution_options.preserve_order, context.enable_progress_bars)
+    context.execution_options.preserve_order, context.enable_progress_bars = True, False
+    try:
+        yield
+    finally:
+        context.execution_options.preserve_order, context.enable_progress_bars = before
 
 
 @contextmanager

@@ -55,7 +55,9 @@ def data_of(config: SourceConfig) -> Data:
 def _table_parts(table: pa.Table, position: int, chosen: Collection[str] | None) -> Iterator[Part]:
     # Many small chunks are put together; one is left as it is.
     for batch in table.select(chosen_columns(table.schema, chosen)).combine_chunks().to_batches():
-        doubtful = [name for name, column in zip(batch.schema.names, batch.columns, strict=True) if not is_sound(column)]
+        doubtful = [
+            name for name, column in zip(batch.schema.names, batch.columns, strict=True) if not is_sound(column)
+        ]
         step = rows_at_once(batch.num_rows, batch.nbytes, COLUMN_ROWS)
         for start in range(0, batch.num_rows, step):
             part = batch_part(batch.slice(start, step), position + start, partial(_few_at_once, doubtful=doubtful))
