@@ -91,7 +91,7 @@ class SourceConfig(Section):
     arguments: dict[str, Any] = Field(
         {},
         description="Of the reader that ray names, by name. ${NAME} stands for an environment variable, in the place "
-        "of a whole text; {function: 'module:name', arguments: {...}} for a function of Python, which some readers take",
+        "of a whole text; {function: 'module:name', arguments: {...}} for a function of Python, as some readers take",
     )
     format: Annotated[str, AfterValidator(_known_format)] = Field(
         AUTO, description="auto goes by the file's ending", json_schema_extra=_describe_formats

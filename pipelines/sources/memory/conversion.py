@@ -143,7 +143,7 @@ def _weight(value: Any) -> int:
 
 
 def _frame_block(frame: Any) -> Block:
-    """Make a table of a pandas frame, its named indexes among the columns; rows of Python where a column mixes types."""
+    """Make a table of a pandas frame, its named indexes among the columns; rows of Python where one mixes types."""
     named = [name for name in frame.index.names if name is not None and name not in frame.columns]
     others = [name for name in frame.index.names if name not in named]
     if named:

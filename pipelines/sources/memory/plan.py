@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 from more_itertools import constrained_batches
@@ -51,7 +52,7 @@ def _cut(data: Data) -> Iterator[tuple[int, int]]:
     for rows, size in data.sizes:
         parts = max(1, min(rows, -(-size // SPLIT_BYTES)))
         ends = [rows * part // parts for part in range(parts + 1)]
-        for start, stop in zip(ends, ends[1:], strict=False):
+        for start, stop in pairwise(ends):
             if stop > start:
                 yield stop - start, size * (stop - start) // rows
 
