@@ -15,6 +15,7 @@ from embedders.prompts import is_unicode
 from pipelines.config.embeddings import EmbeddingConfig
 from pipelines.config.file import load_config
 from pipelines.config.job import JobConfig
+from pipelines.config.shown import shown
 from pipelines.config.search import RerankConfig, SearchConfig
 from pipelines.config.section import make_section
 from pipelines.errors import ConfigError, SinkError
@@ -150,7 +151,7 @@ class Searcher:
         for a server that does not answer.
         """
         if not isinstance(query, str | Path):
-            raise ConfigError(f"the query must be a text, or the Path of an image; got {query!r}")
+            raise ConfigError(f"the query must be a text, or the Path of an image; got {shown(query)}")
         if isinstance(query, str) and not is_unicode(query):
             raise ConfigError("the query is not valid text: write it in UTF-8")
         page = Page(limit, offset, filter, [with_payload] if isinstance(with_payload, str) else with_payload)
@@ -231,7 +232,7 @@ class Searcher:
         if not isinstance(way, str):
             return way
         if way not in self.ways:
-            raise ConfigError(f"there is no search {way!r}; the job names {', '.join(self.ways) or 'none'}")
+            raise ConfigError(f"there is no search {shown(way)}; the job names {', '.join(self.ways) or 'none'}")
         return self.ways[way]
 
     @cached_property

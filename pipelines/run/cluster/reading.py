@@ -126,7 +126,9 @@ def _cause(error: BaseException) -> str:
     cause = getattr(error, "cause", None)
     if isinstance(cause, BaseException):
         return _cause(cause)
-    text = str(error).partition("\nFailed to apply UDF transform")[0].strip()
+    # A KeyError shows what it was raised with as Python would write it.
+    told = error.args[0] if len(error.args) == 1 and isinstance(error.args[0], str) else str(error)
+    text = told.partition("\nFailed to apply UDF transform")[0].strip()
     # Of a task's error, the last line is the one that was raised.
     line = (text.splitlines() or [""])[-1 if isinstance(error, ray.exceptions.RayError) else 0]
     return f"{type(error).__name__}: {line[:300]}" if not isinstance(error, ray.exceptions.RayError) else line[:300]
