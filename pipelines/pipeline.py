@@ -31,6 +31,7 @@ from pipelines.errors import SinkError
 from pipelines.reindex.names import with_collections
 from pipelines.rows import IDENTIFIED_SCHEMA, IMAGE_COLUMN
 from pipelines.run.deletions import plan_deletions
+from pipelines.run.given_source import plan_without_reading, read_by_ray, with_source
 from pipelines.run.phases import tell
 from pipelines.run.placement.plan import plan_placement
 from pipelines.run.progress import showing_phases
@@ -60,7 +61,8 @@ class JobPlan:
     measure an average length, which is part of it. ``placement`` tells in lines how the pools would be placed on the
     cluster that the job joins; empty where it joins none; ``deletions`` what would be deleted. ``report`` and
     ``dead_letters`` are places, without credentials. Where a ``collection`` is read in the place of files, ``points``
-    are those read of it.
+    are those read of it; of ``data`` in memory, or that Ray reads, ``rows`` and ``columns``, None where only reading
+    tells them.
     """
 
     files: int
@@ -75,6 +77,9 @@ class JobPlan:
     placement: list[str] = field(default_factory=list)
     collection: str | None = None
     points: int | None = None
+    data: str | None = None
+    rows: int | None = None
+    columns: list[str] | None = None
     deletions: list[str] = field(default_factory=list)
 
 
@@ -97,10 +102,22 @@ class EmbeddingPipeline:
 
     @classmethod
     def from_config(
-        cls, job: str | Path | dict[str, Any] | JobConfig, overrides: Sequence[str] = ()
+        cls, job: str | Path | dict[str, Any] | JobConfig, overrides: Sequence[str] = (), *, source: Any = None
     ) -> EmbeddingPipeline:
-        """Check a job's configuration (a YAML file or a dict); raises ConfigError that names each wrong key."""
-        return cls(load_config(job, overrides))
+        """Check a job's configuration (a YAML file or a dict); raises ConfigError that names each wrong key.
+
+        ``source`` is data that is read in the place of what the job's section ``source`` names, which may be left out
+        then; its other keys (id, text, payload, limit, ...) hold. It is a ``ray.data.Dataset``, a pyarrow Table,
+        RecordBatch or RecordBatchReader, a pandas or polars frame, a Hugging Face ``Dataset``, whatever else tells its
+        columns by ``__arrow_c_stream__``, or a list of dicts or of texts.
+
+        >>> job = {"embeddings": [{"name": "bm25", "model": "Qdrant/bm25"}], "sink": {"type": "parquet", "path": "out"}}
+        >>> pipeline = EmbeddingPipeline.from_config(job, source=["a text", "another one"])
+        >>> pipeline.plan().rows
+        2
+        """
+        config = load_config(job, overrides, needs_place=source is None)
+        return cls(config if source is None else with_source(config, source))
 
     def plan(self) -> JobPlan:
         """Look at source, models, sinks and the cluster that the job would join, and change nothing.
@@ -108,7 +125,7 @@ class EmbeddingPipeline:
         Raises the FleetembedError that ``run`` would raise before it embeds anything.
         """
         refuse_in_submitted(self.config)
-        source = plan_job_source(self.config)
+        source = plan_without_reading(self.config)
         refuse_unwritable(self.config)
         RunReport.refuse_foreign_file(self.config.report)
         self._embedders.facts(with_stand_ins(self.config))
@@ -133,7 +150,7 @@ class EmbeddingPipeline:
         return JobPlan(
             files=source.files,
             skipped_files=source.skipped_files,
-            bytes=source.bytes,
+            bytes=source.bytes or (source.data.bytes or 0 if source.data is not None else 0),
             fingerprint=None if measuring(config) else facts.fingerprint,
             models=model_facts(config, facts),
             notices=[
@@ -154,6 +171,9 @@ class EmbeddingPipeline:
             placement=plan_placement(config),
             collection=None if source.collection is None else source.collection.title,
             points=None if source.collection is None else source.collection.points,
+            data=None if source.data is None else source.data.title,
+            rows=None if source.data is None else source.data.rows,
+            columns=None if source.data is None or source.data.columns is None else list(source.data.columns),
             deletions=plan_deletions(config),
         )
 
@@ -193,13 +213,14 @@ class EmbeddingPipeline:
             return Run(config, self._embedders, console, sinks, startup).carry_out()
 
     def _first_rows(self, n: int) -> Iterator[pa.Table]:
-        source = plan_job_source(self.config)
         missing = n
-        for _, rows in read_rows(((split, None) for split in source.splits), self.config, block_rows=n):
-            yield rows
-            missing -= rows.num_rows
-            if missing <= 0:
-                return
+        with read_by_ray(self.config, most=n) as config:
+            source = plan_job_source(config)
+            for _, rows in read_rows(((split, None) for split in source.splits), config, block_rows=n):
+                yield rows
+                missing -= rows.num_rows
+                if missing <= 0:
+                    return
 
     def _with_preview_lengths(self, rows: pa.Table) -> JobConfig:
         if not measuring(self.config):

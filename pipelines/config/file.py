@@ -17,37 +17,64 @@ from pydantic_core import ErrorDetails
 
 from pipelines.config.job import JobConfig
 from pipelines.config.secrets import is_reference
+from pipelines.config.section import Section
+from pipelines.config.shown import MOST, cut, shown
 from pipelines.config.sinks import SECTIONS, SINKS
+from pipelines.config.source import NO_PLACE_NEEDED
 from pipelines.errors import ConfigError
 
 _REFERENCE = re.compile(r"\$\{[^}]*\}")
+# Where readers of others take secrets, under whatever names.
+_OF_READERS = re.compile(r".*: source\.arguments\.")
+MOST_LINES = 20
+DATA_HINT = "data goes into EmbeddingPipeline.from_config(job, source=data), and the section's other keys stay"
 # Names that pydantic gives to members of a union, unlike any key.
 _MARK = re.compile(r"<|constrained-|(list|dict|literal|function-[a-z]+)\[")
 _SECRET_KEYS = frozenset[str]().union(*(section.secrets for section in SECTIONS))
 
 
-def load_config(job: str | Path | dict[str, Any] | JobConfig, overrides: Sequence[str] = ()) -> JobConfig:
+def load_config(
+    job: str | Path | dict[str, Any] | JobConfig, overrides: Sequence[str] = (), *, needs_place: bool = True
+) -> JobConfig:
     """Check a job's configuration, from a YAML file or a dict.
 
     ``overrides`` are ``a.b=value`` strings, the value read as YAML; list items go by number (``sink.0.path=out``).
-    Raises ConfigError that names every wrong key, with the nearest right one.
+    Unless it ``needs_place``, the section source may name no place of documents, and may be left out. Raises
+    ConfigError that names every wrong key, with the nearest right one.
     """
+    held = None
     if isinstance(job, JobConfig):
         if not overrides:
             return job
-        job = job.model_dump()
+        held, job = job.source, job.model_dump()
+        needs_place = needs_place and not held.is_given
+    elif not isinstance(job, dict | str) and not hasattr(job, "__fspath__"):
+        raise ConfigError(f"a job is a YAML file, by its path, or a dict of sections, not a {type(job).__name__}")
     name, raw = ("configuration", job) if isinstance(job, dict) else (str(job), _read_yaml(Path(job)))
     try:
         for override in overrides:
             raw = _override(raw, override)
+        if not needs_place and raw.get("source") is None:
+            raw = {**raw, "source": {}}
+        _refuse_data(raw.get("source"), name)
         _check_references(raw, name)
     except RecursionError:
         raise ConfigError(f"{name} is nested too deeply, or refers to itself") from None
     try:
-        return JobConfig.model_validate(raw)
+        config = JobConfig.model_validate(raw, context={NO_PLACE_NEEDED: not needs_place})
     except ValidationError as wrong:
         lines = [f"  {line}" for line in dict.fromkeys(_explain(error) for error in wrong.errors())]
-        raise ConfigError(f"{name} is not a valid job:\n" + "\n".join(lines)) from None
+        more = [f"  and {len(lines) - MOST_LINES:,} more"] if len(lines) > MOST_LINES else []
+        raise ConfigError(f"{name} is not a valid job:\n" + "\n".join(lines[:MOST_LINES] + more)) from None
+    return config if held is None else config.model_copy(update={"source": config.source.given_as(held)})
+
+
+def _refuse_data(source: Any, name: str) -> None:
+    """Raise ConfigError where data stands in the place of the section source."""
+    if source is None or isinstance(source, dict | Section):
+        return
+    hint = f"for files write source: {{path: {cut(source)}}}" if isinstance(source, str) else DATA_HINT
+    raise ConfigError(f"{name}: source must be a section of keys, not a {type(source).__name__}; {hint}")
 
 
 class _StrictLoader(yaml.SafeLoader):
@@ -57,7 +84,8 @@ class _StrictLoader(yaml.SafeLoader):
         keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
         for place, key in enumerate(keys):
             if key in keys[:place] and key != "<<":
-                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} stands twice", node.start_mark)
+                twice = f"the key {shown(key)} stands twice"
+                raise yaml.constructor.ConstructorError(None, None, twice, node.start_mark)
         return super().construct_mapping(node, deep)
 
 
@@ -78,11 +106,11 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 def _override(raw: Any, override: str) -> Any:
     path, equals, text = override.partition("=")
     if not equals or not path.strip():
-        raise ConfigError(f"--set {override!r}: write it as key.key=value")
+        raise ConfigError(f"--set {shown(override)}: write it as key.key=value")
     try:
         value = yaml.load(text, _StrictLoader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ConfigError(f"--set {override!r}: the value is not valid YAML: {error}") from None
+        raise ConfigError(f"--set {shown(override)}: the value is not valid YAML: {error}") from None
     keys = path.strip().split(".")
     # A sink that stands alone is the first of one.
     if keys[:2] == ["sink", "0"] and isinstance(raw, dict) and isinstance(raw.get("sink"), dict):
@@ -96,26 +124,30 @@ def _with(node: Any, keys: list[str], value: Any, override: str) -> Any:
     key, rest = keys[0], keys[1:]
     if isinstance(node, list):
         if not (key.isascii() and key.isdigit()) or int(key) >= len(node):
-            raise ConfigError(f"--set {override!r}: {key!r} is no item of a list of {len(node)} (they count from 0)")
+            raise ConfigError(
+                f"--set {shown(override)}: {shown(key)} is no item of a list of {len(node)} (they count from 0)"
+            )
         at = int(key)
         return [*node[:at], _with(node[at], rest, value, override), *node[at + 1 :]]
     if node is None or isinstance(node, dict):
         children = node or {}
         return {**children, key: _with(children.get(key), rest, value, override)}
-    raise ConfigError(f"--set {override!r}: {key!r} is below {node!r}, which has no keys")
+    raise ConfigError(f"--set {shown(override)}: {shown(key)} is below {shown(node)}, which has no keys")
 
 
 def _check_references(node: Any, where: str, key: str = "") -> None:
     """Refuse ``${NAME}`` outside of secrets: a job must mean the same wherever it runs."""
     if isinstance(node, dict):
         for name, child in node.items():
-            _check_references(child, f"{where}: {name}" if not key else f"{where}.{name}", str(name))
+            _check_references(
+                child, f"{where}: {cut(str(name))}" if not key else f"{where}.{cut(str(name))}", str(name)
+            )
     elif isinstance(node, list):
         for number, child in enumerate(node):
             _check_references(child, f"{where}.{number}", key)
     elif isinstance(node, str) and _REFERENCE.search(node):
-        if key not in _SECRET_KEYS:
-            raise ConfigError(f"{where}: environment variables may only stand for secrets; use --set for {node!r}")
+        if key not in _SECRET_KEYS and not _OF_READERS.match(where):
+            raise ConfigError(f"{where}: environment variables may only stand for secrets; use --set for {shown(node)}")
         if not is_reference(node):
             raise ConfigError(f"{where}: write exactly ${{NAME}}, the name of an environment variable")
 
@@ -125,20 +157,23 @@ def _explain(error: ErrorDetails) -> str:
     where = _place(error["loc"])
     kind = error["type"]
     if kind == "extra_forbidden":
-        return f"{where}: unknown key{_meant(str(error['loc'][-1]), _fields_at(error['loc'][:-1]))}"
+        return f"{where}: unknown key{_meant(cut(str(error['loc'][-1])), _fields_at(error['loc'][:-1]))}"
     if kind == "missing":
         return f"{where}: is missing"
     if kind == "union_tag_not_found":
         return f"{where}.type: is missing; write {' or '.join(SINKS)}"
     if kind == "union_tag_invalid":
         tag = error["ctx"]["tag"]
-        return f"{where}.type: unknown type {tag!r}{_meant(tag, list(SINKS))}"
+        return f"{where}.type: unknown type {shown(tag)}{_meant(cut(str(tag)), list(SINKS))}"
     message = error["msg"].removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
     given = error["input"]
-    shown = f" (got {given!r})" if isinstance(given, str | int | float | bool) and kind != "value_error" else ""
-    hint = _near(str(given), re.findall("'([^']*)'", message)) if kind == "literal_error" else ""
-    return f"{where}: {message}{shown}{hint}" if error["loc"] else message
+    if isinstance(given, str) and len(given) > MOST:
+        # Messages of validators have the value in them.
+        message = message.replace(repr(given), shown(given)).replace(given, cut(given))
+    got = f" (got {shown(given)})" if isinstance(given, str | int | float | bool) and kind != "value_error" else ""
+    hint = _near(cut(str(given)), re.findall("'([^']*)'", message)) if kind == "literal_error" else ""
+    return f"{where}: {message}{got}{hint}" if error["loc"] else message
 
 
 def _near(given: str, choices: Sequence[str]) -> str:
@@ -153,7 +188,7 @@ def _meant(given: str, choices: Sequence[str]) -> str:
 def _place(location: tuple[int | str, ...]) -> str:
     """Write a place as its keys stand in the file, without the words by which pydantic tells kinds of parts apart."""
     keys = [
-        str(part)
+        cut(str(part))
         for number, part in enumerate(location)
         if not (number == 2 and location[0] == "sink") and not _MARK.match(str(part))
     ]

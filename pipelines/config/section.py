@@ -8,6 +8,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
 
+from pipelines.config.shown import cut
 from pipelines.errors import ConfigError
 
 
@@ -61,6 +62,6 @@ def make_section(kind: type[Part], values: Mapping[str, Any], where: str) -> Par
     except ValidationError as wrong:
         reasons = []
         for error in wrong.errors():
-            key, reason = ".".join(str(part) for part in error["loc"]), error["msg"].removeprefix("Value error, ")
+            key, reason = ".".join(cut(str(part)) for part in error["loc"]), error["msg"].removeprefix("Value error, ")
             reasons.append(f"{key}: {reason}" if key else reason)
         raise ConfigError(f"{where}: {'; '.join(dict.fromkeys(reasons))}") from None

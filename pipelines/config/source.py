@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import re
 from difflib import get_close_matches
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, PrivateAttr, ValidationInfo, model_validator
 
 from pipelines.config.collection import CollectionConfig
 from pipelines.config.formats import FORMATS
+from pipelines.config.readers import known_reader
 from pipelines.config.section import NonEmpty, Section
 
+if TYPE_CHECKING:
+    from pipelines.sources.memory.data import Data
+    from pipelines.sources.memory.unread import Unread
+
 AUTO = "auto"
+# In the context of a validation: documents come from Python, or from nowhere, and the section need name no place.
+NO_PLACE_NEEDED = "no_place_needed"
+# Keys that say where documents are, and how to read files of them.
+PLACES = ("path", "qdrant", "vectors", "ray")
+OF_PLACES = (*PLACES, "arguments", "format", "delimiter")
 # Keys that a collection's section goes with.
 BESIDE_COLLECTION = frozenset(("qdrant", "limit"))
 # Keys that go with sources whose rows have ids, payload and vectors.
@@ -69,6 +79,16 @@ class SourceConfig(Section):
         "folder of a Parquet sink, several of them whose rows are the same and whose vectors differ, or a file that "
         "qdrant-to-parquet wrote; embeddings and chunking are left out then",
     )
+    ray: Annotated[NonEmpty, AfterValidator(known_reader)] | None = Field(
+        None,
+        description="In the place of path: a public reader of Ray Data, ray.data.read_... by its name (read_iceberg, "
+        "read_delta, read_lance, read_sql, read_bigquery, read_mongo, read_parquet, ...), whose rows are the documents",
+    )
+    arguments: dict[str, Any] = Field(
+        {},
+        description="Of the reader that ray names, by name. ${NAME} stands for an environment variable, in the place "
+        "of a whole text; {function: 'module:name', arguments: {...}} for a function of Python, as some readers take",
+    )
     format: Annotated[str, AfterValidator(_known_format)] = Field(
         AUTO, description="auto goes by the file's ending", json_schema_extra=_describe_formats
     )
@@ -110,6 +130,55 @@ class SourceConfig(Section):
         "id once, its last row: of an id that is there both deleted and not, the document stays",
     )
 
+    # What documents come from in the place of files: here, so that it goes wherever the section goes.
+    _data: Data | None = PrivateAttr(None)
+    _unread: Unread | None = PrivateAttr(None)
+
+    @property
+    def data(self) -> Data | None:
+        """The rows in memory that documents come from, if they do."""
+        return self._data
+
+    @property
+    def unread(self) -> Unread | None:
+        """What Ray is to read before there are documents, if anything."""
+        if self._data is not None or self._unread is not None or self.ray is None:
+            return self._unread
+        # Late: it brings what reads files.
+        from pipelines.sources.memory.unread import RayReader
+
+        return RayReader(self.ray, self.arguments)
+
+    @property
+    def is_given(self) -> bool:
+        """Whether documents come from what was given in Python."""
+        return self._data is not None or self._unread is not None
+
+    def given_as(self, other: SourceConfig) -> SourceConfig:
+        """Let documents come from where they come from in another section, if that was given in Python."""
+        if other._data is not None:
+            return self.with_data(other._data)
+        return self if other._unread is None else self.with_unread(other._unread)
+
+    def with_data(self, data: Data) -> SourceConfig:
+        """Let documents come from memory, whatever place the section names."""
+        changed = self._without_place()
+        changed._data = data
+        return changed
+
+    def with_unread(self, unread: Unread) -> SourceConfig:
+        """Let Ray read the documents, whatever place the section names."""
+        changed = self._without_place()
+        changed._unread = unread
+        return changed
+
+    def _without_place(self) -> SourceConfig:
+        """Take out what says where documents are, and how files of them are read."""
+        fields = type(self).model_fields
+        changed = self.model_copy(update={name: fields[name].get_default() for name in OF_PLACES})
+        changed._data = changed._unread = None
+        return changed
+
     @property
     def paths(self) -> list[str]:
         """The paths as a list; empty where documents come from a collection."""
@@ -145,13 +214,23 @@ class SourceConfig(Section):
         ]
 
     @model_validator(mode="after")
-    def _one_place(self) -> SourceConfig:
-        if self.vectors is not None:
+    def _one_place(self, info: ValidationInfo) -> SourceConfig:
+        given = [name for name in PLACES if getattr(self, name) is not None]
+        if self.vectors is not None and "ray" not in given:
             self._refuse_beside_vectors()
             return self
-        if (self.path is None) == (self.qdrant is None):
-            given = "both are given" if self.path is not None else "path is missing"
-            raise ValueError(f"{given}; give exactly one of path (files) and qdrant (a collection)")
+        if not given and info.context is not None and info.context.get(NO_PLACE_NEEDED):
+            return self
+        if len(given) != 1:
+            told = f"{' and '.join(given)} are given" if given else "path is missing"
+            raise ValueError(
+                f"{told}; give exactly one of path (files), qdrant (a collection) and ray (a reader of Ray Data); what "
+                "is in memory goes in Python into from_config(job, source=...)"
+            )
+        if self.arguments and self.ray is None:
+            raise ValueError("arguments: they are of the reader that ray names; leave them out")
+        if self.ray is not None and (self.format != AUTO or self.delimiter != ","):
+            raise ValueError("format and delimiter are of files; what a reader takes stands in arguments")
         if self.qdrant is None:
             return self
         # Compared with defaults, since a configuration that was written out whole names all keys.

@@ -16,6 +16,7 @@ from pipelines.run.stages.stage import Stage
 from pipelines.run.tally import Counter
 from pipelines.sources.duplicates import ComparedIds
 from pipelines.sources.id_comparison import IdKeys
+from pipelines.sources.memory.data import Data
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -52,6 +53,9 @@ class Engine(Protocol):
 
         Raises PreflightError where they are not.
         """
+
+    def hold(self, data: Data) -> Data:
+        """Let the rows of a source in memory be where all of its workers can read them."""
 
     def map(self, work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         """Call a function, which can be pickled, for each item where there is room; results in the items' order."""

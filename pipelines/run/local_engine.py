@@ -19,6 +19,7 @@ from pipelines.run.tally import Tally
 from pipelines.sinks.ray_context import without_ray
 from pipelines.sources.duplicates import ComparedIds
 from pipelines.sources.id_comparison import IdKeys, compare_ids_here
+from pipelines.sources.memory.data import Data
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -57,6 +58,10 @@ class LocalEngine:
 
     def prepare(self, config: JobConfig, embedders: Sequence[RowEmbedder], pools: Sequence[Pool]) -> None:
         """See Engine; the embedders have been made in this process."""
+
+    def hold(self, data: Data) -> Data:
+        """See Engine; this process has them."""
+        return data
 
     def map(self, work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         """See Engine."""

@@ -20,12 +20,14 @@ from embedders.retrying import Patience
 from pipelines.config.job import JobConfig
 from pipelines.embed.average_length import averages, held_lengths, measuring, numbers, with_lengths, with_stand_ins
 from pipelines.embed.checked import JobEmbedders, cut_chunks, model_facts, notices
+from pipelines.embed.doubled_prompts import doubled_prompts
 from pipelines.embed.job_models import job_fingerprints
 from pipelines.embed.payload_sample import learn_payloads
 from pipelines.run.checks import check_documents, check_errors
 from pipelines.run.deletions import delete_gone, sweeps
 from pipelines.run.engine import Engine, MoreThanFewError
 from pipelines.run.engine_choice import choose_engines
+from pipelines.run.given_source import read_by_ray
 from pipelines.run.phases import tell
 from pipelines.run.placement.pools import Pool
 from pipelines.run.progress import choose_view
@@ -165,6 +167,16 @@ class Run:
     def _embed_all(self) -> None:
         source = self._look()
         self._startup.end("checks")
+        with read_by_ray(self._config) as config:
+            if config is not self._config:
+                self._config = config
+                source = plan_job_source(config)
+                self._report.notices += doubled_prompts(config, source.splits)
+                self._startup.end("reading")
+            self._embed_with_one(source)
+
+    def _embed_with_one(self, source: SourcePlan) -> None:
+        """Embed by the first engine that takes the job."""
         for engine in choose_engines(self._config, source):
             try:
                 with engine() as opened:
@@ -181,6 +193,8 @@ class Run:
 
     def _look(self) -> SourcePlan:
         source = plan_job_source(self._config)
+        if self._config.source.unread is not None:
+            self._config.source.unread.check()
         refuse_own_collection(self._config, source)
         self._of_chunks, self._copied_from = source.of_chunks, source.copied_from
         held = held_lengths(self._config, self._sinks)
@@ -196,6 +210,9 @@ class Run:
         return source
 
     def _embed_with(self, engine: Engine, source: SourcePlan) -> None:
+        if self._config.source.data is not None:
+            held = self._config.source.with_data(engine.hold(self._config.source.data))
+            self._config = self._config.model_copy(update={"source": held})
         pools = engine.place(self._config)
         planned = with_stand_ins(self._config)
         if engine.name == "ray":

@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 from qdrant_client import models
 
+from pipelines.config.shown import shown
 from pipelines.errors import ConfigError
 
 FilterLike = models.Filter | Mapping[str, Any] | str | Sequence[str]
@@ -38,7 +39,7 @@ def build_filter(filter: FilterLike | None) -> models.Filter | None:
         return _from_mapping(filter)
     texts = [filter] if isinstance(filter, str) else filter
     if not isinstance(texts, Sequence) or not all(isinstance(text, str) for text in texts):
-        raise ConfigError(f"filter {filter!r}: give conditions such as 'year>=2020', or Qdrant's own filter")
+        raise ConfigError(f"filter {shown(filter)}: give conditions such as 'year>=2020', or Qdrant's own filter")
     if len(texts) == 1 and texts[0].lstrip().startswith("{"):
         return _from_json(texts[0])
     must: list[Any] = []
@@ -52,7 +53,7 @@ def build_filter(filter: FilterLike | None) -> models.Filter | None:
 def _condition(text: str) -> tuple[models.FieldCondition, bool]:
     found = _CONDITION.fullmatch(text)
     if found is None or not found[1].strip() or not found[3].strip():
-        raise ConfigError(f"filter {text!r}: write key=value, key!=value, key>=value, or Qdrant's JSON")
+        raise ConfigError(f"filter {shown(text)}: write key=value, key!=value, key>=value, or Qdrant's JSON")
     key, sign, value = found[1].strip(), found[2], found[3].strip()
     if sign in _RANGES:
         return _range(key, _RANGES[sign], value, text), True
@@ -65,7 +66,9 @@ def _condition(text: str) -> tuple[models.FieldCondition, bool]:
     elif kinds == {int} or kinds == {str}:
         match = models.MatchAny(any=values)
     else:
-        raise ConfigError(f"filter {text!r}: give texts only (in quotes if need be) or whole numbers only between bars")
+        raise ConfigError(
+            f"filter {shown(text)}: give texts only (in quotes if need be) or whole numbers only between bars"
+        )
     return models.FieldCondition(key=key, match=match), sign == "="
 
 
@@ -84,12 +87,12 @@ def _parts(value: str) -> list[str]:
 def _range(key: str, bound: str, value: str, text: str) -> models.FieldCondition:
     if _REAL.fullmatch(value) and math.isfinite(float(value)):
         if _WHOLE.fullmatch(value) and int(value) != int(float(value)):
-            raise ConfigError(f"filter {text!r}: Qdrant compares numbers as float64, which cannot hold {value}")
+            raise ConfigError(f"filter {shown(text)}: Qdrant compares numbers as float64, which cannot hold {value}")
         return models.FieldCondition(key=key, range=models.Range(**{bound: float(value)}))
     try:
         return models.FieldCondition(key=key, range=models.DatetimeRange.model_validate({bound: value}))
     except ValidationError:
-        raise ConfigError(f"filter {text!r}: {value!r} is neither a number nor a date") from None
+        raise ConfigError(f"filter {shown(text)}: {shown(value)} is neither a number nor a date") from None
 
 
 def _value(text: str) -> Any:

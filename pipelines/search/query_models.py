@@ -7,6 +7,7 @@ from typing import Any
 
 from pipelines.config.embeddings import EmbeddingConfig
 from pipelines.config.section import make_section
+from pipelines.config.shown import shown
 from pipelines.errors import ConfigError
 from pipelines.search.encoders import QueryEncoder, shape
 from pipelines.sinks.qdrant.description import CollectionDescription
@@ -22,7 +23,9 @@ def with_models(
     embeddings = dict(description.embeddings)
     for vector, given in models.items():
         if not isinstance(given, str | Mapping):
-            raise ConfigError(f"the model of vector {vector!r}: give a name or keys of an embedding, not {given!r}")
+            raise ConfigError(
+                f"the model of vector {vector!r}: give a name or keys of an embedding, not {shown(given)}"
+            )
         where = f"the model of vector {vector!r}"
         before = description.embeddings.get(vector)
         if isinstance(given, str) or before is None:

@@ -17,6 +17,7 @@ from pipelines.config.file import load_config
 from pipelines.config.job import JobConfig
 from pipelines.config.search import RerankConfig, SearchConfig
 from pipelines.config.section import make_section
+from pipelines.config.shown import shown
 from pipelines.errors import ConfigError, SinkError
 from pipelines.search.filters import FilterLike
 from pipelines.search.followed import FollowedName
@@ -77,7 +78,7 @@ class Searcher:
         opened, with the models that the collection behind it tells of: they may be another job's before a switch. So is
         that of a job without embeddings, whose source brought the vectors.
         """
-        config = load_config(job, overrides)
+        config = load_config(job, overrides, needs_place=False)
         sinks = [sink for sink in config.sink if isinstance(sink, QdrantSinkConfig)]
         if not sinks:
             raise ConfigError("sink: the job has no qdrant sink, so there is no collection to search")
@@ -162,7 +163,7 @@ class Searcher:
         for a server that does not answer.
         """
         if not isinstance(query, str | Path):
-            raise ConfigError(f"the query must be a text, or the Path of an image; got {query!r}")
+            raise ConfigError(f"the query must be a text, or the Path of an image; got {shown(query)}")
         if isinstance(query, str) and not is_unicode(query):
             raise ConfigError("the query is not valid text: write it in UTF-8")
         page = Page(limit, offset, filter, [with_payload] if isinstance(with_payload, str) else with_payload)
@@ -244,7 +245,7 @@ class Searcher:
         if not isinstance(way, str):
             return way
         if way not in self.ways:
-            raise ConfigError(f"there is no search {way!r}; the job names {', '.join(self.ways) or 'none'}")
+            raise ConfigError(f"there is no search {shown(way)}; the job names {', '.join(self.ways) or 'none'}")
         return self.ways[way]
 
     @cached_property

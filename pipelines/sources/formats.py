@@ -9,6 +9,7 @@ from pipelines.sources.huggingface import HuggingFace
 from pipelines.sources.image_files import ImageFiles
 from pipelines.sources.jsonl import Jsonl
 from pipelines.sources.lines import without_compression
+from pipelines.sources.memory.format import InMemory
 from pipelines.sources.parquet import Parquet
 from pipelines.sources.qdrant.format import QdrantCollection
 from pipelines.sources.text import Text
@@ -26,7 +27,7 @@ FORMATS: tuple[Format, ...] = (
     HuggingFace(),
 )
 # What has a section of its own in the configuration, and is no file.
-OTHERS: tuple[Format, ...] = (QdrantCollection(), Vectors())
+OTHERS: tuple[Format, ...] = (QdrantCollection(), Vectors(), InMemory())
 _NAMED = {kind.name: kind for kind in (*FORMATS, *OTHERS)}
 ENDINGS: dict[str, Format] = {ending: kind for kind in FORMATS for ending in kind.endings}
 FOLDER_MARKS = tuple(mark for kind in FORMATS for mark in kind.folder_marks)

@@ -9,6 +9,7 @@ from pipelines.config.source import SourceConfig
 from pipelines.errors import SourceError
 from pipelines.sources.base import Outline
 from pipelines.sources.formats import format_named
+from pipelines.sources.memory.format import InMemory
 from pipelines.sources.split import Split
 
 SHOWN_COLUMNS = 30
@@ -42,7 +43,9 @@ def check_columns(
         told = "".join(f". {notice}" for notice in notices[:SHOWN_NOTICES])
         # A header that is cut at the wrong places has no near names.
         near = _names_near("" if "source.delimiter" in told else missing, there)
-        raise SourceError(f"source.{wanted[missing]}: no file has a column {missing!r}.{near}{told}")
+        who = splits[0].name if splits[0].format == InMemory.name else "no file"
+        has = "has no column" if splits[0].format == InMemory.name else "has a column"
+        raise SourceError(f"source.{wanted[missing]}: {who} {has} {missing!r}.{near}{told}")
     return None if sought is None or sought in there or not in_files else _names_near(sought, there)
 
 

@@ -15,11 +15,12 @@ from pipelines.sources.base import Format, Outline
 from pipelines.sources.files import FoundFile
 from pipelines.sources.formats import ENDINGS, FOLDER_MARKS, FORMATS, format_named, format_of
 from pipelines.sources.listing import find_files, refresh
+from pipelines.sources.memory.plan import plan_data
 from pipelines.sources.named_columns import check_columns
 from pipelines.sources.partitions import partitions_of
 from pipelines.sources.read import read_records
 from pipelines.sources.records import READ_ERRORS
-from pipelines.sources.split import SourcePlan, Split, group_files, whole_file
+from pipelines.sources.split import PlannedRows, SourcePlan, Split, group_files, whole_file
 from pipelines.sources.written import Written, WrittenPlaces
 from pipelines.urls import Place, without_credentials
 
@@ -37,12 +38,17 @@ def plan_source(config: SourceConfig, *, images: bool = True, written: Sequence[
     one dataset (``Format.dataset_folders``) is read as that. With ``limit``, splits past it are left out; files that do
     not tell their number of rows are read for that.
 
-    Of a collection, see ``plan_collection``, of files with vectors ``plan_vectors``.
+    Of a collection, see ``plan_collection``, of files with vectors ``plan_vectors``, of rows in memory ``plan_data``.
+    What Ray has yet to read has no splits.
 
     Raises SourceError where a path has no file, two files that are a document each would have one id, or a column that
     the configuration names is in no file (JSONL: in none of the first 1,000 lines of any); ConfigError where a path is
     one of ``written`` or lies in one.
     """
+    if config.data is not None:
+        return plan_data(config)
+    if config.unread is not None:
+        return SourcePlan((), data=PlannedRows(config.unread.title))
     if config.qdrant is not None:
         # Imported late: qdrant-client takes a second, and files need none.
         from pipelines.sources.qdrant.plan import plan_collection
@@ -80,6 +86,8 @@ def list_source(
     config: SourceConfig, *, images: bool = True, written: Sequence[Written] = ()
 ) -> dict[Place, FoundFile]:
     """List a source's files again, as they are now: see ``SourcePlan.listed``; raises as ``plan_source`` does."""
+    if config.data is not None:
+        return {}
     for path in config.paths:
         refresh(path)
     return _choose_files(config, WrittenPlaces(written, config.paths), images=images).listed

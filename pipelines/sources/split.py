@@ -140,14 +140,27 @@ class PlannedCollection:
 
 
 @dataclass(frozen=True)
+class PlannedRows:
+    """What is read from memory, or by Ray: its title for people to read, rows, bytes in memory, and columns.
+
+    What is None is known once it is read.
+    """
+
+    title: str
+    rows: int | None = None
+    bytes: int | None = None
+    columns: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
 class SourcePlan:
     """All splits of a source in their fixed order, and what is left out of it.
 
     ``skipped_files`` are of unknown kind, ``own_files`` are those that the job writes itself, ``unnamed_files`` have
-    names that are not UTF-8. ``notices`` say what people should know of it. ``collection`` is what is read in the
-    place of files. ``listed`` are the files that documents come from, by their places, as they were when it was
-    planned; empty where rows bring their ids. ``unmarked`` is what ``check_columns`` says where the column of deletions
-    was not found.
+    names that are not UTF-8. ``notices`` say what people should know of it. ``collection`` or ``data`` is what is read
+    in the place of files; data that Ray has yet to read has no splits. ``listed`` are the files that documents come
+    from, by their places, as they were when it was planned; empty where rows bring their ids. ``unmarked`` is what
+    ``check_columns`` says where the column of deletions was not found.
     """
 
     splits: tuple[Split, ...]
@@ -156,13 +169,14 @@ class SourcePlan:
     unnamed_files: int = 0
     notices: tuple[str, ...] = ()
     collection: PlannedCollection | None = None
+    data: PlannedRows | None = None
     listed: Mapping[Place, FoundFile] = field(default_factory=dict, compare=False, repr=False)
     unmarked: str | None = None
 
     @property
     def files(self) -> int:
-        """How many files the splits are of; a collection is none."""
-        if self.collection is not None:
+        """How many files the splits are of; a collection is none, nor is what is in memory."""
+        if self.collection is not None or self.data is not None:
             return 0
         return len(
             {split.path for split in self.splits if not split.files and not split.joined}

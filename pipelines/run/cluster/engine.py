@@ -21,6 +21,7 @@ from pipelines.run.cluster.dataset import build_dataset
 from pipelines.run.cluster.errors import plain_errors, plain_stalls
 from pipelines.run.cluster.id_comparison import compare_ids
 from pipelines.run.cluster.prepare import prepare_nodes
+from pipelines.run.cluster.remote_rows import put_rows
 from pipelines.run.cluster.remote_tally import RemoteTally
 from pipelines.run.cluster.request_watcher import watched_request
 from pipelines.run.cluster.waiting import RunningDataset, say_free
@@ -34,6 +35,7 @@ from pipelines.run.report.losses import Losses
 from pipelines.run.stages.stage import Stage
 from pipelines.sources.duplicates import ComparedIds
 from pipelines.sources.id_comparison import IdKeys
+from pipelines.sources.memory.data import Data
 
 log = logging.getLogger("fleetembed")
 
@@ -99,6 +101,10 @@ class RayEngine:
         """See Engine."""
         actors = {one.name: demand(pool.name, pool.resources) for pool in pools for one in pool.embeddings}
         prepare_nodes(lambda: job_models(config, embedders), actors, self._compute.prepare_seconds)
+
+    def hold(self, data: Data) -> Data:
+        """See Engine; Ray has them, in its object store."""
+        return put_rows(data)
 
     def map(self, work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         """See Engine."""

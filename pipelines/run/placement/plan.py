@@ -48,7 +48,8 @@ def plan_placement(config: JobConfig) -> list[str]:
     started. Raises PreflightError as a run does, and WorkerError where no Ray answers.
     """
     compute = config.compute
-    if config.in_memory or not asks_for_ray(compute):
+    # Where Ray reads the documents, it is there for the rest too.
+    if config.in_memory or (not asks_for_ray(compute) and (config.source.unread is None or compute.engine == "local")):
         return []
     refuse_expect_without_cluster(compute)
     # Imported late: planning does without Ray where the job does.

@@ -33,10 +33,10 @@ class StartUp:
     """The parts of a start-up, in seconds by name; each lasts from the end of the one before it to its own end.
 
     ``began`` is when the first of them did, by ``time.monotonic``. They are: ``imports`` of a command; ``checks`` of
-    the models, the source and the sinks; ``engine``, which is Ray's start; ``preparation`` of nodes; ``scan`` of the
-    source; ``lengths``, where averages are measured; ``sinks``, which are opened; ``tried_here``, where this process
-    began and left it to Ray; ``workers``, until a block came to one that has models; ``models``, until these were
-    loaded.
+    the models, the source and the sinks; ``reading`` of a source by Ray before it is embedded; ``engine``, which is
+    Ray's start; ``preparation`` of nodes; ``scan`` of the source; ``lengths``, where averages are measured; ``sinks``,
+    which are opened; ``tried_here``, where this process began and left it to Ray; ``workers``, until a block came to
+    one that has models; ``models``, until these were loaded.
     """
 
     def __init__(self, began: float) -> None:

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from embedders.fingerprint import facts_digest
@@ -177,3 +178,41 @@ def test_the_schema_can_be_printed_for_editors() -> None:
     schema = json.loads(json.dumps(JobConfig.model_json_schema()))
     assert {"source", "embeddings", "sink"} <= set(schema["properties"])
     assert set(schema["properties"]["sink"]["items"]["discriminator"]["mapping"]) == set(SINKS)
+
+
+LONG = "a document " * 10_000
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"source": [{"text": f"{LONG} ${{x}}"}]}, r"source must be a section of keys, not a list; .*source=data"),
+        ({"source": pd.DataFrame({"text": [LONG]})}, r"not a DataFrame; data goes into EmbeddingPipeline.from_config"),
+        ({"source": LONG}, r"not a str; for files write source: {path: a document"),
+        ({"source": {"path": f"${{x}}{LONG}"}}, "only stand for secrets; use --set for '"),
+        ({"source": {LONG: 1}}, r"source\.a document .*\.\.\.: unknown key"),
+        ({"source": {"path": "x", "format": LONG}}, r"source\.format: input should be .*\(got 'a doc"),
+        ({"source": {"ray": LONG}}, r"source\.ray: ray\.data has no public reader 'a document"),
+        ({"source": {"path": "x", "payload": LONG}}, r"source\.payload: "),
+        ({"sink": {"type": LONG}}, r"sink\.0\.type: unknown type 'a document"),
+        ({"corpus": [LONG]}, r"corpus: input should be a valid string"),
+        ({"errors": {"max_rate": LONG}}, r"errors\.max_rate: .*\(got 'a document"),
+        ({"embeddings": [LONG] * 1000}, r"(?s)embeddings\.0: .*  and \d+ more"),
+        ({"searches": {LONG: {"usig": 1}}}, r"searches\.a document .*usig: unknown key"),
+        ({LONG: 1}, r"a document .*unknown key"),
+    ],
+    ids=lambda value: "message" if isinstance(value, str) else next(iter(value))[:20],
+)
+def test_a_message_has_no_more_than_a_line_of_data(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as refused:
+        load_config({**job(), **change})
+    lines = str(refused.value).splitlines()
+    assert len(lines) <= 25
+    assert all(len(line) < 1_000 for line in lines)
+
+
+def test_an_override_is_shown_in_a_line() -> None:
+    for override in (LONG, f"source.path.x={LONG}", f"{LONG}=[", f"source.{LONG}=1"):
+        with pytest.raises(ConfigError, match=r"--set |source\.a document") as refused:
+            load_config(job(), [override])
+        assert len(str(refused.value)) < 1_000

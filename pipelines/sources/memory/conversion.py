@@ -1,0 +1,199 @@
+"""What a user has in memory -> rows of Arrow where they have its types, else of Python.
+
+Libraries are known by the names of their classes: what the user has not imported is not imported here.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from pipelines.errors import ConfigError
+from pipelines.hashing import text_column
+from pipelines.rows import RowError
+from pipelines.sources.memory.data import Block, Data, HeldRows
+from pipelines.sources.memory.plain import plain
+from pipelines.sources.records import STAGE
+
+TAKES = (
+    "a ray.data.Dataset, a pyarrow Table, RecordBatch or RecordBatchReader, a pandas or polars DataFrame, a Hugging "
+    "Face Dataset, or a list of dicts or of texts"
+)
+# So many rows of Python are measured, and the others taken to be alike.
+SAMPLED = 1000
+# Bytes of an object beside its text.
+OBJECT_BYTES = 16
+
+
+def is_ray_dataset(source: Any) -> bool:
+    """Whether it is a Dataset of Ray Data, which only a Ray can read."""
+    return _is(source, "ray", "Dataset")
+
+
+def to_data(source: Any, text: str) -> Data:
+    """Take what a user gives as the source of a job; ``text`` names the column of a list of texts.
+
+    Raises ConfigError for what holds no rows.
+    """
+    if isinstance(source, str | bytes) or hasattr(source, "__fspath__"):
+        raise ConfigError("source: a path is no data in memory; name it in the job, as source.path")
+    if isinstance(source, Mapping):
+        raise ConfigError(
+            f"source: it takes {TAKES}; for a dict of columns give pyarrow.table(it), for one document [it], and keys "
+            "of the job's section source belong into the job"
+        )
+    try:
+        table = _table(source)
+    except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+        raise ConfigError(f"source: the {_title(source)} has no form in Arrow: {str(error)[:300]}") from None
+    if table is not None:
+        return _of_block(_title(source), table)
+    if isinstance(source, Iterable):
+        return _of_objects(list(source.tolist() if isinstance(source, np.ndarray) else source), _title(source), text)
+    raise ConfigError(f"source: it takes {TAKES}, not a {_title(source)}")
+
+
+def to_block(block: Any) -> Block:
+    """Make rows of a block of Ray Data's, which is a table or a frame."""
+    return _arrow_block(block) if isinstance(block, pa.Table) else _frame_block(block)
+
+
+def _table(source: Any) -> Block | None:
+    """Make a table of what has columns; rows of Python of a frame whose columns mix types; None of what has none."""
+    if isinstance(source, pa.Table):
+        return _arrow_block(source)
+    if isinstance(source, pa.RecordBatch):
+        return _arrow_block(pa.Table.from_batches([source]))
+    if isinstance(source, pa.RecordBatchReader):
+        return _arrow_block(source.read_all())
+    if _is(source, "pandas", "DataFrame"):
+        return _frame_block(source)
+    if _is(source, "pandas", "Series") or _is(source, "polars", "Series"):
+        return None
+    if _is(source, "polars", "LazyFrame"):
+        source = source.collect()
+    if _is(source, "polars", "DataFrame"):
+        return _arrow_block(source.to_arrow())
+    if _is(source, "datasets", "Dataset"):
+        return _arrow_block(source.with_format("arrow")[:])
+    if _is(source, "datasets", "IterableDataset"):
+        return _arrow_block(pa.concat_tables(source.with_format("arrow").iter(batch_size=SAMPLED)))
+    if _is(source, "datasets", "DatasetDict") or _is(source, "datasets", "IterableDatasetDict"):
+        raise ConfigError(f"source: choose one of the {_title(source)}'s parts: {', '.join(map(repr, source))}")
+    # Of DuckDB, Ibis, cuDF and others: https://arrow.apache.org/docs/format/CDataInterface/PyCapsuleInterface.html
+    if hasattr(source, "__arrow_c_stream__"):
+        return _arrow_block(pa.table(source))
+    return None
+
+
+def _is(source: Any, package: str, name: str) -> bool:
+    return any(kind.__name__ == name and kind.__module__.partition(".")[0] == package for kind in type(source).__mro__)
+
+
+def _title(source: Any) -> str:
+    package = type(source).__module__.partition(".")[0]
+    name = type(source).__name__
+    return name if package == "builtins" else f"{package}.{name}"
+
+
+def _of_block(title: str, block: Block) -> Data:
+    if isinstance(block, pa.Table):
+        return Data(title, HeldRows(block), ((block.num_rows, block.nbytes),), tuple(block.column_names))
+    sizes = [_weight(row) for row in block[:SAMPLED]]
+    mean = sum(sizes) / max(1, len(sizes))
+    return Data(title, HeldRows(block), ((len(block), int(mean * len(block))),))
+
+
+def _of_objects(rows: list[Any], title: str, text: str) -> Data:
+    first = next((row for row in rows if row is not None), None)
+    if isinstance(first, str):
+        return _of_block(f"{title} of texts", _texts(rows, text))
+    if first is not None and not isinstance(first, Mapping):
+        raise ConfigError(f"source: it takes {TAKES}, not a {title} of {_title(first)}; make a dict of each")
+    return _of_block(f"{title} of dicts", [_row(row) for row in rows])
+
+
+def _texts(texts: list[Any], column: str) -> Block:
+    if set(map(type, texts)) <= {str}:
+        try:
+            return pa.table({column: text_column(texts)})
+        # A lone surrogate, which costs its own row alone.
+        except UnicodeEncodeError:
+            pass
+    return [{column: text} for text in texts]
+
+
+def _row(row: Any) -> dict[str, Any] | RowError:
+    if isinstance(row, Mapping):
+        return row if type(row) is dict else dict(row)
+    return RowError(STAGE, "InvalidRow", f"the row is a {_title(row)}, not a dict")
+
+
+def _weight(value: Any) -> int:
+    """About how many bytes a value has."""
+    if isinstance(value, dict):
+        return sum(map(_weight, value.values())) + sum(OBJECT_BYTES + len(str(key)) for key in value)
+    if isinstance(value, str | bytes):
+        return OBJECT_BYTES + len(value)
+    return sum(map(_weight, value)) if isinstance(value, list | tuple) else OBJECT_BYTES
+
+
+def _frame_block(frame: Any) -> Block:
+    """Make a table of a pandas frame, its named indexes among the columns; rows of Python where one mixes types."""
+    named = [name for name in frame.index.names if name is not None and name not in frame.columns]
+    others = [name for name in frame.index.names if name not in named]
+    if named:
+        frame = frame.reset_index(level=others, drop=True) if others else frame
+        frame = frame.reset_index()
+    names = [str(name) for name in frame.columns]
+    _refuse_twice(names)
+    columns: dict[str, Any] = {}
+    mixed: set[str] = set()
+    for place, name in enumerate(names):
+        series = frame.iloc[:, place]
+        try:
+            columns[name] = pa.array(series, from_pandas=True)
+        except (pa.ArrowException, TypeError, ValueError, OverflowError):
+            mixed.add(name)
+            columns[name] = series.tolist()
+    if not mixed:
+        return _arrow_block(pa.table(columns))
+    return _python_rows({name: its if name in mixed else its.to_pylist() for name, its in columns.items()})
+
+
+def _arrow_block(table: pa.Table) -> Block:
+    """Give columns types that are read by columns; those of extensions become what their values are in Python."""
+    _refuse_twice(table.column_names)
+    odd: dict[str, list[Any]] = {}
+    for place, field in enumerate(table.schema):
+        if pa.types.is_string_view(field.type):
+            table = table.set_column(place, field.name, table[field.name].cast(pa.large_string()))
+        elif pa.types.is_binary_view(field.type):
+            table = table.set_column(place, field.name, table[field.name].cast(pa.large_binary()))
+        elif isinstance(field.type, pa.BaseExtensionType):
+            values = [plain(value) for value in table[field.name].to_pylist()]
+            try:
+                table = table.set_column(place, field.name, pa.array(values))
+            except (pa.ArrowException, TypeError, ValueError, OverflowError):
+                odd[field.name] = values
+    if not odd:
+        return table.replace_schema_metadata()
+    return _python_rows({name: odd[name] if name in odd else table[name].to_pylist() for name in table.column_names})
+
+
+def _python_rows(columns: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
+    def rows() -> Iterator[dict[str, Any]]:
+        for values in zip(*columns.values(), strict=True):
+            yield dict(zip(columns, values, strict=True))
+
+    return list(rows())
+
+
+def _refuse_twice(names: Sequence[str]) -> None:
+    twice = next((name for name, count in Counter(names).items() if count > 1), None)
+    if twice is not None:
+        raise ConfigError(f"source: the column {twice[:100]!r} stands twice; rename one")
