@@ -50,7 +50,11 @@ class JobConfig(Section):
     cache: CacheConfig | None = Field(
         None, description="Vectors that were made before, by model and text; see its path"
     )
-    sink: list[SinkConfig] = Field(min_length=1)
+    sink: list[SinkConfig] = Field(
+        default_factory=list,
+        min_length=1,
+        description="Where vectors go. Left out where Python takes them (embed(), to_arrow()): such a job is not run",
+    )
     compute: ComputeConfig = ComputeConfig()
     errors: ErrorsConfig = ErrorsConfig()
     searches: dict[NonEmpty, SearchConfig] = Field(
@@ -117,8 +121,8 @@ class JobConfig(Section):
             raise ValueError(f"{begin}: source.qdrant must name the collection, by url, without vectors")
         if read.filter is not None or self.source.limit is not None:
             raise ValueError(f"{begin}: every point gets the vectors; leave source.qdrant.filter and source.limit out")
-        sink = self.sink[0]
-        if len(self.sink) > 1 or sink.type != "qdrant" or sink.identity != (read.url, None, read.collection):
+        sink = self.sink[0] if self.sink else None
+        if sink is None or len(self.sink) > 1 or sink.type != "qdrant" or sink.identity != (read.url, None, read.collection):
             raise ValueError(
                 f"{begin}: the one sink must be what source.qdrant reads, by the same url and name (as collection or "
                 "alias)"

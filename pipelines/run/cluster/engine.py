@@ -48,7 +48,7 @@ def ray_engine(config: JobConfig, found: Machines, counter: RemoteTally) -> Iter
     """
     compute = config.compute
     with plain_errors(), _expected(config, found) as machines:
-        configure(compute, max(sink.retry_seconds for sink in config.sink))
+        configure(compute, max((sink.retry_seconds for sink in config.sink), default=0.0))
         engine = RayEngine(compute, machines, counter)
         with plain_errors(lambda: engine.losses.nodes_lost):
             try:
