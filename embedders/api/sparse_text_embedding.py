@@ -86,7 +86,7 @@ class SparseTextEmbedding(EmbeddingFacade):
         )
 
     def embed_csr(self, texts: Sequence[str]) -> SparseMatrix:
-        """Embed documents as one sparse matrix: its arrays ``data``, ``indices`` and ``indptr``, a row a text, in order.
+        """Embed documents as one sparse matrix, a row a text: the arrays ``data``, ``indices`` and ``indptr``.
 
         The counterpart of ``embed_array`` of dense models. Raises as ``embed_arrow`` does.
         """

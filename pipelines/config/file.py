@@ -35,7 +35,8 @@ def load_config(job: str | Path | dict[str, Any] | JobConfig, overrides: Sequenc
     if isinstance(job, JobConfig):
         if not overrides:
             return job
-        job = job.model_dump()
+        # A job without sinks is one that does not name the key.
+        job = {key: value for key, value in job.model_dump().items() if key != "sink" or value}
     name, raw = ("configuration", job) if isinstance(job, dict) else (str(job), _read_yaml(Path(job)))
     try:
         for override in overrides:

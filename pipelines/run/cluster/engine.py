@@ -9,14 +9,14 @@ from typing import Any, Literal, TypeVar
 
 import pyarrow as pa
 import ray
-from ray.data import DataContext
+from ray.data import DataContext, Dataset
 
 from pipelines.config.compute import ComputeConfig
 from pipelines.config.job import JobConfig
 from pipelines.embed.job_models import job_models
 from pipelines.embed.row_embedder import RowEmbedder
 from pipelines.run.cluster.connection import configure, describe_nodes
-from pipelines.run.cluster.dataset import build_dataset
+from pipelines.run.cluster.dataset import build_dataset, build_given
 from pipelines.run.cluster.errors import plain_errors, plain_stalls
 from pipelines.run.cluster.id_comparison import compare_ids
 from pipelines.run.cluster.prepare import prepare_nodes
@@ -114,7 +114,19 @@ class RayEngine:
     @contextmanager
     def drive(self, stages: Sequence[Stage], tasks: Sequence[bytes]) -> Iterator[Iterator[pa.Table]]:
         """See Engine; it takes any number of rows."""
-        dataset = build_dataset(stages, tasks, self._compute, self._machines.read_cpus)
+        with self._executed(build_dataset(stages, tasks, self._compute, self._machines.read_cpus)) as tables:
+            yield tables
+
+    @contextmanager
+    def give(self, stages: Sequence[Stage], tasks: Sequence[bytes]) -> Iterator[Iterator[pa.Table]]:
+        """See Engine; it takes any number of rows."""
+        dataset = build_given(stages, tasks, self._compute, self._machines.read_cpus)
+        dataset.context.execution_options.preserve_order = True
+        with self._executed(dataset) as tables:
+            yield tables
+
+    @contextmanager
+    def _executed(self, dataset: Dataset) -> Iterator[Iterator[pa.Table]]:
         dataset.context.custom_execution_callback_classes.append(RunningDataset)
         batches: Any = iter(dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0))
         stalls = StallWatch()
