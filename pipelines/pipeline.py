@@ -27,7 +27,7 @@ from pipelines.embed.average_length import (
 )
 from pipelines.embed.checked import JobEmbedders, model_facts, notices
 from pipelines.embed.documents import read_rows
-from pipelines.errors import SinkError
+from pipelines.errors import ConfigError, SinkError
 from pipelines.reindex.names import with_collections
 from pipelines.rows import IDENTIFIED_SCHEMA, IMAGE_COLUMN
 from pipelines.run.deletions import plan_deletions
@@ -191,6 +191,11 @@ class EmbeddingPipeline:
             vectors = EmbeddingPipeline.from_config(job).embed()
             vectors.filter(lambda row: row["error"] is None).write_parquet("output/vectors")
         """
+        if self.config.compute.engine == "local":
+            raise ConfigError(
+                "compute.engine: local runs in this process alone, and embed() gives a dataset of Ray; leave the key "
+                "out, or take to_arrow(), to_pandas() or to_numpy()"
+            )
         # Imported late: all else that does without Ray need not wait for it.
         from pipelines.run.cluster.given import given_dataset
 

@@ -47,17 +47,20 @@ class Embed:
 
     A batch may be an Arrow table, which costs least (``batch_format="pyarrow"``), a dict of NumPy arrays or a pandas
     frame, and comes back as the same kind, rows in their order, with all of its columns. Vectors in Arrow have the
-    types of `embedders.arrow`. In a dict dense vectors are a matrix (rows, dim), NaN for a row with an error, else
-    arrays of objects. A row that cannot be embedded never raises: it has its error in the column ``error``, else null,
-    and no vectors. Where batches come with such a column, rows that have an error are left as they are.
+    types of `embedders.arrow`. In a dict dense vectors are a matrix (rows, dim), in a frame arrays, NaN for a row with
+    an error; token vectors are matrices, empty for such a row, and sparse ones dicts or None. A row that cannot be
+    embedded never raises: it has its error in the column ``error``, else null, and no vectors. Where batches come with
+    such a column, rows that have an error are left as they are.
 
     Give the class with its arguments, and each actor loads the models once:
 
+        >>> from pathlib import Path
         >>> import ray
         >>> from pipelines import Embed
         >>> model = {
         ...     "model": "sentence-transformers/all-MiniLM-L6-v2",
-        ...     "path": "quickstart/models/all-MiniLM-L6-v2",
+        ...     # Absolute, since workers are in folders of their own.
+        ...     "path": str(Path("quickstart/models/all-MiniLM-L6-v2").absolute()),
         ... }
         >>> dataset = ray.data.from_items([{"text": "a river bank"}, {"text": "a bank account"}])
         >>> embedded = dataset.map_batches(

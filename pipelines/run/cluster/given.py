@@ -11,7 +11,6 @@ from ray.data import DataContext, Dataset
 from ray.data._internal.execution.execution_callback import ExecutionCallback
 
 from pipelines.config.compute import ComputeConfig
-from pipelines.errors import ConfigError
 from pipelines.run.cluster.connection import OUR_PACKAGES, PathsOfWorkers, describe_nodes, local_size
 from pipelines.run.cluster.dataset import build_given
 from pipelines.run.cluster.engine import RayEngine
@@ -28,14 +27,9 @@ def given_dataset(given: GivenVectors) -> Dataset:
     """Make a dataset of rows with vectors, on the Ray of this process, or on one that is joined or started for it.
 
     Such a Ray stays when this returns, since the dataset needs it, until the process ends or ``ray.shutdown()``.
-    Raises ConfigError for ``compute.engine: local``, and PreflightError for models that do not fit the nodes.
+    Raises PreflightError for models that do not fit the nodes.
     """
     compute = given.config.compute
-    if compute.engine == "local":
-        raise ConfigError(
-            "compute.engine: local runs in this process alone, and embed() gives a dataset of Ray; leave the key out, "
-            "or take to_arrow(), to_pandas() or to_numpy()"
-        )
     if compute.expect is not None:
         log.warning("compute.expect is for runs: the dataset goes by the nodes that there are now")
     machines = _machines(compute)
