@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from embedders.api.image_embedding import ImageEmbedding
     from embedders.api.late_interaction_text_embedding import LateInteractionTextEmbedding
     from embedders.api.multimodal_embedding import LateInteractionMultimodalEmbedding
-    from embedders.api.sparse_embedding import SparseEmbedding
+    from embedders.api.sparse_embedding import SparseEmbedding, SparseMatrix
     from embedders.api.sparse_text_embedding import SparseTextEmbedding
     from embedders.api.text_cross_encoder import TextCrossEncoder
     from embedders.api.text_embedding import TextEmbedding
@@ -44,6 +44,7 @@ __all__ = [
     "OnnxProvider",
     "PoolingType",
     "SparseEmbedding",
+    "SparseMatrix",
     "SparseTextEmbedding",
     "TextCrossEncoder",
     "TextEmbedding",
@@ -67,6 +68,7 @@ _MODULES = {
     "OnnxProvider": "embedders.session_settings",
     "PoolingType": "embedders.catalog.custom",
     "SparseEmbedding": "embedders.api.sparse_embedding",
+    "SparseMatrix": "embedders.api.sparse_embedding",
     "SparseTextEmbedding": "embedders.api.sparse_text_embedding",
     "TextCrossEncoder": "embedders.api.text_cross_encoder",
     "TextEmbedding": "embedders.api.text_embedding",

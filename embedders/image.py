@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ from embedders.images.sources import ImageInput, Images, image_sources
 from embedders.model_options import ModelFiles, Runtime
 from embedders.pooling import l2_normalize
 from embedders.precision import load_graph, precision_facts
+from embedders.travel import UnloadedWithFolder
 
 POOLINGS = ("none", "cls", "mean")
 # ``text_model`` names the text model that shares the space; a job reads it, this module does not.
@@ -35,7 +37,7 @@ CARD_OPTIONS = ("text_model",)
 PROBE = Image.new("RGB", (64, 64), (127, 127, 127))
 
 
-class ImageModel:
+class ImageModel(UnloadedWithFolder):
     """Decoder, transform and graph of a catalog model; has the shape of `embedders.base.Embedder` for images.
 
     An image is a path, the content of a file, a file opened in binary mode, a Pillow image or a uint8 array; see
@@ -69,13 +71,18 @@ class ImageModel:
         )
         self._settings = runtime.session_settings()
         self._files = files
-        self.folder = files.folder(card)
+        _ = self.folder
         if not runtime.lazy_load:
             self.load()
 
     def load(self) -> None:
         """Load settings and graph now rather than at the first image, and check what the graph gives."""
         _ = self._checked
+
+    @cached_property
+    def folder(self) -> Path:
+        """Folder of the model's files."""
+        return self._files.folder(self.card)
 
     @cached_property
     def session(self) -> GraphSession:

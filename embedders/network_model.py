@@ -11,12 +11,13 @@ from embedders.catalog import ModelCard
 from embedders.errors import FleetembedError, ModelFilesError
 from embedders.model_options import ModelFiles, Runtime
 from embedders.text_model import TextModel
+from embedders.travel import Unloaded
 
 # One lock for all models, since a model that holds a lock cannot be pickled.
 _LOADING = Lock()
 
 
-class NetworkModel(ABC):
+class NetworkModel(Unloaded, ABC):
     """Tokenizer and graph of a card, kept in ``text_model``; ``limits`` are further arguments of TextModel.
 
     The constructor looks the files up and, unless ``lazy_load``, loads everything: a subclass sets its attributes
@@ -35,6 +36,9 @@ class NetworkModel(ABC):
         self._rehearsing: int | None = None
         if not runtime.lazy_load:
             self.load()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_loaded": False, "_rehearsing": None}
 
     def load(self) -> None:
         """Load everything now rather than at the first text; raises ModelFilesError where files do not fit."""

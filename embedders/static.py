@@ -29,6 +29,7 @@ from embedders.prompts import Use
 from embedders.texts import text_list
 from embedders.tokenization import Limits, TextTokenizer, read_tokenizer
 from embedders.tokenized_texts import Padding
+from embedders.travel import UnloadedWithFolder
 
 TOKENIZER_FILE = "tokenizer.json"
 # Model2vec's limit.
@@ -85,7 +86,7 @@ class _Table:
         np.matmul(counts.reshape(len(lengths), -1).astype(np.float32), self.rows.take(rows, axis=0), out=total)
 
 
-class StaticModel:
+class StaticModel(UnloadedWithFolder):
     """A static model; meets `embedders.base.Embedder`. ``max_length`` is in tokens, 512 unless given.
 
     Of the runtime only ``lazy_load`` counts. Raises ModelNotFoundError or ModelFilesError.
@@ -94,16 +95,21 @@ class StaticModel:
     def __init__(self, card: ModelCard, files: ModelFiles, runtime: Runtime, *, max_length: int | None = None) -> None:
         card.refuse_unknown_options(())
         self.card = card
-        self.folder = files.folder(card)
+        self._files = files
+        _ = self.folder
         self.stats = EmbedStats()
         self._max_length = DEFAULT_MAX_LENGTH if max_length is None else max_length
-        self._files = files
         if not runtime.lazy_load:
             self.load()
 
     def load(self) -> None:
         """Load tokenizer and table now rather than at the first text."""
         _ = self._table
+
+    @cached_property
+    def folder(self) -> Path:
+        """Folder of the model's files."""
+        return self._files.folder(self.card)
 
     @cached_property
     def tokenizer(self) -> TextTokenizer:

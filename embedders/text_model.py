@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from threading import Lock
 from time import perf_counter
 from typing import Any
@@ -36,6 +37,7 @@ from embedders.session_settings import SessionSettings
 from embedders.texts import DistinctTexts, text_list
 from embedders.tokenization import TextTokenizer, load_tokenizer, refuse_invalid
 from embedders.tokenized_texts import TokenizedTexts
+from embedders.travel import UnloadedWithFolder
 
 NO_EXTRA_INPUTS: Mapping[str, npt.NDArray[Any]] = {}
 NO_DEFAULTS: Mapping[str, Any] = {}
@@ -61,7 +63,7 @@ class BatchOutput:
     mask: npt.NDArray[np.bool_]
 
 
-class TextModel:
+class TextModel(UnloadedWithFolder):
     """A card's tokenizer and graph, each loaded when first used. ``stats`` counts what went through it.
 
     The constructor looks the files up. ``max_length`` replaces the limit in the tokenizer's files, ``reserved`` tokens
@@ -86,7 +88,8 @@ class TextModel:
         if fixed_width and card.max_tokens is not None and (max_length or 0) > card.max_tokens:
             raise ValueError(f"{card.model} has {card.max_tokens} positions, and max_length is {max_length}")
         self.card = card
-        self.folder = files.folder(card)
+        self._files = files
+        _ = self.folder
         self.stats = EmbedStats()
         self.settings, self._cache_dir = runtime.session_settings(), files.cache_dir
         self.known_dim, self.expected_dim = files.known_dim(card), files.expected_dim(card)
@@ -95,6 +98,11 @@ class TextModel:
         self._batch_settings = runtime.batches
         self._max_length, self._reserved, self._fixed_width = max_length, reserved, fixed_width
         self._tokenizer_defaults = tokenizer_defaults
+
+    @cached_property
+    def folder(self) -> Path:
+        """Folder of the model's files."""
+        return self._files.folder(self.card)
 
     @cached_property
     def tokenizer(self) -> TextTokenizer:

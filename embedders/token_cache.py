@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from embedders.tokenization import TextTokenizer
@@ -26,6 +26,10 @@ class TokenCache:
         self._most_texts = most_texts
         # By tokenizer, oldest first.
         self._last: dict[str, list[tuple[list[str], TokenizedTexts]]] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Whoever pickles a model sends no texts along.
+        return {**self.__dict__, "_last": {}}
 
     def encode(self, tokenizer: TextTokenizer, texts: list[str]) -> TokenizedTexts:
         """Tokenize texts, or take the tokens that an equal tokenizer made of them lately; raises as it does."""

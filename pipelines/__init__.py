@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from embedders.errors import FleetembedError
     from pipelines.config.file import load_config
     from pipelines.config.job import JobConfig
+    from pipelines.embed.batches import Embed
     from pipelines.errors import (
         ConfigError,
         PreflightError,
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ConfigError",
+    "Embed",
     "EmbeddingPipeline",
     "FleetembedError",
     "Hit",
@@ -43,6 +45,7 @@ _MODULES = {
     "embedders.errors": ("FleetembedError",),
     "pipelines.config.file": ("load_config",),
     "pipelines.config.job": ("JobConfig",),
+    "pipelines.embed.batches": ("Embed",),
     "pipelines.errors": (
         "ConfigError",
         "PreflightError",

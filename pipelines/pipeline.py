@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from rich.console import Console
 from pipelines.config.file import load_config
 from pipelines.config.job import JobConfig
 from pipelines.embed.average_length import (
+    Held,
     Lengths,
     held_lengths,
     length_embedders,
@@ -27,10 +29,12 @@ from pipelines.embed.average_length import (
 from pipelines.embed.checked import JobEmbedders, cut_chunks, model_facts, notices
 from pipelines.embed.documents import read_rows
 from pipelines.embed.payload_sample import learn_payloads
-from pipelines.errors import SinkError
+from pipelines.errors import ConfigError, SinkError
 from pipelines.reindex.names import with_collections
 from pipelines.rows import IDENTIFIED_SCHEMA, IMAGE_COLUMN
 from pipelines.run.deletions import plan_deletions
+from pipelines.run.given import GivenVectors
+from pipelines.run.given_arrays import ArraysOfVectors, arrays_of, chosen_name, vector_columns
 from pipelines.run.given_source import plan_without_reading, read_by_ray, with_source
 from pipelines.run.phases import tell
 from pipelines.run.placement.plan import plan_placement
@@ -38,6 +42,7 @@ from pipelines.run.progress import showing_phases
 from pipelines.run.report.report import RunReport
 from pipelines.run.report.startup import IMPORTS, StartUp
 from pipelines.run.run import STOPPING, Run
+from pipelines.run.stages.give import given_schema
 from pipelines.sinks.base import Sink, SinkSection
 from pipelines.sinks.factory import make_sink
 from pipelines.sinks.lease.lease import held_notices
@@ -49,6 +54,7 @@ from pipelines.written import plan_job_source, refuse_own_collection, refuse_unw
 
 if TYPE_CHECKING:
     import pandas as pd
+    from ray.data import Dataset
 
 log = logging.getLogger("fleetembed")
 
@@ -122,12 +128,14 @@ class EmbeddingPipeline:
     def plan(self) -> JobPlan:
         """Look at source, models, sinks and the cluster that the job would join, and change nothing.
 
-        Raises the FleetembedError that ``run`` would raise before it embeds anything.
+        Raises the FleetembedError that ``run`` would raise before it embeds anything. A job without sinks is planned
+        as ``embed`` takes it.
         """
-        refuse_in_submitted(self.config)
         source = plan_without_reading(self.config)
-        refuse_unwritable(self.config)
-        RunReport.refuse_foreign_file(self.config.report)
+        if self.config.sink:
+            refuse_in_submitted(self.config)
+            refuse_unwritable(self.config)
+            RunReport.refuse_foreign_file(self.config.report)
         self._embedders.facts(with_stand_ins(self.config))
         embedders = self._embedders
         sinks: list[Sink]
@@ -177,25 +185,91 @@ class EmbeddingPipeline:
             deletions=plan_deletions(config),
         )
 
-    def preview(self, n: int = 5) -> pd.DataFrame:
-        """Embed the first ``n`` rows in this process and write nothing; a frame with all columns of a row.
+    def preview(self, n: int = 5, *, all_columns: bool = False) -> pd.DataFrame:
+        """Embed the first ``n`` rows in this process and write nothing; a frame with the columns of ``embed``.
 
-        An average length that is to be measured is the one that the job's place holds, else that of these rows.
+        With ``all_columns`` it has what a row has on its way beside them, such as hashes and where it was read. An
+        average length that is to be measured is the one that the job's place holds, else that of these rows.
         """
         first = [IDENTIFIED_SCHEMA.empty_table(), *self._first_rows(n)]
         rows = pa.concat_tables(first, promote_options="default").slice(0, n)
-        for embedder in self._embedders.load(self._with_preview_lengths(rows)):
+        embedders = self._embedders.load(self._with_preview_lengths(rows))
+        for embedder in embedders:
             rows = embedder.embed(rows)
-        frame: pd.DataFrame = rows.drop_columns([IMAGE_COLUMN]).to_pandas()
+        if all_columns:
+            rows = rows.drop_columns([IMAGE_COLUMN])
+        else:
+            schema = given_schema({}, chunked=self.config.chunking is not None)
+            vectors = [name for name in rows.column_names if name not in IDENTIFIED_SCHEMA.names]
+            rows = rows.select([*schema.names[:-1], *vectors, "error"])
+        frame: pd.DataFrame = rows.to_pandas()
         return frame
+
+    def embed(self) -> Dataset:
+        """Give the rows with their vectors as a Ray dataset, which is lazy; no sink is needed, and none is written to.
+
+        Its columns are ``id``, ``document_id``, ``text``, ``payload`` (JSON), one of Arrow type a vector
+        (`embedders.arrow`), and ``error``, null where all went well; with chunking also ``chunk_no``, ``chunk_start``,
+        ``chunk_end`` and ``chunk_count``. A row that cannot be read or embedded comes with its error and without
+        vectors. The order of rows is Ray Data's. Sources and models are looked at now, and where an average length is
+        to be measured, the source is read for it; all else happens when the dataset is consumed, and each time that it
+        is: ``materialize()`` keeps what was made. Raises the FleetembedError that a run would raise before it embeds.
+
+            vectors = EmbeddingPipeline.from_config(job).embed()
+            vectors.filter(lambda row: row["error"] is None).write_parquet("output/vectors")
+        """
+        if self.config.compute.engine == "local":
+            raise ConfigError(
+                "compute.engine: local runs in this process alone, and embed() gives a dataset of Ray; leave the key "
+                "out, or take to_arrow(), to_pandas() or to_numpy()"
+            )
+        # Imported late: all else that does without Ray need not wait for it.
+        from pipelines.run.cluster.given import given_dataset, have_ray
+
+        have_ray(self.config.compute)
+        with self._given(self.config) as given:
+            return given_dataset(given)
+
+    def to_arrow(self, *, console: Console | None = None) -> pa.Table:
+        """Embed all rows and give them as a table with the columns of ``embed``, in the order of the source.
+
+        For what fits in memory. The engine is the one that a run takes: this process for few rows, else Ray; progress
+        goes to ``console``, which is standard error unless given. Raises the FleetembedError that stopped it, as
+        TooManyErrorsError where more rows have an error than ``errors.max_rate`` allows.
+        """
+        with stoppable(*STOPPING), self._given(self.config) as given:
+            return given.table(console or Console(stderr=True))
+
+    def to_pandas(self, *, console: Console | None = None) -> pd.DataFrame:
+        """Embed all rows as ``to_arrow`` does and give them as a frame; dense vectors are NumPy arrays."""
+        frame: pd.DataFrame = self.to_arrow(console=console).to_pandas()
+        return frame
+
+    def to_numpy(self, vector: str | None = None, *, console: Console | None = None) -> ArraysOfVectors:
+        """Embed all rows as ``to_arrow`` does, and give one vector of theirs as arrays, a row each.
+
+        ``vector`` is its name, which may be left out where the job makes one alone; other embeddings do not run.
+        Dense vectors come as one matrix (rows, dim), NaN at a row with an error; sparse ones as
+        `embedders.SparseMatrix`, token vectors as `embedders.token_vectors.TokenVectors`, both with nothing at such a
+        row. Raises ValueError for a name that no vector has.
+        """
+        config = self.config
+        if not config.source.brings_vectors:
+            name = chosen_name(vector, config.vector_names)
+            makers = [one for one in config.embeddings if name in one.vector_names]
+            config = config.model_copy(update={"embeddings": makers})
+        with stoppable(*STOPPING), self._given(config) as given:
+            table = given.table(console or Console(stderr=True))
+        return arrays_of(table, chosen_name(vector, vector_columns(table)))
 
     def run(self, *, console: Console | None = None, began: float | None = None) -> RunReport:
         """Carry the job out and return its report; the report's file is written also when the run fails.
 
         Raises the FleetembedError that stopped the run, or KeyboardInterrupt after Ctrl-C or SIGTERM: what the sinks
-        acknowledged stays, and the next run goes on from there. ``began`` is when the command was given, by
-        ``time.monotonic``, from where its seconds count; else they count from now.
+        acknowledged stays, and the next run goes on from there. A job without a sink is a ConfigError. ``began`` is
+        when the command was given, by ``time.monotonic``, from where its seconds count; else they count from now.
         """
+        self.config.refuse_without_sink()
         startup = StartUp(time.monotonic() if began is None else began)
         if began is not None:
             startup.end(IMPORTS)
@@ -212,6 +286,24 @@ class EmbeddingPipeline:
             sinks = [self._make_sink(sink) for sink in config.sink]
             return Run(config, self._embedders, console, sinks, startup).carry_out()
 
+    @contextmanager
+    def _given(self, config: JobConfig) -> Iterator[GivenVectors]:
+        """Look at models and source for what is given and not written; raises as a run does."""
+        self._embedders.facts(with_stand_ins(config))
+        with read_by_ray(config) as read:
+            source = plan_job_source(read)
+            if measuring(read):
+                read = with_lengths(read, numbers(self._held_lengths(read)))
+            yield GivenVectors(read.model_copy(update={"sink": []}), source, self._embedders)
+
+    def _held_lengths(self, config: JobConfig) -> dict[str, Held]:
+        """Ask the places that the job names for average lengths; a place that does not answer holds none."""
+        try:
+            return held_lengths(config, [make_sink(sink) for sink in config.sink])
+        except SinkError as error:
+            log.warning("the average length is that of the rows themselves, because %s", error)
+            return {}
+
     def _first_rows(self, n: int) -> Iterator[pa.Table]:
         missing = n
         with read_by_ray(self.config, most=n) as config:
@@ -227,12 +319,7 @@ class EmbeddingPipeline:
             return self.config
         with_collections(self.config, self._embedders)
         self._embedders.load(with_stand_ins(self.config))
-        try:
-            held = held_lengths(self.config, [make_sink(sink) for sink in self.config.sink])
-        except SinkError as error:
-            log.warning("the average length is that of the rows shown, because %s", error)
-            held = {}
-        config = with_lengths(self.config, numbers(held))
+        config = with_lengths(self.config, numbers(self._held_lengths(self.config)))
         shown = {embedder.name: Lengths.of(embedder.scored_lengths(rows)) for embedder in length_embedders(config)}
         return with_stand_ins(
             with_lengths(config, {name: found.average for name, found in shown.items() if found.texts})

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from embedders.api.facade import READ_AHEAD, EmbeddingFacade
 from embedders.api.fastembed_arguments import warn_of_ignored
-from embedders.api.sparse_embedding import SparseEmbedding, from_arrow
+from embedders.api.sparse_embedding import SparseEmbedding, SparseMatrix, from_arrow
 from embedders.families import custom_families, families_of
-from embedders.texts import take_lists
+from embedders.texts import take_lists, text_list
 
 
 class SparseTextEmbedding(EmbeddingFacade):
@@ -84,6 +84,13 @@ class SparseTextEmbedding(EmbeddingFacade):
             # Of some families, whose tables weigh queries.
             runs_graph=False,
         )
+
+    def embed_csr(self, texts: Sequence[str]) -> SparseMatrix:
+        """Embed documents as one sparse matrix, a row a text: the arrays ``data``, ``indices`` and ``indptr``.
+
+        The counterpart of ``embed_array`` of dense models. Raises as ``embed_arrow`` does.
+        """
+        return SparseMatrix.from_arrow(self.model.embed_arrow(text_list(texts)))
 
     def token_count(self, texts: str | Iterable[str], batch_size: int = 1024, **ignored: Any) -> int:
         """Count the tokens the model would get for these texts."""

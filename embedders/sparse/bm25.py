@@ -19,6 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from time import perf_counter
 
 import numpy as np
@@ -33,14 +34,15 @@ from embedders.fingerprint import facts_digest
 from embedders.model_options import ModelFiles, Runtime
 from embedders.sparse.entries import entry_indices, entry_keys, entry_rows, row_offsets
 from embedders.sparse.stopwords import load_stopwords, words_digest
-from embedders.sparse.terms import DROPPED, Stemmer, TermIds, stem_function
+from embedders.sparse.terms import DROPPED, Stemmer, StemWords, TermIds, stem_function
 from embedders.sparse.words import Words, slices, split_words, text_column
+from embedders.travel import Unloaded
 
 # The only \w character of Unicode's punctuation; a word of it alone is no term.
 _LONE_PUNCTUATION = "_"
 
 
-class Bm25:
+class Bm25(Unloaded):
     """BM25 embedder; meets `embedders.base.Embedder` and `LengthMeasuring`.
 
     The constructor reads all files; ``runtime`` is ignored.
@@ -82,12 +84,20 @@ class Bm25:
             listed = _lowered(stopwords)
         else:
             listed = load_stopwords(card, language, files) if known and not disable_stemmer else frozenset()
-        stem_words = stem_function(None if disable_stemmer else stemmer or SnowballStemmer(language))
-        self._terms = TermIds(stem_words, listed | {_LONE_PUNCTUATION}, token_max_length)
+        self._stemmer, self._language = stemmer, None if disable_stemmer or stemmer is not None else language
+        self._dropped, self._token_max_length = listed | {_LONE_PUNCTUATION}, token_max_length
         # The stems of some words identify the stemmer: an object has no digest, and two may share a class.
-        stems = list(stem_words(card.options["stemmer_probes"]))
+        stems = list(self._stem_words(card.options["stemmer_probes"]))
         facts = ["bm25", float(k), float(b), float(avg_len), token_max_length, words_digest(listed), stems]
         self._fingerprint = facts_digest(facts)
+
+    @cached_property
+    def _stem_words(self) -> StemWords:
+        return stem_function(self._stemmer if self._language is None else SnowballStemmer(self._language))
+
+    @cached_property
+    def _terms(self) -> TermIds:
+        return TermIds(self._stem_words, self._dropped, self._token_max_length)
 
     def load(self) -> None:
         """Do nothing, since the constructor has read all files."""

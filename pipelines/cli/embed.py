@@ -63,8 +63,14 @@ def _act(config: Path, overrides: list[str], plan: bool, preview: int) -> int:
         return EmbeddingPipeline.from_config(config, overrides)
 
     errors = make_console(stderr=True)
+
+    def planned() -> None:
+        job = pipeline()
+        job.config.refuse_without_sink()
+        show_plan(job.plan(), make_console())
+
     if plan:
-        return exit_code(lambda: show_plan(pipeline().plan(), make_console()), errors)
+        return exit_code(planned, errors)
     if preview:
         return exit_code(lambda: show_preview(pipeline().preview(preview), make_console()), errors)
     return run_job(config, overrides, errors)

@@ -108,12 +108,15 @@ def _short(fingerprint: str | None) -> str:
 
 
 def show_preview(frame: pd.DataFrame, console: Console) -> None:
-    """Print a preview's rows, one below the other, long values cut."""
+    """Print a preview's rows, one below the other, long values cut; an error where there is one."""
+    # Imported by need: it takes NumPy, which a plan does without.
+    from pipelines.cli.values import shown_value
+
     for _, row in frame.iterrows():
         table = Table("column", "value", box=None, show_header=False)
         for name, value in row.items():
-            shown = str(value).replace("\n", " ")
-            # As Text: brackets in a document are no markup.
-            table.add_row(str(name), Text(shown if len(shown) <= 100 else f"{shown[:100]}..."))
+            if name != "error" or value is not None:
+                # As Text: brackets in a document are no markup.
+                table.add_row(str(name), Text(shown_value(value)))
         console.print(table)
         console.print()

@@ -46,7 +46,8 @@ def load_config(
     if isinstance(job, JobConfig):
         if not overrides:
             return job
-        held, job = job.source, job.model_dump()
+        # A job without sinks is one that does not name the key.
+        held, job = job.source, {key: value for key, value in job.model_dump().items() if key != "sink" or value}
         needs_place = needs_place and not held.is_given
     elif not isinstance(job, dict | str) and not hasattr(job, "__fspath__"):
         raise ConfigError(f"a job is a YAML file, by its path, or a dict of sections, not a {type(job).__name__}")

@@ -18,6 +18,7 @@ from pipelines.config.search import SearchConfig
 from pipelines.config.section import MaybePlace, NonEmpty, Place, Section
 from pipelines.config.sinks import SinkConfig
 from pipelines.config.source import SourceConfig
+from pipelines.errors import ConfigError
 from pipelines.urls import is_absolute, is_url, join, named_place, without_credentials
 
 
@@ -50,7 +51,12 @@ class JobConfig(Section):
     cache: CacheConfig | None = Field(
         None, description="Vectors that were made before, by model and text; see its path"
     )
-    sink: list[SinkConfig] = Field(min_length=1)
+    # None becomes an empty list.
+    sink: list[SinkConfig] = Field(
+        None,  # type: ignore[arg-type]
+        description="Where vectors go; left out where Python takes them (embed(), to_arrow()), and nothing is written",
+        json_schema_extra={"minItems": 1},
+    )
     compute: ComputeConfig = ComputeConfig()
     errors: ErrorsConfig = ErrorsConfig()
     searches: dict[NonEmpty, SearchConfig] = Field(
@@ -77,7 +83,9 @@ class JobConfig(Section):
     @field_validator("sink", mode="before")
     @classmethod
     def _one_sink_is_a_list(cls, value: Any) -> Any:
-        return [value] if isinstance(value, dict) else value
+        if value == []:
+            raise PydanticKnownError("too_short", {"field_type": "List", "min_length": 1, "actual_length": 0})
+        return [] if value is None else [value] if isinstance(value, dict) else value
 
     @model_validator(mode="after")
     def _written_below_base_path(self) -> JobConfig:
@@ -117,8 +125,13 @@ class JobConfig(Section):
             raise ValueError(f"{begin}: source.qdrant must name the collection, by url, without vectors")
         if read.filter is not None or self.source.limit is not None:
             raise ValueError(f"{begin}: every point gets the vectors; leave source.qdrant.filter and source.limit out")
-        sink = self.sink[0]
-        if len(self.sink) > 1 or sink.type != "qdrant" or sink.identity != (read.url, None, read.collection):
+        sink = self.sink[0] if self.sink else None
+        if (
+            sink is None
+            or len(self.sink) > 1
+            or sink.type != "qdrant"
+            or sink.identity != (read.url, None, read.collection)
+        ):
             raise ValueError(
                 f"{begin}: the one sink must be what source.qdrant reads, by the same url and name (as collection or "
                 "alias)"
@@ -176,6 +189,15 @@ class JobConfig(Section):
     def adds_vectors(self) -> bool:
         """Whether the job adds vectors to the collection that it reads, in place."""
         return self.reindex.mode == "add_vector"
+
+    def refuse_without_sink(self) -> None:
+        """Raise ConfigError where there is no place to write to."""
+        if not self.sink:
+            raise ConfigError(
+                "sink: is missing, and a run writes its vectors; name one, as sink: {type: parquet, path: output}. In "
+                "Python, EmbeddingPipeline gives the vectors without a sink: embed() as a Ray dataset, to_arrow(), "
+                "to_pandas() and to_numpy() in memory"
+            )
 
     @property
     def in_memory(self) -> bool:

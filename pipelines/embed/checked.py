@@ -162,17 +162,20 @@ def remembered(embedding: EmbeddingConfig) -> dict[str, Any]:
     Options of the session belong to the machine that embeds, and are left out.
     """
     options = {name: value for name, value in embedding.options.items() if name not in _RUNTIME}
-    return _absolute(embedding.model_copy(update={"options": options}).model_dump(mode="json", exclude_defaults=True))
+    return absolute_paths(
+        embedding.model_copy(update={"options": options}).model_dump(mode="json", exclude_defaults=True)
+    )
 
 
-def _absolute(settings: dict[str, Any]) -> dict[str, Any]:
+def absolute_paths(settings: dict[str, Any]) -> dict[str, Any]:
+    """Make the local paths of an embedding's settings absolute, for processes that work in other folders."""
     changed = {
         key: str(Path(value).absolute())
         for key, value in settings.items()
         if key in ("path", "text_path", "cache_dir") and value is not None and not is_url(value)
     }
     model = settings.get("model")
-    return {**settings, **changed, **({"model": _absolute(model)} if isinstance(model, dict) else {})}
+    return {**settings, **changed, **({"model": absolute_paths(model)} if isinstance(model, dict) else {})}
 
 
 def model_facts(config: JobConfig, facts: JobFacts) -> dict[str, dict[str, Any]]:

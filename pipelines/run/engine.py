@@ -75,6 +75,9 @@ class Engine(Protocol):
         Raises MoreThanFewError, before anything is embedded, where more rows are left to embed than it takes.
         """
 
+    def give(self, stages: Sequence[Stage], tasks: Sequence[bytes]) -> AbstractContextManager[Iterator[pa.Table]]:
+        """Run tasks through stages whose last one gives rows, in the order of tasks and rows; else as ``drive``."""
+
 
 class MoreThanFewError(Exception):
     """More is left to embed than an engine was to take."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from pipelines.config.job import JobConfig
 from pipelines.errors import ConfigError
+from pipelines.run.engine import Engine
 from pipelines.run.placement.plan import joins_cluster
 from pipelines.sources import SourcePlan
 from pipelines.sources.memory.conversion import is_ray_dataset, to_data
@@ -78,3 +79,11 @@ def read_by_ray(config: JobConfig, *, most: int | None = None) -> Iterator[JobCo
     with connect(config.compute):
         data = read_dataset(unread, config.source, most)
         yield config.model_copy(update={"source": config.source.with_data(data)})
+
+
+def with_held_data(config: JobConfig, engine: Engine) -> JobConfig:
+    """Have an engine hold the data that a user gave, if any, where its workers reach them."""
+    data = config.source.data
+    if data is None:
+        return config
+    return config.model_copy(update={"source": config.source.with_data(engine.hold(data))})

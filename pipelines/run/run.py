@@ -27,7 +27,7 @@ from pipelines.run.checks import check_documents, check_errors
 from pipelines.run.deletions import delete_gone, sweeps
 from pipelines.run.engine import Engine, MoreThanFewError
 from pipelines.run.engine_choice import choose_engines
-from pipelines.run.given_source import read_by_ray
+from pipelines.run.given_source import read_by_ray, with_held_data
 from pipelines.run.phases import tell
 from pipelines.run.placement.pools import Pool
 from pipelines.run.progress import choose_view
@@ -210,9 +210,7 @@ class Run:
         return source
 
     def _embed_with(self, engine: Engine, source: SourcePlan) -> None:
-        if self._config.source.data is not None:
-            held = self._config.source.with_data(engine.hold(self._config.source.data))
-            self._config = self._config.model_copy(update={"source": held})
+        self._config = with_held_data(self._config, engine)
         pools = engine.place(self._config)
         planned = with_stand_ins(self._config)
         if engine.name == "ray":

@@ -111,9 +111,9 @@ def scan(
     that measures average lengths, texts are measured in the same pass.
     """
     if splits and all(format_named(split.format).is_live for split in splits):
-        return _unread(splits, is_live=True)
+        return unscanned(splits, is_live=True)
     if source.ids_are_unique and not keep_keys and source.deleted is None:
-        return _unread(splits)
+        return unscanned(splits)
     groups = [[(number, splits[number]) for number in group] for group in group_splits(splits)]
     names = [] if job is None else measuring(job)
     look = partial(_scan_group, source=source, job=job if names else None, glance=not keep_keys)
@@ -149,7 +149,8 @@ def _inexact(scans: Sequence[SplitScan], compared: Sequence[ComparedIds]) -> lis
     return [] if all(scans[number].is_exact for number in numbers) else numbers
 
 
-def _unread(splits: Sequence[Split], *, is_live: bool = False) -> ScannedSource:
+def unscanned(splits: Sequence[Split], *, is_live: bool = False) -> ScannedSource:
+    """Take a source as it was planned: none of its rows is known to repeat an id."""
     known = [min(one.rows, one.max_rows or one.rows) for one in splits if one.rows is not None]
     documents = sum(known) if is_live or len(known) == len(splits) else None
     return ScannedSource(

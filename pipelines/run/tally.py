@@ -85,6 +85,11 @@ class Tally:
             self._begun[work] += 1
             return self._begun[work] - 1
 
+    def begin_anew(self) -> None:
+        """Forget what was begun."""
+        with self._lock:
+            self._begun.clear()
+
     def decide(self, question: str, answer: bytes) -> tuple[bytes, bool]:
         """See Counter; nothing is run twice in one process."""
         return answer, True

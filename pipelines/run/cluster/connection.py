@@ -48,7 +48,7 @@ SLOW_START = "Ray was waited for, and its node was not ready within the 30 s tha
 _connecting = threading.Lock()
 
 
-class _PathsOfWorkers(list[str]):
+class PathsOfWorkers(list[str]):
     """Folders that workers put before their own sys.path, the last one first.
 
     Ray adds the folder that the driver was started in, which may have a package that is called as one of ours: what it
@@ -97,9 +97,9 @@ def _started_or_joined(compute: ComputeConfig) -> Iterator[None]:
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     # Workers' own log lines would tear the progress bar; they stay in Ray's log folder.
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    quiet["job_config"] = ray.job_config.JobConfig(_py_driver_sys_path=_PathsOfWorkers([OUR_PACKAGES]))
+    quiet["job_config"] = ray.job_config.JobConfig(_py_driver_sys_path=PathsOfWorkers([OUR_PACKAGES]))
     local: dict[str, Any] = {
-        **_local_size(compute),
+        **local_size(compute),
         "include_dashboard": False,
     }
     if address and address not in ("local", "auto"):
@@ -116,7 +116,7 @@ def _started_or_joined(compute: ComputeConfig) -> Iterator[None]:
             yield
 
 
-def _local_size(compute: ComputeConfig) -> dict[str, Any]:
+def local_size(compute: ComputeConfig) -> dict[str, Any]:
     """What a local Ray is given of this machine; its GPUs Ray looks for itself."""
     cpus = compute.cpus or max(MIN_LOCAL_CPUS, os.cpu_count() or 1)
     return {"num_cpus": cpus, "object_store_memory": compute.object_store_mb << 20}
@@ -263,7 +263,7 @@ def describe_local(compute: ComputeConfig) -> Machines:
     """Describe the one node that a local Ray would have, without starting it."""
     here = "127.0.0.1"
     # The same that Ray's own start does.
-    spec: Any = ResourceAndLabelSpec(**_local_size(compute)).resolve(is_head=True, node_ip_address=here)
+    spec: Any = ResourceAndLabelSpec(**local_size(compute)).resolve(is_head=True, node_ip_address=here)
     about = {"NodeID": "", "NodeManagerAddress": here, "Labels": spec.labels, "Resources": spec.to_resource_dict()}
     return Machines((_node(about, here),))
 

@@ -25,10 +25,24 @@ def build_dataset(
 
     A worker on tasks gets ``task_cpus`` CPUs at most, so that the nodes that there are have room for one.
     """
+    return chain_groups(fuse(stages), tasks, compute, task_cpus)
+
+
+def build_given(
+    stages: Sequence[Stage], tasks: Sequence[bytes], compute: ComputeConfig, task_cpus: float = READ_CPUS
+) -> Dataset:
+    """Chain stages whose last one gives rows for others to go on with; its worker is that of the stage before it."""
+    groups = fuse(stages[:-1])
+    return chain_groups([*groups[:-1], [*groups[-1], stages[-1]]], tasks, compute, task_cpus)
+
+
+def chain_groups(
+    groups: Sequence[Sequence[Stage]], tasks: Sequence[bytes], compute: ComputeConfig, task_cpus: float
+) -> Dataset:
+    """Chain groups of stages, each of which shares a worker."""
     # Of items Ray Data makes the blocks here. It would have a task look at those that it is given, and wait for it.
     items = [row for task in tasks for row in pack(pa.table({TASK_COLUMN: [task]})).to_pylist()]
     dataset: Dataset = ray.data.from_items(items, override_num_blocks=len(items) or None)
-    groups = fuse(stages)
     for number, group in enumerate(groups):
         last = number == len(groups) - 1
         if group[0].resources.actors:
@@ -52,7 +66,7 @@ def on_tasks(dataset: Dataset, stages: Sequence[Stage], task_cpus: float, *, pac
         num_cpus=cpus,
         compute=TaskPoolStrategy(size=stages[0].resources.workers),
     )
-    return _a_block_for_each_table(worked, cpus)
+    return _a_block_for_each_table(worked, cpus) if packed else worked
 
 
 def _a_block_for_each_table(dataset: Dataset, cpus: float) -> Dataset:

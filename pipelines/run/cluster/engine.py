@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar
 
 import pyarrow as pa
 import ray
-from ray.data import DataContext
+from ray.data import DataContext, Dataset
 
 from pipelines.config.compute import ComputeConfig
 from pipelines.config.job import JobConfig
@@ -17,7 +17,7 @@ from pipelines.embed.job_models import job_models
 from pipelines.embed.row_embedder import RowEmbedder
 from pipelines.run.cluster.as_found import job_options
 from pipelines.run.cluster.connection import describe_nodes, stall_seconds
-from pipelines.run.cluster.dataset import build_dataset
+from pipelines.run.cluster.dataset import build_dataset, build_given
 from pipelines.run.cluster.errors import plain_errors, plain_stalls
 from pipelines.run.cluster.id_comparison import compare_ids
 from pipelines.run.cluster.prepare import prepare_nodes
@@ -52,7 +52,7 @@ def ray_engine(config: JobConfig, found: Machines, counter: RemoteTally) -> Iter
     compute = config.compute
     with plain_errors(), _expected(config, found) as machines:
         engine = RayEngine(compute, machines, counter)
-        seconds = stall_seconds(compute, max(sink.retry_seconds for sink in config.sink))
+        seconds = stall_seconds(compute, max((sink.retry_seconds for sink in config.sink), default=0.0))
         with plain_errors(lambda: engine.losses.nodes_lost), job_options(seconds):
             try:
                 yield engine
@@ -121,7 +121,19 @@ class RayEngine:
     @contextmanager
     def drive(self, stages: Sequence[Stage], tasks: Sequence[bytes]) -> Iterator[Iterator[pa.Table]]:
         """See Engine; it takes any number of rows."""
-        dataset = build_dataset(stages, tasks, self._compute, self._machines.read_cpus)
+        with self._executed(build_dataset(stages, tasks, self._compute, self._machines.read_cpus)) as tables:
+            yield tables
+
+    @contextmanager
+    def give(self, stages: Sequence[Stage], tasks: Sequence[bytes]) -> Iterator[Iterator[pa.Table]]:
+        """See Engine; it takes any number of rows."""
+        dataset = build_given(stages, tasks, self._compute, self._machines.read_cpus)
+        dataset.context.execution_options.preserve_order = True
+        with self._executed(dataset) as tables:
+            yield tables
+
+    @contextmanager
+    def _executed(self, dataset: Dataset) -> Iterator[Iterator[pa.Table]]:
         dataset.context.custom_execution_callback_classes.append(RunningDataset)
         batches: Any = iter(dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0))
         stalls = StallWatch()

@@ -57,6 +57,11 @@ class RemoteTally:
             return 0
         return times
 
+    def begin_anew(self) -> None:
+        """Forget what was begun, before the same work is done once more from the start."""
+        with suppress(ray.exceptions.RayError):
+            ray.get(self._actor.begin_anew.remote(), timeout=SECONDS_TO_BEGIN)
+
     def decide(self, question: str, answer: bytes) -> tuple[bytes, bool]:
         """See Counter."""
         # Ray's name for a task is the same however often it is run.

@@ -65,7 +65,7 @@ def place_pools(config: JobConfig, machines: Machines) -> list[Pool]:
         if heavy and not any(map(_uses_gpus, members)):
             wanted = wanted.model_copy(update={"gpus": 0})
         wishes.append(Wish(name, wanted, heavy, homes_of(name, wanted, machines)))
-    writers = max(section.writers for section in config.sink)
+    writers = max((section.writers for section in config.sink), default=0)
     sizes = choose_sizes(wishes, machines, writers)
     refuse_what_hangs(sizes, machines, writers, compute)
     return [

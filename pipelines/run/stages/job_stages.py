@@ -14,9 +14,10 @@ from pipelines.embed.job_models import TOKENIZER
 from pipelines.run.placement.pools import Pool
 from pipelines.run.stages.block import BlockStage
 from pipelines.run.stages.embed import EmbedStage
+from pipelines.run.stages.give import GiveStage, UnheldStage, given_schema
 from pipelines.run.stages.read import ON_READERS, TASK_COLUMN, ReadStage
 from pipelines.run.stages.skip import SkipStage
-from pipelines.run.stages.stage import Stage, check_columns
+from pipelines.run.stages.stage import Resources, Stage, check_columns
 from pipelines.run.stages.write import WriteStage
 from pipelines.run.tally import Counter
 from pipelines.sinks.base import Sink
@@ -50,8 +51,7 @@ def job_stages(
     is in the folder of the dead letters, where several machines may write. ``vectors`` are the job's, by name.
     """
     prints = fingerprints or {}
-    # A server is read by few at once; all three share a worker.
-    on_readers = replace(ON_READERS, workers=config.source.qdrant.readers) if config.source.qdrant else ON_READERS
+    on_readers = _on_readers(config)
     # Where no model works, rows have their vectors from the source.
     moved = [number for number, sink in enumerate(config.sink) if sink.reuse_moved and pools and vectors]
     stages: list[Stage] = [
@@ -59,12 +59,55 @@ def job_stages(
         SkipStage(sinks, add, moved, vectors or {}, resources=on_readers),
         BlockStage(block_rows(config, pools), add, resources=on_readers),
     ]
-    # Workers are in folders of their own, where a relative path would be another one.
-    cache = None if config.cache is None else local_path(config.cache.path) or config.cache.path
-    stages += [EmbedStage(pool, add, prints, vectors=vectors or {}, cache=cache) for pool in pools]
+    stages += _embedding(config, pools, add, prints, vectors or {})
     dead_letters = local_path(config.dead_letters) or config.dead_letters
     brought = config.source.brings_vectors
     deletes = config.deleted_points is not None
     stages.append(WriteStage(sinks, dead_letters, run_id, config.vector_names, add, mark, brought, deletes))
     check_columns(stages, frozenset([TASK_COLUMN]))
     return stages
+
+
+def vector_stages(
+    config: JobConfig,
+    pools: Sequence[Pool],
+    add: Counter,
+    fingerprints: Mapping[str, str],
+    vectors: Mapping[str, VectorSpec],
+    *,
+    chunked: bool,
+) -> list[Stage]:
+    """List the stages of a job whose vectors are given and not written, from splits to tables of ``given_schema``.
+
+    ``chunked`` tells that rows are parts of documents; the rest as for ``job_stages``.
+    """
+    on_readers = _on_readers(config)
+    stages: list[Stage] = [
+        ReadStage(config, add, fingerprints.get(TOKENIZER), resources=on_readers),
+        UnheldStage(resources=on_readers),
+        BlockStage(block_rows(config, pools), add, resources=on_readers),
+        *_embedding(config, pools, add, fingerprints, vectors),
+    ]
+    schema = given_schema(vectors, chunked=chunked)
+    stages.append(GiveStage(schema, pools[-1].resources if pools else on_readers))
+    if not config.source.brings_vectors:
+        # Those that a source brings are columns of what it reads.
+        check_columns(stages, frozenset([TASK_COLUMN]))
+    return stages
+
+
+def _on_readers(config: JobConfig) -> Resources:
+    """What the stages before the first model want, which share a worker: a server is read by few at once."""
+    return replace(ON_READERS, workers=config.source.qdrant.readers) if config.source.qdrant else ON_READERS
+
+
+def _embedding(
+    config: JobConfig,
+    pools: Sequence[Pool],
+    add: Counter,
+    fingerprints: Mapping[str, str],
+    vectors: Mapping[str, VectorSpec],
+) -> list[Stage]:
+    # Workers are in folders of their own, where a relative path would be another one.
+    cache = None if config.cache is None else local_path(config.cache.path) or config.cache.path
+    return [EmbedStage(pool, add, fingerprints, vectors=vectors, cache=cache) for pool in pools]

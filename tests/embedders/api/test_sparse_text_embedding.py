@@ -36,6 +36,28 @@ def test_dtypes(embedder: SparseTextEmbedding) -> None:
         assert vector.indices.flags.writeable
 
 
+def test_csr_arrays_are_those_of_the_vectors_one_by_one_and_make_a_matrix_of_scipy(
+    embedder: SparseTextEmbedding,
+) -> None:
+    texts = ["hello world", "", "a world of worlds"]
+    matrix = embedder.embed_csr(texts)
+    assert (matrix.data.dtype, matrix.indices.dtype, matrix.indptr.dtype) == (np.float32, np.int64, np.int64)
+    assert matrix.rows == 3 and matrix.indptr[0] == 0 and matrix.data.flags.writeable
+    for row, one in enumerate(embedder.embed(texts)):
+        own = slice(matrix.indptr[row], matrix.indptr[row + 1])
+        np.testing.assert_array_equal(matrix.data[own], one.values)
+        np.testing.assert_array_equal(matrix.indices[own], one.indices)
+    assert [len(part) for part in embedder.embed_csr([])] == [0, 0, 1]
+    sparse = pytest.importorskip("scipy.sparse")
+    kept, columns = np.unique(matrix.indices, return_inverse=True)
+    small = sparse.csr_array((matrix.data, columns, matrix.indptr), shape=(matrix.rows, len(kept)))
+    scores = (small @ small.T).toarray()
+    assert scores[0, 2] > 0 == scores[0, 1]
+    assert sparse.csr_array(matrix, shape=(matrix.rows, 1 << 32)).nnz == len(matrix.data)
+    with pytest.raises(TypeError, match="not one str"):
+        embedder.embed_csr("hello world")
+
+
 def test_passages_are_documents(embedder: SparseTextEmbedding) -> None:
     texts = ["hello world", "world"]
     assert [v.as_dict() for v in embedder.passage_embed(texts)] == [v.as_dict() for v in embedder.embed(texts)]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 
+import numpy as np
 import pandas as pd
 from rich.console import Console
 
@@ -34,6 +35,26 @@ def test_a_preview_shows_text_that_looks_like_markup_as_it_is() -> None:
     frame = pd.DataFrame({"document_id": ["m[/red]"], "text": ["see [/usr/bin] and [bold]"]})
     shown = shown_by(show_preview, frame)
     assert "m[/red]" in shown and "see [/usr/bin] and [bold]" in shown
+
+
+def test_a_preview_shows_vectors_by_their_first_numbers_and_their_size() -> None:
+    dense = np.linspace(-1, 1, 384, dtype=np.float32)
+    error = {"stage": "dense", "type": "NoText", "message": "the row has no text"}
+    frame = pd.DataFrame(
+        {
+            "text": ["a " * 300, "b"],
+            "dense": [dense, None],
+            "terms": [{"indices": np.arange(14), "values": np.full(14, 1.5, np.float32)}, None],
+            "tokens": [np.array([dense[:128]] * 9), None],
+            "error": [None, error],
+        }
+    )
+    first, second = shown_by(show_preview, frame).split("\n\n")[:2]
+    assert "[-1.000, -0.995, -0.990, -0.984, … 384]" in first
+    assert "{0: 1.500, 1: 1.500, 2: 1.500, 3: 1.500, …} 14 terms" in first
+    assert "[[-1.000, -0.995, -0.990, -0.984, … 128], …] 9 vectors" in first
+    assert "… 600 characters" in first and "error" not in first
+    assert "dense: NoText: the row has no text" in second and "None" not in second
 
 
 def test_a_plan_names_files_models_and_places() -> None:
