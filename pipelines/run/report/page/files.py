@@ -25,15 +25,20 @@ def read_report(path: str) -> dict[str, Any]:
     """Read a report's file at a path or URL; raises ConfigError where none is there, or it is something else."""
     shown = without_credentials(path)
     try:
-        found = json.loads(_read(path, MAX_BYTES))
+        data = _read(path, MAX_BYTES)
     except FileNotFoundError:
         raise ConfigError(f"{shown}: there is no such file; name a run's report, as run_report.json") from None
     except IsADirectoryError:
         raise ConfigError(f"{shown} is a folder; name the file of a run's report in it") from None
+    except FleetembedError:
+        raise
+    # Each store has errors of its own kind.
+    except Exception as error:
+        raise ConfigError(f"{shown} cannot be read: {_why(error)}") from None
+    try:
+        found = json.loads(data)
     except (ValueError, RecursionError):
         found = None
-    except OSError as error:
-        raise ConfigError(f"{shown} cannot be read: {error.strerror or error}") from None
     if not isinstance(found, dict) or not {"run_id", "status", "rows"} <= found.keys():
         raise ConfigError(f"{shown} is no run's report, which is a JSON file with run_id, status and rows")
     return found
@@ -64,8 +69,11 @@ def write_page(path: str, page: str, key: str, patience: Patience | None = None)
         raise
     # Each store has errors of its own kind.
     except Exception as error:
-        why = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
-        raise SinkError(f"{shown} cannot be written: {why}") from None
+        raise SinkError(f"{shown} cannot be written: {_why(error)}") from None
+
+
+def _why(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
 
 
 def _is_foreign(path: str, patience: Patience | None) -> bool:
