@@ -39,8 +39,9 @@ class EmbedStats:
     batches they were fed in: ``1 - tokens / padded_tokens`` is the padding waste. ``truncated`` counts texts that lost
     tokens, ``unknown`` those of which at least half of the tokens are unknown to the tokenizer. For models of images,
     ``decode_seconds`` is the time that files took to become pixels, ``transform_seconds`` the time that pixels took to
-    become the model's input, both summed over threads that work at once. ``length_counts`` are the texts by their tokens
-    after truncation, in the bins of `embedders.length_counts`; a model without a tokenizer of its own counts none.
+    become the model's input, both summed over threads that work at once. ``length_counts`` are the texts by their
+    tokens after truncation, in the bins of `embedders.length_counts`; a model without a tokenizer of its own counts
+    none.
     """
 
     rows: int = 0

@@ -26,7 +26,9 @@ def report(
     ] = None,
     price_per_hour: Annotated[
         float | None,
-        typer.Option("--price-per-hour", min=0, help="What the machines cost an hour, in any currency: tells the cost."),
+        typer.Option(
+            "--price-per-hour", min=0, help="What the machines cost an hour, in any currency: tells the cost."
+        ),
     ] = None,
 ) -> None:
     """Make an HTML page of a run's report, or one that compares the reports of two runs.

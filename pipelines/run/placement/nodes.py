@@ -16,9 +16,8 @@ class Node:
     """What one node offers.
 
     ``cpus`` and ``gpus`` are what Ray counts there, ``cores`` how many threads of models may run at once. ``resources``
-    are all others that Ray counts (``accelerator_type:A100``, custom ones). ``memory`` is what Ray sets aside for work, in
-    bytes. ``address`` tells machines apart: nodes of
-    one address see the same disks.
+    are all others that Ray counts (``accelerator_type:A100``, custom ones). ``address`` tells machines apart: nodes of
+    one address see the same disks. ``memory`` is what Ray sets aside for work, in bytes.
     """
 
     id: str

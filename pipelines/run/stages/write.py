@@ -34,7 +34,14 @@ RECEIPT_SCHEMA = pa.schema(
         ("written", pa.int64()),
         ("dead", pa.int64()),
         ("samples", pa.list_(pa.string())),
-        ("reasons", pa.list_(pa.struct([("stage", pa.string()), ("type", pa.string()), ("rows", pa.int64()), ("sample", pa.string())]))),
+        (
+            "reasons",
+            pa.list_(
+                pa.struct(
+                    [("stage", pa.string()), ("type", pa.string()), ("rows", pa.int64()), ("sample", pa.string())]
+                )
+            ),
+        ),
         ("document_keys", pa.list_(pa.uint64())),
     ]
 )

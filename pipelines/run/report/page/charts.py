@@ -11,6 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+import numpy.typing as npt
+
 from pipelines.run.report.page.numbers import mark, ticks
 
 Color = Literal["read", "work", "sink", "bad", "other"]
@@ -52,8 +55,8 @@ class Line:
     """A curve: ``across`` and ``up`` are in the axes' units."""
 
     color: Color
-    across: Sequence[float]
-    up: Sequence[float]
+    across: Sequence[float] | npt.NDArray[np.float64]
+    up: Sequence[float] | npt.NDArray[np.float64]
     name: str = ""
 
 
@@ -96,9 +99,7 @@ def line_chart(
         points = [(_at(x / width), _at(1 - y / top)) for x, y in zip(line.across, line.up, strict=True)]
         path = " ".join(f"{x},{y}" for x, y in points)
         if filled and points:
-            drawn.append(
-                f'<polygon class="area {line.color}" points="{points[0][0]},100 {path} {points[-1][0]},100"/>'
-            )
+            drawn.append(f'<polygon class="area {line.color}" points="{points[0][0]},100 {path} {points[-1][0]},100"/>')
         drawn.append(f'<polyline class="line {line.color}" points="{path}"/>')
     key = "".join(
         f'<svg class="key" aria-hidden="true"><rect class="{line.color}" width="18" height="10"/></svg>'

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal
+from typing import Any
 
 from pipelines.html_document import document
 from pipelines.run.report.page.charts import Color, Line, line_chart
 from pipelines.run.report.page.course import PARTS, time_axis
-from pipelines.run.report.page.facts import VERDICTS, machine_facts, working_seconds
+from pipelines.run.report.page.difference import Rows, facts_table, flat
+from pipelines.run.report.page.facts import VERDICTS, working_seconds
 from pipelines.run.report.page.fields import Report, embeddings_of, list_of, table_of, tables_of, text_of
 from pipelines.run.report.page.numbers import HOUR, amount, count, is_number, number, seconds, share
 from pipelines.run.report.page.page import STYLE
 from pipelines.run.report.page.rates import samples_of
 from pipelines.run.tally import figures_of
 
-Better = Literal["more", "less", ""]
-# Smaller differences of times and rates are chance; less than such a part of a second nobody waits for.
-NOTABLE, NOTABLE_SECONDS, SHORTEST = 0.03, 0.5, 0.05
 # Runs whose rows differ by more than this take another time for that reason alone.
 ALIKE = 0.05
 COLORS: tuple[Color, Color] = ("work", "other")
@@ -37,58 +34,6 @@ OWN_STYLE = """
   .differing td:nth-child(3)::before { content: "B: "; color: var(--other); font-weight: 600 }
 }
 """
-
-
-class Rows:
-    """Rows of a table with a column for each run, and one for the difference."""
-
-    def __init__(self) -> None:
-        self._rows: list[tuple[str, str, str, str, str]] = []
-
-    def add(
-        self, name: str, values: Sequence[Any], shown: Callable[[Any], str], better: Better = "", *, always: bool = False
-    ) -> None:
-        """Add a figure, unless neither run has it, or both have none of it."""
-        known = [is_number(value) for value in values]
-        if not any(known) or not (always or any(number(value) for value in values)):
-            return
-        told, state = change(*values, better=better) if all(known) else ("", "")
-        cells = [shown(value) if there else "not known" for value, there in zip(values, known, strict=True)]
-        self._rows.append((name, *cells, told, state))
-
-    def add_seconds(self, name: str, values: Sequence[Any], *, alike: bool = True) -> None:
-        """Add a time; shorter is better where the runs did ``alike`` work. One that is nothing is left out."""
-        known = [number(value) for value in values]
-        if max(known) >= SHORTEST:
-            self.add(name, values, seconds, "less" if alike and abs(known[0] - known[1]) >= NOTABLE_SECONDS else "")
-
-    def table(self, title: str, heading: str = "figure") -> str:
-        """Make the section; empty without rows."""
-        if not self._rows:
-            return ""
-        lines = "\n".join(
-            f'<tr><td>{html.escape(name)}</td><td class="number">{html.escape(one)}</td>'
-            f'<td class="number">{html.escape(other)}</td><td class="number {state}">{html.escape(told)}</td></tr>'
-            for name, one, other, told, state in self._rows
-        )
-        head = f'<th>{heading}</th><th class="number">A</th><th class="number">B</th><th class="number">difference</th>'
-        return (
-            f'<h2>{html.escape(title)}</h2><div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>\n'
-            f"{lines}\n</tbody></table></div>"
-        )
-
-
-def change(before: float, after: float, *, better: Better = "") -> tuple[str, str]:
-    """Tell how a figure changed, and whether that is good, bad, or says nothing."""
-    if before == after:
-        return "the same", "faint"
-    if not before:
-        return f"+{amount(after)}", ""
-    by = (after - before) / abs(before)
-    told = f"{'+' if by > 0 else '−'}{share(abs(by))}" if abs(by) < 10 else f"{amount(after / before)} times"
-    if not better or abs(by) < NOTABLE:
-        return told, ""
-    return told, "good" if (by > 0) == (better == "more") else "bad"
 
 
 def comparison_of(one: Report, other: Report, names: tuple[str, str] = ("A", "B")) -> str:
@@ -119,7 +64,7 @@ def _head(letter: str, kind: str, name: str, run: Report) -> str:
     error = f": {run['error']}" if run.get("error") else ""
     return (
         f'<div class="{kind}"><b>{letter}: {html.escape(name)}</b><p>Run {html.escape(str(run.get("run_id")))} of '
-        f'{html.escape(str(run.get("corpus")))}, begun {html.escape(began)}</p>'
+        f"{html.escape(str(run.get('corpus')))}, begun {html.escape(began)}</p>"
         f'<span class="{VERDICTS.get(status, "note")}">{html.escape(status + error)}</span></div>'
     )
 
@@ -129,15 +74,21 @@ def _rates(runs: tuple[Report, Report]) -> str:
     rows.add_seconds("whole run", [run.get("seconds") for run in runs], alike=_alike(runs))
     rows.add_seconds("start-up", [run.get("startup_seconds") for run in runs])
     for told, key in (("embedded rows a second, after the start-up", "embedded"), ("written rows a second", "written")):
-        rows.add(told, [number(table_of(run.get("rows")).get(key)) / working_seconds(run) for run in runs], amount, "more")
+        rows.add(
+            told, [number(table_of(run.get("rows")).get(key)) / working_seconds(run) for run in runs], amount, "more"
+        )
     rows.add(
-        "tokens a second, after the start-up", [number(run.get("tokens")) / working_seconds(run) for run in runs], amount,
+        "tokens a second, after the start-up",
+        [number(run.get("tokens")) / working_seconds(run) for run in runs],
+        amount,
         "more",
     )
     rows.add("padding", [run.get("padding_waste") for run in runs], share, "less")
     prices = [run.get("price_per_hour") for run in runs]
-    costs = [number(run.get("seconds")) * number(price) / HOUR if is_number(price) else None
-             for run, price in zip(runs, prices, strict=True)]
+    costs = [
+        number(run.get("seconds")) * number(price) / HOUR if is_number(price) else None
+        for run, price in zip(runs, prices, strict=True)
+    ]
     rows.add("cost", costs, amount, "less" if _alike(runs) else "")
     return rows.table("In short")
 
@@ -160,7 +111,12 @@ def _course(runs: tuple[Report, Report]) -> str:
         for letter, (at, done) in zip("AB", sampled, strict=True)
     )
     chart = line_chart(
-        "Rows that went through the slowest stage of each kind", about, lines, time_axis(width), width=width, unit="rows",
+        "Rows embedded, by the model that is behind",
+        about,
+        lines,
+        time_axis(width),
+        width=width,
+        unit="rows",
         filled=False,
     )
     return f"<h2>Course</h2>{chart}"
@@ -177,41 +133,11 @@ def _done(run: Report) -> tuple[Any, Any]:
     return at, min(chosen, key=lambda sums: float(sums.sum()))
 
 
-def flat(value: Any, place: str = "") -> Iterator[tuple[str, str]]:
-    """Name every setting with its place, as ``sink.0.path``."""
-    if isinstance(value, dict) and value:
-        for key, some in value.items():
-            yield from flat(some, f"{place}.{key}" if place else str(key))
-    elif isinstance(value, list) and any(isinstance(one, dict | list) for one in value):
-        for number_of, some in enumerate(value):
-            yield from flat(some, f"{place}.{number_of}")
-    else:
-        yield place, ", ".join(map(text_of, value)) if isinstance(value, list) else text_of(value)
-
-
 def _settings(runs: tuple[Report, Report]) -> str:
     configs = [dict(flat(config)) if (config := table_of(run.get("config"))) else {} for run in runs]
     if not all(configs):
         return "<h2>Settings</h2><p>One of the reports is of an earlier version, which did not keep the settings.</p>"
-    return _facts("Settings that differ", "key", configs, "left out", "All settings are the same.")
-
-
-def _facts(title: str, heading: str, facts: Sequence[dict[str, str]], missing: str, same: str) -> str:
-    """Make a table of what differs in two sets of names and words; ``missing`` stands for what one of them lacks."""
-    one, other = facts
-    rows = [
-        f"<tr><td>{html.escape(key)}</td><td>{html.escape(one.get(key, missing))}</td>"
-        f"<td>{html.escape(other.get(key, missing))}</td></tr>"
-        for key in dict.fromkeys([*one, *other])
-        if one.get(key) != other.get(key)
-    ]
-    if not rows:
-        return f"<h2>{title}</h2><p>{same}</p>"
-    body = "\n".join(rows)
-    return (
-        f'<h2>{title}</h2><div class="scroll"><table class="differing"><thead><tr><th>{heading}</th><th>A</th><th>B</th>'
-        f"</tr></thead><tbody>\n{body}\n</tbody></table></div>"
-    )
+    return facts_table("Settings that differ", "key", configs, "left out", "All settings are the same.")
 
 
 def _models(runs: tuple[Report, Report]) -> str:
@@ -219,11 +145,13 @@ def _models(runs: tuple[Report, Report]) -> str:
     for run in runs:
         found = {"the job's fingerprint": str(run.get("fingerprint") or "")[:12]}
         for name, about in tables_of(run.get("models")).items():
-            found |= {f"{name}: {key}": text_of(about.get(key)) for key in ("model", "kind", "dim", "precision", "license")}
+            found |= {
+                f"{name}: {key}": text_of(about.get(key)) for key in ("model", "kind", "dim", "precision", "license")
+            }
             found[f"{name}: fingerprint"] = str(about.get("fingerprint") or "")[:12]
         facts.append(found)
     same = "Models and fingerprints are the same: both runs may write to one place."
-    return _facts("Models and fingerprints that differ", "of", facts, "not there", same)
+    return facts_table("Models and fingerprints that differ", "of", facts, "not there", same)
 
 
 def _counts(runs: tuple[Report, Report]) -> str:
@@ -258,7 +186,9 @@ def _stages(runs: tuple[Report, Report]) -> str:
     for name in dict.fromkeys([*stages[0], *stages[1]]):
         figures = [had.get(name, {}) for had in stages]
         rows.add_seconds(f"{name}: worked", [had.get("seconds") for had in figures], alike=_alike(runs))
-        speeds = [number(had.get("rows")) / number(had["seconds"]) if number(had.get("seconds")) else None for had in figures]
+        speeds = [
+            number(had.get("rows")) / number(had["seconds"]) if number(had.get("seconds")) else None for had in figures
+        ]
         rows.add(f"{name}: rows a second of work", speeds, amount, "more")
         for key, told in (("padding_waste", "padding"), ("truncated", "texts cut"), ("retries", "retries")):
             shown = share if key == "padding_waste" else count
@@ -276,8 +206,10 @@ def _sinks(runs: tuple[Report, Report]) -> str:
 
 
 def _machines(runs: tuple[Report, Report]) -> str:
-    machines = [dict(machine_facts(table_of(run["machine"]))) if table_of(run.get("machine")) else {} for run in runs]
+    machines = [
+        dict(machinefacts_table(table_of(run["machine"]))) if table_of(run.get("machine")) else {} for run in runs
+    ]
     if not all(machines):
         return "<h2>Machines</h2><p>One of the reports does not tell of its machine.</p>"
     kept = [{key: told for key, told in machine.items() if told} for machine in machines]
-    return _facts("Machines: what differs", "of", kept, "not there", "Machines and versions are the same.")
+    return facts_table("Machines: what differs", "of", kept, "not there", "Machines and versions are the same.")

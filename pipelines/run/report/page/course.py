@@ -117,14 +117,10 @@ def throughput_section(report: Report) -> str:
         line = Line(color_of(name, embeddings), (edges[:-1] + edges[1:]) / 2, values)
         about = f"rows a second of {name} over the run: {told}"
         charts.append(
-            line_chart(
-                name, about, [line], bottom, width=float(edges[-1]), unit=f"rows a second; {told}", shaded=began
-            )
+            line_chart(name, about, [line], bottom, width=float(edges[-1]), unit=f"rows a second; {told}", shaded=began)
         )
     shaded = " The shaded part is the start-up." if began else ""
-    table = html_table(
-        [bottom.unit, *made], _rows(edges, made, bottom.unit), numbers=range(len(made) + 1)
-    )
+    table = html_table([bottom.unit, *made], _rows(edges, made, bottom.unit), numbers=range(len(made) + 1))
     return (
         f"<h2>Throughput over time</h2><p>Rows that each stage did in a second.{shaded}</p>"
         f'<div class="charts">{"".join(charts)}</div>{details("Rows a second as a table", table)}'
@@ -138,7 +134,9 @@ def time_axis(longest: float) -> Axis:
     return Axis([(place * length / longest, mark(place)) for place in places], f"{unit} since the run began")
 
 
-def _average(name: str, at: np.ndarray, rows: dict[str, np.ndarray], tokens: dict[str, np.ndarray], began: float) -> str:
+def _average(
+    name: str, at: np.ndarray, rows: dict[str, np.ndarray], tokens: dict[str, np.ndarray], began: float
+) -> str:
     told = np.flatnonzero(np.diff(rows[name]) > 0) + 1
     took = at[told[-1]] - min(at[told[0] - 1], began or at[told[0] - 1])
     if took <= 0:

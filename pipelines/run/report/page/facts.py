@@ -19,7 +19,7 @@ from pipelines.run.report.page.fields import (
     tables_of,
     text_of,
 )
-from pipelines.run.report.page.numbers import HOUR, amount, count, is_number, number, seconds, share, size
+from pipelines.run.report.page.numbers import HOUR, amount, count, is_number, number, seconds, size
 
 VERDICTS = {"complete": "good", "failed": "bad", "interrupted": "warn", "running": "note"}
 COLORS: dict[str, Color] = {"written": "sink", "dead": "bad", "deleted": "other", "embedded": "work"}
@@ -86,8 +86,10 @@ def counts_section(report: Report) -> str:
     more = [
         ("documents of the source", text_of(report.get("documents"))),
         ("tokens", count(report.get("tokens")) if number(report.get("tokens")) else ""),
-        *((name.replace("_", " "), count(report.get(name)) if number(report.get(name)) else "")
-          for name in ("deletions_read", "deletions_waiting")),
+        *(
+            (name.replace("_", " "), count(report.get(name)) if number(report.get(name)) else "")
+            for name in ("deletions_read", "deletions_waiting")
+        ),
     ]
     return f"<h2>Counts</h2>{bar_list(bars, 'rows by what became of them')}{facts_list(more)}" if bars else ""
 
@@ -96,21 +98,32 @@ def models_section(report: Report) -> str:
     """Models, licences, fingerprints."""
     head = ["vector", "model", "kind", "dimension", "precision", "licence", "fingerprint"]
     rows = [
-        [name, *(text_of(facts.get(key)) for key in ("model", "kind", "dim", "precision", "license")),
-         str(facts.get("fingerprint") or "")[:12]]
+        [
+            name,
+            *(text_of(facts.get(key)) for key in ("model", "kind", "dim", "precision", "license")),
+            str(facts.get("fingerprint") or "")[:12],
+        ]
         for name, facts in tables_of(report.get("models")).items()
     ]
     whole = str(report.get("fingerprint") or "")
     if not rows and not whole:
         return ""
     lengths = [
-        (f"average length of {name}", f"{text_of(found.get('avg_len'))} words, " + (
-            f"which {found['held_by']} was filled with" if "held_by" in found else
-            f"over {text_of(found.get('texts'))} texts"))
+        (
+            f"average length of {name}",
+            f"{text_of(found.get('avg_len'))} words, "
+            + (
+                f"which {found['held_by']} was filled with"
+                if "held_by" in found
+                else f"over {text_of(found.get('texts'))} texts"
+            ),
+        )
         for name, found in tables_of(report.get("statistics")).items()
     ]
     return (
-        "<h2>Models</h2>" + html_table(head, rows, numbers=(3,)) + facts_list([("fingerprint of the job", whole), *lengths])
+        "<h2>Models</h2>"
+        + html_table(head, rows, numbers=(3,))
+        + facts_list([("fingerprint of the job", whole), *lengths])
     )
 
 
@@ -119,7 +132,9 @@ def sinks_section(report: Report) -> str:
     sinks = [table_of(sink) for sink in list_of(report.get("sinks"))]
     told = (key for sink in sinks for key, value in sink.items() if not isinstance(value, dict | list))
     # The place may be told twice.
-    keys = [key for key in dict.fromkeys(told) if key != "path" or any(sink.get(key) != sink.get("place") for sink in sinks)]
+    keys = [
+        key for key in dict.fromkeys(told) if key != "path" or any(sink.get(key) != sink.get("place") for sink in sinks)
+    ]
     parts = []
     if sinks:
         rows = [[text_of(sink.get(key)) for key in keys] for sink in sinks]
@@ -133,8 +148,10 @@ def sinks_section(report: Report) -> str:
     lost = [
         (told, count(report.get(name)))
         for name, told in (
-            ("nodes_lost", "nodes lost"), ("nodes_joined", "nodes joined"),
-            ("actors_restarted", "workers started anew"), ("blocks_embedded_again", "blocks embedded again"),
+            ("nodes_lost", "nodes lost"),
+            ("nodes_joined", "nodes joined"),
+            ("actors_restarted", "workers started anew"),
+            ("blocks_embedded_again", "blocks embedded again"),
             ("rows_embedded_again", "rows embedded again"),
         )
         if is_number(report.get(name))
@@ -176,7 +193,10 @@ def machine_facts(machine: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Tell of the machine that drove a run, and of its cluster, in names and words."""
     cores, threads = machine.get("cores"), machine.get("threads")
     if is_number(cores):
-        yield "cores", f"{text_of(cores)} of {text_of(threads)} threads, {text_of(machine.get('processor'))}".rstrip(", ")
+        yield (
+            "cores",
+            f"{text_of(cores)} of {text_of(threads)} threads, {text_of(machine.get('processor'))}".rstrip(", "),
+        )
     if is_number(machine.get("memory")):
         yield "memory", size(machine["memory"])
     yield "GPUs", ", ".join(map(str, list_of(machine.get("gpus")))) or "none"

@@ -59,7 +59,7 @@ def html_table(head: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: I
 
     def line(row: Sequence[str], tag: str) -> str:
         inside = "".join(
-            f'<{tag}{" class=number" if at in right else ""}>{html.escape(row[at])}</{tag}>' for at in kept
+            f"<{tag}{' class=number' if at in right else ''}>{html.escape(row[at])}</{tag}>" for at in kept
         )
         return f"<tr>{inside}</tr>"
 

@@ -1,4 +1,4 @@
-"""Files of a report's page: the report that is read, the page that is written, and which file may be replaced by one."""
+"""Files of a report's page: the report that is read, the page that is written, and which file one may replace."""
 
 from __future__ import annotations
 

@@ -42,7 +42,9 @@ def lengths_section(report: Report) -> str:
 def _bins(found: dict[str, object]) -> dict[int, int]:
     """Texts by the longest of their bin, with the empty bins between."""
     pairs = zip(list_of(found.get("up_to")), list_of(found.get("texts")), strict=False)
-    known = {int(longest): int(texts) for longest, texts in pairs if is_number(longest) and is_number(texts) and texts > 0}
+    known = {
+        int(longest): int(texts) for longest, texts in pairs if is_number(longest) and is_number(texts) and texts > 0
+    }
     if not known:
         return {}
     between = [longest for longest in BINS if min(known) <= longest <= max(known)]
