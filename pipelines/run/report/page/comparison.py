@@ -9,7 +9,7 @@ from pipelines.html_document import document
 from pipelines.run.report.page.charts import Color, Line, line_chart
 from pipelines.run.report.page.course import PARTS, time_axis
 from pipelines.run.report.page.difference import Rows, facts_table, flat
-from pipelines.run.report.page.facts import VERDICTS, working_seconds
+from pipelines.run.report.page.facts import VERDICTS, machine_facts, working_seconds
 from pipelines.run.report.page.fields import Report, embeddings_of, list_of, table_of, tables_of, text_of
 from pipelines.run.report.page.numbers import HOUR, amount, count, is_number, number, seconds, share
 from pipelines.run.report.page.page import STYLE
@@ -206,9 +206,7 @@ def _sinks(runs: tuple[Report, Report]) -> str:
 
 
 def _machines(runs: tuple[Report, Report]) -> str:
-    machines = [
-        dict(machinefacts_table(table_of(run["machine"]))) if table_of(run.get("machine")) else {} for run in runs
-    ]
+    machines = [dict(machine_facts(table_of(run["machine"]))) if table_of(run.get("machine")) else {} for run in runs]
     if not all(machines):
         return "<h2>Machines</h2><p>One of the reports does not tell of its machine.</p>"
     kept = [{key: told for key, told in machine.items() if told} for machine in machines]
