@@ -88,10 +88,10 @@ def facts_table(title: str, heading: str, facts: Sequence[dict[str, str]], missi
     """Make a table of what differs in two sets of names and words; ``missing`` stands for what one of them lacks."""
     one, other = facts
     rows = [
-        f"<tr><td>{html.escape(key)}</td><td>{html.escape(one.get(key, missing))}</td>"
-        f"<td>{html.escape(other.get(key, missing))}</td></tr>"
+        f"<tr><td>{html.escape(key)}</td><td>{html.escape(one.get(key) or missing)}</td>"
+        f"<td>{html.escape(other.get(key) or missing)}</td></tr>"
         for key in dict.fromkeys([*one, *other])
-        if one.get(key) != other.get(key)
+        if one.get(key, "") != other.get(key, "")
     ]
     if not rows:
         return f"<h2>{title}</h2><p>{same}</p>"

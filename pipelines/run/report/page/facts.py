@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from pipelines.run.placement.nodes import count_of
 from pipelines.run.report.page.charts import Bar, Color, bar_list
 from pipelines.run.report.page.fields import (
     Report,
@@ -209,9 +210,9 @@ def machine_facts(machine: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _node(node: dict[str, Any]) -> str:
     kinds = ", ".join(map(str, list_of(node.get("accelerators"))))
-    parts = [f"{amount(node.get('cpus')) if number(node.get('cpus')) else '0'} CPUs"]
+    parts = [count_of(number(node.get("cpus")), "CPU")]
     if number(node.get("gpus")):
-        parts.append(f"{amount(node['gpus'])} GPUs" + (f" ({kinds})" if kinds else ""))
+        parts.append(count_of(number(node["gpus"]), "GPU") + (f" ({kinds})" if kinds else ""))
     if number(node.get("memory")):
         parts.append(f"{size(node['memory'])} for work")
     return f"{count(node.get('nodes'))} × {', '.join(parts)}"
