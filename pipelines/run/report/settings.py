@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
+from pathlib import Path
 from typing import Any
 
 from pipelines.config.job import JobConfig
@@ -29,13 +31,8 @@ def shown_settings(config: JobConfig) -> dict[str, Any]:
     URLs lose users, passwords and options. Values under keys that name secrets are hidden, unless they refer to an
     environment variable. Long texts and lists are cut.
     """
-    shown: dict[str, Any] = _shown(config.model_dump(mode="json", exclude_defaults=True, fallback=_kind_of))
+    shown: dict[str, Any] = _shown(config.model_dump(exclude_defaults=True))
     return shown
-
-
-def _kind_of(value: Any) -> str:
-    """Name a value that is no JSON, as data in memory that a job reads."""
-    return f"<{type(value).__module__}.{type(value).__qualname__}>"
 
 
 def _shown(value: Any, depth: int = 0) -> Any:
@@ -44,10 +41,16 @@ def _shown(value: Any, depth: int = 0) -> Any:
     if isinstance(value, dict):
         shown = {str(key): _of_key(str(key), some, depth) for key, some in list(value.items())[:MOST_ENTRIES]}
         return shown if len(value) <= MOST_ENTRIES else {**shown, "…": f"{len(value) - MOST_ENTRIES:,} more"}
-    if isinstance(value, list | tuple):
+    if isinstance(value, list | tuple | set | frozenset):
+        value = list(value)
         some = [_shown(one, depth + 1) for one in value[:MOST_ENTRIES]]
         return some if len(value) <= MOST_ENTRIES else [*some, f"… {len(value) - MOST_ENTRIES:,} more"]
-    return _text(value) if isinstance(value, str) else value
+    if isinstance(value, str | Path):
+        return _text(str(value))
+    if value is None or isinstance(value, int) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    # Data in memory that a job reads, for one.
+    return f"<{type(value).__module__}.{type(value).__qualname__}>"
 
 
 def _of_key(key: str, value: Any, depth: int) -> Any:

@@ -33,8 +33,8 @@ class Timeline:
         self._samples.append((round(seconds, 1), sums))
         if len(self._samples) >= MOST_SAMPLES:
             span = self._samples[-1][0] - self._samples[0][0]
-            # The last one stays.
-            self._samples = self._samples[(len(self._samples) - 1) % 2 :: 2]
+            # The first one stays, and the last.
+            self._samples = [*self._samples[:-1:2], self._samples[-1]]
             # A look comes a little early or late.
             self._every = 0.99 * span / max(1, len(self._samples) - 1)
 

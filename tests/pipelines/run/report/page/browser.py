@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-# Put at the end of a page, in a frame: what is wider than the window, labels that are cut or lie on one another, and text that can
-# hardly be read: contrast below what WCAG 2.2 (1.4.3) asks for.
+# Put at the end of a page, in a frame: what is wider than the window, labels that lie on one another, and text that can
+# hardly be read, whose contrast is below what WCAG 2.2 (1.4.3) asks for.
 LOOK = """<script>
 const rgb = (color) => (color.match(/[\\d.]+/g) || []).map(Number);
 const light = (color) => {
@@ -64,7 +64,7 @@ def chromium() -> str:
 
 
 def look_at(pages: Sequence[tuple[str, int]], folder: Path, *, dark: bool) -> tuple[list[dict[str, Any]], list[str]]:
-    """Open pages, each in a frame so many pixels wide; returns what LOOK found of each, and the lines of the console."""
+    """Open pages, each in a frame so many pixels wide; returns what LOOK found of each, and the console's lines."""
     frames = []
     for number, (page, width) in enumerate(pages):
         file = folder / f"page{number}.html"
