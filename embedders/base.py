@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from embedders.errors import ImageError
+from embedders.length_counts import no_lengths
 
 Texts: TypeAlias = Sequence[str] | pa.Array | pa.ChunkedArray
 
@@ -38,7 +39,9 @@ class EmbedStats:
     batches they were fed in: ``1 - tokens / padded_tokens`` is the padding waste. ``truncated`` counts texts that lost
     tokens, ``unknown`` those of which at least half of the tokens are unknown to the tokenizer. For models of images,
     ``decode_seconds`` is the time that files took to become pixels, ``transform_seconds`` the time that pixels took to
-    become the model's input, both summed over threads that work at once.
+    become the model's input, both summed over threads that work at once. ``length_counts`` are the texts by their
+    tokens after truncation, in the bins of `embedders.length_counts`; a model without a tokenizer of its own counts
+    none.
     """
 
     rows: int = 0
@@ -50,11 +53,12 @@ class EmbedStats:
     model_seconds: float = 0.0
     decode_seconds: float = 0.0
     transform_seconds: float = 0.0
+    length_counts: npt.NDArray[np.int64] = field(default_factory=no_lengths, compare=False, repr=False)
 
     def add(self, other: EmbedStats) -> None:
         """Add another embedder's counters to these."""
-        for field in fields(self):
-            setattr(self, field.name, getattr(self, field.name) + getattr(other, field.name))
+        for one in fields(self):
+            setattr(self, one.name, getattr(self, one.name) + getattr(other, one.name))
 
     @property
     def padding_waste(self) -> float:

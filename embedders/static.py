@@ -23,6 +23,7 @@ from embedders.errors import ModelFilesError
 from embedders.files.digest import files_digest
 from embedders.files.safetensors_file import read_safetensors
 from embedders.fingerprint import facts_digest
+from embedders.length_counts import count_lengths
 from embedders.model_options import ModelFiles, Runtime
 from embedders.pooling import l2_normalize
 from embedders.prompts import Use
@@ -184,6 +185,7 @@ class StaticModel(UnloadedWithFolder):
                 padded_tokens=count,
                 truncated=int(tokens.truncated.sum()),
                 unknown=unknown,
+                length_counts=count_lengths(tokens.lengths),
                 tokenize_seconds=tokenized - started,
                 model_seconds=perf_counter() - tokenized,
             )

@@ -29,6 +29,7 @@ from embedders.files.folder import model_files
 from embedders.fingerprint import facts_digest
 from embedders.graph_outputs import declared_inputs, declared_width
 from embedders.graph_session import GraphSession
+from embedders.length_counts import count_lengths
 from embedders.model_options import ModelFiles, Runtime
 from embedders.positions import positions_of, warn_of_positions
 from embedders.precision import load_graph, precision_facts
@@ -267,8 +268,10 @@ class TextModel(UnloadedWithFolder):
 
     def count(self, tokens: TokenizedTexts, inverse: npt.NDArray[np.intp], seconds: float) -> None:
         """Add tokenized texts to the counters; ``inverse`` has each given text's position among the tokenized ones."""
+        lengths = count_lengths(tokens.lengths[inverse])
         with COUNTING:
             self.stats.rows += len(inverse)
+            self.stats.length_counts = self.stats.length_counts + lengths
             self.stats.truncated += int(tokens.truncated[inverse].sum())
             self.stats.tokenize_seconds += seconds
 

@@ -98,6 +98,15 @@ def join(base: str, path: str) -> str:
     return f"{head.rstrip('/')}/{path}{mark}{options}"
 
 
+def page_place(report: str, suffix: str = "") -> str:
+    """Name the file of a report's page: beside it, with the ending .html in the place of .json; a URL's options stay.
+
+    ``suffix`` is put at the end of its name.
+    """
+    body, mark, options = report.partition("?") if is_url(report) else (report, "", "")
+    return f"{body.removesuffix('.json')}{suffix}.html{mark}{options}"
+
+
 def _absolute(path: str) -> str:
     # Where there is no such user, or no home, the tilde is part of a name.
     with suppress(RuntimeError):

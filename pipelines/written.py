@@ -21,6 +21,7 @@ from pipelines.urls import Place, local_path, named_place, server_of
 EVALUATIONS = "output/evaluation"
 LETTERS = "errors.path (dead letters, beside the report)"
 DELETED = "report (deleted points, beside it)"
+PAGE = "report (its page, beside it)"
 
 
 def plan_job_source(config: JobConfig) -> SourcePlan:
@@ -93,6 +94,7 @@ def written_places(config: JobConfig) -> list[Written]:
         if sink.folder is not None
     ]
     places += [Written(dead_letters_key(config), config.dead_letters), Written("report", config.report)]
+    places.append(Written(PAGE, config.report_page))
     if config.deleted_points is not None:
         places.append(Written(DELETED, config.deleted_points))
     if config.cache is not None:

@@ -18,6 +18,7 @@ COMMANDS = {
     "reindex": ("reindex", "Replace a live collection by a new one, without a gap, and go back."),
     "search": ("search", "Search what a job has filled, with the models that filled it."),
     "evaluate": ("evaluate", "Measure how well a job's models find, on a BEIR data set."),
+    "report": ("report", "Show a run's report as a page, or compare those of two runs."),
     "doctor": ("doctor", "Look at this machine: GPUs, providers, memory, disk, the hub, Ray."),
     "models": ("models", "Look at the catalog of models and at the cache of their files."),
 }

@@ -67,6 +67,13 @@ class ComputeConfig(Section):
         description="Give up when no block moved for so long; left out: 300 on several nodes, 1800 on one, and at "
         "least a minute more than retry_seconds of the sinks",
     )
+    price_per_hour: float | None = Field(
+        None,
+        ge=0,
+        allow_inf_nan=False,
+        description="What all machines of the job cost an hour, in any currency: the run's report tells then what the "
+        "run cost",
+    )
     base_path: Place | None = Field(
         None,
         description="Folder or URL (s3://bucket/prefix) below which relative paths of sinks, dead letters and report "

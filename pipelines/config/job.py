@@ -19,7 +19,7 @@ from pipelines.config.section import MaybePlace, NonEmpty, Place, Section
 from pipelines.config.sinks import SinkConfig
 from pipelines.config.source import SourceConfig
 from pipelines.errors import ConfigError
-from pipelines.urls import is_absolute, is_url, join, named_place, without_credentials
+from pipelines.urls import is_absolute, is_url, join, named_place, page_place, without_credentials
 
 
 class ErrorsConfig(Section):
@@ -228,6 +228,11 @@ class JobConfig(Section):
         """Folder in which runs keep the ids of points that they delete; None for a job that deletes none."""
         deletes = self.source.deleted is not None or any(sink.deletions == "sweep" for sink in self.sink)
         return self._beside_report("deleted_points") if deletes else None
+
+    @property
+    def report_page(self) -> str:
+        """File of the report as a page: beside it, with the ending .html in the place of .json."""
+        return page_place(self.report)
 
     def _beside_report(self, folder: str) -> str:
         body, mark, options = self.report.partition("?") if is_url(self.report) else (self.report, "", "")

@@ -76,6 +76,13 @@ class RowEmbedder:
         return {self.name: folded, **specs, **kept}
 
     @property
+    def max_length(self) -> int | None:
+        """Tokens of a text at most, above which it is cut; None for a model that knows no such limit, or of images."""
+        text_model = getattr(self.model, "text_model", self.model)
+        limit = None if self.images else getattr(getattr(text_model, "tokenizer", None), "max_length", None)
+        return limit if isinstance(limit, int) else None
+
+    @property
     def fingerprint(self) -> str:
         """Hex sha256 over everything that changes a vector: the model's own, and MUVERA's parameters."""
         return self._with_muvera(self.model.fingerprint)

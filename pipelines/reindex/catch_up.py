@@ -123,6 +123,7 @@ class CatchUp:
         self.passes.append(Pass(len(self.passes) + 1, **counts, seconds=round(time.monotonic() - started, 2)))
         report.passes = [asdict(one) for one in self.passes]
         report.try_to_save(self._config.report)
+        report.write_page(self._config.report_page)
         self._say(self.passes[-1].describe())
         return report
 

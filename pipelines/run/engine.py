@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from pipelines.config.job import JobConfig
 from pipelines.embed.row_embedder import RowEmbedder
+from pipelines.run.placement.nodes import Node
 from pipelines.run.placement.pools import Pool
 from pipelines.run.report.losses import Losses
 from pipelines.run.stages.stage import Stage
@@ -40,6 +41,10 @@ class Engine(Protocol):
     @property
     def most_rows(self) -> int | None:
         """How many rows it takes at most; None for any number."""
+
+    @property
+    def nodes(self) -> Sequence[Node]:
+        """The nodes of its cluster; none where it is this process alone."""
 
     @property
     def notices(self) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ import pyarrow as pa
 from pipelines.config.job import JobConfig
 from pipelines.embed.row_embedder import RowEmbedder
 from pipelines.run.engine import MoreThanFewError
+from pipelines.run.placement.nodes import Node
 from pipelines.run.placement.pools import Pool, place_in_one_process
 from pipelines.run.report.losses import NOTHING
 from pipelines.run.stages.read import TASK_COLUMN
@@ -42,6 +43,7 @@ class LocalEngine:
     name: Literal["local"] = "local"
     losses = NOTHING
     notices: tuple[str, ...] = ()
+    nodes: tuple[Node, ...] = ()
 
     def __init__(self, most: tuple[int, int] | None = None) -> None:
         self.counter = Tally()

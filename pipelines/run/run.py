@@ -32,8 +32,10 @@ from pipelines.run.phases import tell
 from pipelines.run.placement.pools import Pool
 from pipelines.run.progress import choose_view
 from pipelines.run.report.file import WHILE_RUNNING, RunningReport, make_room
+from pipelines.run.report.machine import describe_machine
 from pipelines.run.report.other_run import refuse_to_replace
 from pipelines.run.report.report import RunReport, Status
+from pipelines.run.report.settings import shown_settings
 from pipelines.run.report.startup import StartUp
 from pipelines.run.scan import ScannedSource, measure, scan
 from pipelines.run.source_changes import WrittenDocuments, why_changed
@@ -57,6 +59,8 @@ STOPPING = (signal.SIGINT, signal.SIGTERM)
 SECONDS_TO_TELL = 1.0
 # How long the last report of a stopped run may take, and the one before it that tells of the signal.
 STOPPED_REPORT = Patience(5)
+# How long a store is asked to take the report's page.
+PAGE_PATIENCE = Patience(5)
 STOPPED: tuple[Status, str] = ("interrupted", "stopped by a signal")
 
 
@@ -83,6 +87,10 @@ class Run:
         self._report = RunReport(self._run_id, self._config.corpus, started=now.isoformat(timespec="seconds"))
         self._report.dead_letters = without_credentials(self._config.dead_letters)
         self._report.exit_code_on_dead = self._config.errors.exit_code_on_dead
+        self._report.price_per_hour = self._config.compute.price_per_hour
+        # A configuration may hold what cannot be shown, and is no reason for a run to fail.
+        with suppress(Exception):
+            self._report.config = shown_settings(self._config)
         self._sinks = list(sinks)
         self._leases = RunLeases(self._sinks, self._run_id, self._config.corpus)
         self._facts: JobFacts
@@ -153,6 +161,8 @@ class Run:
             unwritten = report.try_to_save(path, patience)
         if unwritten is not None:
             report.notices.append(f"the report could not be written to {without_credentials(path)}: {unwritten}")
+        else:
+            report.write_page(self._config.report_page, PAGE_PATIENCE)
         if self._scanned is None:
             # There is no summary then, which would show it.
             if unwritten is not None:
@@ -182,6 +192,7 @@ class Run:
                 with engine() as opened:
                     self._startup.end("engine")
                     self._report.engine = opened.name
+                    self._report.machine = describe_machine(opened.nodes)
                     self._report.notices += opened.notices
                     self._report.startup_seconds = self._clock.seconds()
                     self._embed_with(opened, source)
@@ -216,6 +227,7 @@ class Run:
         if engine.name == "ray":
             tell("looking for the models on the nodes")
         engine.prepare(planned, self._embedders.load(planned), pools)
+        self._report.max_lengths = {one.name: one.max_length for one in self._embedders.load(planned)}
         self._startup.end("preparation")
         if self._scanned is None:
             tell("counting the documents")

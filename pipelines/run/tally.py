@@ -19,6 +19,8 @@ FIRST_BLOCK = "first block"
 BLOCKS = "blocks"
 # Rows that took an embedding's vectors from the cache.
 CACHED = "cached"
+# Texts of at most so many tokens, and more than the bin before holds (`embedders.length_counts`): ``length 128``.
+LENGTH = "length "
 # What read tasks read that were run again, which the figures of reading hold twice.
 REREAD_DOCUMENTS, REREAD_ROWS = "reread_documents", "reread_rows"
 # The figures of what writes dead rows; those of a sink begin in the same way.

@@ -15,6 +15,7 @@ from pipelines.run.progress import ProgressView
 from pipelines.run.report.file import RunningReport
 from pipelines.run.report.report import RunReport
 from pipelines.run.report.startup import StartUp
+from pipelines.run.report.timeline import Timeline
 from pipelines.run.tally import STARTED_AT, Figures, figures_of
 from pipelines.urls import without_credentials
 
@@ -55,6 +56,8 @@ def watching(
 ) -> Iterator[None]:
     """Refresh the view and the report's ``file``, once a second; ``settled`` are documents by receipts."""
     told = begun = False
+    timeline = Timeline()
+    timeline.add(clock.seconds(), {})
 
     def first_row(stages: Mapping[str, Figures]) -> float | None:
         began = (stages[name][STARTED_AT] for name in map(figures_of, report.embeddings) if name in stages)
@@ -66,6 +69,8 @@ def watching(
         report.take_stages(stages)
         report.take_losses(engine.losses)
         report.seconds = clock.seconds()
+        timeline.add(report.seconds, stages)
+        report.timeline = timeline.figures()
         if not begun and (first := first_row(stages)) is not None:
             begun = True
             view.begin(clock.seconds_until(first))
@@ -83,6 +88,8 @@ def watching(
         stages = engine.counter.read()
         report.take_stages(stages)
         report.take_losses(engine.losses, at_end=True)
+        timeline.add(clock.seconds(), stages, last=True)
+        report.timeline = timeline.figures()
         if (first := first_row(stages)) is not None:
             report.startup_seconds = clock.seconds_until(first)
             report.startup = startup.with_workers(stages, first)

@@ -16,6 +16,7 @@ from embedders.images.decoding import decode_image
 from pipelines.config.source import SourceConfig
 from pipelines.errors import ConfigError
 from pipelines.filesystem import open_filesystem
+from pipelines.html_document import document
 from pipelines.search import Hit
 from pipelines.search.hits import shown_scores
 from pipelines.urls import refuse_url
@@ -26,23 +27,13 @@ CAPTION = 44
 COLUMNS = 5
 PAPER, INK, FAINT = (255, 255, 255), (32, 32, 32), (120, 120, 120)
 
-PAGE = """<!doctype html>
-<meta charset="utf-8">
-<title>{query}</title>
-<style>
-body {{ font: 15px system-ui, sans-serif; margin: 24px; color: #202020; background: #fff; }}
-h1 {{ font-size: 20px; }}
-main {{ display: flex; flex-wrap: wrap; gap: 20px; }}
-figure {{ margin: 0; width: 224px; }}
-img, .none {{ width: 224px; height: 224px; object-fit: contain; background: #f4f4f4; display: block; }}
-.none {{ display: grid; place-items: center; color: #787878; }}
-figcaption {{ overflow-wrap: anywhere; margin-top: 6px; }}
-small {{ color: #787878; }}
-</style>
-<h1>{heading}</h1>
-<main>
-{figures}
-</main>
+STYLE = """
+main { display: flex; flex-wrap: wrap; gap: 20px; }
+figure { margin: 0; width: 224px; }
+img, .none { width: 224px; height: 224px; object-fit: contain; background: var(--card); display: block; }
+.none { display: grid; place-items: center; color: var(--faint); }
+figcaption { overflow-wrap: anywhere; margin-top: 6px; }
+small { color: var(--faint); }
 """
 
 
@@ -118,7 +109,8 @@ def _page(title: str, asked: Image.Image | None, hits: Sequence[Hit], thumbnails
             f"<figure>{_tag(image)}<figcaption>{html.escape(name)}<br><small>{score}</small></figcaption></figure>"
         )
     heading = html.escape(title) if asked is None else _tag(asked)
-    return PAGE.format(query=html.escape(title), heading=heading, figures="\n".join(figures) or "nothing found")
+    found = "\n".join(figures) or "nothing found"
+    return document(title, f"<h1>{heading}</h1>\n<main>\n{found}\n</main>", style=STYLE)
 
 
 def _tag(image: Image.Image | None) -> str:

@@ -126,7 +126,8 @@ def test_the_command_of_the_manual_runs_a_job_on_the_cluster(
     assert f"10 dead letters in {tmp_path}/base/dead_letters:\n" in told, told
     assert f"parquet: 90 points in {tmp_path}/base/out" in " ".join(told.split()), told
     assert "Traceback" not in told
-    assert {path.name for path in (tmp_path / "base").iterdir()} == {"out", "dead_letters", "run_report.json"}
+    written = {path.name for path in (tmp_path / "base").iterdir()}
+    assert written == {"out", "dead_letters", "run_report.json", "run_report.html"}
     assert len(list((tmp_path / "base" / "dead_letters").glob("*.parquet"))) >= 1
     # The driver and its workers had the packages that were uploaded, though others are installed.
     packages = [path.read_text() for path in seen.iterdir()]

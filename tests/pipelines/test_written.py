@@ -72,7 +72,8 @@ def test_what_a_run_wrote_below_its_source_is_not_read_by_the_next(
     (notice,) = [notice for notice in plan.notices if "written by this job" in notice]
     assert re.fullmatch(
         r"\d files are below source\.path but written by this job, and not read: "
-        r"\d of errors\.path docs/dead, \d of sink\.0\.path docs/out, 1 of report docs/r\.json",
+        r"\d of errors\.path docs/dead, \d of sink\.0\.path docs/out, "
+        r"1 of report \(its page, beside it\) docs/r\.html, 1 of report docs/r\.json",
         notice,
     )
     assert any("written by this job, and not read" in notice for notice in third.notices)

@@ -8,16 +8,17 @@ from typing import Any
 
 from pipelines.evaluation.report.results import Results
 from pipelines.evaluation.report.table import columns, explanations
+from pipelines.html_document import document
 
+# The chart has colors of its own, for light paper.
 _STYLE = """
-body { font: 14px/1.4 system-ui, sans-serif; margin: 2em auto; max-width: 1240px; padding: 0 1em; color: #222 }
-h1 { font-size: 20px }
-p { color: #555; margin: 6px 0; white-space: pre-wrap }
-table { border-collapse: collapse; margin: 1em 0; font-variant-numeric: tabular-nums }
-th, td { padding: 3px 9px; text-align: right; border-bottom: 1px solid #ddd }
-th { border-bottom: 2px solid #999 }
+body { max-width: 1240px }
+p { white-space: pre-wrap }
+#chart { background: #fff; color: #222; color-scheme: light; border-radius: 6px; overflow-x: auto }
+div.table { overflow-x: auto }
+th, td { padding: 3px 9px; text-align: right }
 td:nth-child(-n+2), th:nth-child(-n+2) { text-align: left }
-td.best { font-weight: bold; color: #08660b }
+td.best { font-weight: bold; color: var(--good) }
 """
 
 
@@ -32,15 +33,13 @@ def build_page(results: Results, chart: dict[str, Any]) -> str:
         "{renderer: 'svg', actions: {export: true, source: false, compiled: false, editor: false}})"
     )
     dataset = results.dataset
-    title = html.escape(f"Retrieval on {dataset['name']}, {dataset['split']}")
+    title = f"Retrieval on {dataset['name']}, {dataset['split']}"
     notes = "".join(f"<p>{html.escape(line)}</p>" for line in [*explanations(results), *results.notices])
-    return (
-        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>\n'
-        f"<style>{_STYLE}</style></head>\n<body>\n<h1>{title}</h1>\n"
-        f'<div id="chart"></div>\n{_table(results)}\n{notes}\n'
-        f'<script type="application/json" id="spec">{safe}</script>\n'
-        f'<script type="module">{script}</script>\n</body></html>\n'
+    body = (
+        f'<h1>{html.escape(title)}</h1>\n<div id="chart"></div>\n<div class="table">{_table(results)}</div>\n{notes}\n'
+        f'<script type="application/json" id="spec">{safe}</script>\n<script type="module">{script}</script>'
     )
+    return document(title, body, style=_STYLE)
 
 
 def _table(results: Results) -> str:

@@ -281,6 +281,7 @@ def _node(found: dict[str, Any], here: str) -> Node:
         labels=found.get("Labels") or {},
         resources={name: amount for name, amount in resources.items() if name not in _COUNTED},
         address=address,
+        memory=resources.get("memory", 0.0),
     )
 
 

@@ -27,7 +27,7 @@ from pipelines.run.cluster.request_watcher import watched_request
 from pipelines.run.cluster.waiting import RunningDataset, say_free
 from pipelines.run.cluster.watch import SECONDS_UNTIL_TOLD, ClusterWatch, StallWatch, free_of_nodes
 from pipelines.run.placement.autoscaling import expected
-from pipelines.run.placement.nodes import Machines
+from pipelines.run.placement.nodes import Machines, Node
 from pipelines.run.placement.pools import Pool, place_pools
 from pipelines.run.placement.shared_storage import refuse_local_places
 from pipelines.run.placement.sizes import demand
@@ -86,6 +86,11 @@ class RayEngine:
     def losses(self) -> Losses:
         """See Engine."""
         return self._watch.losses(lost_figures=self.counter.lost)
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """See Engine."""
+        return self._machines.nodes
 
     @property
     def notices(self) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ class Node:
 
     ``cpus`` and ``gpus`` are what Ray counts there, ``cores`` how many threads of models may run at once. ``resources``
     are all others that Ray counts (``accelerator_type:A100``, custom ones). ``address`` tells machines apart: nodes of
-    one address see the same disks.
+    one address see the same disks. ``memory`` is what Ray sets aside for work, in bytes.
     """
 
     id: str
@@ -27,6 +27,7 @@ class Node:
     labels: Mapping[str, str] = field(default_factory=dict)
     resources: Mapping[str, float] = field(default_factory=dict)
     address: str = ""
+    memory: float = field(default=0.0, compare=False)
 
     @property
     def title(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
@@ -16,11 +17,14 @@ import pyarrow as pa
 from pyarrow import fs
 
 from embedders.errors import FleetembedError
+from embedders.files.atomic import whole_file
 from embedders.retrying import Patience
 from pipelines.errors import ConfigError, StoreError
-from pipelines.filesystem import as_json, open_filesystem, write_file, write_json
+from pipelines.filesystem import as_json, open_filesystem, write_file
 from pipelines.urls import local_path, without_credentials
 
+# A text in JSON has no line break.
+_NUMBERS = re.compile(rb"\[(\n[-+0-9.eE,\s]+)\]")
 # No report is larger.
 MAX_BYTES = 64 << 20
 SECONDS_BETWEEN_SAVES_IN_STORES = 15.0
@@ -37,10 +41,16 @@ def save(path: str, value: Any, patience: Patience | None = None) -> None:
     local = local_path(path)
     if local is not None:
         Path(local).parent.mkdir(parents=True, exist_ok=True)
-        write_json(Path(local), value)
+        with whole_file(Path(local)) as file:
+            file.write(_as_json(value))
         return
     filesystem, inside = open_filesystem(path)
-    write_file(filesystem, inside, pa.py_buffer(as_json(value)), patience or AT_THE_END)
+    write_file(filesystem, inside, pa.py_buffer(_as_json(value)), patience or AT_THE_END)
+
+
+def _as_json(value: Any) -> bytes:
+    """Make the text of a report, with a line for each list of numbers, which may be long."""
+    return _NUMBERS.sub(lambda found: b"[" + b" ".join(found[1].split()) + b"]", as_json(value))
 
 
 def begin(path: str, value: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -9,6 +10,7 @@ from typing import Any, Literal
 import pyarrow as pa
 from rich.console import Console
 
+from embedders.errors import FleetembedError
 from embedders.retrying import Patience
 from pipelines.run.report import file as report_file
 from pipelines.run.report import summary
@@ -17,6 +19,7 @@ from pipelines.run.tally import (
     BLOCKS,
     CACHED,
     FIRST_BLOCK,
+    LENGTH,
     REREAD_DOCUMENTS,
     REREAD_ROWS,
     STARTED_AT,
@@ -24,11 +27,15 @@ from pipelines.run.tally import (
     figures_of,
 )
 
+log = logging.getLogger("fleetembed")
+
 Status = Literal["running", "complete", "failed", "interrupted"]
 COUNTS = ("read", "chunked", "skipped", "embedded", "copied", "payload_only", "written", "deleted", "dead")
 # What receipts tell.
 RECEIVED = ("copied", "payload_only", "written", "dead")
 MAX_SAMPLES = 10
+MAX_REASONS, SAMPLES_A_REASON = 40, 3
+OTHER_REASONS = "others"
 
 
 @dataclass
@@ -56,7 +63,11 @@ class RunReport:
     run has not deleted from the sinks, ``deleted_points`` is the file that has the ids of deleted points, and
     ``deletions_refused`` tells that a sink lost none because too many would have gone (``max_delete``, or all of a
     corpus whose source is empty). ``passes`` are the counts of all passes of a reindexing, the last of which the report
-    is of.
+    is of. ``dead_reasons`` counts dead rows by the stage and the type of their errors, with samples.
+    ``price_per_hour`` is what the job's machines cost, where it says so; ``config`` is what of the job differs from the
+    defaults, without secrets; ``machine`` is what the run had (see `describe_machine`). ``token_lengths`` has by
+    embedding ``max_length`` tokens of a text, above which it is cut, and how many ``texts`` had at most ``up_to``
+    tokens, and more than the bin before; ``timeline`` is what stages had done at moments of the run (see `Timeline`).
     """
 
     run_id: str
@@ -91,12 +102,20 @@ class RunReport:
     deleted_points: str | None = None
     deletions_refused: bool = False
     passes: list[dict[str, Any]] = field(default_factory=list)
+    dead_reasons: list[dict[str, Any]] = field(default_factory=list)
+    price_per_hour: float | None = None
+    config: dict[str, Any] = field(default_factory=dict)
+    machine: dict[str, Any] = field(default_factory=dict)
+    token_lengths: dict[str, dict[str, Any]] = field(default_factory=dict)
+    timeline: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         # By the receipts: rows that reached the sinks, and blocks.
         self._received = self._blocks = 0
         # Whether the process that counts was lost: `stages` may show less than was done.
         self.lost_figures = False
+        # Tokens of a text at most, by embedding.
+        self.max_lengths: dict[str, int | None] = {}
 
     @property
     def exit_code(self) -> int:
@@ -123,6 +142,11 @@ class RunReport:
         for name, figures in embedders.items():
             if figures.get("padded_tokens"):
                 rounded[name]["padding_waste"] = round(1 - figures["tokens"] / figures["padded_tokens"], 4)
+        self.token_lengths = {
+            name: {"max_length": self.max_lengths.get(name), **found}
+            for name in self.embeddings
+            if (found := _token_lengths(stages.get(figures_of(name), {})))["texts"]
+        }
         # Replaced whole: another thread may be copying the report.
         self.stages = rounded
         read, skip = stages.get("read", {}), stages.get("skip", {})
@@ -150,6 +174,19 @@ class RunReport:
             self._received += receipt["embedded"]
             self._blocks += 1
             self.dead_samples = (self.dead_samples + receipt["samples"])[:MAX_SAMPLES]
+            for reason in receipt["reasons"] or ():
+                self._take_reason(**reason)
+
+    def _take_reason(self, stage: str, type: str, rows: int, sample: str) -> None:
+        """Add dead rows of one reason; once there are many reasons, new ones of a stage count together."""
+        known = {(reason["stage"], reason["type"]): reason for reason in self.dead_reasons}
+        if (stage, type) not in known and len(known) >= MAX_REASONS:
+            type = OTHER_REASONS
+        found = known.get((stage, type), {"stage": stage, "type": type, "rows": 0, "samples": []})
+        samples = [*found["samples"], sample][:SAMPLES_A_REASON]
+        grown = {**found, "rows": found["rows"] + rows, "samples": samples}
+        # Replaced whole, as the stages are.
+        self.dead_reasons = [*(one for one in self.dead_reasons if one is not found), grown]
 
     def take_losses(self, losses: Losses, *, at_end: bool = False) -> None:
         """Take over what was lost so far; a notice tells of figures that are lost for good."""
@@ -206,11 +243,34 @@ class RunReport:
         """Write the report, and return why it cannot be written, where that is so; see ``report.file.try_to_save``."""
         return report_file.try_to_save(str(path), asdict(self), patience)
 
+    def write_page(self, path: str, patience: Patience | None = None) -> str | None:
+        """Write the report as an HTML page, and return why it cannot be written, where that is so; that is logged too.
+
+        Nothing is raised: a page is worth no run.
+        """
+        try:
+            # Imported by need: it is written once, in the end.
+            from pipelines.run.report.page.files import write_page
+            from pipelines.run.report.page.page import page_of
+
+            write_page(path, page_of(self), "report", patience)
+        except Exception as error:
+            why = str(error) if isinstance(error, FleetembedError) else f"{type(error).__name__}: {error}"
+            log.warning("the report's page could not be written: %s", why)
+            return why
+        return None
+
     def show(self, console: Console) -> None:
         """Print the summary table, and the first dead letters."""
         summary.show(self, console)
 
 
+def _token_lengths(figures: Figures) -> dict[str, list[int]]:
+    """Take the bins of lengths out of an embedding's figures, the shortest first."""
+    bins = {int(name.removeprefix(LENGTH)): int(value) for name, value in figures.items() if name.startswith(LENGTH)}
+    return {"up_to": sorted(bins), "texts": [bins[longest] for longest in sorted(bins)]}
+
+
 def _rounded(figures: Figures) -> Figures:
-    figures = {name: value for name, value in figures.items() if name != STARTED_AT}
+    figures = {name: value for name, value in figures.items() if name != STARTED_AT and not name.startswith(LENGTH)}
     return {name: int(value) if float(value).is_integer() else round(value, 3) for name, value in figures.items()}

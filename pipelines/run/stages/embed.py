@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from embedders.base import VectorSpec
 from embedders.factory import is_heavy
+from embedders.length_counts import LONGEST
 from embedders.token_cache import TokenCache
 from pipelines.config.embeddings import EmbeddingConfig
 from pipelines.embed.job_models import refuse_other_model
@@ -26,7 +27,7 @@ from pipelines.run.placement.threads import share_tokenizing
 from pipelines.run.stages.held import HELD_COLUMN, codes_of, has_vectors, needs_models
 from pipelines.run.stages.moved import TOKENS_A_ROW
 from pipelines.run.stages.stage import Resources, Work
-from pipelines.run.tally import BLOCKS, CACHED, FIRST_BLOCK, Counter, figures_of
+from pipelines.run.tally import BLOCKS, CACHED, FIRST_BLOCK, LENGTH, Counter, Figures, figures_of
 
 
 @dataclass(frozen=True)
@@ -184,6 +185,7 @@ class EmbedStage:
         table = embedder.embed(table)
         after = asdict(embedder.model.stats)
         counted = {name: value - before[name] for name, value in after.items() if name != "rows"}
+        counted |= _lengths(counted.pop("length_counts"))
         if cached is not None:
             counted[CACHED] = getattr(embedder, "cached", cached) - cached
         rows = int((~is_dead(table)).sum())
@@ -200,6 +202,11 @@ class EmbedStage:
 
         crashes = crashing_images(table[IMAGE_COLUMN].to_pylist())
         return add_errors(table, {row: RowError(name, "DecoderCrash", why) for row, why in crashes.items()})
+
+
+def _lengths(counts: npt.NDArray[np.int64]) -> Figures:
+    """Name the bins of ``embedders.length_counts`` that have texts, so that they add up as other figures do."""
+    return {f"{LENGTH}{LONGEST[number]}": int(counts[number]) for number in np.flatnonzero(counts)}
 
 
 def _reaches_models(table: pa.Table) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter as Counts
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipelines.bisection import bisect_rows
 from pipelines.rows import IDENTIFIED_SCHEMA, IMAGE_COLUMN, RowError, add_errors, document_shares, is_dead
@@ -32,6 +34,14 @@ RECEIPT_SCHEMA = pa.schema(
         ("written", pa.int64()),
         ("dead", pa.int64()),
         ("samples", pa.list_(pa.string())),
+        (
+            "reasons",
+            pa.list_(
+                pa.struct(
+                    [("stage", pa.string()), ("type", pa.string()), ("rows", pa.int64()), ("sample", pa.string())]
+                )
+            ),
+        ),
         ("document_keys", pa.list_(pa.uint64())),
     ]
 )
@@ -107,6 +117,7 @@ class WriteStage:
             "written": table.num_rows - dead.num_rows,
             "dead": dead.num_rows,
             "samples": [_describe(row) for row in dead.slice(0, SAMPLES_A_BLOCK).select(SAMPLE_COLUMNS).to_pylist()],
+            "reasons": list(_reasons(dead)),
             "document_keys": keys,
         }
         return pa.Table.from_pylist([receipt], schema=RECEIPT_SCHEMA)
@@ -156,6 +167,15 @@ def _figures_of_sink(sink: Sink) -> str:
 def _document_keys(table: pa.Table) -> npt.NDArray[np.uint64]:
     """Keys of the documents of live rows, each once."""
     return document_keys(table["document_id"].filter(pa.array(~is_dead(table))).unique())
+
+
+def _reasons(dead: pa.Table) -> Iterator[dict[str, Any]]:
+    """Count dead rows by the stage and the type of their errors, with the first row of each."""
+    errors = dead["error"].combine_chunks()
+    names = list(zip(*(pc.struct_field(errors, name).to_pylist() for name in ("stage", "type")), strict=True))
+    for (stage, kind), rows in Counts(names).items():
+        (first,) = dead.slice(names.index((stage, kind)), 1).select(SAMPLE_COLUMNS).to_pylist()
+        yield {"stage": stage, "type": kind, "rows": rows, "sample": _describe(first)}
 
 
 def _describe(row: dict[str, Any]) -> str:
