@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from embedders.base import VectorSpec
 from pipelines.errors import ConfigError, SinkError
 from pipelines.rows import HASHES
 from pipelines.sinks.base import JobFacts, LeaseStore, WriteResult
@@ -57,6 +58,12 @@ class FolderSink:
             return None
         with closing(open_client(self.config)) as client:
             return QdrantSink(self.config, client).provenance()
+
+    def stored_vectors(self) -> dict[str, VectorSpec]:
+        """Start the folder's host, and ask it for the collection's vectors by name; none where it is not there."""
+        self._host = start_host(self.path)
+        stored: dict[str, VectorSpec] = ask(self._host, "stored_vectors", self.config)
+        return stored
 
     def lease_store(self) -> LeaseStore:
         """Return the file in the folder that says who writes there; see Sink."""
