@@ -18,6 +18,9 @@ if TYPE_CHECKING:
         WorkerError,
     )
     from pipelines.pipeline import EmbeddingPipeline, JobPlan
+    from pipelines.ray_data.parquet_datasink import ParquetDatasink
+    from pipelines.ray_data.qdrant_datasink import QdrantDatasink
+    from pipelines.ray_data.read_qdrant import read_qdrant
     from pipelines.run.report.report import RunReport
     from pipelines.search import Hit, Searcher
 
@@ -28,7 +31,9 @@ __all__ = [
     "Hit",
     "JobConfig",
     "JobPlan",
+    "ParquetDatasink",
     "PreflightError",
+    "QdrantDatasink",
     "RunReport",
     "Searcher",
     "SinkError",
@@ -36,6 +41,7 @@ __all__ = [
     "TooManyErrorsError",
     "WorkerError",
     "load_config",
+    "read_qdrant",
 ]
 
 # Imported by need: a worker imports this package for one stage, and need not load what only a driver or a search does.
@@ -52,6 +58,9 @@ _MODULES = {
         "WorkerError",
     ),
     "pipelines.pipeline": ("EmbeddingPipeline", "JobPlan"),
+    "pipelines.ray_data.parquet_datasink": ("ParquetDatasink",),
+    "pipelines.ray_data.qdrant_datasink": ("QdrantDatasink",),
+    "pipelines.ray_data.read_qdrant": ("read_qdrant",),
     "pipelines.run.report.report": ("RunReport",),
     "pipelines.search": ("Hit", "Searcher"),
 }

@@ -85,18 +85,18 @@ def find_columns(
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         raise ConfigError(f"the dataset has two columns {twice[0]!r}; rename one of them")
-    _refuse_missing(names, id, "id")
+    refuse_missing(names, id, "id")
     found = kinds_of(schema) if vectors is None else {}
     found.pop(id, None)
     if vectors is not None:
         for column, told in vectors.items():
-            _refuse_missing(names, column, "vectors")
+            refuse_missing(names, column, "vectors")
             found[column] = _kind(schema.field(column), told)
     if not found:
         raise ConfigError(
             f"no column holds vectors (lists of floats, or indices and values); there are {_shown(schema)}"
         )
-    is_error = ERROR in names and _is_of_errors(schema.field(ERROR).type)
+    is_error = ERROR in names and is_of_errors(schema.field(ERROR).type)
     error = ERROR if is_error else None
     others = [name for name in names if name not in found and name not in (id, error)]
     kept = _kept(names, others, payload)
@@ -184,7 +184,7 @@ def _kept(names: Sequence[str], others: Sequence[str], payload: str | Sequence[s
         return list(others)
     wanted = [payload] if isinstance(payload, str) else list(payload)
     for name in wanted:
-        _refuse_missing(names, name, "payload")
+        refuse_missing(names, name, "payload")
     return wanted
 
 
@@ -232,7 +232,7 @@ def _is_half(kind: pa.DataType) -> bool:
     return bool(pa.types.is_floating(kind) and number_type(kind) == pa.float16())
 
 
-def _is_of_errors(kind: pa.DataType) -> bool:
+def is_of_errors(kind: pa.DataType) -> bool:
     if not pa.types.is_struct(kind):
         return bool(pa.types.is_null(kind))
     return {field.name for field in kind} == {field.name for field in ERROR_TYPE}
@@ -243,7 +243,7 @@ def _may_be_payload(kind: pa.DataType) -> bool:
     return bool(types.is_string(kind) or types.is_large_string(kind) or types.is_struct(kind) or types.is_null(kind))
 
 
-def _refuse_missing(names: Sequence[str], name: str, argument: str) -> None:
+def refuse_missing(names: Sequence[str], name: str, argument: str) -> None:
     if name not in names:
         near = get_close_matches(name, names, 1)
         hint = f"did you mean {near[0]!r}? It has" if near else "it has"

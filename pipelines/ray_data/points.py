@@ -40,11 +40,11 @@ def point_rows(table: pa.Table, columns: Columns, specs: Mapping[str, VectorSpec
     ids, made, faults = point_ids(table[columns.id], corpus)
     payloads, payload_errors = _payloads(table, columns, made)
     rows = {
-        "document_id": _texts(table[columns.id]),
-        "text": _texts(table["text"]) if "text" in table.column_names else pa.nulls(table.num_rows, pa.string()),
+        "document_id": texts_of(table[columns.id]),
+        "text": texts_of(table["text"]) if "text" in table.column_names else pa.nulls(table.num_rows, pa.string()),
         "id": ids,
         "payload": payloads,
-        "error": _errors(table, columns),
+        "error": taken_errors(table, columns.error),
     }
     points = pa.table(rows)
     points = add_errors(points, {row: RowError(STAGE, "InvalidId", why) for row, why in faults.items()})
@@ -74,11 +74,11 @@ def _checked(column: pa.ChunkedArray, name: str, spec: VectorSpec) -> tuple[pa.A
         ) from None
 
 
-def _errors(table: pa.Table, columns: Columns) -> pa.Array:
+def taken_errors(table: pa.Table, column: str | None) -> pa.Array:
     """Take over the errors that rows have already; a null column may have no type."""
-    if columns.error is None or columns.error not in table.column_names:
+    if column is None or column not in table.column_names:
         return error_array([None] * table.num_rows)
-    held = table[columns.error].to_pylist()
+    held = table[column].to_pylist()
     return error_array([None if one is None else RowError(*(str(one.get(key) or "") for key in _KEYS)) for one in held])
 
 
@@ -94,7 +94,7 @@ def _payloads(table: pa.Table, columns: Columns, made: Any) -> tuple[pa.Array, d
             return json_objects(own, table.num_rows), {}
         except (OddError, ValueError, TypeError, OverflowError, RecursionError, AttributeError, pa.ArrowException):
             pass
-    names = _texts(table[columns.id]).to_pylist()
+    names = texts_of(table[columns.id]).to_pylist()
     spread = [None] * table.num_rows if columns.spread is None else table[columns.spread].to_pylist()
     payloads: list[str | None] = []
     errors: dict[int, RowError] = {}
@@ -130,7 +130,7 @@ def _rows(table: pa.Table) -> list[dict[str, Any]]:
     return table.to_pylist() if table.num_columns else [{}] * table.num_rows
 
 
-def _texts(column: pa.ChunkedArray) -> pa.Array:
+def texts_of(column: pa.ChunkedArray) -> pa.Array:
     """Write the values of a column as texts, for people to find a row by."""
     try:
         if pa.types.is_binary(column.type) or pa.types.is_fixed_size_binary(column.type):

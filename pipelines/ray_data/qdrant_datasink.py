@@ -20,7 +20,7 @@ from pipelines.ray_data.arrow_blocks import to_table
 from pipelines.ray_data.columns import Columns, Vectors, find_columns, given_vectors, specs_of
 from pipelines.ray_data.letters import Letters
 from pipelines.ray_data.points import point_rows
-from pipelines.ray_data.report import TaskFigures, WriteReport, add_up, refuse_too_many
+from pipelines.ray_data.report import TaskFigures, WriteReport, add_up, refuse_too_many, told_of
 from pipelines.rows import add_errors, is_dead
 from pipelines.run.stages.write import write_rows
 from pipelines.sinks.base import SinkWriter
@@ -28,7 +28,6 @@ from pipelines.sinks.qdrant.config import QdrantSinkConfig
 from pipelines.sinks.qdrant.description import PROVENANCE
 from pipelines.sinks.qdrant.factory import make_sink
 from pipelines.sinks.qdrant.folder import FolderSink
-from pipelines.sinks.qdrant.lease import CollectionLease
 from pipelines.sinks.qdrant.plain import PlainFacts
 from pipelines.sinks.qdrant.retry import WRITTEN_STAYS
 from pipelines.sinks.qdrant.sink import QdrantSink
@@ -42,6 +41,7 @@ log = logging.getLogger("fleetembed")
 
 # Rows that are made points together.
 ROWS = 8192
+TASK_BYTES = 4 << 20
 # Columns of rows of points before their vectors.
 FIXED = 5
 # So many rows of one task, all of them dead, end the write.
@@ -149,6 +149,11 @@ class QdrantDatasink(Datasink[TaskFigures]):
         self._columns: Columns | None = None
         self._running = False
 
+    @property
+    def min_bytes_per_write(self) -> int:
+        """Bytes that a task writes at least, about; a write of its own, so that one that fails embeds nothing again."""
+        return TASK_BYTES
+
     def on_write_start(self, schema: pa.Schema | None = None) -> None:
         """Check the collection against the dataset, or make it; raises ConfigError or SinkError.
 
@@ -193,9 +198,8 @@ class QdrantDatasink(Datasink[TaskFigures]):
         figures: dict[str, Any] = {}
         with self._reporting():
             if self._sink is not None:
-                job = next((task.found for task in tasks if task.found is not None), None)
-                if self._sink.job is None and job is not None:
-                    self._sink.open(job)
+                found = (task.found for task in tasks if task.found is not None)
+                self._sink.job = self._sink.job or next(found, None)
                 figures = self._settled(completed=True)
         self._letters.close()
         self._running = False
@@ -204,7 +208,8 @@ class QdrantDatasink(Datasink[TaskFigures]):
             tasks, self.config.place, self._letters.place, seconds=seconds, total=figures.get("points")
         )
         (log.warning if self.report.dead else log.info)("%s", self.report)
-        refuse_too_many(self.report, self._max_error_rate)
+        stays = f"The {self.report.written:,} good rows are written and stay"
+        refuse_too_many(self.report, self._max_error_rate, stays)
 
     def on_write_failed(self, error: Exception) -> None:
         """Put the collection's indexing back, and say what stays."""
@@ -226,15 +231,18 @@ class QdrantDatasink(Datasink[TaskFigures]):
             seconds=time.time() - self._started,
             total=total,
             dead_letters=self._letters.place,
-            error=str(error),
+            error=told_of(error),
         )
 
     def _settled(self, *, completed: bool) -> dict[str, Any]:
         if self._sink is None:
             return {}
         if self._sink.job is None:
-            self._sink.abandon()
-            return {}
+            if completed or isinstance(self._sink, FolderSink):
+                self._sink.abandon()
+                return {}
+            # A task may have made the collection, though none told of it.
+            self._sink.job = PlainFacts()
         return self._sink.finish(completed=completed)
 
     def _ready(self, table: pa.Table) -> tuple[QdrantSink | FolderSink, Columns, dict[str, Any]]:
@@ -255,10 +263,10 @@ class QdrantDatasink(Datasink[TaskFigures]):
             return sink, columns, {named[name]: spec for name, spec in sink.job.vectors.items()}
         job = self._facts(columns, specs, table.schema)
         if isinstance(sink, QdrantSink):
-            # Several tasks may make it at once, and none of them knows whether others still load.
-            sink.config = sink.config.model_copy(update={"bulk_load": False})
-            CollectionLease(sink.name, sink.config).prepare(job)
-        sink.open(job)
+            sink.join(job)
+        else:
+            # Its host is asked by one task after the other.
+            sink.open(job)
         return sink, columns, specs
 
     def _facts(self, columns: Columns, specs: Mapping[str, Any], schema: pa.Schema) -> PlainFacts:

@@ -42,6 +42,8 @@ class WriteReport:
     error: str | None = None
 
     def __str__(self) -> str:
+        if self.error is not None:
+            return f"{self.place}: the write failed after {self.seconds:.1f} s: {self.error}"
         parts = [f"{self.place}: {self.written:,} of {self.rows:,} rows written in {self.seconds:.1f} s"]
         if self.retries:
             parts.append(f"{self.retries:,} requests sent again")
@@ -106,8 +108,13 @@ def add_up(tasks: Iterable[TaskFigures], place: str, dead_letters: str | None, *
     )
 
 
-def refuse_too_many(report: WriteReport, max_error_rate: float) -> None:
-    """Raise TooManyErrorsError where more rows are dead than may be."""
+def told_of(error: BaseException) -> str:
+    """Take the message of what failed out of what Ray raises."""
+    return str(getattr(error, "cause", None) or error)
+
+
+def refuse_too_many(report: WriteReport, max_error_rate: float, stays: str) -> None:
+    """Raise TooManyErrorsError where more rows are dead than may be; the message says what ``stays``."""
     if report.dead <= max_error_rate * report.rows:
         return
     where = f"went to {report.dead_letters}" if report.dead_letters else "could not be written"
@@ -115,5 +122,5 @@ def refuse_too_many(report: WriteReport, max_error_rate: float) -> None:
     first = f" The first: {report.samples[0].rstrip('.')}." if report.samples else ""
     raise TooManyErrorsError(
         f"{report.dead:,} of {report.rows:,} rows {where}, more than max_error_rate {max_error_rate:g} "
-        f"allows.{first} The {report.written:,} good rows are written and stay.{advice}"
+        f"allows.{first} {stays}.{advice}"
     )

@@ -154,6 +154,16 @@ class Collection:
             "creating the collection",
         )
 
+    def make(self, job: JobFacts) -> bool:
+        """Create the collection, unless another process does so at this moment; returns whether this one did."""
+        try:
+            self.create(job)
+        except SinkError:
+            if self.info() is None:
+                raise
+            return False
+        return True
+
     def settle_for(self, job: JobFacts, known: Mapping[str, Any], *, shared: bool = False) -> None:
         """Write down what makes the vectors, and make the payload indexes not yet ``known``, before the upload.
 

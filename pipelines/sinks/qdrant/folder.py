@@ -61,7 +61,7 @@ class FolderSink:
 
     def stored_vectors(self) -> dict[str, VectorSpec]:
         """Start the folder's host, and ask it for the collection's vectors by name; none where it is not there."""
-        self._host = start_host(self.path)
+        self._host = self._host or start_host(self.path)
         stored: dict[str, VectorSpec] = ask(self._host, "stored_vectors", self.config)
         return stored
 
@@ -71,7 +71,8 @@ class FolderSink:
 
     def open(self, job: JobFacts) -> None:
         """Start the folder's host and prepare the collection."""
-        self._host = start_host(self.path)
+        # An actor lives as long as the first of its handles.
+        self._host = self._host or start_host(self.path)
         try:
             ask(self._host, "open", self.config, job)
         except BaseException:

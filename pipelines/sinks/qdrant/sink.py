@@ -93,6 +93,21 @@ class QdrantSink:
             if self.config.path is None and (self._was_empty if bulk == "auto" else bulk):
                 self._deferred = collection.defer_indexing()
 
+    def join(self, job: PlainFacts) -> None:
+        """Create the collection, or check the one there, for one of several workers that may do so at once.
+
+        The one that creates it switches indexing off, and nobody on again: that is left to ``finish`` on the driver.
+        """
+        with self._collection() as collection:
+            made = collection.info() is None and collection.make(job)
+            info = collection.existing()
+            collection.refuse_unless_fit(info, job)
+            collection.settle_for(job, info.payload_schema)
+            if made and self.config.bulk_load:
+                collection.defer_indexing()
+        self._was_empty = made
+        self.job = job
+
     def connect(self) -> QdrantWriter:
         """Make a worker's connection; ``open`` comes first."""
         if self.job is None:
