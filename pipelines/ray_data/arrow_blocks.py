@@ -33,7 +33,8 @@ def plain_type(kind: pa.DataType) -> pa.DataType | None:
     if shape is None:
         return None if _is_of_objects(kind) else pa.string() if _is_of_uuids(kind) else kind.storage_type
     if any(size is None for size in shape):
-        return pa.list_(kind.value_type) if len(shape) == 1 else None
+        # The type of the first may be a narrower one.
+        return {1: pa.list_(kind.value_type), 2: pa.list_(pa.list_(kind.value_type))}.get(len(shape))
     return _nested(kind.value_type, shape)
 
 

@@ -104,8 +104,8 @@ def find_columns(
     if spread is not None and not _may_be_payload(schema.field(spread).type):
         if isinstance(payload, str):
             raise ConfigError(
-                f"payload: the column {payload!r} is {schema.field(payload).type}; it must hold JSON objects as text, or "
-                f"structs. To keep it as one key of the payload, write payload=[{payload!r}]"
+                f"payload: the column {payload!r} is {schema.field(payload).type}; it must hold JSON objects as text, "
+                f"or structs. To keep it as one key of the payload, write payload=[{payload!r}]"
             )
         spread = None
     return Columns(
@@ -192,11 +192,11 @@ def _kind(field: pa.Field, told: VectorColumn) -> Kind:
     read = plain_type(field.type)
     kind = _kind_of(read, lambda one: pa.types.is_floating(one) or pa.types.is_integer(one))
     if kind is None and (read is None or pa.types.is_null(read)):
-        kind = told.kind or "multivector" if read is None else told.kind or "dense"
+        kind = told.kind or "dense"
     if kind is None or (told.kind is not None and told.kind != kind):
         raise ConfigError(
-            f"vectors: the column {field.name!r} is {field.type}, which are no {told.kind or 'vectors'}: dense ones are "
-            "lists of numbers, multivectors lists of such lists, sparse ones structs of indices and values"
+            f"vectors: the column {field.name!r} is {field.type}, which are no {told.kind or 'vectors'}: dense ones "
+            "are lists of numbers, multivectors lists of such lists, sparse ones structs of indices and values"
         )
     return kind
 
@@ -211,7 +211,7 @@ def _kind_of(kind: pa.DataType | None, is_number: Any) -> Kind | None:
     depth = 0
     while _is_list(kind):
         kind, depth = kind.value_type, depth + 1
-    return (None, "dense", "multivector")[depth] if depth < 3 and is_number(kind) else None  # type: ignore[return-value]
+    return (None, "dense", "multivector")[depth] if depth < 3 and is_number(kind) else None
 
 
 def _is_list(kind: pa.DataType) -> bool:
@@ -233,6 +233,7 @@ def _is_half(kind: pa.DataType) -> bool:
 
 
 def is_of_errors(kind: pa.DataType) -> bool:
+    """Tell whether a column is that of rows' errors: structs of stage, type and message, or nothing but nulls."""
     if not pa.types.is_struct(kind):
         return bool(pa.types.is_null(kind))
     return {field.name for field in kind} == {field.name for field in ERROR_TYPE}
@@ -244,6 +245,7 @@ def _may_be_payload(kind: pa.DataType) -> bool:
 
 
 def refuse_missing(names: Sequence[str], name: str, argument: str) -> None:
+    """Raise ConfigError where there is no column of a name that an argument tells."""
     if name not in names:
         near = get_close_matches(name, names, 1)
         hint = f"did you mean {near[0]!r}? It has" if near else "it has"

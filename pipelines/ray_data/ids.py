@@ -24,8 +24,8 @@ Faults = dict[int, str]
 def point_ids(column: pa.ChunkedArray, corpus: str) -> tuple[pa.Array, npt.NDArray[np.bool_], Faults]:
     """Name points by a column: unsigned integers and UUIDs in any spelling are ids, of other texts UUIDs are made.
 
-    Those are what a job of the ``corpus`` makes of documents that it does not cut. Returns the ids (null where a row has
-    none), which of them were made, and why rows have none. Raises ConfigError for a column of another type.
+    Those are what a job of the ``corpus`` makes of documents that it does not cut. Returns the ids (null where a row
+    has none), which of them were made, and why rows have none. Raises ConfigError for a column of another type.
     """
     array = column.combine_chunks()
     if isinstance(array, pa.ChunkedArray):

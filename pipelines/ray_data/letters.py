@@ -13,7 +13,10 @@ from pipelines.urls import local_path, without_credentials
 
 
 class Letters:
-    """Where the rows go that cannot be written. ``open`` and ``close`` are for the driver, ``folder_here`` for workers."""
+    """Where the rows go that cannot be written.
+
+    ``open`` and ``close`` are for the driver, ``folder_here`` for workers.
+    """
 
     def __init__(self, folder: str | None) -> None:
         self.folder = folder

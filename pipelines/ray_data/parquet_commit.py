@@ -7,6 +7,7 @@ folder completes it.
 from __future__ import annotations
 
 import json
+import os
 import posixpath
 import time
 from collections.abc import Mapping, Sequence
@@ -33,8 +34,6 @@ def stage(filesystem: fs.FileSystem, path: str, data: pa.Buffer) -> None:
     if not isinstance(filesystem, fs.LocalFileSystem):
         write_file(filesystem, path, data)
         return
-    import os
-
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     with Path(path).open("wb") as file:
         file.write(data)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 from uuid import uuid4
 
 import numpy as np
@@ -18,7 +18,7 @@ from pyarrow import fs
 from ray.data.datasource import Datasink
 
 from pipelines.config.section import expand_home
-from pipelines.errors import ConfigError, SinkError
+from pipelines.errors import ConfigError, SinkError, TooManyErrorsError
 from pipelines.filesystem import open_filesystem
 from pipelines.hashing import xxh3_64
 from pipelines.ray_data.arrow_blocks import to_table
@@ -57,14 +57,14 @@ class StagedFile:
 class ParquetDatasink(Datasink[TaskFigures]):
     """Writes a dataset to Parquet files: ``Dataset.write_datasink(ParquetDatasink("vectors/"))``.
 
-    Files have the dataset's columns as plain Arrow types, whatever Ray keeps them in: vectors are lists whose length any
-    reader knows. They appear in the folder when all of them are written: a write that fails changes nothing there. What
-    was done is in ``report`` when ``write_datasink`` is over.
+    Files have the dataset's columns as plain Arrow types, whatever Ray keeps them in: vectors are lists whose length
+    any reader knows. They appear in the folder when all of them are written: a write that fails changes nothing there.
+    What was done is in ``report`` when ``write_datasink`` is over.
 
     Args:
         path: The folder, or its URL.
-        mode: ``append`` adds files, ``overwrite`` takes the Parquet files out that were there, ``error`` refuses a folder
-            that has some, ``upsert`` replaces rows that have the ``id`` of a new one.
+        mode: ``append`` adds files, ``overwrite`` takes the Parquet files out that were there, ``error`` refuses a
+            folder that has some, ``upsert`` replaces rows that have the ``id`` of a new one.
         id: The column of the ids, for ``upsert`` alone.
         dead_letters: A folder or URL for Parquet files with the rows whose column ``error`` (struct of stage, type and
             message) is not null; such rows are in no other file.
@@ -77,7 +77,8 @@ class ParquetDatasink(Datasink[TaskFigures]):
         >>> import ray
         >>> from pipelines import ParquetDatasink
         >>> datasink = ParquetDatasink(folder)
-        >>> ray.data.from_items([{"id": 1, "dense": [1.0, 0.0]}, {"id": 2, "dense": [0.0, 1.0]}]).write_datasink(datasink)
+        >>> rows = [{"id": 1, "dense": [1.0, 0.0]}, {"id": 2, "dense": [0.0, 1.0]}]
+        >>> ray.data.from_items(rows).write_datasink(datasink)
         >>> datasink.report.written
         2
     """
@@ -181,20 +182,23 @@ class ParquetDatasink(Datasink[TaskFigures]):
 
     def on_write_failed(self, error: Exception) -> None:
         """Remove what was staged, and say what stays."""
-        if not self._running:
+        if isinstance(error, TooManyErrorsError) and self.report is not None and not self._running:
+            # All was settled, and told.
             return
-        self._running = False
+        started, self._running = self._running, False
         self._letters.close()
         stays = "nothing of this write is there, and what was there before stays"
         with suppress(Exception):
-            if is_begun(self.filesystem, self.folder, self._run):
+            if not started:
+                pass
+            elif is_begun(self.filesystem, self.folder, self._run):
                 stays = "its commit was begun, and the next write to this folder completes it"
             else:
                 discard(self.filesystem, self.folder, self._run)
         log.warning("%s: the write failed; %s", self.place, stays)
         self.report = WriteReport(
             self.place,
-            seconds=time.time() - self._started,
+            seconds=time.time() - self._started if started else 0.0,
             dead_letters=self._letters.place,
             error=told_of(error),
         )
@@ -269,8 +273,8 @@ class ParquetDatasink(Datasink[TaskFigures]):
             wanted = pa.unify_schemas([schema.remove_metadata() for schema in schemas], promote_options="permissive")
         except pa.ArrowException as error:
             raise SinkError(
-                f"{self.place}: columns of one name have types that do not go together ({error}). Nothing is written; give "
-                "the dataset's columns one type, or choose another path"
+                f"{self.place}: columns of one name have types that do not go together ({error}). Nothing is written; "
+                "give the dataset's columns one type, or choose another path"
             ) from None
         first = schemas[0].remove_metadata()
         if self.mode in ("append", "upsert") and self._files() and not wanted.equals(first):
@@ -323,8 +327,8 @@ class ParquetDatasink(Datasink[TaskFigures]):
     def _refuse_of_a_job(self, name: str) -> None:
         if METADATA_KEY in (self._schema_of(name).metadata or {}):
             raise SinkError(
-                f"{self.place} is the folder of a fleetembed job's Parquet sink, whose files a datasink does not add to; "
-                "choose another path"
+                f"{self.place} is the folder of a fleetembed job's Parquet sink, whose files a datasink does not add "
+                "to; choose another path"
             )
 
     @contextmanager

@@ -28,9 +28,9 @@ DOCUMENT_ID = "document_id"
 def point_rows(table: pa.Table, columns: Columns, specs: Mapping[str, VectorSpec], corpus: str) -> pa.Table:
     """Make rows with ``id``, ``payload`` (JSON), a column a vector by its name, and ``error``.
 
-    ``document_id`` is the id as the dataset has it, and ``text`` the column of that name, if it holds texts. A vector
-    that is null is left out of its point; a row without any vector is dead. Raises ConfigError for a block whose columns
-    are not those of the dataset.
+    ``document_id`` is the id as the dataset has it, and ``text`` the column of that name. A vector that is null is left
+    out of its point; a row without any vector is dead. Raises ConfigError for a block whose columns are not those of
+    the dataset.
     """
     missing = [name for name in (columns.id, *columns.vectors, *columns.kept) if name not in table.column_names]
     if missing:
@@ -101,8 +101,8 @@ def _payloads(table: pa.Table, columns: Columns, made: Any) -> tuple[pa.Array, d
     for row, (values, whole) in enumerate(zip(_rows(kept), spread, strict=True)):
         try:
             inner = _object(whole)
-        except ValueError as error:
-            errors[row] = RowError(STAGE, "InvalidPayload", f"the column {columns.spread!r} {error}"[:500])
+        except ValueError as wrong:
+            errors[row] = RowError(STAGE, "InvalidPayload", f"the column {columns.spread!r} {wrong}"[:500])
             inner = {}
         named = {DOCUMENT_ID: names[row]} if made[row] else {}
         payload, error = parse_payload({**named, **inner, **values})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -12,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 from ray.data.datasource import Datasink
-from typing_extensions import Unpack
 
 from pipelines.config.section import make_section
 from pipelines.errors import ConfigError, SinkError, TooManyErrorsError
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from ray.data._internal.execution.interfaces import TaskContext
     from ray.data.block import Block
     from ray.data.datasource import WriteResult
+    from typing_extensions import Unpack
 
 log = logging.getLogger("fleetembed")
 
@@ -72,10 +73,10 @@ class QdrantSettings(TypedDict, total=False):
 class QdrantDatasink(Datasink[TaskFigures]):
     """Writes each row of a dataset as a point: ``Dataset.write_datasink(QdrantDatasink("docs", url=...))``.
 
-    The collection is made with the vectors that the dataset has, and one that is there is checked against them. Requests
-    that fail are made again for ``retry_seconds``; a row that cannot be a point, or that the server refuses, goes to
-    ``dead_letters`` and costs no other row. Writing twice leaves each point once. What was done is in ``report`` when
-    ``write_datasink`` is over.
+    The collection is made with the vectors that the dataset has, and one that is there is checked against them.
+    Requests that fail are made again for ``retry_seconds``; a row that cannot be a point, or that the server refuses,
+    goes to ``dead_letters`` and costs no other row. Writing twice leaves each point once. What was done is in
+    ``report`` when ``write_datasink`` is over.
 
     Args:
         collection: Its name; it is made where it is missing.
@@ -86,7 +87,7 @@ class QdrantDatasink(Datasink[TaskFigures]):
             ``VectorColumn``). Left out, all columns that hold lists of floats (dense), lists of such lists
             (multivectors), or structs of indices and values (sparse).
         payload: A column of structs or of JSON objects that is the whole payload, or a list of columns that are keys of
-            it. Left out, all other columns are keys; the keys of a column ``payload`` of such a type are put beside them.
+            it. Left out, all other columns are keys; those of a column ``payload`` of such a type are put beside them.
         dead_letters: A folder or URL for Parquet files with the rows that cannot be written, and why.
         max_error_rate: Share of such rows past which ``write_datasink`` raises TooManyErrorsError at the end.
         corpus: Namespace of ids that are made of texts.
@@ -213,12 +214,13 @@ class QdrantDatasink(Datasink[TaskFigures]):
 
     def on_write_failed(self, error: Exception) -> None:
         """Put the collection's indexing back, and say what stays."""
-        if not self._running:
+        if isinstance(error, TooManyErrorsError) and self.report is not None and not self._running:
+            # All was settled, and told.
             return
-        self._running = False
-        figures = {}
+        started, self._running = self._running, False
+        figures: dict[str, Any] = {}
         try:
-            figures = self._settled(completed=False)
+            figures = self._settled(completed=False) if started else {}
         except Exception as again:
             figures = {"error": str(again)}
         self._letters.close()
@@ -228,7 +230,7 @@ class QdrantDatasink(Datasink[TaskFigures]):
         log.warning("%s: the write failed; %s%s%s", self.config.title, _STAYS, there, unsettled)
         self.report = WriteReport(
             self.config.place,
-            seconds=time.time() - self._started,
+            seconds=time.time() - self._started if started else 0.0,
             total=total,
             dead_letters=self._letters.place,
             error=told_of(error),
@@ -246,7 +248,7 @@ class QdrantDatasink(Datasink[TaskFigures]):
         return self._sink.finish(completed=completed)
 
     def _ready(self, table: pa.Table) -> tuple[QdrantSink | FolderSink, Columns, dict[str, Any]]:
-        """Return the open sink, and what the columns of the dataset are: as the driver found it, or this first block."""
+        """Return the open sink, and what the dataset's columns are: as the driver found them, or this first block."""
         sink = self._sink
         if sink is None:
             raise RuntimeError("on_write_start comes before write")
@@ -326,8 +328,6 @@ def _missing(rows: pa.Table, live: npt.NDArray[np.int64]) -> npt.NDArray[np.int6
 
 def _told_by(schema: pa.Schema) -> dict[str, Any]:
     """Take over what a dataset's schema tells of what made its vectors, as that of files of a Parquet sink does."""
-    import json
-
     told = (schema.metadata or {}).get(PROVENANCE.encode())
     try:
         read = None if told is None else json.loads(told)

@@ -58,9 +58,9 @@ def read_qdrant(
     """Read the points of a collection as a lazy dataset: ``id``, a column a vector, and ``payload``.
 
     Ids are texts (integers in decimal, UUIDs). Dense vectors are ``fixed_size_list<float>``, sparse ones structs of
-    ``indices`` and ``values``, multivectors lists of vectors; a vector that a point lacks is null, and one without a name
-    is the column ``vector``. The collection may change meanwhile: points that are inserted behind what was read are
-    missed. Raises SourceError where the server, the folder or the collection is not there.
+    ``indices`` and ``values``, multivectors lists of vectors; a vector that a point lacks is null, and one without a
+    name is the column ``vector``. The collection may change meanwhile: points that are inserted behind what was read
+    are missed. Raises SourceError where the server, the folder or the collection is not there.
 
     Args:
         collection: Its name, or an alias's, which is looked up once.
@@ -111,7 +111,10 @@ def read_qdrant(
         config, with_vectors=with_vectors, with_payload=with_payload, payload_schema=schema, filter=filter
     )
     where = {} if path is None else {"label_selector": {"ray.io/node-id": ray.get_runtime_context().get_node_id()}}
-    return read_datasource(source, override_num_blocks=override_num_blocks, concurrency=concurrency, **where)
+    dataset: Dataset = read_datasource(
+        source, override_num_blocks=override_num_blocks, concurrency=concurrency, **where
+    )
+    return dataset
 
 
 class QdrantDatasource(Datasource):
@@ -126,13 +129,13 @@ class QdrantDatasource(Datasource):
         payload_schema: pa.Schema | None = None,
         filter: models.Filter | Mapping[str, Any] | str | Sequence[str] | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         if config.path is not None:
             # A worker is in a folder of its own.
             config = config.model_copy(update={"path": str(Path(config.path).absolute())})
         self._config, self._filter = config, build_filter(filter)
         self._key = read_key(config)
-        with self._asking(), connected(config, self._key) as client:
+        with _Asking(), connected(config, self._key) as client:
             self._name, info = find_collection(client, config)
             self._points = look(
                 config, lambda: client.count(self._name, self._filter, exact=True), "counting the points"
@@ -152,12 +155,12 @@ class QdrantDatasource(Datasource):
     def get_read_tasks(
         self, parallelism: int, per_task_row_limit: int | None = None, data_context: DataContext | None = None
     ) -> list[ReadTask]:
-        """Cut the collection into at most ``parallelism`` ranges of ids; a folder is one, since one process has it open."""
+        """Cut the collection into at most ``parallelism`` ranges of ids; a folder, open in one process, is one."""
         config = self._config
         ranges = max(1, min(parallelism, -(-self._points // config.page_points)))
         bounds: list[Bounds] = [(None, None)]
         if config.path is None and ranges > 1:
-            with self._asking(), connected(config, self._key) as client:
+            with _Asking(), connected(config, self._key) as client:
                 bounds = cut_collection(client, config, self._name, self._filter, ranges)
         share = -(-self._points // len(bounds))
         metadata = BlockMetadata(num_rows=None, size_bytes=share * self._point_bytes, input_files=None, exec_stats=None)
@@ -176,12 +179,9 @@ class QdrantDatasource(Datasource):
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:
             raise ConfigError(
-                f"read_qdrant: two columns would be called {twice!r}: {ID!r} is the id's, {PAYLOAD!r} the payload's, and a "
-                "vector's is its name. Leave one out by with_vectors=[...] or payload_schema={...}"
+                f"read_qdrant: two columns would be called {twice!r}: {ID!r} is the id's, {PAYLOAD!r} the payload's, "
+                "and a vector's is its name. Leave one out by with_vectors=[...] or payload_schema={...}"
             )
-
-    def _asking(self) -> _Asking:
-        return _Asking()
 
 
 class _Asking:
