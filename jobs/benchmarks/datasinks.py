@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -23,6 +24,8 @@ from embedders.arrow import dense_array
 NAME = "faults"
 DIM = 16
 BLOCKS = 4
+# Characters of a message that are shown.
+MESSAGE = 160
 # How long ours tries a request again, where a fault does not pass.
 PATIENCE = 10
 
@@ -170,7 +173,9 @@ def _message(error: BaseException) -> str:
     cause = getattr(error, "cause", None) or error
     lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
     said = next((line for line in lines if not line.startswith(("ray::", "File ", "Traceback", "\x1b"))), "")
-    return f"{type(cause).__name__}: {said[:300]}".replace("|", "/")
+    said = re.sub(r"Qdrant collection '\w+' at \S+:? ", "", said).partition(" Refer to ")[0]
+    cut = said if len(said) <= MESSAGE else f"{said[:MESSAGE].rpartition(' ')[0]} ..."
+    return f"{type(cause).__name__}: {cut}".replace("|", "/")
 
 
 def _be_quiet() -> None:

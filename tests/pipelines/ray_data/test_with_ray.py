@@ -52,7 +52,7 @@ def test_a_dataset_comes_back_from_a_collection(qdrant_server: QdrantTestServer,
     dataset.write_datasink(datasink)
     assert datasink.report is not None and datasink.report.total == COUNT
 
-    read = read_qdrant("numbers", url=qdrant_server.url, override_num_blocks=4)
+    read = read_qdrant("numbers", url=qdrant_server.url, override_num_blocks=4, page_points=200)
     assert read.schema().base_schema.field("dense").type == pa.list_(pa.float32(), DIM)
     qdrant_server.clear()
     rows = {row["n"]: row for row in map(flattened, read.take_all())}
