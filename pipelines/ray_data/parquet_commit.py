@@ -78,12 +78,24 @@ def discard(filesystem: fs.FileSystem, folder: str, run: str) -> None:
     if isinstance(filesystem, fs.LocalFileSystem):
         with suppress(OSError):
             Path(folder, TEMPORARY).rmdir()
+        return
+    # Stores keep a mark of a folder that had something in it.
+    found = filesystem.get_file_info(fs.FileSelector(f"{folder}/{TEMPORARY}", allow_not_found=True, recursive=True))
+    if not any(info.is_file for info in found):
+        with suppress(FileNotFoundError):
+            filesystem.delete_dir(f"{folder}/{TEMPORARY}")
 
 
 def _carry_out(filesystem: fs.FileSystem, folder: str, staging: str, journal: Mapping[str, Sequence[str]]) -> None:
     for name in journal["names"]:
-        if filesystem.get_file_info(f"{staging}/{name}").is_file:
+        if not filesystem.get_file_info(f"{staging}/{name}").is_file:
+            continue
+        try:
             filesystem.move(f"{staging}/{name}", f"{folder}/{name}")
+        except FileNotFoundError:
+            # A store that was asked twice, as its first answer was lost, has moved it.
+            if not filesystem.get_file_info(f"{folder}/{name}").is_file:
+                raise
     for name in journal["leaving"]:
         if filesystem.get_file_info(f"{folder}/{name}").is_file:
             filesystem.delete_file(f"{folder}/{name}")

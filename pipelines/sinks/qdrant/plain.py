@@ -69,5 +69,5 @@ def _is_same(stored: Any, sent: Any) -> bool:
     lengths = np.linalg.norm(wanted, axis=-1, keepdims=True)
     unit = wanted / np.where(lengths > 0, lengths, 1)
     return any(
-        bool(np.abs(held - one).max(initial=0) <= CLOSE_HALF * max(1.0, np.abs(one).max())) for one in (wanted, unit)
+        bool(np.abs(held - one).max(initial=0) <= CLOSE_HALF * np.abs(one).max(initial=0)) for one in (wanted, unit)
     )
