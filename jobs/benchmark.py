@@ -9,6 +9,7 @@ from __future__ import annotations
 import own_packages  # noqa: F401
 from benchmarks.bm25 import bm25
 from benchmarks.cache import cache
+from benchmarks.datasinks import datasinks
 from benchmarks.dense import budget, dense
 from benchmarks.families import families
 from benchmarks.folder import folder
@@ -47,6 +48,7 @@ for command in (
     gpu,
     scale,
     cache,
+    datasinks,
 ):
     app.command()(command)
 app.command("read")(read_tables)

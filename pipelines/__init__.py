@@ -19,6 +19,9 @@ if TYPE_CHECKING:
         WorkerError,
     )
     from pipelines.pipeline import EmbeddingPipeline, JobPlan
+    from pipelines.ray_data.parquet_datasink import ParquetDatasink
+    from pipelines.ray_data.qdrant_datasink import QdrantDatasink
+    from pipelines.ray_data.read_qdrant import read_qdrant
     from pipelines.run.report.report import RunReport
     from pipelines.search import Hit, Searcher
 
@@ -30,7 +33,9 @@ __all__ = [
     "Hit",
     "JobConfig",
     "JobPlan",
+    "ParquetDatasink",
     "PreflightError",
+    "QdrantDatasink",
     "RunReport",
     "Searcher",
     "SinkError",
@@ -38,6 +43,7 @@ __all__ = [
     "TooManyErrorsError",
     "WorkerError",
     "load_config",
+    "read_qdrant",
 ]
 
 # Imported by need: a worker imports this package for one stage, and need not load what only a driver or a search does.
@@ -55,6 +61,9 @@ _MODULES = {
         "WorkerError",
     ),
     "pipelines.pipeline": ("EmbeddingPipeline", "JobPlan"),
+    "pipelines.ray_data.parquet_datasink": ("ParquetDatasink",),
+    "pipelines.ray_data.qdrant_datasink": ("QdrantDatasink",),
+    "pipelines.ray_data.read_qdrant": ("read_qdrant",),
     "pipelines.run.report.report": ("RunReport",),
     "pipelines.search": ("Hit", "Searcher"),
 }

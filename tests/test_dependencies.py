@@ -25,8 +25,9 @@ EXTRAS = {
     "pipelines/evaluation": "evaluate",
     "pipelines/run/notebook_progress.py": "notebook",
 }
-# pydantic pins it to one version, and documents some of its own types as that package's.
-COMES_WITH = {"pydantic-core": "pydantic"}
+# pydantic pins the first to one version, documents some of its own types as that package's, and needs the second for
+# the types of its own.
+COMES_WITH = {"pydantic-core": "pydantic", "typing-extensions": "pydantic"}
 
 
 def normalized(name: str) -> str:

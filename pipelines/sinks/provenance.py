@@ -60,10 +60,10 @@ def differences(held: Mapping[str, Any], job: JobFacts) -> list[str]:
     return found or [_chunking_difference(held, wanted)]
 
 
-def property_differences(held: VectorProperties, wanted: VectorProperties) -> list[str]:
-    """Name the properties in which vectors of one name differ; those of ``wanted`` count."""
+def property_differences(held: VectorProperties, wanted: VectorProperties, owner: str = "this job's") -> list[str]:
+    """Name the properties in which vectors of one name differ; those of ``wanted`` count, which are the ``owner``'s."""
     return [
-        f"vector {name!r} has {key} {held[name].get(key)}, this job's has {value}"
+        f"vector {name!r} has {key} {held[name].get(key)}, {owner} has {value}"
         for name in sorted(held.keys() & wanted.keys())
         for key, value in wanted[name].items()
         if held[name].get(key) != value

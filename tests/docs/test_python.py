@@ -10,6 +10,7 @@ import json
 import string
 import textwrap
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +46,17 @@ def quickstart(tmp_path: Path, minilm: Path, monkeypatch: pytest.MonkeyPatch) ->
     return tmp_path
 
 
-@pytest.mark.parametrize("page", sorted({block.page for block in RUN}))
-def test_it_runs(page: str, quickstart: Path) -> None:
+def pages() -> Iterator[Any]:
+    """Pages with blocks that run; those that use Ray directly are given the tests' own."""
+    for page in sorted({block.page for block in RUN}):
+        uses_ray = any("import ray" in block.text for block in RUN if block.page == page)
+        yield pytest.param(page, marks=[pytest.mark.ray] if uses_ray else [])
+
+
+@pytest.mark.parametrize("page", pages())
+def test_it_runs(page: str, quickstart: Path, request: pytest.FixtureRequest) -> None:
+    if request.node.get_closest_marker("ray"):
+        request.getfixturevalue("ray_local")
     names: dict[str, Any] = {"__name__": "documentation"}
     for block in RUN:
         if block.page == page:

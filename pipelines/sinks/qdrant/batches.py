@@ -20,6 +20,7 @@ from pipelines.rows import HASHES
 from pipelines.sinks.base import JobFacts
 from pipelines.sinks.qdrant.body import upsert_json
 from pipelines.sinks.qdrant.message import points_message
+from pipelines.sinks.qdrant.plain import PlainFacts, plain_payloads
 from pipelines.sinks.qdrant.points import (
     FLOAT_BYTES,
     INDEX_BYTES,
@@ -97,6 +98,8 @@ class Points:
     @cached_property
     def payloads(self) -> list[dict[str, Any]]:
         """The whole payloads; see ``payload``."""
+        if isinstance(self.job, PlainFacts):
+            return plain_payloads(self.rows)
         rows = self.rows.select(PAYLOAD_COLUMNS).to_pylist()
         return [payload(row, self.job, store_text=self.store_text) for row in rows]
 

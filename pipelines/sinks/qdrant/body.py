@@ -23,6 +23,7 @@ from embedders.base import VectorSpec
 from pipelines.hashing import entries, join
 from pipelines.rows import HASHES
 from pipelines.sinks.base import JobFacts
+from pipelines.sinks.qdrant.plain import PlainFacts
 from pipelines.sinks.qdrant.points import (
     OURS,
     PAYLOAD_COLUMNS,
@@ -66,6 +67,8 @@ def _vectors(column: pa.ChunkedArray, spec: VectorSpec) -> Any:
 
 
 def _payloads(rows: pa.Table, job: JobFacts, *, store_text: bool) -> list[orjson.Fragment]:
+    if isinstance(job, PlainFacts):
+        return [orjson.Fragment(stored or b"{}") for stored in entries(rows["payload"])]
     written = []
     texts = zip(entries(rows["payload"]), _are_plain(rows["payload"]), _own_texts(rows, job, store_text), strict=True)
     for at, (stored, is_plain, own) in enumerate(texts):

@@ -22,6 +22,7 @@ from pipelines.sinks.qdrant.description import (
     held_provenance,
     state_entries,
 )
+from pipelines.sinks.qdrant.plain import PlainFacts
 from pipelines.sinks.qdrant.points import FROM, OURS
 from pipelines.sinks.qdrant.retry import call, look_at
 from pipelines.sinks.qdrant.vectors import dense_params, quantization, sparse_params, vector_differences
@@ -104,6 +105,9 @@ class Collection:
         """
         refuse_custom_sharding(info, self.title)
         found = vector_differences(info, job)
+        if isinstance(job, PlainFacts):
+            self._refuse_unless_plain(info, job, found)
+            return
         if found:
             raise SinkError(f"{self.title} does not fit: {'; '.join(found)}. {_advice(info, job)}")
         stranger = self._point_without(job.fingerprint, shared=shared)
@@ -145,10 +149,20 @@ class Collection:
                 replication_factor=config.replication_factor,
                 on_disk_payload=config.on_disk_payload,
                 quantization_config=quantization(config),
-                metadata={PROVENANCE: provenance_of(job)},
+                metadata=job.metadata if isinstance(job, PlainFacts) else {PROVENANCE: provenance_of(job)},
             ),
             "creating the collection",
         )
+
+    def make(self, job: JobFacts) -> bool:
+        """Create the collection, unless another process does so at this moment; returns whether this one did."""
+        try:
+            self.create(job)
+        except SinkError:
+            if self.info() is None:
+                raise
+            return False
+        return True
 
     def settle_for(self, job: JobFacts, known: Mapping[str, Any], *, shared: bool = False) -> None:
         """Write down what makes the vectors, and make the payload indexes not yet ``known``, before the upload.
@@ -156,10 +170,12 @@ class Collection:
         With ``shared``, points are told apart by where they come from.
         An HNSW graph has the links that filtered search needs only if the index was there when it was built.
         """
-        self.remember({PROVENANCE: provenance_of(job), **state_entries(FILLING)})
+        is_plain = isinstance(job, PlainFacts)
+        if not is_plain:
+            self.remember({PROVENANCE: provenance_of(job), **state_entries(FILLING)})
         if not has_indexes(self.client, self.config.path):
             return
-        wanted: dict[str, Any] = {f"{OURS}.fingerprint": "keyword"}
+        wanted: dict[str, Any] = {} if is_plain else {f"{OURS}.fingerprint": "keyword"}
         if job.chunked:
             wanted["document_id"] = "keyword"
         if shared:
@@ -186,15 +202,23 @@ class Collection:
         self._set_threshold(0)
         return threshold
 
-    def restore_indexing(self, info: models.CollectionInfo, threshold: int | None = None) -> bool:
+    def restore_indexing(
+        self, info: models.CollectionInfo, threshold: int | None = None, *, is_plain: bool = False
+    ) -> bool:
         """Switch indexing on again where a load switched it off, this one or one that was killed.
 
         ``threshold`` is what this process knows to restore. Otherwise the metadata says it; on a server that keeps
-        none, a threshold of 0 becomes the server's default. Returns whether there was something to restore.
+        none, a threshold of 0 becomes the server's default, unless points of no job (``is_plain``) are written: it may
+        be what others chose. Returns whether there was something to restore.
         """
         metadata = info.config.metadata or {}
         threshold = threshold or metadata.get(DEFERRED)
-        if threshold is None and PROVENANCE not in metadata and info.config.optimizer_config.indexing_threshold == 0:
+        if (
+            not is_plain
+            and threshold is None
+            and PROVENANCE not in metadata
+            and info.config.optimizer_config.indexing_threshold == 0
+        ):
             threshold = DEFAULT_INDEXING_THRESHOLD
         if threshold is None:
             return False
@@ -223,6 +247,20 @@ class Collection:
         if self.written:
             return call(request, what=what, seconds=seconds)
         return look_at("sink.url", request, what=what, seconds=seconds)
+
+    def _refuse_unless_plain(self, info: models.CollectionInfo, job: PlainFacts, found: list[str]) -> None:
+        """Raise SinkError where a collection has other vectors than the points of no job, or is a job's."""
+        if found:
+            raise SinkError(
+                f"{self.title} does not fit: {'; '.join(found)}. Say which columns are vectors, and how (vectors=...), "
+                "or choose another collection"
+            )
+        held = held_provenance(info)
+        if held and held != job.metadata.get(PROVENANCE):
+            raise SinkError(
+                f"{self.title} was filled by a fleetembed job, which would not go on beside points that do not tell "
+                "what made their vectors. Choose another collection, or delete this one if nobody needs it"
+            )
 
     def _green(self) -> str:
         status = self._read().status

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from embedders.base import VectorSpec
 from pipelines.errors import ConfigError, SinkError
 from pipelines.rows import HASHES
 from pipelines.sinks.base import JobFacts, LeaseStore, WriteResult
@@ -57,13 +58,20 @@ class FolderSink:
         with closing(open_client(self.config)) as client:
             return QdrantSink(self.config, client).provenance()
 
+    def stored_vectors(self) -> dict[str, VectorSpec]:
+        """Start the folder's host, and ask it for the collection's vectors by name; none where it is not there."""
+        self._host = self._host or start_host(self.path)
+        stored: dict[str, VectorSpec] = ask(self._host, "stored_vectors", self.config)
+        return stored
+
     def lease_store(self) -> LeaseStore:
         """Return the file in the folder that says who writes there; see Sink."""
         return folder_store(self.path)
 
     def open(self, job: JobFacts) -> None:
         """Start the folder's host and prepare the collection."""
-        self._host = start_host(self.path)
+        # An actor lives as long as the first of its handles.
+        self._host = self._host or start_host(self.path)
         try:
             ask(self._host, "open", self.config, job)
         except BaseException:

@@ -14,12 +14,13 @@ import numpy.typing as npt
 import pyarrow as pa
 from qdrant_client import QdrantClient
 
+from embedders.base import VectorSpec
 from pipelines.errors import SinkError
 from pipelines.sinks.base import JobFacts, WriteResult
 from pipelines.sinks.qdrant.client import build_indexes, open_folder
 from pipelines.sinks.qdrant.config import QdrantSinkConfig
 from pipelines.sinks.qdrant.deletion import Position
-from pipelines.sinks.qdrant.folder_engine import Engine, choose_engine
+from pipelines.sinks.qdrant.folder_engine import Engine, choose_engine, engine_of
 from pipelines.sinks.qdrant.sink import QdrantSink
 from pipelines.sinks.qdrant.sqlite_commits import settle_commits, speed_up_commits
 from pipelines.sinks.ray_context import running_ray
@@ -48,6 +49,12 @@ class FolderHost:
         sink.open(job)
         speed_up_commits(client, config.collection)
         self._sinks[config.collection] = sink
+
+    def stored_vectors(self, config: QdrantSinkConfig) -> dict[str, VectorSpec]:
+        """See ``QdrantSink.stored_vectors``; a folder that no engine made is not opened for it."""
+        if engine_of(self._path) is None:
+            return {}
+        return QdrantSink(config, self._opened(config.engine)).stored_vectors()
 
     def held(self, config: QdrantSinkConfig, job: JobFacts, rows: pa.Table) -> npt.NDArray[np.uint8]:
         """See ``QdrantWriter.held``."""

@@ -7,7 +7,6 @@ from contextlib import closing, contextmanager
 
 from qdrant_client import QdrantClient
 
-from pipelines.errors import SinkError
 from pipelines.sinks.base import JobFacts
 from pipelines.sinks.qdrant.client import open_client
 from pipelines.sinks.qdrant.collection import Collection
@@ -39,14 +38,9 @@ class CollectionLease:
         """Create the collection, if there is none of that name."""
         with closing(open_client(self._config)) as client:
             collection = Collection(client, self._config)
-            if collection.info() is not None:
-                return
-            try:
-                collection.create(job)
-            except SinkError:
-                # Another run may have been quicker.
-                if collection.info() is None:
-                    raise
+            if collection.info() is None:
+                # Another run may be quicker.
+                collection.make(job)
 
     def read(self) -> str | None:
         """See LeaseStore."""

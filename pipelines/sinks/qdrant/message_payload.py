@@ -13,7 +13,8 @@ from qdrant_client.conversions.conversion import RestToGrpc
 from pipelines.hashing import entries, join
 from pipelines.rows import HASHES
 from pipelines.sinks.base import JobFacts
-from pipelines.sinks.qdrant.points import OURS, job_marks, own_columns, provenance, row_ids, row_keys
+from pipelines.sinks.qdrant.plain import PlainFacts, plain_payloads
+from pipelines.sinks.qdrant.points import OURS, PointId, job_marks, own_columns, provenance, row_ids, row_keys
 from pipelines.sinks.qdrant.protobuf import entry_start
 
 # Numbers of fields: of the payload in PointStruct, and of texts and objects in Value.
@@ -22,6 +23,10 @@ _PAYLOAD, _TEXT, _OBJECT = 3, 4, 6
 
 def points_without_vectors(rows: pa.Table, job: JobFacts, *, store_text: bool) -> Iterator[bytes]:
     """Write the ``PointStruct`` of each row; raises ValueError for a number that a payload does not hold."""
+    if isinstance(job, PlainFacts):
+        for name, payload in zip(row_ids(rows), plain_payloads(rows), strict=True):
+            yield _point(name, payload).SerializeToString()
+        return
     names = own_columns(job, store_text=store_text)
     texts = [name for name in names if rows.schema.field(name).type in (pa.string(), pa.large_string())]
     numbers = rows.select([name for name in names if name not in texts]).to_pylist()
@@ -33,9 +38,13 @@ def points_without_vectors(rows: pa.Table, job: JobFacts, *, store_text: bool) -
             row[OURS] = provenance(made, job)
     payloads = rows["payload"].to_pylist()
     for name, stored, row, *others in zip(row_ids(rows), payloads, numbers, *parts, strict=True):
-        made = RestToGrpc.convert_payload({**row_keys(stored), **row})
-        point = messages.PointStruct(id=RestToGrpc.convert_extended_point_id(name), payload=made)
+        point = _point(name, {**row_keys(stored), **row})
         yield b"".join((point.SerializeToString(), *others))
+
+
+def _point(name: PointId, payload: dict[str, Any]) -> messages.PointStruct:
+    made = RestToGrpc.convert_payload(payload)
+    return messages.PointStruct(id=RestToGrpc.convert_extended_point_id(name), payload=made)
 
 
 def _text_entries(key: str, column: pa.ChunkedArray) -> Iterator[bytes]:

@@ -10,6 +10,7 @@ import pyarrow as pa
 from pydantic import SecretStr
 from qdrant_client import QdrantClient
 
+from embedders.base import VectorSpec
 from pipelines.errors import SinkError
 from pipelines.sinks.base import JobFacts, LeaseStore
 from pipelines.sinks.provenance import as_held
@@ -20,6 +21,8 @@ from pipelines.sinks.qdrant.deletion import Position, delete_points, pages, read
 from pipelines.sinks.qdrant.description import COMPLETE, held_provenance, is_complete, state_entries
 from pipelines.sinks.qdrant.guard import Guard
 from pipelines.sinks.qdrant.lease import CollectionLease
+from pipelines.sinks.qdrant.plain import PlainFacts
+from pipelines.sinks.qdrant.vectors import stored_vectors
 from pipelines.sinks.qdrant.writer import QdrantWriter
 
 
@@ -59,6 +62,12 @@ class QdrantSink:
             info = collection.info()
             return None if info is None else collection.provenance(info)
 
+    def stored_vectors(self) -> dict[str, VectorSpec]:
+        """Read the collection's vectors by name; none where it is not there."""
+        with self._collection() as collection:
+            info = collection.info()
+            return {} if info is None else stored_vectors(info)
+
     def lease_store(self) -> LeaseStore:
         """Return the entry of the collection's metadata that says who writes there; see Sink."""
         return CollectionLease(self.name, self.config)
@@ -66,16 +75,16 @@ class QdrantSink:
     def open(self, job: JobFacts) -> None:
         """Create the collection, or check the one there and undo what a killed load left switched off."""
         self._deferred = None
-        shared = self.guard is not None
+        shared, is_plain = self.guard is not None, isinstance(job, PlainFacts)
         with self._collection() as collection:
             info = collection.info()
             if info is None:
                 collection.create(job)
             else:
                 collection.refuse_unless_fit(info, job, shared=shared)
-                collection.restore_indexing(info)
+                collection.restore_indexing(info, is_plain=is_plain)
             self._was_empty = collection.is_empty()
-            if info is not None and not self._was_empty:
+            if info is not None and not self._was_empty and not is_plain:
                 job = as_held(job, [held_provenance(info)])
             collection.settle_for(job, info.payload_schema if info else {}, shared=shared)
             self.job = job
@@ -83,6 +92,21 @@ class QdrantSink:
             bulk = self.config.bulk_load
             if self.config.path is None and (self._was_empty if bulk == "auto" else bulk):
                 self._deferred = collection.defer_indexing()
+
+    def join(self, job: PlainFacts) -> None:
+        """Create the collection, or check the one there, for one of several workers that may do so at once.
+
+        The one that creates it switches indexing off, and nobody on again: that is left to ``finish`` on the driver.
+        """
+        with self._collection() as collection:
+            made = collection.info() is None and collection.make(job)
+            info = collection.existing()
+            collection.refuse_unless_fit(info, job)
+            collection.settle_for(job, info.payload_schema)
+            if made and self.config.bulk_load:
+                collection.defer_indexing()
+        self._was_empty = made
+        self.job = job
 
     def connect(self) -> QdrantWriter:
         """Make a worker's connection; ``open`` comes first."""
@@ -125,9 +149,17 @@ class QdrantSink:
         try:
             with self._collection() as collection:
                 info = collection.info()
-                if info is not None and collection.restore_indexing(info, self._deferred) and completed:
+                if (
+                    info is not None
+                    and collection.restore_indexing(info, self._deferred, is_plain=isinstance(self.job, PlainFacts))
+                    and completed
+                ):
                     figures["status"] = collection.wait_until_indexed()
-                if info is not None and (completed or (untouched and self._was_complete)):
+                if (
+                    not isinstance(self.job, PlainFacts)
+                    and info is not None
+                    and (completed or (untouched and self._was_complete))
+                ):
                     collection.remember(state_entries(COMPLETE))
                 return {**figures, "points": collection.count()}
         except SinkError as error:

@@ -14,6 +14,7 @@ from embedders.base import VectorSpec
 from pipelines.sinks.base import JobFacts
 from pipelines.sinks.provenance import property_differences
 from pipelines.sinks.qdrant.config import QdrantSinkConfig
+from pipelines.sinks.qdrant.plain import PlainFacts
 
 _DISTANCES = {
     "cosine": models.Distance.COSINE,
@@ -79,12 +80,16 @@ def vector_differences(info: models.CollectionInfo, job: JobFacts) -> list[str]:
     """Name how a collection's vectors differ from those the job makes; empty where they agree."""
     stored = {name: _compared(spec) for name, spec in stored_vectors(info).items()}
     wanted = {name: _compared(spec) for name, spec in job.vectors.items()}
-    found = [f"it lacks the vector {name!r}, which this job makes" for name in wanted if name not in stored]
+    is_plain = isinstance(job, PlainFacts)
+    has, has_not = (
+        ("the dataset has", "the dataset has not") if is_plain else ("this job makes", "this job does not make")
+    )
+    found = [f"it lacks the vector {name!r}, which {has}" for name in wanted if name not in stored]
     for name in stored:
         if name not in wanted:
             shown = f"the vector {name!r}" if name else "an unnamed vector"
-            found.append(f"it has {shown}, which this job does not make")
-    return found + property_differences(stored, wanted)
+            found.append(f"it has {shown}, which {has_not}")
+    return found + property_differences(stored, wanted, "the dataset's" if is_plain else "this job's")
 
 
 def property_differences_of(info: models.CollectionInfo, job: JobFacts) -> list[str]:

@@ -21,6 +21,7 @@ from pipelines.sinks.qdrant.batches import IN_MODELS, Points, batches
 from pipelines.sinks.qdrant.config import QdrantSinkConfig
 from pipelines.sinks.qdrant.guard import Guard, marked
 from pipelines.sinks.qdrant.held import HeldPoints
+from pipelines.sinks.qdrant.plain import PlainFacts, are_held
 from pipelines.sinks.qdrant.points import OURS
 from pipelines.sinks.qdrant.retry import NotAppliedError, OutOfPatienceError, RequestRefusedError, call
 from pipelines.sinks.qdrant.upserts import Upserts
@@ -199,8 +200,13 @@ class QdrantWriter:
         else:
             answers = [self._upserts.send(part, only, mode) for part, mode in guard.parts(points)]
         undone = [answer.status.value for answer in answers if answer.status != models.UpdateStatus.COMPLETED]
-        if undone and not (self._there.codes(points.ids, points.provenances) == Held.SAME).all():
+        if undone and not self._is_held(points):
             raise NotAppliedError(f"the server answered {undone[0]!r}, not 'completed'")
+
+    def _is_held(self, points: Points) -> bool:
+        if isinstance(self._job, PlainFacts):
+            return are_held(self._client, self._config.collection, points.ids, points.vectors, points.payloads)
+        return bool((self._there.codes(points.ids, points.provenances) == Held.SAME).all())
 
     def _delete_past_the_end(self, table: pa.Table) -> None:
         """Delete what is behind the last chunk of documents that end in this table and had more chunks before."""

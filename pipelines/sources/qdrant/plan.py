@@ -82,6 +82,20 @@ def collection_content(section: CollectionConfig) -> Content:
         return _content(_info(client, section, _find(client, section)[0]))
 
 
+def find_collection(client: QdrantClient, section: CollectionConfig) -> tuple[str, models.CollectionInfo]:
+    """Ask for the collection that a section names, also by an alias, and what it says of itself."""
+    name, _ = _find(client, section)
+    return name, _info(client, section, name)
+
+
+def cut_collection(
+    client: QdrantClient, section: CollectionConfig, name: str, chosen: models.Filter | None, ranges: int
+) -> list[Bounds]:
+    """Cut a collection's ids into at most so many ranges of about as many points each, by a sample of them."""
+    sample = _sample(client, section, name, chosen, SAMPLE_POINTS, with_payload=False)
+    return _bounds(client, section, name, chosen, sample, ranges)
+
+
 def _info(client: QdrantClient, section: CollectionConfig, name: str) -> models.CollectionInfo:
     return look(section, lambda: client.get_collection(name), "reading its configuration")
 

@@ -14,6 +14,8 @@ from embedders.arrow import SPARSE_TYPE, dense_array, sparse_array
 from embedders.base import VectorSpec
 
 Rows = npt.NDArray[np.bool_]
+# Of a sparse vector, whose indices are 32-bit integers.
+MOST_INDEX = 2**32 - 1
 # By row, why its vector cannot be used.
 Faults = dict[int, str]
 
@@ -96,6 +98,8 @@ def _sparse(array: pa.Array) -> tuple[pa.Array, Faults]:
     at = pc.fill_null(flat[0], 0).to_numpy(zero_copy_only=False)
     by = pc.fill_null(flat[1], 0).to_numpy(zero_copy_only=False)
     faults |= dict.fromkeys(row_of[~known | ~np.isfinite(by)].tolist(), "it has numbers that are not finite")
+    outside = known & ~((at >= 0) & (at <= MOST_INDEX) & (at == np.trunc(at)))
+    faults |= dict.fromkeys(row_of[outside].tolist(), f"an index in it is no whole number from 0 to {MOST_INDEX}")
     same_row = row_of[1:] == row_of[:-1]
     in_order = bool((at[1:] > at[:-1])[same_row].all())
     if not in_order:

@@ -1,0 +1,106 @@
+"""The commit of a write to a folder of Parquet files: staged files take their places, and others leave, all of them.
+
+What is to be done is written down first. A process that dies in the middle leaves that list, and the next write to the
+folder completes it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import posixpath
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import pyarrow as pa
+from pyarrow import fs
+
+from pipelines.filesystem import TEMPORARY, read_file, write_file
+
+JOURNAL = "_commit.json"
+# So old is what a write left that neither failed nor came to its end.
+FORGOTTEN_SECONDS = 7 * 24 * 3600.0
+
+
+def staging_of(folder: str, run: str) -> str:
+    """Name the folder in which a write puts its files until they are committed; readers pass over it."""
+    return f"{folder}/{TEMPORARY}/{run}"
+
+
+def stage(filesystem: fs.FileSystem, path: str, data: pa.Buffer) -> None:
+    """Write a file that nobody reads yet, so that it lasts."""
+    if not isinstance(filesystem, fs.LocalFileSystem):
+        write_file(filesystem, path, data)
+        return
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with Path(path).open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def commit(filesystem: fs.FileSystem, folder: str, run: str, names: Sequence[str], leaving: Sequence[str]) -> None:
+    """Put staged files of these ``names`` into the folder, and take the ``leaving`` ones out of it."""
+    journal = {"names": list(names), "leaving": [name for name in leaving if name not in set(names)]}
+    staging = staging_of(folder, run)
+    write_file(filesystem, f"{staging}/{JOURNAL}", pa.py_buffer(json.dumps(journal).encode()))
+    _carry_out(filesystem, folder, staging, journal)
+
+
+def complete_others(filesystem: fs.FileSystem, folder: str) -> list[str]:
+    """Complete the commits that were interrupted in a folder, and remove what was forgotten; returns the former."""
+    found = filesystem.get_file_info(fs.FileSelector(f"{folder}/{TEMPORARY}", allow_not_found=True))
+    completed = []
+    for staging in (info.path for info in found if info.type == fs.FileType.Directory):
+        with suppress(FileNotFoundError):
+            inside = filesystem.get_file_info(fs.FileSelector(staging, allow_not_found=True))
+            if any(info.base_name == JOURNAL for info in inside):
+                journal = json.loads(read_file(filesystem, f"{staging}/{JOURNAL}"))
+                _carry_out(filesystem, folder, staging, journal)
+                completed.append(posixpath.basename(staging))
+            elif inside and all(_age(info) > FORGOTTEN_SECONDS for info in inside):
+                discard(filesystem, folder, posixpath.basename(staging))
+    return completed
+
+
+def is_begun(filesystem: fs.FileSystem, folder: str, run: str) -> bool:
+    """Tell whether a write's commit was begun, and is not over."""
+    return bool(filesystem.get_file_info(f"{staging_of(folder, run)}/{JOURNAL}").is_file)
+
+
+def discard(filesystem: fs.FileSystem, folder: str, run: str) -> None:
+    """Remove what a write staged, and the folder of all of these, if it is empty then."""
+    staging = staging_of(folder, run)
+    if filesystem.get_file_info(staging).type == fs.FileType.Directory:
+        filesystem.delete_dir(staging)
+    if isinstance(filesystem, fs.LocalFileSystem):
+        with suppress(OSError):
+            Path(folder, TEMPORARY).rmdir()
+        return
+    # Stores keep a mark of a folder that had something in it.
+    found = filesystem.get_file_info(fs.FileSelector(f"{folder}/{TEMPORARY}", allow_not_found=True, recursive=True))
+    if not any(info.is_file for info in found):
+        with suppress(FileNotFoundError):
+            filesystem.delete_dir(f"{folder}/{TEMPORARY}")
+
+
+def _carry_out(filesystem: fs.FileSystem, folder: str, staging: str, journal: Mapping[str, Sequence[str]]) -> None:
+    for name in journal["names"]:
+        if not filesystem.get_file_info(f"{staging}/{name}").is_file:
+            continue
+        try:
+            filesystem.move(f"{staging}/{name}", f"{folder}/{name}")
+        except FileNotFoundError:
+            # A store that was asked twice, as its first answer was lost, has moved it.
+            if not filesystem.get_file_info(f"{folder}/{name}").is_file:
+                raise
+    for name in journal["leaving"]:
+        if filesystem.get_file_info(f"{folder}/{name}").is_file:
+            filesystem.delete_file(f"{folder}/{name}")
+    discard(filesystem, folder, posixpath.basename(staging))
+
+
+def _age(info: fs.FileInfo) -> float:
+    return 0.0 if info.mtime is None else time.time() - info.mtime.timestamp()

@@ -1,0 +1,140 @@
+"""Rows of a dataset as points: an id, vectors, a payload in JSON; or the reason for which a row cannot be one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from embedders.base import VectorSpec
+from pipelines.errors import ConfigError
+from pipelines.ray_data.columns import Columns
+from pipelines.ray_data.ids import point_ids
+from pipelines.rows import RowError, add_errors, error_array
+from pipelines.sources.json_columns import OddError, json_objects
+from pipelines.sources.parts import Column
+from pipelines.sources.rows import parse_payload
+from pipelines.sources.vectors.columns import checked_vectors
+
+STAGE = "write"
+# Under which a point whose id was made keeps what it was made of.
+DOCUMENT_ID = "document_id"
+
+
+def point_rows(table: pa.Table, columns: Columns, specs: Mapping[str, VectorSpec], corpus: str) -> pa.Table:
+    """Make rows with ``id``, ``payload`` (JSON), a column a vector by its name, and ``error``.
+
+    ``document_id`` is the id as the dataset has it, and ``text`` the column of that name. A vector that is null is left
+    out of its point; a row without any vector is dead. Raises ConfigError for a block whose columns are not those of
+    the dataset.
+    """
+    missing = [name for name in (columns.id, *columns.vectors, *columns.kept) if name not in table.column_names]
+    if missing:
+        raise ConfigError(
+            f"a block of the dataset has no column {missing[0]!r}; it has {', '.join(table.column_names)}"
+        )
+    ids, made, faults = point_ids(table[columns.id], corpus)
+    payloads, payload_errors = _payloads(table, columns, made)
+    rows = {
+        "document_id": texts_of(table[columns.id]),
+        "text": texts_of(table["text"]) if "text" in table.column_names else pa.nulls(table.num_rows, pa.string()),
+        "id": ids,
+        "payload": payloads,
+        "error": taken_errors(table, columns.error),
+    }
+    points = pa.table(rows)
+    points = add_errors(points, {row: RowError(STAGE, "InvalidId", why) for row, why in faults.items()})
+    points = add_errors(points, payload_errors)
+    there = np.zeros(table.num_rows, np.bool_)
+    for column, spec in specs.items():
+        name = columns.vectors[column].name
+        array, wrong = _checked(table[column], column, spec)
+        errors = {
+            row: RowError(STAGE, "InvalidVector", f"the vector {column!r} cannot be used: {why}")
+            for row, why in wrong.items()
+        }
+        there |= array.is_valid().to_numpy(zero_copy_only=False)
+        points = add_errors(points.append_column(column if name is None else name, array), errors)
+    lost = np.flatnonzero(~there)
+    return add_errors(points, {int(row): RowError(STAGE, "NoVector", "the row has no vector") for row in lost})
+
+
+def _checked(column: pa.ChunkedArray, name: str, spec: VectorSpec) -> tuple[pa.Array, dict[int, str]]:
+    if pa.types.is_null(column.type):
+        return pa.nulls(len(column), spec.arrow_type), {}
+    try:
+        return checked_vectors(column, spec)
+    except (pa.ArrowException, TypeError, AttributeError, KeyError, ValueError) as error:
+        raise ConfigError(
+            f"the column {name!r} is {column.type} in a block, and holds no {spec.kind} vectors: {error}"
+        ) from None
+
+
+def taken_errors(table: pa.Table, column: str | None) -> pa.Array:
+    """Take over the errors that rows have already; a null column may have no type."""
+    if column is None or column not in table.column_names:
+        return error_array([None] * table.num_rows)
+    held = table[column].to_pylist()
+    return error_array([None if one is None else RowError(*(str(one.get(key) or "") for key in _KEYS)) for one in held])
+
+
+_KEYS = ("stage", "type", "message")
+
+
+def _payloads(table: pa.Table, columns: Columns, made: Any) -> tuple[pa.Array, dict[int, RowError]]:
+    """Write payloads as JSON objects; returns them and the errors of rows whose payload cannot be written."""
+    kept = table.select(columns.kept)
+    if columns.spread is None and not made.any():
+        try:
+            own = {name: Column(kept[name].combine_chunks()) for name in columns.kept}
+            return json_objects(own, table.num_rows), {}
+        except (OddError, ValueError, TypeError, OverflowError, RecursionError, AttributeError, pa.ArrowException):
+            pass
+    names = texts_of(table[columns.id]).to_pylist()
+    spread = [None] * table.num_rows if columns.spread is None else table[columns.spread].to_pylist()
+    payloads: list[str | None] = []
+    errors: dict[int, RowError] = {}
+    for row, (values, whole) in enumerate(zip(_rows(kept), spread, strict=True)):
+        try:
+            inner = _object(whole)
+        except ValueError as wrong:
+            errors[row] = RowError(STAGE, "InvalidPayload", f"the column {columns.spread!r} {wrong}"[:500])
+            inner = {}
+        named = {DOCUMENT_ID: names[row]} if made[row] else {}
+        payload, error = parse_payload({**named, **inner, **values})
+        if error is not None:
+            errors.setdefault(row, RowError(STAGE, error.type, error.message))
+        payloads.append(payload)
+    return pa.array(payloads, pa.large_string()), errors
+
+
+def _object(whole: Any) -> dict[str, Any]:
+    """Read a payload that is a struct or JSON; raises ValueError where it is no object."""
+    if isinstance(whole, str):
+        try:
+            whole = json.loads(whole) if whole else None
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"is no JSON: {error}") from None
+    if whole is None:
+        return {}
+    if not isinstance(whole, dict):
+        raise ValueError(f"is a JSON {type(whole).__name__}, and no object")
+    return whole
+
+
+def _rows(table: pa.Table) -> list[dict[str, Any]]:
+    return table.to_pylist() if table.num_columns else [{}] * table.num_rows
+
+
+def texts_of(column: pa.ChunkedArray) -> pa.Array:
+    """Write the values of a column as texts, for people to find a row by."""
+    try:
+        if pa.types.is_binary(column.type) or pa.types.is_fixed_size_binary(column.type):
+            raise pa.ArrowInvalid
+        return pc.cast(column.combine_chunks(), pa.large_string())
+    except pa.ArrowException:
+        return pa.array([None if value is None else str(value) for value in column.to_pylist()], pa.large_string())

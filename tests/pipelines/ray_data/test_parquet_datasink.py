@@ -1,0 +1,151 @@
+"""Folders that a datasink of Parquet files leaves: whole or untouched, and read by any reader."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+import pytest
+from ray.data.block import BlockAccessor
+
+from pipelines.errors import ConfigError, SinkError, TooManyErrorsError
+from pipelines.ray_data import parquet_commit
+from pipelines.ray_data.parquet_datasink import ParquetDatasink
+from pipelines.rows import ERROR_TYPE
+from tests.pipelines.ray_data.driven import drive
+
+
+def block(first: int, rows: int = 10) -> pa.Table:
+    """Rows as a function that gives NumPy arrays leaves them."""
+    numbers = np.arange(first, first + rows)
+    vectors = np.tile(numbers[:, None], (1, 4)).astype(np.float32)
+    return BlockAccessor.batch_to_arrow_block({"id": numbers, "text": [f"t{n}" for n in numbers], "dense": vectors})
+
+
+def held(folder: Path) -> dict[int, float]:
+    """The first number of each row's vector, by id; fails where an id is there twice."""
+    rows = pq.read_table(folder).to_pylist()
+    assert len({row["id"] for row in rows}) == len(rows)
+    return {row["id"]: row["dense"][0] for row in rows}
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_readers_take_the_folder_as_it_is(tmp_path: Path) -> None:
+    folder = tmp_path / "vectors"
+    report = drive(ParquetDatasink(str(folder), metadata={"made": "today"}), [block(0), block(10)], [block(20)])
+    assert (report.rows, report.written, report.files) == (30, 30, 2)
+    assert all(name.startswith("part-") and name.endswith(".parquet") for name in names(folder))
+    wanted = {n: float(n) for n in range(30)}
+    assert held(folder) == wanted
+    schema = ds.dataset(folder).schema
+    assert schema.field("dense").type.list_size == 4 and schema.metadata == {b"made": b"today"}
+    frame = pd.read_parquet(folder)
+    assert dict(zip(frame["id"], (vector[0] for vector in frame["dense"]), strict=True)) == wanted
+    query = f"SELECT id, dense[1] FROM '{folder}/*.parquet'"
+    assert dict(duckdb.sql(query).fetchall()) == wanted
+
+
+def test_modes(tmp_path: Path) -> None:
+    folder = tmp_path / "vectors"
+    drive(ParquetDatasink(str(folder)), [block(0)], [block(10)])
+    drive(ParquetDatasink(str(folder)), [block(20)])
+    assert set(held(folder)) == set(range(30))
+    with pytest.raises(SinkError, match="holds 3 Parquet files already"):
+        drive(ParquetDatasink(str(folder), mode="error"), [block(0)])
+    newer = block(5, 30)
+    newer = newer.set_column(2, "dense", pa.array([[-1.0] * 4] * 30, pa.list_(pa.float32(), 4)))
+    for _ in range(2):
+        # Rows that come twice, too, are there once.
+        report = drive(ParquetDatasink(str(folder), mode="upsert", id="id"), [newer], [newer.slice(0, 3)])
+        assert held(folder) == {n: float(n) if n < 5 else -1.0 for n in range(35)}
+    assert report.rows == 33 and len(names(folder)) == 3
+    drive(ParquetDatasink(str(folder), mode="overwrite"), [block(7, 1)])
+    assert held(folder) == {7: 7.0}
+
+
+def test_columns_of_nulls_and_other_columns(tmp_path: Path) -> None:
+    folder = tmp_path / "vectors"
+    some = [pa.table({"id": [n], "x": [value]}) for n, value in enumerate((None, "s", None))]
+    drive(ParquetDatasink(str(folder)), *([one] for one in some))
+    assert {pq.read_schema(folder / name).field("x").type for name in names(folder)} == {pa.string()}
+    before = names(folder)
+    for other, message in (
+        ({"id": [1], "y": ["s"]}, "does not fit: its columns are id int64, x string, and with"),
+        ({"id": [1], "x": [[1]]}, "types that do not go together"),
+    ):
+        with pytest.raises(SinkError, match=message):
+            drive(ParquetDatasink(str(folder)), [pa.table(other)])
+        assert names(folder) == before
+    job = pa.table({"id": [1]}).replace_schema_metadata({"fleetembed": "{}"})
+    drive(ParquetDatasink(str(tmp_path / "other")), [job])
+    assert pq.read_schema(next((tmp_path / "other").iterdir())).metadata == {b"fleetembed_provenance": b"{}"}
+    pq.write_table(job, folder / "a.parquet")
+    with pytest.raises(SinkError, match="is the folder of a fleetembed job's Parquet sink"):
+        drive(ParquetDatasink(str(folder)), [block(0)])
+
+
+def test_a_write_that_fails_changes_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = tmp_path / "vectors"
+    drive(ParquetDatasink(str(folder)), [block(0)])
+    before = names(folder)
+
+    def broken() -> Any:
+        yield block(100)
+        raise ValueError("lost")
+
+    with pytest.raises((ValueError, SinkError), match="lost"):
+        drive(ParquetDatasink(str(folder), mode="overwrite"), [block(50)], broken())
+    assert names(folder) == before and "what was there before stays" in caplog.text
+    errors = pa.array([None] * 8 + [{"stage": "embed", "type": "Poison", "message": "no"}] * 2, ERROR_TYPE)
+    dead = block(30).append_column("error", errors)
+    with pytest.raises(TooManyErrorsError, match=r"2 of 10 rows could not be written.*Nothing is written"):
+        drive(ParquetDatasink(str(folder)), [dead])
+    assert names(folder) == before
+    letters = tmp_path / "dead"
+    report = drive(ParquetDatasink(str(folder), dead_letters=str(letters), max_error_rate=0.5), [dead])
+    assert (report.written, report.dead) == (8, 2)
+    assert set(held(folder)) == {*range(10), *range(30, 38)} and "error" not in pq.read_table(folder).column_names
+    assert pq.read_table(letters)["document_id"].to_pylist() == ["38", "39"]
+
+
+def test_a_commit_that_was_interrupted_is_completed_by_the_next_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "vectors"
+    drive(ParquetDatasink(str(folder)), [block(0)])
+
+    def power_cut(*_: Any) -> None:
+        raise OSError("power cut")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(parquet_commit, "_carry_out", power_cut)
+        with pytest.raises(SinkError, match="cannot be committed: OSError: power cut"):
+            drive(ParquetDatasink(str(folder), mode="overwrite"), [block(50)], [block(60)])
+    assert set(held(folder)) == set(range(10)) and "the next write to this folder completes it" in caplog.text
+    drive(ParquetDatasink(str(folder)), [block(90)])
+    assert set(held(folder)) == {*range(50, 70), *range(90, 100)}
+    assert not [name for name in names(folder) if not name.endswith(".parquet")]
+
+
+def test_arguments_that_do_not_fit_are_told(tmp_path: Path) -> None:
+    for arguments, message in (
+        ({"mode": "replace"}, "mode 'replace' is none of append, overwrite, upsert, error"),
+        ({"mode": "upsert"}, "go together"),
+        ({"id": "id"}, "go together"),
+        ({"max_error_rate": -1}, "is not from 0 to 1"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            ParquetDatasink(str(tmp_path), **arguments)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="path is empty"):
+        ParquetDatasink("")
+    with pytest.raises(ConfigError, match="id: the dataset has no column 'uid'"):
+        drive(ParquetDatasink(str(tmp_path / "v"), mode="upsert", id="uid"), [block(0)])
