@@ -17,15 +17,19 @@ if TYPE_CHECKING:
         TooManyErrorsError,
         WorkerError,
     )
+    from pipelines.experiment.compare import compare
+    from pipelines.experiment.experiment import Experiment
     from pipelines.pipeline import EmbeddingPipeline, JobPlan
     from pipelines.run.report.report import RunReport
-    from pipelines.search import Hit, Searcher
+    from pipelines.search import Hit, Hits, Searcher
 
 __all__ = [
     "ConfigError",
     "EmbeddingPipeline",
+    "Experiment",
     "FleetembedError",
     "Hit",
+    "Hits",
     "JobConfig",
     "JobPlan",
     "PreflightError",
@@ -35,6 +39,7 @@ __all__ = [
     "SourceError",
     "TooManyErrorsError",
     "WorkerError",
+    "compare",
     "load_config",
 ]
 
@@ -51,9 +56,11 @@ _MODULES = {
         "TooManyErrorsError",
         "WorkerError",
     ),
+    "pipelines.experiment.compare": ("compare",),
+    "pipelines.experiment.experiment": ("Experiment",),
     "pipelines.pipeline": ("EmbeddingPipeline", "JobPlan"),
     "pipelines.run.report.report": ("RunReport",),
-    "pipelines.search": ("Hit", "Searcher"),
+    "pipelines.search": ("Hit", "Hits", "Searcher"),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -20,7 +20,7 @@ from pipelines.config.section import make_section
 from pipelines.errors import ConfigError, SinkError
 from pipelines.search.filters import FilterLike
 from pipelines.search.followed import FollowedName
-from pipelines.search.hits import Hit, Payload, with_payload_of
+from pipelines.search.hits import Hit, Hits, Payload, with_payload_of
 from pipelines.search.page import Page
 from pipelines.search.query_models import with_models
 from pipelines.search.request import needs_version, refuse_old_server
@@ -139,7 +139,7 @@ class Searcher:
         filter: FilterLike | None = None,
         with_payload: Payload = True,
         **settings: Any,
-    ) -> list[Hit]:
+    ) -> Hits:
         """Find the nearest points to a text, or to the image at a Path.
 
         ``using`` names one vector, or several whose results are fused; left out, it is all that can search for the
@@ -167,7 +167,7 @@ class Searcher:
             found = self.rerank(query, self._find(searched, vectors, plan, candidates), plan)
             return [with_payload_of(hit, page.payload) for hit in found[offset : offset + limit]]
 
-        return self._name.answer(answer)
+        return Hits(self._name.answer(answer))
 
     def follow(self) -> None:
         """Look which collection the alias names now, for ``plan``, ``encode`` and ``find``; ``search`` does so itself.

@@ -31,7 +31,7 @@ RECEIVED = ("copied", "payload_only", "written", "dead")
 MAX_SAMPLES = 10
 
 
-@dataclass
+@dataclass(repr=False)
 class RunReport:
     """One run's figures.
 
@@ -97,6 +97,18 @@ class RunReport:
         self._received = self._blocks = 0
         # Whether the process that counts was lost: `stages` may show less than was done.
         self.lost_figures = False
+
+    def __repr__(self) -> str:
+        from pipelines.notebook.report import report_view
+        from pipelines.notebook.text import to_text
+
+        return to_text(report_view(self))
+
+    def _repr_html_(self) -> str:
+        from pipelines.notebook.html import to_html
+        from pipelines.notebook.report import report_view
+
+        return to_html(report_view(self))
 
     @property
     def exit_code(self) -> int:
