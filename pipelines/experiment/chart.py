@@ -15,10 +15,14 @@ from pipelines.evaluation.report.labels import BESIDE, place_labels
 if TYPE_CHECKING:
     import pandas as pd
 
-WIDTH, HEIGHT, CELL = 340, 260, 44
+WIDTH, HEIGHT, CELL = 380, 280, 44
+# Letters of a label in the plot.
+LETTERS = 36
 QUALITY = "nDCG@10"
-INK, FAINT = "#808080", "rgba(128,128,128,0.25)"
-PANELS = {"bytes a document": "bytes a document (log scale)", "embed ms": "ms to embed a document (log scale)"}
+INK = "#808080"
+# Cells of the overlap are opaque, and their numbers are of a colour that shows on them.
+CELLS, ON_LIGHT, ON_DARK = ["#e8eff7", "#2b5c8f"], "#202020", "#ffffff"
+PANELS = {"bytes/doc": "bytes a document (log scale)", "embed ms": "ms to embed a document (log scale)"}
 MISSING = "the chart needs altair: pip install 'fleetembed[evaluate]'"
 
 
@@ -28,7 +32,7 @@ def quality_chart(frame: pd.DataFrame, title: str) -> Any:
     measured = frame[frame[QUALITY].notna()]
     if measured.empty:
         raise ConfigError("there is nothing to draw: no setting was measured")
-    costs = {"bytes a document": measured["bytes a document"], "embed ms": 1000 / measured["documents/s"]}
+    costs = {"bytes/doc": measured["bytes/doc"], "embed ms": 1000 / measured["docs/s"]}
     panels = [
         _panel(
             alt, list(measured.index), list(measured[QUALITY]), [max(float(cost), 1e-3) for cost in costs[name]], axis
@@ -45,7 +49,7 @@ def agreement_chart(overlap: pd.DataFrame, title: str) -> Any:
     if overlap.empty or overlap.isna().all(axis=None):
         raise ConfigError("there is nothing to draw: no queries were asked")
     rows = [
-        {"one": one, "other": other, "share": float(overlap.loc[one, other])}
+        {"one": _shown(one), "other": _shown(other), "share": float(overlap.loc[one, other])}
         for one in overlap.index
         for other in overlap.columns
     ]
@@ -54,9 +58,10 @@ def agreement_chart(overlap: pd.DataFrame, title: str) -> Any:
         x=alt.X("other:N", title=None, sort=None, axis=alt.Axis(labelAngle=-30, labelLimit=220)),
         y=alt.Y("one:N", title=None, sort=None, axis=alt.Axis(labelLimit=220)),
     )
-    scale = alt.Scale(domain=[0, 1], range=["rgba(76,120,168,0.08)", "rgba(76,120,168,0.9)"])
+    scale = alt.Scale(domain=[0, 1], range=CELLS)
+    ink = alt.condition("datum.share > 0.5", alt.value(ON_DARK), alt.value(ON_LIGHT))
     cells = base.mark_rect().encode(color=alt.Color("share:Q", scale=scale, legend=None))
-    numbers = base.mark_text(fontSize=12, color=INK, fontWeight="bold").encode(text=alt.Text("share:Q", format=".2f"))
+    numbers = base.mark_text(fontSize=12).encode(text=alt.Text("share:Q", format=".2f"), color=ink)
     chart = (cells + numbers).properties(width=max(side, 160), height=max(side, 120))
     return _dressed(alt, chart, title, "share of the first ten results that two settings have in common")
 
@@ -73,13 +78,17 @@ def _dressed(alt: Any, chart: Any, title: str, under: str) -> Any:
     chart = chart.properties(
         title=alt.Title(title, subtitle=under, anchor="start", offset=10), background="transparent"
     )
-    for part in ("axis", "legend"):
-        chart = getattr(chart, f"configure_{part}")(labelColor=INK, titleColor=INK)
+    axes = {"labelColor": INK, "titleColor": INK, "domainColor": INK, "tickColor": INK, "tickOpacity": 0.5}
     return (
         chart.configure_title(color=INK, subtitleColor=INK)
-        .configure_axis(labelColor=INK, titleColor=INK, gridColor=FAINT, domainColor=INK, tickColor=INK)
-        .configure_view(stroke=FAINT)
+        .configure_axis(gridColor=INK, gridOpacity=0.2, domainOpacity=0.5, **axes)
+        .configure_view(stroke=None)
     )
+
+
+def _shown(label: str) -> str:
+    """Leave out the middle of a long label."""
+    return label if len(label) <= LETTERS else f"{label[: LETTERS // 2]}…{label[1 - LETTERS // 2 :]}"
 
 
 def _panel(alt: Any, labels: Sequence[str], quality: Sequence[float], costs: Sequence[float], title: str) -> Any:
@@ -91,9 +100,9 @@ def _panel(alt: Any, labels: Sequence[str], quality: Sequence[float], costs: Seq
         (math.log(cost / left) / math.log(right / left) * WIDTH, (high - value) / (high - low) * HEIGHT)
         for cost, value in zip(costs, quality, strict=True)
     ]
-    offsets = place_labels(points, list(labels), WIDTH, HEIGHT)
+    offsets = place_labels(points, [_shown(label) for label in labels], WIDTH, HEIGHT)
     rows = [
-        {"label": label, "x": cost, "y": value, "right": offset[0], "down": offset[1]}
+        {"label": label, "text": _shown(label), "x": cost, "y": value, "right": offset[0], "down": offset[1]}
         for label, cost, value, offset in zip(labels, costs, quality, offsets, strict=True)
         if offset is not None
     ]
@@ -116,4 +125,4 @@ def _panel(alt: Any, labels: Sequence[str], quality: Sequence[float], costs: Seq
         x2Offset=moved_x, y2Offset=moved_y, color=INK, opacity=0.5, strokeWidth=0.8
     )
     leaders = leaders.encode(x2=alt.X2(field="x"), y2=alt.Y2(field="y"))
-    return alt.layer(leaders, dots, texts.encode(text=alt.Text("label:N")))
+    return alt.layer(leaders, dots, texts.encode(text=alt.Text("text:N")))

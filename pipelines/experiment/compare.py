@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
+from embedders.errors import FleetembedError
 from pipelines.config.compute import ComputeConfig
 from pipelines.config.job import JobConfig
 from pipelines.config.section import make_section
@@ -21,6 +24,7 @@ from pipelines.experiment.settings import Setting, read_settings
 from pipelines.sources.walk import OUTPUT_MARK
 from pipelines.urls import refuse_url
 
+LOGGERS = ("fleetembed", "embedders")
 # Letters of an error that a line of progress shows.
 SHOWN = 120
 
@@ -86,11 +90,27 @@ def _measured(setting: Setting, sample: Sample, place: Path, compute: ComputeCon
     from pipelines.experiment.measure import measure_setting
 
     try:
-        return measure_setting(setting.job, sample, place, compute, all_ways=all_ways)
+        with _quiet():
+            return measure_setting(setting.job, sample, place, compute, all_ways=all_ways)
+    except FleetembedError as error:
+        return Outcome(error=str(error))
     # Whatever a model or a setting does: the others are of use without it.
     except Exception as error:
-        why = str(error) or type(error).__name__
-        return Outcome(error=why if isinstance(error, ConfigError) else f"{type(error).__name__}: {why}")
+        return Outcome(error=f"{type(error).__name__}: {error}")
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Leave out warnings of the log: texts that are cut are in the table, and so is what queries find."""
+    loggers = [logging.getLogger(name) for name in LOGGERS]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)
 
 
 def _or_of_a_job(documents: Any, settings: Sequence[Setting]) -> Any:

@@ -23,7 +23,7 @@ METRICS = (QUALITY, "recall@10", "recall@100", "MRR@10")
 # Results of a query that are compared with another setting's.
 TOP = 10
 DRAWS, SEED = 2000, 0
-COST = ("bytes a document", "MB", "embed s", "documents/s", "encode ms", "search ms", "tokens", "cut texts", "dead")
+COST = ("bytes/doc", "MB", "embed s", "docs/s", "encode ms", "search ms", "tokens", "cut texts", "dead")
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Experiment:
         import pandas as pd
 
         rows = [self._row(line) for line in self._lines]
-        frame = pd.DataFrame(rows, index=pd.Index([line.label for line in self._lines], name="label"))
+        frame: pd.DataFrame = pd.DataFrame(rows, index=pd.Index([line.label for line in self._lines], name="label"))
         return frame.drop(columns=[name for name in ("dead", "error", "agreement") if _blank(frame, name)])
 
     @property
@@ -183,7 +183,8 @@ class Experiment:
             row["agreement"] = None if way is None else self.overlap.loc[self.labels[0], line.label]
         if way is None and outcome.error is not None:
             return {**row, **dict.fromkeys(COST), "error": outcome.error}
-        seconds = outcome.embed_seconds
+        embedded = outcome.embedded
+        seconds = embedded.seconds
         asked = way is not None and bool(self._sample.queries)
         size = None if way is None else way.bytes_per_document
         figures = (
@@ -193,9 +194,9 @@ class Experiment:
             documents / seconds if seconds else None,
             way.encode_ms if way is not None and asked else None,
             way.search_ms if way is not None and asked else None,
-            outcome.tokens or None,
-            outcome.truncated,
-            outcome.dead,
+            embedded.tokens or None,
+            embedded.truncated,
+            embedded.dead,
         )
         return {**row, **dict(zip(COST, figures, strict=True)), "error": None}
 

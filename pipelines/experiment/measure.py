@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +24,16 @@ from pipelines.evaluation.job import make_job
 from pipelines.evaluation.measure import Examiner, run_trials
 from pipelines.evaluation.packages import versions
 from pipelines.evaluation.ways import Way, choose_ways
-from pipelines.experiment.outcome import FORMAT, MeasuredWay, Outcome, load_outcome
+from pipelines.experiment.outcome import FORMAT, Embedded, MeasuredWay, Outcome, load, save
 from pipelines.experiment.sample import Sample
 from pipelines.pipeline import EmbeddingPipeline
-from pipelines.run.report.report import RunReport
 from pipelines.search import Searcher
 
 # Documents of a query that are kept.
 DEPTH = 100
-OUTCOME, CORPUS = "outcome.json", "corpus.jsonl"
+OUTCOME, EMBEDDED, CORPUS = "outcome.json", "embedded.json", "corpus.jsonl"
+# The name of the one fusion among the main ways.
+FUSED = "fused"
 
 
 def measure_setting(
@@ -43,16 +45,32 @@ def measure_setting(
     job, notices = make_job(config.model_copy(update=changes), "sample", folder, corpus)
     place = corpus.parent / _digest(_what_is_made(job))
     kept = place / f"{_digest([_dumped(job, 'searches'), list(sample.queries.items()), all_ways])}-{OUTCOME}"
-    known = load_outcome(kept)
+    known = load(Outcome, kept)
     if known is not None:
         return known
     sample.write(corpus)
     job = _placed(job, place)
-    report = EmbeddingPipeline(job).run(console=Console(file=io.StringIO()))
+    embedded = load(Embedded, place / EMBEDDED) or _embed(job, place / EMBEDDED)
     with Searcher.from_config(job) as searcher:
-        outcome = _ask(job, searcher, report, sample, notices, all_ways=all_ways)
-    outcome.save(kept)
+        outcome = _ask(job, searcher, embedded, sample, notices, all_ways=all_ways)
+    save(outcome, kept)
     return outcome
+
+
+def _embed(job: JobConfig, kept: Path) -> Embedded:
+    report = EmbeddingPipeline(job).run(console=Console(file=io.StringIO()))
+    stages = [report.stages.get(one.name, {}) for one in job.embeddings]
+    points = report.rows["chunked"] - report.rows["dead"]
+    embedded = Embedded(
+        seconds=sum(stage.get("seconds", 0.0) for stage in stages),
+        points=points,
+        tokens=report.tokens,
+        truncated=int(max((stage.get("truncated", 0) for stage in stages), default=0)),
+        dead=report.rows["dead"],
+        partial=report.rows["skipped"] > 0,
+    )
+    save(embedded, kept)
+    return embedded
 
 
 def _placed(job: JobConfig, place: Path) -> JobConfig:
@@ -66,7 +84,7 @@ def _placed(job: JobConfig, place: Path) -> JobConfig:
 
 
 def _ask(
-    job: JobConfig, searcher: Searcher, report: RunReport, sample: Sample, notices: Sequence[str], *, all_ways: bool
+    job: JobConfig, searcher: Searcher, embedded: Embedded, sample: Sample, notices: Sequence[str], *, all_ways: bool
 ) -> Outcome:
     collection = EvaluatedCollection.of(job, searcher, documents=len(sample.documents), provenance={})
     ways, left_out = choose_ways(collection.searchable, job.searches)
@@ -84,16 +102,9 @@ def _ask(
         run = {query: found[:DEPTH] for query, found in trial.run.items()}
         size = sum(sizes[name] for name in trial.way.vectors) * chunks
         measured.append(MeasuredWay(trial.way.name, run, encode, search, size))
-    stages = [report.stages.get(one.name, {}) for one in job.embeddings]
-    return Outcome(
-        ways=measured,
-        embed_seconds=sum(stage.get("seconds", 0.0) for stage in stages),
-        points=collection.points,
-        tokens=report.tokens,
-        truncated=int(max((stage.get("truncated", 0) for stage in stages), default=0)),
-        dead=report.rows["dead"],
-        notices=[*notices, *_partial(stages, collection.points), *(left_out if all_ways else [])],
-    )
+    partial = "an earlier call was stopped: seconds and tokens are those of the rows that were left"
+    told = [*notices, *[partial] * embedded.partial, *(left_out if all_ways else [])]
+    return Outcome(measured, embedded, told)
 
 
 def _main_ways(ways: Sequence[Way], finders: Sequence[str], job: JobConfig) -> list[Way]:
@@ -110,14 +121,8 @@ def _main_ways(ways: Sequence[Way], finders: Sequence[str], job: JobConfig) -> l
                 kept.append(way)
             staged.add(stages)
         elif search.using == list(finders) and search.fusion == "rrf":
-            kept.append(way)
+            kept.append(replace(way, name=FUSED))
     return kept
-
-
-def _partial(stages: Sequence[Mapping[str, Any]], points: int) -> list[str]:
-    """Tell where an earlier run, which was stopped, had embedded a part: seconds and tokens are those of the rest."""
-    rows = int(min((stage.get("rows", 0) for stage in stages), default=0))
-    return [f"seconds and tokens are those of {rows:,} of {points:,} rows; the others were there"] * (rows < points)
 
 
 def _what_is_made(job: JobConfig) -> list[Any]:

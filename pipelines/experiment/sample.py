@@ -48,9 +48,10 @@ def read_sample(
     """
     if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 1):
         raise ConfigError(f"limit must be a whole number of 1 or more, got {limit!r}")
+    notices: list[str] = []
     folder = beir_folder(documents)
     if folder is not None:
-        found, notices = read_beir_documents(folder, limit), []
+        found = read_beir_documents(folder, limit)
         if queries is None:
             queries = folder / "queries.jsonl"
             qrels = judgements_file(folder, "test") if qrels is None else qrels

@@ -32,16 +32,18 @@ COLUMNS: dict[str, tuple[Shown, int]] = {
     "recall@100": (_score, 1),
     "MRR@10": (_score, 1),
     "agreement": (_score, 0),
-    "bytes a document": (_whole, -1),
+    "bytes/doc": (_whole, -1),
     "MB": (_short, 0),
     "embed s": (_short, -1),
-    "documents/s": (_whole, 0),
+    "docs/s": (_whole, 0),
     "encode ms": (_short, -1),
     "search ms": (_short, -1),
     "tokens": (_whole, 0),
     "cut texts": (_whole, -1),
     "dead": (_whole, -1),
 }
+# Labels that a sentence lists.
+MOST_NAMES = 6
 ALTAIR = "a chart of it needs altair: pip install 'fleetembed[evaluate]'"
 
 
@@ -92,9 +94,9 @@ def _decided(experiment: Experiment) -> list[str]:
     undecided = experiment.undecided
     if not undecided:
         return []
-    return [
-        f"these queries do not tell the best nDCG@10 apart from that of {', '.join(undecided)} (paired bootstrap, 95%)"
-    ]
+    more = f" and {len(undecided) - MOST_NAMES} more" if len(undecided) > MOST_NAMES else ""
+    named = f"{', '.join(undecided[:MOST_NAMES])}{more}"
+    return [f"these queries do not tell the best nDCG@10 apart from that of {named} (paired bootstrap, 95%)"]
 
 
 def _has_altair() -> bool:

@@ -17,8 +17,8 @@ STYLE = """
 .fleetembed-view table{border-collapse:collapse;border:0;color:inherit;margin:.4em 0;table-layout:auto;width:auto;
 font-size:inherit;font-variant-numeric:tabular-nums}
 .fleetembed-view th,.fleetembed-view td{border:0;border-bottom:1px solid rgba(128,128,128,.3);padding:3px 10px;
-text-align:left;vertical-align:top;max-width:60ch;overflow-wrap:anywhere;white-space:normal;color:inherit}
-.fleetembed-view th{border-bottom:1px solid rgba(128,128,128,.7);font-weight:600;overflow-wrap:normal}
+text-align:left;vertical-align:top;max-width:60ch;overflow-wrap:break-word;white-space:normal;color:inherit}
+.fleetembed-view th{border-bottom:1px solid rgba(128,128,128,.7);font-weight:600}
 .fleetembed-view .n{text-align:right;white-space:nowrap}
 .fleetembed-view td.k{opacity:.7;white-space:nowrap}
 .fleetembed-view b{font-weight:700}

@@ -18,6 +18,8 @@ def report_view(report: RunReport) -> View:
     by = {"ray": ", by Ray", "local": ", in one process", None: ""}[report.engine]
     title = f"{report.corpus}: {report.status} in {report.seconds:.1f} s{by}"
     counts = {name: number for name, number in report.rows.items() if number or name in ALWAYS}
+    if counts.get("chunked") == counts["read"]:
+        del counts["chunked"]
     models = [
         [name, str(facts.get("model", "")), str(facts.get("kind", "")), str(facts.get("dim") or "")]
         for name, facts in report.models.items()

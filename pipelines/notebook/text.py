@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from shutil import get_terminal_size
 
 from rich.cells import cell_len, set_cell_size
 
 from pipelines.notebook.view import MOST_NOTE, MOST_NOTES, Facts, Grid, Notes, View, one_line
 
-# Cells of a terminal that a table takes, and that its widest columns keep at least.
-WIDTH, LEAST = 118, 12
+# Cells that a table takes in a narrower terminal too, and that its widest columns keep at least.
+WIDTH, LEAST = 120, 28
 
 
 def to_text(view: View) -> str:
@@ -29,20 +30,22 @@ def to_text(view: View) -> str:
 
 def _grid(grid: Grid) -> list[str]:
     # A picture has no place in a terminal.
-    shown = [[one_line(cell.text, WIDTH) for cell in row] for row in grid.shown]
-    widths = _widths([grid.columns, *shown])
+    kept = [at for at in range(len(grid.columns)) if not any(row[at].picture for row in grid.shown)]
+    columns = [grid.columns[at] for at in kept]
+    shown = [[one_line(row[at].text) for at in kept] for row in grid.shown]
+    widths = _widths([columns, *shown], max(WIDTH, get_terminal_size((WIDTH, 24)).columns))
     lines = [
         "  " + "  ".join(_fitted(text, width, name in grid.figures) for text, width, name in cells)
-        for cells in (zip(row, widths, grid.columns, strict=True) for row in [list(grid.columns), *shown])
+        for cells in (zip(row, widths, columns, strict=True) for row in [columns, *shown])
     ]
     heading = [grid.heading] if grid.heading else []
     return [*heading, *lines, *([f"  and {grid.rest:,} more"] if grid.rest else [])]
 
 
-def _widths(rows: Sequence[Sequence[str]]) -> list[int]:
+def _widths(rows: Sequence[Sequence[str]], most: int) -> list[int]:
     """Choose the columns' widths; the widest give up first what is too much for a line."""
     widths = [max(cell_len(text) for text in column) for column in zip(*rows, strict=True)]
-    while sum(widths) + 2 * len(widths) > WIDTH and max(widths) > LEAST:
+    while sum(widths) + 2 * len(widths) > most and max(widths) > LEAST:
         widths[widths.index(max(widths))] -= 1
     return widths
 
