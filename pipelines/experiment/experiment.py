@@ -23,6 +23,8 @@ METRICS = (QUALITY, "recall@10", "recall@100", "MRR@10")
 # Results of a query that are compared with another setting's.
 TOP = 10
 DRAWS, SEED = 2000, 0
+# Columns that are there where they say something.
+SOME = frozenset(("dead", "error", "agreement"))
 COST = ("bytes/doc", "MB", "embed s", "docs/s", "encode ms", "search ms", "tokens", "cut texts", "dead")
 
 
@@ -84,7 +86,8 @@ class Experiment:
 
         rows = [self._row(line) for line in self._lines]
         frame: pd.DataFrame = pd.DataFrame(rows, index=pd.Index([line.label for line in self._lines], name="label"))
-        return frame.drop(columns=[name for name in ("dead", "error", "agreement") if _blank(frame, name)])
+        kept: pd.DataFrame = frame[[name for name in frame if name not in SOME or not _blank(frame, str(name))]]
+        return kept
 
     @property
     def chart(self) -> Any:
@@ -103,7 +106,8 @@ class Experiment:
 
         ways = {line.label: line.way.run for line in self._lines if line.way is not None}
         shares = [[self._agreement(one, other) for other in ways.values()] for one in ways.values()]
-        return pd.DataFrame(shares, index=list(ways), columns=list(ways))
+        frame: pd.DataFrame = pd.DataFrame(shares, index=list(ways), columns=list(ways))
+        return frame
 
     def queries(self, first: str, second: str) -> pd.DataFrame:
         """Show two lines query by query, those that differ most first.
@@ -126,9 +130,10 @@ class Experiment:
             table["in common"] = [_share(runs[0][name], runs[1][name]) for name in names]
         for label, run in zip((first, second), runs, strict=True):
             table[f"first of {label}"] = [next(iter(run[name]), None) for name in names]
-        frame = pd.DataFrame(table, index=pd.Index(names, name="id"))
-        order = frame["difference"].abs().mul(-1) if self.judged else frame["in common"]
-        return frame.loc[order.sort_values(kind="stable").index]
+        order = -np.abs(table["difference"]) if self.judged else np.array(table["in common"])
+        frame: pd.DataFrame = pd.DataFrame(table, index=pd.Index(names, name="id"))
+        sorted_frame: pd.DataFrame = frame.iloc[np.argsort(order, kind="stable")]
+        return sorted_frame
 
     def difference(self, first: str, second: str) -> tuple[float, float, float]:
         """The mean of nDCG@10 of the second less that of the first, and its 95% interval over the queries.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 from collections.abc import Sequence
 from dataclasses import replace
@@ -58,7 +57,7 @@ def measure_setting(
 
 
 def _embed(job: JobConfig, kept: Path) -> Embedded:
-    report = EmbeddingPipeline(job).run(console=Console(file=io.StringIO()))
+    report = EmbeddingPipeline(job).run(console=Console(quiet=True, force_jupyter=False))
     stages = [report.stages.get(one.name, {}) for one in job.embeddings]
     points = report.rows["chunked"] - report.rows["dead"]
     embedded = Embedded(

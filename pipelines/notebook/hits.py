@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any
 
+from pipelines.config.source import SourceConfig
 from pipelines.notebook.thumbnails import thumbnail
-from pipelines.notebook.view import MOST_LETTERS, Cell, Grid, View
+from pipelines.notebook.view import MOST_LETTERS, MOST_ROWS, Cell, Grid, View
 from pipelines.search.hits import Hit, shown_scores
 
 # Hits whose images are looked at, and keys of the payload that have columns of their own.
@@ -16,12 +18,13 @@ OURS = frozenset(("document_id", "text", "chunk_no", "chunk_start", "chunk_end",
 PICTURE_KEY = "path"
 
 
-def hits_view(hits: Sequence[Hit]) -> View:
-    """Show hits, best first."""
+def hits_view(hits: Sequence[Hit], source: SourceConfig | None = None) -> View:
+    """Show hits, best first, with images that are where ``source`` says, or where the payload's path does."""
     if not hits:
         return View("nothing found")
-    shown = hits[: max(MOST_PICTURES, 50)]
-    pictures = [thumbnail(hit.payload.get(PICTURE_KEY)) if at < MOST_PICTURES else None for at, hit in enumerate(shown)]
+    shown = list(islice(hits, MOST_ROWS))
+    pictures = [thumbnail(hit.payload.get(PICTURE_KEY), source) for hit in shown[:MOST_PICTURES]]
+    pictures += [None] * (len(shown) - len(pictures))
     seen = dict.fromkeys(key for hit in shown for key in hit.payload if key not in OURS)
     keys = [str(key) for key in seen][:MOST_KEYS]
     texts = any(isinstance(hit.payload.get("text"), str) for hit in shown)

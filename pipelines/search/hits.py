@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import reprlib
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, SupportsIndex, overload
+from typing import TYPE_CHECKING, Any, SupportsIndex, overload
+
+if TYPE_CHECKING:
+    from pipelines.config.source import SourceConfig
 
 # True for all of a payload, False for none, or the keys wanted.
 Payload = bool | Sequence[str]
@@ -48,7 +51,14 @@ class Hit:
 
 
 class Hits(list[Hit]):
-    """What a search returns: a list of hits, best first, that shows itself as a table."""
+    """What a search returns: a list of hits, best first, that shows itself as a table.
+
+    Images of hits are looked for where ``source`` says that their job read them.
+    """
+
+    def __init__(self, hits: Iterable[Hit] = (), source: SourceConfig | None = None) -> None:
+        super().__init__(hits)
+        self.source = source
 
     @overload
     def __getitem__(self, at: SupportsIndex) -> Hit: ...
@@ -57,19 +67,19 @@ class Hits(list[Hit]):
     def __getitem__(self, at: slice) -> Hits: ...
 
     def __getitem__(self, at: SupportsIndex | slice) -> Hit | Hits:
-        return Hits(super().__getitem__(at)) if isinstance(at, slice) else super().__getitem__(at)
+        return Hits(super().__getitem__(at), self.source) if isinstance(at, slice) else super().__getitem__(at)
 
     def __repr__(self) -> str:
         from pipelines.notebook.hits import hits_view
         from pipelines.notebook.text import to_text
 
-        return to_text(hits_view(self))
+        return to_text(hits_view(self, self.source))
 
     def _repr_html_(self) -> str:
         from pipelines.notebook.hits import hits_view
         from pipelines.notebook.html import to_html
 
-        return to_html(hits_view(self))
+        return to_html(hits_view(self, self.source))
 
 
 def shown_scores(scores: Sequence[float]) -> list[str]:

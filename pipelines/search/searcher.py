@@ -17,6 +17,7 @@ from pipelines.config.file import load_config
 from pipelines.config.job import JobConfig
 from pipelines.config.search import RerankConfig, SearchConfig
 from pipelines.config.section import make_section
+from pipelines.config.source import SourceConfig
 from pipelines.errors import ConfigError, SinkError
 from pipelines.search.filters import FilterLike
 from pipelines.search.followed import FollowedName
@@ -53,6 +54,8 @@ class Searcher:
         Raises SinkError for a collection that does not exist, ConfigError where no model of its vectors is known.
         """
         self._sink = sink
+        # Of a job: where the images of hits are.
+        self._source: SourceConfig | None = None
         self._rerankers: dict[RerankConfig, Reranker] = {}
         if sink.path is not None:
             _refuse_other_folders(Path(sink.path).expanduser())
@@ -79,6 +82,7 @@ class Searcher:
         own = {vector: one for one in config.embeddings for vector in one.vector_names}
         searcher = cls(sinks[0], partial(with_models, models={}) if sinks[0].alias or not own else lambda _: own)
         searcher.ways = config.searches
+        searcher._source = config.source
         return searcher
 
     @classmethod
@@ -167,7 +171,7 @@ class Searcher:
             found = self.rerank(query, self._find(searched, vectors, plan, candidates), plan)
             return [with_payload_of(hit, page.payload) for hit in found[offset : offset + limit]]
 
-        return Hits(self._name.answer(answer))
+        return Hits(self._name.answer(answer), self._source)
 
     def follow(self) -> None:
         """Look which collection the alias names now, for ``plan``, ``encode`` and ``find``; ``search`` does so itself.

@@ -1,0 +1,52 @@
+"""Runs the notebooks of notebooks/ and writes what they show into them: ``make notebooks``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import own_packages  # noqa: F401
+
+FOLDER = Path(__file__).resolve().parents[1] / "notebooks"
+SECONDS_A_CELL = 600
+
+
+def execute(notebook: Any, folder: Path) -> Any:
+    """Run a notebook's cells in ``folder``, in a kernel of this Python; returns it with what they show.
+
+    Raises nbclient's CellExecutionError at the first cell that fails.
+    """
+    from nbclient import NotebookClient
+
+    client = NotebookClient(
+        notebook, timeout=SECONDS_A_CELL, kernel_name="python3", resources={"metadata": {"path": str(folder)}}
+    )
+    client.execute()
+    return without_traces(notebook)
+
+
+def without_traces(notebook: Any) -> Any:
+    """Drop what only tells of the machine and the moment: times of cells, the kernel's version."""
+    notebook.metadata.pop("widgets", None)
+    notebook.metadata.language_info = {"name": "python"}
+    for cell in notebook.cells:
+        cell.metadata.pop("execution", None)
+    return notebook
+
+
+def main(names: list[str]) -> int:
+    """Run the notebooks of these names, or all."""
+    import nbformat
+
+    for path in sorted(FOLDER.glob("*.ipynb")):
+        if names and path.stem not in names:
+            continue
+        print(f"running {path.name}", flush=True)
+        notebook = nbformat.read(path, as_version=4)
+        nbformat.write(execute(notebook, FOLDER), path)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
