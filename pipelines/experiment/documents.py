@@ -83,7 +83,7 @@ def _rows(documents: Any, *, id: str, text: str) -> Iterator[Any]:
         yield from documents
     else:
         raise ConfigError(
-            f"documents: give texts, dicts, a frame, an Arrow table, or a path, not a {type(documents).__name__}"
+            f"documents: give texts, dicts, a frame, an Arrow table, or a path; got {type(documents).__name__}"
         )
 
 
@@ -100,7 +100,7 @@ def _document(row: Any, number: int, *, id: str, text: str) -> Document | None:
     if isinstance(row, str):
         return Document(str(number), row) if row.strip() else None
     if not isinstance(row, Mapping):
-        raise ConfigError(f"documents: number {number} must be a text or a dict, not a {type(row).__name__}")
+        raise ConfigError(f"documents: number {number} must be a text or a dict; got {type(row).__name__}")
     content = row.get(text)
     if text not in row:
         keys = ", ".join(map(str, islice(row, 10))) or "none"
@@ -109,7 +109,7 @@ def _document(row: Any, number: int, *, id: str, text: str) -> Document | None:
     if content is None or content != content or (isinstance(content, str) and not content.strip()):
         return None
     if not isinstance(content, str):
-        raise ConfigError(f"documents: {text!r} of number {number} must be a text, not a {type(content).__name__}")
+        raise ConfigError(f"documents: {text!r} of number {number} must be a text; got {type(content).__name__}")
     named = next((row[key] for key in (id, *ID_NAMES) if row.get(key) is not None), number)
     title = row.get(TITLE)
     return Document(str(named), content, title if isinstance(title, str) else "")

@@ -244,4 +244,4 @@ def _mean(values: Mapping[str, float]) -> float:
 
 
 def _blank(frame: pd.DataFrame, name: str) -> bool:
-    return name in frame and not frame[name].fillna(0).astype(bool).any()
+    return not any(value == value and value for value in frame[name])

@@ -92,7 +92,7 @@ def read_queries(queries: Any) -> dict[str, str]:
     elif isinstance(queries, Iterable):
         named = enumerate(queries)
     else:
-        raise ConfigError(f"queries: give a list of texts or a dict of id -> text, not a {type(queries).__name__}")
+        raise ConfigError(f"queries: give a list of texts or a dict of id -> text; got {type(queries).__name__}")
     read: dict[str, str] = {}
     for name, asked in named:
         if not isinstance(asked, str) or not asked.strip():

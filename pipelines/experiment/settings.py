@@ -81,7 +81,7 @@ def _as_job(one: Any) -> tuple[str | Path | dict[str, Any] | JobConfig, bool]:
         return _of_embeddings(one), False
     raise ConfigError(
         "a setting is a model's name, the keys of an embedding, a list of these, a job, or the path of a job's YAML; "
-        f"not a {type(one).__name__}"
+        f"got {type(one).__name__}"
     )
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from pipelines.notebook.view import Cell, Grid, Notes, View
@@ -100,6 +102,7 @@ def _decided(experiment: Experiment) -> list[str]:
 
 
 def _has_altair() -> bool:
-    from importlib.util import find_spec
-
-    return find_spec("altair") is not None
+    # A module that is None in sys.modules cannot be imported either, and has no spec.
+    with suppress(ValueError):
+        return find_spec("altair") is not None
+    return False
