@@ -81,7 +81,7 @@ def _dressed(alt: Any, chart: Any, title: str, under: str) -> Any:
     axes = {"labelColor": INK, "titleColor": INK, "domainColor": INK, "tickColor": INK, "tickOpacity": 0.5}
     return (
         chart.configure_title(color=INK, subtitleColor=INK)
-        .configure_axis(gridColor=INK, gridOpacity=0.2, domainOpacity=0.5, **axes)
+        .configure_axis(gridColor=INK, gridOpacity=0.25, domainOpacity=0.5, **axes)
         .configure_view(stroke=None)
     )
 
@@ -110,7 +110,12 @@ def _panel(alt: Any, labels: Sequence[str], quality: Sequence[float], costs: Seq
         alt.Chart({"values": rows})
         .properties(width=WIDTH, height=HEIGHT)
         .encode(
-            x=alt.X("x:Q", title=title, scale=alt.Scale(type="log", domain=[left, right]), axis=alt.Axis(format="~s")),
+            x=alt.X(
+                "x:Q",
+                title=title,
+                scale=alt.Scale(type="log", domain=[left, right]),
+                axis=alt.Axis(format="~s", tickCount=5),
+            ),
             y=alt.Y("y:Q", title=QUALITY, scale=alt.Scale(domain=[low, high]), axis=alt.Axis(format=".2f")),
             tooltip=[alt.Tooltip("label:N"), alt.Tooltip("y:Q", title=QUALITY, format=".4f"), alt.Tooltip("x:Q")],
         )

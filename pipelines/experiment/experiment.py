@@ -129,7 +129,7 @@ class Experiment:
         else:
             table["in common"] = [_share(runs[0][name], runs[1][name]) for name in names]
         for label, run in zip((first, second), runs, strict=True):
-            table[f"first of {label}"] = [next(iter(run[name]), None) for name in names]
+            table[f"first of {label}"] = [next(iter(run[name]), "") for name in names]
         order = -np.abs(table["difference"]) if self.judged else np.array(table["in common"])
         frame: pd.DataFrame = pd.DataFrame(table, index=pd.Index(names, name="id"))
         sorted_frame: pd.DataFrame = frame.iloc[np.argsort(order, kind="stable")]

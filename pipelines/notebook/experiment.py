@@ -37,7 +37,6 @@ COLUMNS: dict[str, tuple[Shown, int]] = {
     "bytes/doc": (_whole, -1),
     "MB": (_short, 0),
     "embed s": (_short, -1),
-    "docs/s": (_whole, 0),
     "encode ms": (_short, -1),
     "search ms": (_short, -1),
     "tokens": (_whole, 0),

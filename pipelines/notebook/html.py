@@ -7,22 +7,23 @@ from html import escape
 from pipelines.notebook.view import MOST_NOTE, MOST_NOTES, Cell, Facts, Grid, Notes, View, one_line
 
 # Nothing but `currentColor` and half-transparent greys: the notebook's theme decides what is behind. Columns are as
-# wide as their content, also where a notebook's own style sheet has fixed them.
+# wide as their content. The class is named twice, so that it goes before a notebook's own style of tables.
 STYLE = """
-.fleetembed-view{color:inherit;font-size:13px;line-height:1.45;max-width:1200px;overflow-x:auto}
-.fleetembed-view p{margin:.3em 0}
-.fleetembed-view .title{font-weight:600;font-size:14px}
-.fleetembed-view .faint{opacity:.7}
-.fleetembed-view .urgent{border-left:3px solid rgba(215,140,20,.8);padding-left:.6em}
-.fleetembed-view table{border-collapse:collapse;border:0;color:inherit;margin:.4em 0;table-layout:auto;width:auto;
+.fleetembed{color:inherit;font-size:13px;line-height:1.45;max-width:1200px;overflow-x:auto}
+.fleetembed.fleetembed p{margin:.3em 0}
+.fleetembed.fleetembed .title{font-weight:600;font-size:14px}
+.fleetembed.fleetembed .faint{opacity:.7}
+.fleetembed.fleetembed .urgent{border-left:3px solid rgba(215,140,20,.8);padding-left:.6em}
+.fleetembed.fleetembed table{border-collapse:collapse;border:0;color:inherit;margin:.4em 0;table-layout:auto;width:auto;
 font-size:inherit;font-variant-numeric:tabular-nums}
-.fleetembed-view th,.fleetembed-view td{border:0;border-bottom:1px solid rgba(128,128,128,.3);padding:3px 10px;
+.fleetembed.fleetembed th,.fleetembed.fleetembed td{border:0;border-bottom:1px solid rgba(128,128,128,.3);padding:3px 8px;
 text-align:left;vertical-align:top;max-width:60ch;overflow-wrap:break-word;white-space:normal;color:inherit}
-.fleetembed-view th{border-bottom:1px solid rgba(128,128,128,.7);font-weight:600}
-.fleetembed-view .n{text-align:right;white-space:nowrap}
-.fleetembed-view td.k{opacity:.7;white-space:nowrap}
-.fleetembed-view b{font-weight:700}
-.fleetembed-view img{max-height:96px;max-width:144px;display:block}
+.fleetembed.fleetembed th{border-bottom:1px solid rgba(128,128,128,.7);font-weight:600}
+.fleetembed.fleetembed td:first-child:not(.n){min-width:8em}
+.fleetembed.fleetembed .n{text-align:right;white-space:nowrap}
+.fleetembed.fleetembed td.k{opacity:.7;white-space:nowrap}
+.fleetembed.fleetembed b{font-weight:700}
+.fleetembed.fleetembed img{max-height:96px;max-width:144px;display:block}
 """
 
 
@@ -36,7 +37,7 @@ def to_html(view: View) -> str:
             parts += _notes(part)
         else:
             parts += _facts(part)
-    return f'<div class="fleetembed-view"><style>{STYLE}</style>\n' + "\n".join(parts) + "\n</div>"
+    return f'<div class="fleetembed"><style>{STYLE}</style>\n' + "\n".join(parts) + "\n</div>"
 
 
 def _grid(grid: Grid) -> list[str]:
