@@ -68,7 +68,7 @@ def _usable(config: JobConfig) -> tuple[list[EmbeddingConfig], list[str]]:
         except (ModelNotFoundError, TypeError, ValueError) as error:
             raise ConfigError(f"embeddings.{number}.model: {error}") from None
         if embedding.images:
-            notices.append(f"{embedding.name} is left out: it embeds images, and BEIR has texts")
+            notices.append(f"{embedding.name} is left out: it embeds images, and the documents are texts")
             continue
         try:
             rows = RowEmbedder(settled[number])

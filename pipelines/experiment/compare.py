@@ -21,12 +21,13 @@ from pipelines.experiment.experiment import Experiment
 from pipelines.experiment.outcome import Outcome
 from pipelines.experiment.sample import Sample, read_sample
 from pipelines.experiment.settings import Setting, read_settings
+from pipelines.notebook.view import one_line
 from pipelines.sources.walk import OUTPUT_MARK
 from pipelines.urls import refuse_url
 
 LOGGERS = ("fleetembed", "embedders")
 # Letters of an error that a line of progress shows.
-SHOWN = 120
+SHOWN = 100
 
 
 def compare(
@@ -143,5 +144,5 @@ def _own_folder() -> tempfile.TemporaryDirectory[str]:
 def _tell(what: str, outcome: Outcome, seconds: float) -> None:
     came_to = f"measured in {seconds:.1f} s"
     if outcome.error is not None:
-        came_to = f"failed: {' '.join(outcome.error.split())[:SHOWN]}"
+        came_to = f"failed: {one_line(outcome.error, SHOWN)}"
     print(f"{what}: {came_to}", flush=True)

@@ -14,7 +14,7 @@ from pipelines.evaluation.beir import read_beir_corpus
 
 # Names by which ids are known where the one that was asked for is not there.
 ID_NAMES = ("_id", "doc_id", "document_id")
-TITLE = "title"
+DEFAULT_ID, TITLE = "id", "title"
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,10 @@ def read_documents(documents: Any, *, id: str, text: str, limit: int | None) -> 
         seen.add(document.id)
         found.append(document)
     if not found:
-        raise ConfigError(f"documents: there are none{' with a text' if without else ''}")
+        raise ConfigError(f"documents: there are none{' with a text that can be read' if without else ''}")
     one = without == 1
-    notices = [f"{without:,} {'document has' if one else 'documents have'} no text: left out"] if without else []
+    left_out = f"{without:,} {'document has' if one else 'documents have'} no text that can be read: left out"
+    notices = [left_out] if without else []
     return found, notices
 
 
@@ -90,13 +91,13 @@ def _rows(documents: Any, *, id: str, text: str) -> Iterator[Any]:
 def _refuse_missing(names: list[str], id: str, text: str) -> None:
     if text not in names:
         raise ConfigError(f"documents: there is no column {text!r} (text=...); there are {', '.join(map(str, names))}")
-    if id != "id" and id not in names:
+    if id != DEFAULT_ID and id not in names:
         raise ConfigError(f"documents: there is no column {id!r} (id=...); there are {', '.join(map(str, names))}")
 
 
 def _document(row: Any, number: int, *, id: str, text: str) -> Document | None:
     if isinstance(row, Document):
-        return row
+        return row if row.text.strip() else None
     if isinstance(row, str):
         return Document(str(number), row) if row.strip() else None
     if not isinstance(row, Mapping):
@@ -136,8 +137,16 @@ def _file_rows(source: dict[str, Any], id: str | None) -> Iterator[Document]:
             )
 
     config = job(id)
-    splits = plan_job_source(config).splits
+    try:
+        splits = plan_job_source(config).splits
+    except SourceError as error:
+        # Nobody asked for that column: ids are made as a job without source.id makes them.
+        if id != DEFAULT_ID or not str(error).startswith("source.id: no file has a column"):
+            raise
+        config = job(None)
+        splits = plan_job_source(config).splits
     for _, table in read_chunks([(split, None) for split in splits], config, images=False):
-        kept = table.filter(pc.is_null(table["error"]))
-        for name, text in zip(kept["document_id"].to_pylist(), kept["text"].to_pylist(), strict=True):
+        # What cannot be read has no text that could be embedded.
+        texts = pc.if_else(pc.is_null(table["error"]), table["text"], None)
+        for name, text in zip(table["document_id"].to_pylist(), texts.to_pylist(), strict=True):
             yield Document(str(name), text or "")

@@ -111,7 +111,8 @@ def _main_ways(ways: Sequence[Way], finders: Sequence[str], job: JobConfig) -> l
     kept, staged = [], set()
     for way in ways:
         search = way.search
-        named = search in job.searches.values() or way.name in job.searches
+        # As `choose_ways` names those of the job.
+        named = way.name.removesuffix(" (searches)") in job.searches
         stages = (*search.using, search.rescore)
         if named or (len(search.using) == 1 and search.rescore is None):
             kept.append(way)

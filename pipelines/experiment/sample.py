@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from embedders.files.atomic import whole_file
+from embedders.prompts import is_unicode
 from pipelines.errors import ConfigError
 from pipelines.evaluation.beir import judgements_file, read_beir_queries, read_judgements
 from pipelines.experiment.documents import Document, read_beir_documents, read_documents
@@ -97,6 +98,8 @@ def read_queries(queries: Any) -> dict[str, str]:
     for name, asked in named:
         if not isinstance(asked, str) or not asked.strip():
             raise ConfigError(f"queries: that of {name!r} must be a text that is not empty; got {_short(asked)}")
+        if not is_unicode(asked):
+            raise ConfigError(f"queries: that of {name!r} has a lone surrogate, which is not valid Unicode")
         if str(name) in read:
             raise ConfigError(f"queries: the id {str(name)!r} comes twice")
         read[str(name)] = asked
@@ -129,8 +132,8 @@ def read_qrels(qrels: Any, queries: Sequence[str]) -> dict[str, dict[str, int]] 
 
 
 def _grades(query: Any, given: Any) -> dict[str, int]:
-    if isinstance(given, str) or (isinstance(given, int) and not isinstance(given, bool)):
-        return {str(given): 1}
+    if isinstance(given, str):
+        return {given: 1}
     if isinstance(given, Mapping):
         for document, grade in given.items():
             if isinstance(grade, float) and grade.is_integer():
@@ -141,8 +144,9 @@ def _grades(query: Any, given: Any) -> dict[str, int]:
                     f"relevant; got {_short(grade)}"
                 )
         return {str(document): int(grade) for document, grade in given.items()}
-    if isinstance(given, Iterable):
-        return {str(document): 1 for document in given}
+    documents = list(given) if isinstance(given, Iterable) else [given]
+    if all(isinstance(document, str) or hasattr(document, "__index__") for document in documents):
+        return {str(document): 1 for document in documents}
     raise ConfigError(f"qrels: query {query!r} needs {{document id: grade}} or a list of ids; got {_short(given)}")
 
 

@@ -16,8 +16,8 @@ STYLE = """
 .fleetembed.fleetembed .urgent{border-left:3px solid rgba(215,140,20,.8);padding-left:.6em}
 .fleetembed.fleetembed table{border-collapse:collapse;border:0;color:inherit;margin:.4em 0;table-layout:auto;width:auto;
 font-size:inherit;font-variant-numeric:tabular-nums}
-.fleetembed.fleetembed th,.fleetembed.fleetembed td{border:0;border-bottom:1px solid rgba(128,128,128,.3);padding:3px 8px;
-text-align:left;vertical-align:top;max-width:60ch;overflow-wrap:break-word;white-space:normal;color:inherit}
+.fleetembed.fleetembed th,.fleetembed.fleetembed td{border:0;color:inherit;border-bottom:1px solid rgba(128,128,128,.3);
+padding:3px 8px;text-align:left;vertical-align:top;max-width:60ch;overflow-wrap:break-word;white-space:normal}
 .fleetembed.fleetembed th{border-bottom:1px solid rgba(128,128,128,.7);font-weight:600}
 .fleetembed.fleetembed td:first-child:not(.n){min-width:8em}
 .fleetembed.fleetembed .n{text-align:right;white-space:nowrap}

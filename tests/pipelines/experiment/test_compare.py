@@ -142,7 +142,17 @@ def test_documents_are_taken_in_every_form(tmp_path: Path) -> None:
     ]
     found = [bm25(**form) for form in forms]
     assert [list(one.frame["nDCG@10"]) for one in found] == [list(found[0].frame["nDCG@10"])] * len(forms)
-    assert bm25(documents=[*DOCUMENTS, {"id": "x", "text": None}]).notices == ["1 document has no text: left out"]
+    texts = tmp_path / "texts"
+    texts.mkdir()
+    for name, text in TEXTS.items():
+        (texts / f"{name}.txt").write_text(text)
+    (texts / "odd.txt").write_bytes(b"\xff\xfe\xff")
+    named = {"q1": "copy.txt", "q2": "median.txt", "q3": "json.txt"}
+    files = compare([BM25], QUERIES, named, documents=texts, progress=False)
+    assert list(files.frame["nDCG@10"]) == list(found[0].frame["nDCG@10"])
+    assert bm25(documents=[*DOCUMENTS, {"id": "x", "text": None}]).notices == [
+        "1 document has no text that can be read: left out"
+    ]
     by_place = compare([BM25], list(QUERIES.values()), [[0], [2], [4]], documents=list(TEXTS.values()), progress=False)
     assert list(by_place.frame["nDCG@10"]) == list(found[0].frame["nDCG@10"])
 
@@ -204,6 +214,8 @@ def test_whole_jobs_count_with_their_chunks_and_searches_and_bring_the_documents
         ({"qrels": {"other": ["copy"]}}, "none of the 3 queries is judged; ids of queries begin with 'q1', .* 'other'"),
         ({"qrels": {"q1": ["gone"]}}, "no relevant document is among the documents; ids .* 'gone'"),
         ({"qrels": {"q1": {"copy": "yes"}}}, "the grade of document 'copy' for query 'q1' must be a whole number"),
+        ({"qrels": {"q1": [["copy"]]}}, r"query 'q1' needs \{document id: grade\} or a list of ids; got"),
+        ({"queries": ["a\ud800"]}, "that of 0 has a lone surrogate"),
         ({"qrels": [["copy"]]}, "there are 3 queries, and 1 here"),
         ({"qrels": 5}, "qrels: give a dict of query id"),
         ({"settings": []}, "settings: there are none"),
