@@ -10,7 +10,7 @@ UV = $$(command -v uv || echo $(VENV)/bin/uv)
 # What runs here may keep its bytecode: pytest would else compile all tests anew in each of its processes.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: quickstart test check check-fast lint format docs lock benchmark clean help
+.PHONY: quickstart test check check-fast lint format docs notebooks lock benchmark clean help
 
 help: ## Show what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -45,6 +45,9 @@ format: $(INSTALLED) ## Put the code into shape
 
 docs: $(INSTALLED) ## Make the site of docs/ in build/docs
 	$(PY) -m sphinx --fail-on-warning --keep-going --nitpicky --quiet -b html docs build/docs
+
+notebooks: $(INSTALLED) ## Run the notebooks of notebooks/, and write what they show into them
+	$(PY) jobs/execute_notebooks.py
 
 lock: $(INSTALLED) ## Choose and pin all dependencies anew
 	$(UV) pip compile --quiet --universal --upgrade --generate-hashes --python-version 3.10 --extra dev --extra docs --extra evaluate --extra aws \

@@ -18,19 +18,23 @@ if TYPE_CHECKING:
         TooManyErrorsError,
         WorkerError,
     )
+    from pipelines.experiment.compare import compare
+    from pipelines.experiment.experiment import Experiment
     from pipelines.pipeline import EmbeddingPipeline, JobPlan
     from pipelines.ray_data.parquet_datasink import ParquetDatasink
     from pipelines.ray_data.qdrant_datasink import QdrantDatasink
     from pipelines.ray_data.read_qdrant import read_qdrant
     from pipelines.run.report.report import RunReport
-    from pipelines.search import Hit, Searcher
+    from pipelines.search import Hit, Hits, Searcher
 
 __all__ = [
     "ConfigError",
     "Embed",
     "EmbeddingPipeline",
+    "Experiment",
     "FleetembedError",
     "Hit",
+    "Hits",
     "JobConfig",
     "JobPlan",
     "ParquetDatasink",
@@ -42,6 +46,7 @@ __all__ = [
     "SourceError",
     "TooManyErrorsError",
     "WorkerError",
+    "compare",
     "load_config",
     "read_qdrant",
 ]
@@ -60,12 +65,14 @@ _MODULES = {
         "TooManyErrorsError",
         "WorkerError",
     ),
+    "pipelines.experiment.compare": ("compare",),
+    "pipelines.experiment.experiment": ("Experiment",),
     "pipelines.pipeline": ("EmbeddingPipeline", "JobPlan"),
     "pipelines.ray_data.parquet_datasink": ("ParquetDatasink",),
     "pipelines.ray_data.qdrant_datasink": ("QdrantDatasink",),
     "pipelines.ray_data.read_qdrant": ("read_qdrant",),
     "pipelines.run.report.report": ("RunReport",),
-    "pipelines.search": ("Hit", "Searcher"),
+    "pipelines.search": ("Hit", "Hits", "Searcher"),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 

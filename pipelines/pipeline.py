@@ -59,7 +59,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("fleetembed")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class JobPlan:
     """What a run would do: files it would read, vectors it would make, places it would write to.
 
@@ -87,6 +87,18 @@ class JobPlan:
     rows: int | None = None
     columns: list[str] | None = None
     deletions: list[str] = field(default_factory=list)
+
+    def __repr__(self) -> str:
+        from pipelines.notebook.plan import plan_view
+        from pipelines.notebook.text import to_text
+
+        return to_text(plan_view(self))
+
+    def _repr_html_(self) -> str:
+        from pipelines.notebook.html import to_html
+        from pipelines.notebook.plan import plan_view
+
+        return to_html(plan_view(self))
 
 
 class EmbeddingPipeline:

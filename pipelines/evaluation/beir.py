@@ -63,7 +63,7 @@ def read_dataset(folder: Path, split: str, corpus: Path, limit: int | None = Non
     SourceError naming file and line where one is malformed.
     """
     judged_file = judgements_file(folder, split)
-    queries = _read_queries(folder / "queries.jsonl")
+    queries = read_beir_queries(folder / "queries.jsonl")
     judged = read_judgements(judged_file)
     documents, digest = _copy_corpus(folder / "corpus.jsonl", corpus)
     chosen = [query for query in queries if query in judged][:limit]
@@ -72,7 +72,7 @@ def read_dataset(folder: Path, split: str, corpus: Path, limit: int | None = Non
     notices = _lost_queries([query for query in judged if query not in queries])
     if not chosen:
         raise SourceError(f"{judged_file}: no query is left to ask; {'; '.join(notices)}")
-    if all(documents.keys().isdisjoint(grades) for grades in judged.values()):
+    if all(documents.isdisjoint(grades) for grades in judged.values()):
         first = next(iter(judgements[chosen[0]]))
         raise SourceError(f"{judged_file}: no judged document is in corpus.jsonl (the first: {first!r})")
     missing = [document for grades in judgements.values() for document in grades if document not in documents]
@@ -106,7 +106,8 @@ def judgements_file(folder: Path, split: str) -> Path:
     return folder / "qrels" / f"{split}.tsv"
 
 
-def _read_queries(path: Path) -> dict[str, str]:
+def read_beir_queries(path: Path) -> dict[str, str]:
+    """Read queries: id -> text. Raises SourceError naming file and line."""
     queries: dict[str, str] = {}
     lines: dict[str, int] = {}
     for number, row in _rows(path):
@@ -147,25 +148,35 @@ def read_judgements(path: Path) -> dict[str, dict[str, int]]:
     return judged
 
 
-def _copy_corpus(path: Path, target: Path) -> tuple[dict[str, int], str]:
-    """Write the documents for the job; returns their ids with their lines, and the written file's digest."""
+def read_beir_corpus(path: Path) -> Iterator[tuple[str, str, str]]:
+    """Yield the documents of ``corpus.jsonl``: id, text with the title before it, and title.
+
+    Raises SourceError naming file and line.
+    """
     lines: dict[str, int] = {}
+    for number, row in _rows(path):
+        name = _id(row, path, number, lines)
+        title = _text(row, "title", path, number, optional=True)
+        yield name, f"{title} {_text(row, 'text', path, number)}".strip(), title
+
+
+def _copy_corpus(path: Path, target: Path) -> tuple[set[str], str]:
+    """Write the documents for the job; returns their ids, and the written file's digest."""
+    names: set[str] = set()
     digest = hashlib.sha256()
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(target) as file:
-            for number, row in _rows(path):
-                name = _id(row, path, number, lines)
-                title = _text(row, "title", path, number, optional=True)
-                text = f"{title} {_text(row, 'text', path, number)}".strip()
+            for name, text, title in read_beir_corpus(path):
                 line = json.dumps({"id": name, "text": text, "title": title}).encode() + b"\n"
                 digest.update(line)
                 file.write(line)
+                names.add(name)
     except OSError as error:
         raise SourceError(f"{target}: the corpus cannot be written: {error.strerror}") from None
-    if not lines:
+    if not names:
         raise SourceError(f"{path} has no documents")
-    return lines, digest.hexdigest()
+    return names, digest.hexdigest()
 
 
 def _lost_queries(lost: list[str]) -> list[str]:

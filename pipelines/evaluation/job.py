@@ -15,12 +15,12 @@ from pipelines.errors import ConfigError, SourceError
 from pipelines.evaluation.engines.collection import evaluation_sink
 
 
-def make_job(config: JobConfig, name: str, out: Path) -> tuple[JobConfig, list[str]]:
-    """Turn a job into one that embeds ``out/corpus.jsonl``, and say which of its parts are left out and why.
+def make_job(config: JobConfig, name: str, out: Path, corpus: Path | None = None) -> tuple[JobConfig, list[str]]:
+    """Turn a job into one that embeds a corpus, and say which of its parts are left out and why.
 
-    The collection is a folder ``out/qdrant``, or one beside the job's own on its server. An embedding whose model's
-    files cannot be had is left out, with the searches that use it. Raises ConfigError for a model that no catalog has,
-    SourceError where no embedding is left.
+    The corpus is ``out/corpus.jsonl`` where none is given. The collection is a folder ``out/qdrant``, or one beside the
+    job's own on its server. An embedding whose model's files cannot be had is left out, with the searches that use it.
+    Raises ConfigError for a model that no catalog has, SourceError where no embedding is left.
     """
     if not config.embeddings:
         raise SourceError(
@@ -41,7 +41,8 @@ def make_job(config: JobConfig, name: str, out: Path) -> tuple[JobConfig, list[s
         for search in config.searches
         if search not in searches
     ]
-    source = SourceConfig(path=str(out / "corpus.jsonl"), format="jsonl", id="id", text="text", payload=["title"])
+    path = str(out / "corpus.jsonl" if corpus is None else corpus)
+    source = SourceConfig(path=path, format="jsonl", id="id", text="text", payload=["title"])
     changes = {
         "corpus": f"beir-{name}",
         "source": source,
@@ -67,7 +68,7 @@ def _usable(config: JobConfig) -> tuple[list[EmbeddingConfig], list[str]]:
         except (ModelNotFoundError, TypeError, ValueError) as error:
             raise ConfigError(f"embeddings.{number}.model: {error}") from None
         if embedding.images:
-            notices.append(f"{embedding.name} is left out: it embeds images, and BEIR has texts")
+            notices.append(f"{embedding.name} is left out: it embeds images, and the documents are texts")
             continue
         try:
             rows = RowEmbedder(settled[number])

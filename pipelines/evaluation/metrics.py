@@ -26,16 +26,37 @@ def first_of_each(documents: Iterable[str]) -> list[str]:
 def measure_run(judgements: Judgements, run: Run) -> dict[str, float]:
     """Measure a run: documents by query, best first, each once. Means over all judged queries, by metric, 0 to 1.
 
-    The order is what counts: the evaluator sorts by score, and gets one that falls by 1 with each rank, so that
-    documents of equal scores stay as the engine gave them. A query without documents scores 0.
+    A query without documents scores 0.
     """
     import ir_measures
 
     measures = {name: ir_measures.parse_measure(measure) for name, measure in MEASURES.items()}
-    scored = {
+    means = ir_measures.calc_aggregate(list(measures.values()), _qrels(judgements), _scored(run))
+    return {name: float(means[measure]) for name, measure in measures.items()}
+
+
+def measure_queries(judgements: Judgements, run: Run) -> dict[str, dict[str, float]]:
+    """Measure a run query by query: metric -> query -> value, 0 to 1, over all judged queries."""
+    import ir_measures
+
+    measures = {ir_measures.parse_measure(measure): name for name, measure in MEASURES.items()}
+    values: dict[str, dict[str, float]] = {name: dict.fromkeys(judgements, 0.0) for name in MEASURES}
+    for found in ir_measures.iter_calc(list(measures), _qrels(judgements), _scored(run)):
+        values[measures[found.measure]][found.query_id] = float(found.value)
+    return values
+
+
+def _qrels(judgements: Judgements) -> dict[str, dict[str, int]]:
+    return {query: dict(grades) for query, grades in judgements.items()}
+
+
+def _scored(run: Run) -> dict[str, dict[str, float]]:
+    """Give documents scores that fall by 1 with each rank.
+
+    The order is what counts: the evaluator sorts by score, and so documents of equal scores stay as the engine gave
+    them.
+    """
+    return {
         query: {document: float(len(documents) - rank) for rank, document in enumerate(documents)}
         for query, documents in run.items()
     }
-    qrels = {query: dict(grades) for query, grades in judgements.items()}
-    means = ir_measures.calc_aggregate(list(measures.values()), qrels, scored)
-    return {name: float(means[measure]) for name, measure in measures.items()}

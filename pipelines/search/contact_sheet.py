@@ -65,7 +65,7 @@ def _thumbnail(hit: Hit, source: SourceConfig) -> Image.Image | None:
     path = hit.payload.get("path")
     if not isinstance(path, str):
         return None
-    for root, below in _places(path, source):
+    for root, below in image_places(path, source):
         try:
             filesystem, inside = open_filesystem(root)
             # Joined once it is no URL any more: a name may have characters that mean something in one.
@@ -78,7 +78,7 @@ def _thumbnail(hit: Hit, source: SourceConfig) -> Image.Image | None:
     return None
 
 
-def _places(path: str, source: SourceConfig) -> list[tuple[str, str]]:
+def image_places(path: str, source: SourceConfig) -> list[tuple[str, str]]:
     """List where an image of the source may be: (path or URL, path below it), the last as the path says by itself."""
     roots = [source.image_root] if source.image_root else []
     for root in source.paths:

@@ -1,12 +1,15 @@
-"""A hit: one point that a search returns."""
+"""Hits: the points that a search returns."""
 
 from __future__ import annotations
 
 import reprlib
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any, SupportsIndex, overload
+
+if TYPE_CHECKING:
+    from pipelines.config.source import SourceConfig
 
 # True for all of a payload, False for none, or the keys wanted.
 Payload = bool | Sequence[str]
@@ -45,6 +48,38 @@ class Hit:
         else:
             content = f", payload={reprlib.repr(self.payload)}" if self.payload else ""
         return f"Hit({self.title!r}, score={shown_scores([self.score])[0]}{content})"
+
+
+class Hits(list[Hit]):
+    """What a search returns: a list of hits, best first, that shows itself as a table.
+
+    Images of hits are looked for where ``source`` says that their job read them.
+    """
+
+    def __init__(self, hits: Iterable[Hit] = (), source: SourceConfig | None = None) -> None:
+        super().__init__(hits)
+        self.source = source
+
+    @overload
+    def __getitem__(self, at: SupportsIndex) -> Hit: ...
+
+    @overload
+    def __getitem__(self, at: slice) -> Hits: ...
+
+    def __getitem__(self, at: SupportsIndex | slice) -> Hit | Hits:
+        return Hits(super().__getitem__(at), self.source) if isinstance(at, slice) else super().__getitem__(at)
+
+    def __repr__(self) -> str:
+        from pipelines.notebook.hits import hits_view
+        from pipelines.notebook.text import to_text
+
+        return to_text(hits_view(self, self.source))
+
+    def _repr_html_(self) -> str:
+        from pipelines.notebook.hits import hits_view
+        from pipelines.notebook.html import to_html
+
+        return to_html(hits_view(self, self.source))
 
 
 def shown_scores(scores: Sequence[float]) -> list[str]:

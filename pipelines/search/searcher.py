@@ -18,10 +18,11 @@ from pipelines.config.job import JobConfig
 from pipelines.config.search import RerankConfig, SearchConfig
 from pipelines.config.section import make_section
 from pipelines.config.shown import shown
+from pipelines.config.source import SourceConfig
 from pipelines.errors import ConfigError, SinkError
 from pipelines.search.filters import FilterLike
 from pipelines.search.followed import FollowedName
-from pipelines.search.hits import Hit, Payload, with_payload_of
+from pipelines.search.hits import Hit, Hits, Payload, with_payload_of
 from pipelines.search.page import Page
 from pipelines.search.query_models import with_models
 from pipelines.search.request import needs_version, refuse_old_server
@@ -58,6 +59,8 @@ class Searcher:
         collection that does not exist, ConfigError where no model of its vectors is known.
         """
         self._sink = sink
+        # Of a job: where the images of hits are.
+        self._source: SourceConfig | None = None
         self._rerankers: dict[RerankConfig, Reranker] = {}
         self._closes = client is None
         if client is None and sink.folder is not None:
@@ -85,6 +88,7 @@ class Searcher:
         own = {vector: one for one in config.embeddings for vector in one.vector_names}
         searcher = cls(sinks[0], partial(with_models, models={}) if sinks[0].alias or not own else lambda _: own)
         searcher.ways = config.searches
+        searcher._source = config.source
         return searcher
 
     @classmethod
@@ -152,7 +156,7 @@ class Searcher:
         filter: FilterLike | None = None,
         with_payload: Payload = True,
         **settings: Any,
-    ) -> list[Hit]:
+    ) -> Hits:
         """Find the nearest points to a text, or to the image at a Path.
 
         ``using`` names one vector, or several whose results are fused; left out, it is all that can search for the
@@ -180,7 +184,7 @@ class Searcher:
             found = self.rerank(query, self._find(searched, vectors, plan, candidates), plan)
             return [with_payload_of(hit, page.payload) for hit in found[offset : offset + limit]]
 
-        return self._name.answer(answer)
+        return Hits(self._name.answer(answer), self._source)
 
     def follow(self) -> None:
         """Look which collection the alias names now, for ``plan``, ``encode`` and ``find``; ``search`` does so itself.

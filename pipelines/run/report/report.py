@@ -38,7 +38,7 @@ MAX_REASONS, SAMPLES_A_REASON = 40, 3
 OTHER_REASONS = "others"
 
 
-@dataclass
+@dataclass(repr=False)
 class RunReport:
     """One run's figures.
 
@@ -116,6 +116,18 @@ class RunReport:
         self.lost_figures = False
         # Tokens of a text at most, by embedding.
         self.max_lengths: dict[str, int | None] = {}
+
+    def __repr__(self) -> str:
+        from pipelines.notebook.report import report_view
+        from pipelines.notebook.text import to_text
+
+        return to_text(report_view(self))
+
+    def _repr_html_(self) -> str:
+        from pipelines.notebook.html import to_html
+        from pipelines.notebook.report import report_view
+
+        return to_html(report_view(self))
 
     @property
     def exit_code(self) -> int:

@@ -98,4 +98,4 @@ def test_nothing_left_is_an_error_and_an_unknown_name_too(tmp_path: Path) -> Non
 def test_images_are_left_out(tmp_path: Path) -> None:
     made, notices = make_job(job(BM25, {"name": "clip", "model": "Qdrant/clip-ViT-B-32-vision"}), "x", tmp_path)
     assert [one.name for one in made.embeddings] == ["bm25"]
-    assert notices == ["clip is left out: it embeds images, and BEIR has texts"]
+    assert notices == ["clip is left out: it embeds images, and the documents are texts"]
