@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -30,6 +31,7 @@ from benchmarks.measuring import (
     take_turns,
 )
 from embedders import TextEmbedding
+from embedders.export.packaged import packaged_minilm
 
 # All cores are the model's: two processes of one thread each are slower on texts of one length, and hold it twice.
 BY_HAND = """
@@ -56,6 +58,20 @@ ray.init(include_dashboard=False, num_cpus=4)
 ray.data.read_parquet(corpus).map_batches(Embed, batch_size=1024, concurrency=1).write_parquet(out)
 """
 
+# Its provider on one's own machine is sentence-transformers on torch.
+BY_DAFT = """
+import sys
+
+import daft
+from daft.functions import embed_text
+
+corpus, out, model = sys.argv[1:]
+dense = embed_text(daft.col("text"), provider="transformers", model=model)
+daft.read_parquet(corpus).with_column("dense", dense).write_parquet(out)
+"""
+# Tokens that all contestants cut a text at.
+MAX_LENGTH = 512
+FASTEMBED_DEFAULT = 256
 
 # Texts that show which of fastembed's batch sizes is its best: a whole run with each would take an hour.
 SAMPLE = 96
@@ -65,11 +81,17 @@ def peers(
     documents: Documents = 1500,
     repeats: Repeats = 1,
     batches: Annotated[list[int] | None, typer.Option("--batch", help="fastembed's batch sizes to try.")] = None,
+    default: Annotated[
+        bool, typer.Option("--default-batch", help="Run the script also with fastembed's own batch size, 256.")
+    ] = False,
+    daft: Annotated[
+        Path | None, typer.Option(help="A Python that has daft and sentence-transformers: run Daft's embed_text too.")
+    ] = None,
 ) -> None:
     """A job against read_parquet().map_batches(fastembed).write_parquet(), dense, on docstrings and on equal lengths.
 
-    The script gets the batch size that is fastembed's best on a sample of the same texts. Daft's embed_text is not
-    among them: its providers are sentence-transformers on torch, which reads no ONNX file, and servers.
+    The script gets the batch size that is fastembed's best on a sample of the same texts. Daft's embed_text runs the
+    same weights by torch.
     """
     folder = minilm_folder().resolve()
     texts = stdlib_texts(documents)
@@ -80,8 +102,13 @@ def peers(
     }
     for title, corpus in corpora.items():
         best = _best_batch(corpus[:SAMPLE], folder, batches or [1, 4, 16, 64])
+        tried = [best, FASTEMBED_DEFAULT] if default else [best]
         with tempfile.TemporaryDirectory() as place:
-            seconds = take_turns(_contestants(corpus, Path(place), folder, [best]), repeats)
+            contestants = {
+                **_contestants(corpus, Path(place), folder, tried),
+                **({} if daft is None else _daft(Path(place), daft)),
+            }
+            seconds = take_turns(contestants, repeats)
         show(f"peers, {title}, whole processes", seconds, len(corpus), "documents/s", "fleetembed")
 
 
@@ -116,6 +143,18 @@ def _contestants(
 
     jobs = {"fleetembed": job("auto"), "fleetembed, engine: ray": job("ray")}
     return {**jobs, **{f"Ray Data by hand, fastembed batch {batch}": by_hand(batch) for batch in batches}}
+
+
+def _daft(place: Path, python: Path) -> Mapping[str, Callable[[], None]]:
+    """Daft's embed_text over the corpus of a place, in an environment of its own."""
+    model, script = place / "all-MiniLM-L6-v2", place / "by_daft.py"
+    shutil.copytree(packaged_minilm(), model)
+    (model / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": MAX_LENGTH}), encoding="utf-8")
+    script.write_text(BY_DAFT, encoding="utf-8")
+    corpus = place / "corpus.parquet"
+    rows = pq.read_metadata(corpus).num_rows
+    called = [str(python), str(script), str(corpus)]
+    return {"Daft's embed_text": lambda: _run(rows, lambda out: [*called, str(out), str(model)])}
 
 
 def _command(corpus: Path, out: Path, folder: Path, engine: str) -> list[str]:
