@@ -35,13 +35,14 @@ class CurrentRows(Mapping[str, Mask]):
     def __init__(self, rows: Mapping[str, int]) -> None:
         self._rows = rows
         sizes = [-(-count // 8) * 8 for count in rows.values()]
-        self._starts = dict(zip(rows, np.cumsum([0, *sizes]).tolist(), strict=False))
+        self._starts: dict[str, int] = dict(zip(rows, np.cumsum([0, *sizes]).tolist(), strict=False))
         # A bit a row, set for those that are not current; each file begins with a byte.
         self._bits = np.zeros(sum(sizes) // 8, np.uint8)
 
     def __getitem__(self, name: str) -> Mask:
         start, rows = self._starts[name], self._rows[name]
-        return np.unpackbits(self._bits[start // 8 : -(-(start + rows) // 8)], count=rows) == 0
+        current: Mask = np.unpackbits(self._bits[start // 8 : -(-(start + rows) // 8)], count=rows) == 0
+        return current
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._rows)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from pipelines.sinks.parquet import current
 from pipelines.sinks.parquet.current import RowRanks
-from pipelines.sinks.parquet.files import FileRows
+from pipelines.sinks.parquet.files import FileRows, Keys
 
 # Generation, and rows: an id, a document, the number of the chunk, and how many there are.
 FILES = st.lists(
@@ -25,9 +25,10 @@ FILES = st.lists(
 )
 
 
-def spread(values: list[int]) -> np.ndarray:
+def spread(values: list[int]) -> Keys:
     """Hashes that differ in their first bits."""
-    return np.array(values, np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    hashes: Keys = np.array(values, np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    return hashes
 
 
 def file_rows(name: str, generation: int, rows: list[tuple[int, int, int, int]], *, chunked: bool) -> FileRows:
