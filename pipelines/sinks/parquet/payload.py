@@ -141,8 +141,12 @@ def _to_json(values: dict[str, Any]) -> str | None:
     if not values:
         return None
     text = _encode(values)
-    # Half a surrogate pair, which UTF-8 cannot hold, as its escape.
-    return json.dumps(values, sort_keys=True) if any("\ud800" <= mark <= "\udfff" for mark in text) else text
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        # Half a surrogate pair, which UTF-8 cannot hold, as its escape.
+        return json.dumps(values, sort_keys=True)
+    return text
 
 
 def _take(values: dict[str, Any], column: PayloadColumn) -> Any:
