@@ -84,4 +84,5 @@ class ParquetRecord:
             metadata = pq.read_schema(pa.BufferReader(data)).metadata or {}
         except pa.ArrowException:
             return ""
-        return metadata.get(_KEY, b"").decode(errors="replace")
+        text: bytes = metadata.get(_KEY, b"")
+        return text.decode(errors="replace")
