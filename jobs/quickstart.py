@@ -10,7 +10,7 @@ from rich.console import Console
 import own_packages  # noqa: F401
 from embedders.export.packaged import export_packaged_minilm
 from pipelines.cli.hits import show_answers
-from pipelines.cli.job import exit_code, run_job
+from pipelines.cli.job import JOB_STOPPED, exit_code, run_job
 from pipelines.cli.start import start
 from pipelines.config.file import load_config
 from pipelines.search import Searcher
@@ -23,7 +23,7 @@ QUERIES = ("how do I read a file line by line", "parse a JSON string", "wait for
 def main() -> int:
     """Run the quickstart from the root of the checkout."""
     console = Console()
-    return exit_code(lambda: _quickstart(console), Console(stderr=True))
+    return exit_code(lambda: _quickstart(console), Console(stderr=True), stopped=JOB_STOPPED)
 
 
 def _quickstart(console: Console) -> int:

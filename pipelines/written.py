@@ -56,11 +56,12 @@ def refuse_own_collection(config: JobConfig, source: SourcePlan) -> None:
 
 
 def refuse_unwritable(config: JobConfig) -> None:
-    """Raise ConfigError where the report, dead letters or deleted points cannot be written on a disk; changes nothing.
+    """Raise ConfigError where a sink, the report or dead letters cannot be written to a disk; changes nothing.
 
     What only writing tells, as in an object store, shows when it is written.
     """
-    places = [(dead_letters_key(config), config.dead_letters), (DELETED, config.deleted_points)]
+    places = [(f"sink.{number}.path", sink.folder) for number, sink in enumerate(config.sink)]
+    places += [(dead_letters_key(config), config.dead_letters), (DELETED, config.deleted_points)]
     folders = [(key, local_path(path)) for key, path in places if path is not None]
     report = local_path(config.report)
     why = None if report is None else "it is a folder" if Path(report).is_dir() else _why_unwritable(Path(report))

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 FAILED, BAD_CONFIG = 1, 2
 SHOWN_COLUMNS = 20
+JOB_STOPPED = "stopped; what was written stays, run the job again to go on from there"
 
 
 def start_logging(level: str) -> None:
@@ -33,15 +34,18 @@ def start_logging(level: str) -> None:
     logging.getLogger("fleetembed").setLevel(level.upper())
 
 
-def exit_code(action: Callable[[], int | None], console: Console) -> int:
-    """Carry an action out; a user's error becomes one red message, and 1, or 2 where the configuration is wrong."""
+def exit_code(action: Callable[[], int | None], console: Console, *, stopped: str = "stopped") -> int:
+    """Carry an action out; a user's error becomes one red message, and 1, or 2 where the configuration is wrong.
+
+    ``stopped`` is what is said after Ctrl-C.
+    """
     try:
         return action() or 0
     except FleetembedError as error:
         console.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
         return BAD_CONFIG if isinstance(error, ConfigError) else FAILED
     except KeyboardInterrupt:
-        console.print("stopped; what was written stays, run the job again to go on from there", style="yellow")
+        console.print(stopped, style="yellow", markup=False, highlight=False)
         return FAILED
 
 
@@ -62,7 +66,7 @@ def run_job(config: Path, overrides: Sequence[str], console: Console) -> int:
         job = EmbeddingPipeline.from_config(config, overrides)
         return job.run(console=console, began=process_began()).exit_code
 
-    return exit_code(run, console)
+    return exit_code(run, console, stopped=JOB_STOPPED)
 
 
 def show_plan(plan: JobPlan, console: Console) -> None:

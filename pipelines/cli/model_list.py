@@ -71,11 +71,12 @@ def _table(rows: Sequence[Row], *, by_family: bool = False) -> Table:
     """Make a table with a line a model; ``by_family`` the family is a line above its models, and no column."""
     table = Table("model", *COLUMNS[by_family:], box=None, pad_edge=False)
     family = ""
-    for card, *facts in rows:
+    for row in rows:
+        card, facts = row[0], row[2:] if by_family else row[1:]
         if by_family and card.family != family:
             family = card.family
             table.add_row(Text(family, style="bold"))
-        table.add_row(card.model, *facts[by_family:])
+        table.add_row(card.model, *facts)
     _right(table, 1 if by_family else 2)
     return table
 
@@ -94,8 +95,8 @@ def _width(table: Table, console: Console) -> int:
 def _print_narrow(rows: Sequence[Row], console: Console) -> None:
     """Print each name on a line, and the facts below it, in columns that all models share."""
     facts = Table(*COLUMNS, box=None, pad_edge=False)
-    for _, *row in rows:
-        facts.add_row(*row)
+    for row in rows:
+        facts.add_row(*row[1:])
     _right(facts, 1)
     lines = console.render_lines(Padding(facts, (0, 0, 0, 2)), pad=False)
     console.print(Text("model", style="bold"))

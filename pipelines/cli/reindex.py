@@ -73,7 +73,7 @@ def run(
     Where the job reads a collection of the alias's server, which lives on, further passes copy what changed meanwhile.
     The first run of any other job makes the alias, unless source.limit is given.
     """
-    from pipelines.cli.job import start_logging
+    from pipelines.cli.job import JOB_STOPPED, start_logging
 
     start_logging(log_level)
 
@@ -88,7 +88,7 @@ def run(
         with _opened(job, _say) as reindexing:
             return reindexing.run(errors).exit_code
 
-    raise typer.Exit(_exit_code(act))
+    raise typer.Exit(_exit_code(act, JOB_STOPPED))
 
 
 @app.command()
@@ -287,10 +287,10 @@ def _job(config: Path, overrides: list[str] | None) -> JobConfig:
     return load_config(config, overrides or [])
 
 
-def _exit_code(act: Callable[[], int | None]) -> int:
+def _exit_code(act: Callable[[], int | None], stopped: str = "stopped") -> int:
     from pipelines.cli.job import exit_code
 
-    return exit_code(act, errors)
+    return exit_code(act, errors, stopped=stopped)
 
 
 def _addition(job: JobConfig) -> Addition:

@@ -115,9 +115,12 @@ def test_chunks_that_differ_from_the_place_are_named_with_both_values(job: dict[
     assert "the chunking has other settings: max_tokens 8 there, 12 in this job." in refused(job, SinkError)
 
 
-def test_a_sink_path_that_is_a_file_is_told_without_comfort(job: dict[str, Any], tmp_path: Path) -> None:
+@pytest.mark.parametrize("sink", [{}, {"layout": "qdrant"}, {"type": "qdrant", "collection": "c"}], ids=str)
+def test_a_sink_path_that_is_a_file_is_told_without_comfort(
+    job: dict[str, Any], tmp_path: Path, sink: dict[str, Any]
+) -> None:
     (tmp_path / "out").write_text("a file")
-    assert refused(job, SinkError).endswith("out is a file, and a Parquet sink writes to a folder; choose another path")
+    assert refused({**job, "sink": {**job["sink"], **sink}}).endswith("out: it is no folder")
 
 
 def test_a_catalog_name_with_the_folder_of_another_synthetic_model_is_told_how_to_give_it(

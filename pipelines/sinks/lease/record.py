@@ -59,7 +59,7 @@ class ParquetRecord:
     """A record in the metadata of a Parquet file without rows, whose columns are those that a job's files have."""
 
     name = PARQUET_LEASE
-    older = (LEASE,)
+    older: tuple[str, ...] = (LEASE,)
 
     def __init__(self, schema: Callable[[JobFacts], pa.Schema]) -> None:
         self._make_schema = schema
@@ -84,4 +84,5 @@ class ParquetRecord:
             metadata = pq.read_schema(pa.BufferReader(data)).metadata or {}
         except pa.ArrowException:
             return ""
-        return metadata.get(_KEY, b"").decode(errors="replace")
+        text: bytes = metadata.get(_KEY, b"")
+        return text.decode(errors="replace")

@@ -87,7 +87,9 @@ def learn_columns(payloads: Iterable[str | None], taken: Collection[str]) -> tup
     # Of two keys for one name, the one that more rows have gets it.
     keys = sorted(counts, key=lambda key: (-counts[key], key))
     names = {name.lower() for name in (*taken, *IDENTIFIED_SCHEMA.names, "error")}
-    columns, notices, left = [], [], []
+    columns: list[PayloadColumn] = []
+    notices: list[str] = []
+    left: list[str] = []
     for key in keys:
         values = [row[key] for row in rows if row.get(key) is not None]
         name = next((one for one in (key, f"{PREFIX}{key}") if one and one.lower() not in names), None)
@@ -141,8 +143,12 @@ def _to_json(values: dict[str, Any]) -> str | None:
     if not values:
         return None
     text = _encode(values)
-    # Half a surrogate pair, which UTF-8 cannot hold, as its escape.
-    return json.dumps(values, sort_keys=True) if any("\ud800" <= mark <= "\udfff" for mark in text) else text
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        # Half a surrogate pair, which UTF-8 cannot hold, as its escape.
+        return json.dumps(values, sort_keys=True)
+    return text
 
 
 def _take(values: dict[str, Any], column: PayloadColumn) -> Any:
@@ -178,15 +184,17 @@ def _put(value: Any, kind: pa.DataType, *, ends_in_z: bool = False) -> Any:
         return _utf8(value)
     if isinstance(value, str) and pa.types.is_temporal(kind):
         return _time(value, kind, ends_in_z=ends_in_z)
-    if isinstance(value, bool) == pa.types.is_boolean(kind) and isinstance(value, bool | int | float):
-        fits = {
-            pa.bool_(): lambda: True,
-            pa.int64(): lambda: isinstance(value, int) and -(2**63) <= value < 2**63,
-            pa.float64(): lambda: isinstance(value, float) or abs(value) <= MOST_EXACT,
-        }.get(kind)
-        if fits is not None and fits():
-            return value
+    if isinstance(value, bool | int | float) and _is_number_of(value, kind):
+        return value
     raise MisfitError
+
+
+def _is_number_of(value: bool | int | float, kind: pa.DataType) -> bool:
+    if isinstance(value, bool) or pa.types.is_boolean(kind):
+        return isinstance(value, bool) and bool(pa.types.is_boolean(kind))
+    if pa.types.is_integer(kind):
+        return isinstance(value, int) and -(2**63) <= value < 2**63
+    return bool(pa.types.is_floating(kind)) and (isinstance(value, float) or abs(value) <= MOST_EXACT)
 
 
 def _utf8(value: str) -> str:

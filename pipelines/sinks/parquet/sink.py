@@ -206,7 +206,7 @@ class ParquetSink:
     def _list(self) -> list[fs.FileInfo]:
         with self.reporting("cannot be listed"):
             if isinstance(self.filesystem, fs.LocalFileSystem) and Path(self.path).is_file():
-                raise SinkError(f"{self.place} is a file, and a Parquet sink writes to a folder; choose another path")
+                raise SinkError(f"{self.place} cannot be written to: it is a file, no folder; choose another path")
             found = self.filesystem.get_file_info(fs.FileSelector(self.path, allow_not_found=True))
         files = (
             info
