@@ -15,9 +15,9 @@ from embedders.prompts import is_unicode
 from pipelines.config.embeddings import EmbeddingConfig
 from pipelines.config.file import load_config
 from pipelines.config.job import JobConfig
-from pipelines.config.shown import shown
 from pipelines.config.search import RerankConfig, SearchConfig
 from pipelines.config.section import make_section
+from pipelines.config.shown import shown
 from pipelines.errors import ConfigError, SinkError
 from pipelines.search.filters import FilterLike
 from pipelines.search.followed import FollowedName

@@ -41,9 +41,9 @@ def check_columns(
     missing = next((name for name in wanted if name not in there), None)
     if missing is not None and in_files:
         told = "".join(f". {notice}" for notice in notices[:SHOWN_NOTICES])
-        who = splits[0].name if splits[0].format == InMemory.name else "no file"
-        has = "has no column" if splits[0].format == InMemory.name else "has a column"
-        raise SourceError(f"source.{wanted[missing]}: {who} {has} {missing!r}.{_names_near(missing, there)}{told}")
+        in_memory = splits[0].format == InMemory.name
+        lacks = f"{splits[0].name} has no column" if in_memory else "no file has a column"
+        raise SourceError(f"source.{wanted[missing]}: {lacks} {missing!r}.{_names_near(missing, there)}{told}")
     return None if sought is None or sought in there or not in_files else _names_near(sought, there)
 
 
