@@ -105,12 +105,14 @@ def _in_order(dataset: Any) -> Iterator[None]:
     wanted = {"enable_progress_bars": False, "raise_original_map_exception": True}
     before = {name: getattr(context, name) for name in wanted}
     ordered, options.preserve_order = options.preserve_order, True
-    vars(context).update(wanted)
     try:
+        for name, value in wanted.items():
+            setattr(context, name, value)
         yield
     finally:
         options.preserve_order = ordered
-        vars(context).update(before)
+        for name, value in before.items():
+            setattr(context, name, value)
 
 
 @contextmanager
