@@ -43,9 +43,9 @@ def check_columns(
         told = "".join(f". {notice}" for notice in notices[:SHOWN_NOTICES])
         # A header that is cut at the wrong places has no near names.
         near = _names_near("" if "source.delimiter" in told else missing, there)
-        who = splits[0].name if splits[0].format == InMemory.name else "no file"
-        has = "has no column" if splits[0].format == InMemory.name else "has a column"
-        raise SourceError(f"source.{wanted[missing]}: {who} {has} {missing!r}.{near}{told}")
+        in_memory = splits[0].format == InMemory.name
+        lacks = f"{splits[0].name} has no column" if in_memory else "no file has a column"
+        raise SourceError(f"source.{wanted[missing]}: {lacks} {missing!r}.{near}{told}")
     return None if sought is None or sought in there or not in_files else _names_near(sought, there)
 
 

@@ -100,13 +100,19 @@ def _quiet_log() -> Iterator[None]:
 @contextmanager
 def _in_order(dataset: Any) -> Iterator[None]:
     """Read a Dataset in its order and without bars of Ray's; its settings, which are the user's, are put back."""
-    context = dataset.context
-    before = (context.execution_options.preserve_order, context.enable_progress_bars)
-    context.execution_options.preserve_order, context.enable_progress_bars = True, False
+    context, options = dataset.context, dataset.context.execution_options
+    # Else an error of a function of the user says only that there was one.
+    wanted = {"enable_progress_bars": False, "raise_original_map_exception": True}
+    before = {name: getattr(context, name) for name in wanted}
+    ordered, options.preserve_order = options.preserve_order, True
     try:
+        for name, value in wanted.items():
+            setattr(context, name, value)
         yield
     finally:
-        context.execution_options.preserve_order, context.enable_progress_bars = before
+        options.preserve_order = ordered
+        for name, value in before.items():
+            setattr(context, name, value)
 
 
 @contextmanager

@@ -41,6 +41,8 @@ def to_data(source: Any, text: str) -> Data:
     """
     if isinstance(source, str | bytes) or hasattr(source, "__fspath__"):
         raise ConfigError("source: a path is no data in memory; name it in the job, as source.path")
+    if _is(source, "datasets", "DatasetDict") or _is(source, "datasets", "IterableDatasetDict"):
+        raise ConfigError(f"source: choose one of the {_title(source)}'s parts: {', '.join(map(repr, source))}")
     if isinstance(source, Mapping):
         raise ConfigError(
             f"source: it takes {TAKES}; for a dict of columns give pyarrow.table(it), for one document [it], and keys "
@@ -82,8 +84,6 @@ def _table(source: Any) -> Block | None:
         return _arrow_block(source.with_format("arrow")[:])
     if _is(source, "datasets", "IterableDataset"):
         return _arrow_block(pa.concat_tables(source.with_format("arrow").iter(batch_size=SAMPLED)))
-    if _is(source, "datasets", "DatasetDict") or _is(source, "datasets", "IterableDatasetDict"):
-        raise ConfigError(f"source: choose one of the {_title(source)}'s parts: {', '.join(map(repr, source))}")
     # Of DuckDB, Ibis, cuDF and others: https://arrow.apache.org/docs/format/CDataInterface/PyCapsuleInterface.html
     if hasattr(source, "__arrow_c_stream__"):
         return _arrow_block(pa.table(source))
@@ -159,7 +159,8 @@ def _frame_block(frame: Any) -> Block:
             columns[name] = pa.array(series, from_pandas=True)
         except (pa.ArrowException, TypeError, ValueError, OverflowError):
             mixed.add(name)
-            columns[name] = series.tolist()
+            values = zip(series.tolist(), series.isna(), strict=True)
+            columns[name] = [None if missing else value for value, missing in values]
     if not mixed:
         return _arrow_block(pa.table(columns))
     return _python_rows({name: its if name in mixed else its.to_pylist() for name, its in columns.items()})

@@ -165,7 +165,7 @@ def test_a_frame_may_mix_types_in_a_column_and_lack_texts(tmp_path: Path) -> Non
     frame = pd.DataFrame(
         {
             "id": [1, "b", 3.5, None],
-            "text": ["one", "two", "three", np.nan],
+            "text": ["one", b"two", "three", np.nan],
             "when": pd.to_datetime(["2024-01-01", "2024-01-02", None, None]).tz_localize("UTC"),
             "value": [{"a": 1}, [2], np.array([1.5, 2.5]), None],
         }
