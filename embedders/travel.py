@@ -26,8 +26,6 @@ class Unloaded:
 class UnloadedWithFolder(Unloaded):
     """One with a ``folder`` of files, a ``cached_property``, which is looked for anew on a machine that lacks it."""
 
-    folder: cached_property[Path]
-
     def __getstate__(self) -> dict[str, Any]:
         # Absolute, since another process may work in another folder.
         found = {"folder": Path(self.__dict__["folder"]).absolute()} if "folder" in self.__dict__ else {}

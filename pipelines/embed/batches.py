@@ -104,6 +104,10 @@ class Embed:
 
     def __call__(self, batch: Batch) -> Batch:
         """Add the columns; see the class."""
+        given: Batch = self._added(batch)
+        return given
+
+    def _added(self, batch: Any) -> Any:
         if isinstance(batch, pa.Table):
             for name, column in self._columns({name: batch[name] for name in batch.column_names}).items():
                 at = batch.schema.get_field_index(name)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 import json
 import string
+import sys
 import textwrap
 import threading
 from collections.abc import Iterator
@@ -29,7 +30,7 @@ def test_it_compiles(block: Block) -> None:
 
 
 @pytest.fixture
-def quickstart(tmp_path: Path, minilm: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def quickstart(tmp_path: Path, minilm: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A working folder as the quickstart leaves it, with docstrings of some classes as corpus."""
     models = tmp_path / "quickstart" / "models"
     models.mkdir(parents=True)
@@ -43,7 +44,10 @@ def quickstart(tmp_path: Path, minilm: Path, monkeypatch: pytest.MonkeyPatch) ->
     rows = [{"id": name, "text": text, "kind": "function", "module": "m"} for name, text in texts.items() if text]
     (tmp_path / "quickstart" / "corpus.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     monkeypatch.chdir(tmp_path)
-    return tmp_path
+    yield tmp_path
+    # Whatever Ray a page started stays, and other tests do without it.
+    if (ray := sys.modules.get("ray")) is not None and ray.is_initialized():
+        ray.shutdown()
 
 
 def pages() -> Iterator[Any]:

@@ -15,8 +15,8 @@ def test_every_public_name_is_there_and_is_listed() -> None:
 
 
 def test_a_name_that_there_is_not_is_an_attribute_error() -> None:
-    with pytest.raises(AttributeError, match="module 'pipelines' has no attribute 'Embed'"):
-        _ = pipelines.Embed  # type: ignore[attr-defined]
+    with pytest.raises(AttributeError, match="module 'pipelines' has no attribute 'Embeds'"):
+        _ = pipelines.Embeds  # type: ignore[attr-defined]
 
 
 def test_the_package_alone_imports_nothing_of_it() -> None:

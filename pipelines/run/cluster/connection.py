@@ -103,7 +103,7 @@ def _started_or_joined(compute: ComputeConfig) -> Iterator[None]:
         "include_dashboard": False,
     }
     if address and address not in ("local", "auto"):
-        _knock(address)
+        knock(address)
     join = {"address": address} if address and address != "local" else {"address": "local", **local}
     if join["address"] == "local":
         tell("starting Ray on this machine")
@@ -125,16 +125,7 @@ def local_size(compute: ComputeConfig) -> dict[str, Any]:
 @contextmanager
 def _connected(arguments: dict[str, Any]) -> Iterator[None]:
     """Start or join a Ray, if need be twice, and leave it again."""
-    try:
-        retry(
-            lambda: _start(arguments),
-            Patience(attempts=STARTS),
-            passing=_is_slow_start,
-            on_retry=lambda: log.warning("%s; starting it once more", SLOW_START),
-        )
-    # Ray raises bare Exceptions here, of a node that did not start in time for instance.
-    except Exception as error:
-        raise WorkerError(_why_not_started(error, arguments["address"])) from error
+    begin(arguments)
     # What Ray publishes of a dead node is pages of its log, on standard output.
     printed, ray_worker.print_to_stdstream = ray_worker.print_to_stdstream, _log_published
     try:
@@ -144,15 +135,33 @@ def _connected(arguments: dict[str, Any]) -> Iterator[None]:
         ray_worker.print_to_stdstream = printed
 
 
+def begin(arguments: dict[str, Any], *, onlookers: bool = False) -> None:
+    """Start or join a Ray, if need be twice; raises WorkerError.
+
+    A local one has its agents and what brings logs of workers here with ``onlookers`` alone.
+    """
+    try:
+        retry(
+            lambda: _start(arguments, onlookers=onlookers),
+            Patience(attempts=STARTS),
+            passing=_is_slow_start,
+            on_retry=lambda: log.warning("%s; starting it once more", SLOW_START),
+        )
+    # Ray raises bare Exceptions here, of a node that did not start in time for instance.
+    except Exception as error:
+        raise WorkerError(_why_not_started(error, arguments["address"])) from error
+
+
 def _log_published(data: dict[str, Any], ignore_prefix: bool) -> None:
     for line in data["lines"]:
         log.debug("Ray: %s", line)
 
 
-def _start(arguments: dict[str, Any]) -> None:
+def _start(arguments: dict[str, Any], *, onlookers: bool) -> None:
     """Start or join a Ray; what of a node was started before a failure is ended."""
+    alone = arguments["address"] == "local" and not onlookers
     try:
-        with _muted_core(), kept_sigterm(), without_onlookers() if arguments["address"] == "local" else nullcontext():
+        with _muted_core(), kept_sigterm(), without_onlookers() if alone else nullcontext():
             ray.init(**arguments)
     except Exception as error:
         node = _half_started(error)
@@ -206,7 +215,7 @@ def _why_not_started(error: Exception, address: str) -> str:
     )
 
 
-def _knock(address: str) -> None:
+def knock(address: str) -> None:
     """Find out in seconds that nothing listens at an address; Ray itself would try for many minutes."""
     if address.startswith(("http://", "https://")):
         raise WorkerError(

@@ -11,7 +11,7 @@ from ray.data import DataContext, Dataset
 from ray.data._internal.execution.execution_callback import ExecutionCallback
 
 from pipelines.config.compute import ComputeConfig
-from pipelines.run.cluster.connection import OUR_PACKAGES, PathsOfWorkers, describe_nodes, local_size
+from pipelines.run.cluster.connection import OUR_PACKAGES, PathsOfWorkers, begin, describe_nodes, knock, local_size
 from pipelines.run.cluster.dataset import build_given
 from pipelines.run.cluster.engine import RayEngine
 from pipelines.run.cluster.errors import plain_errors
@@ -45,9 +45,11 @@ def have_ray(compute: ComputeConfig) -> None:
         address = compute.address or os.environ.get("RAY_ADDRESS")
         local = not address or address == "local"
         log.info("starting Ray on this machine" if local else "joining the Ray at %s", *([] if local else [address]))
+        if not local and address != "auto":
+            knock(str(address))
         arguments: dict[str, Any] = {"address": "local", "include_dashboard": False, **local_size(compute)}
         packages = ray.job_config.JobConfig(_py_driver_sys_path=PathsOfWorkers([OUR_PACKAGES]))
-        ray.init(**(arguments if local else {"address": address}), job_config=packages)
+        begin({**(arguments if local else {"address": address}), "job_config": packages}, onlookers=True)
 
 
 def _configure(context: DataContext, counter: RemoteTally) -> None:

@@ -126,7 +126,7 @@ def test_synthetic_chunks_and_measured_lengths_and_a_source_that_brings_its_vect
     sink = {"type": "parquet", "path": str(tmp_path / "vectors")}
     written = {**job, "embeddings": job["embeddings"][:1], "sink": sink}
     assert EmbeddingPipeline.from_config(written).run().exit_code == 3
-    brought = {"source": {"path": sink["path"], "vectors": ["dense"]}, "compute": job["compute"]}
+    brought = {"source": {"vectors": sink["path"]}, "compute": job["compute"]}
     again = EmbeddingPipeline.from_config(brought)
     assert sorted(again.to_arrow()["document_id"].to_pylist()) == sorted(f"d{row}" for row in range(ROWS) if row != BAD)
     assert again.to_numpy().shape == (ROWS - 1, 384)  # type: ignore[union-attr]
