@@ -20,13 +20,13 @@ from pipelines.identity import point_id
 from pipelines.ray_data.arrow_blocks import plain_type, to_table
 from pipelines.ray_data.columns import find_columns, given_vectors, specs_of
 from pipelines.ray_data.ids import point_ids
-from pipelines.ray_data.points import point_rows
-from pipelines.rows import ERROR_TYPE, is_dead
+from pipelines.ray_data.points import PointRows, point_rows
+from pipelines.rows import ERROR_TYPE
 
 UUID = uuid.UUID("0b2d7a3e-58c6-4f6b-9a43-3f1f8f3f2a11")
 
 
-def points(table: pa.Table, **arguments: Any) -> pa.Table:
+def points(table: pa.Table, **arguments: Any) -> PointRows:
     """The points of a table, with the vectors' lengths as the table has them."""
     columns = find_columns(
         table.schema,
@@ -39,8 +39,8 @@ def points(table: pa.Table, **arguments: Any) -> pa.Table:
     return point_rows(table, columns, specs, "default")
 
 
-def errors(rows: pa.Table) -> dict[int, str]:
-    return {row: one["message"] for row, one in enumerate(rows["error"].to_pylist()) if one is not None}
+def errors(rows: PointRows) -> dict[int, str]:
+    return {row: one["message"] for row, one in enumerate(rows.letters["error"].to_pylist()) if one is not None}
 
 
 def test_tensors_of_ray_become_lists_of_arrow() -> None:
@@ -87,10 +87,10 @@ def test_columns_are_told_by_their_types() -> None:
     assert specs is not None
     assert [spec.dim for spec in specs.values()] == [2, 3, 2, None]
     rows = points(table)
-    assert rows["terms"].to_pylist()[0] == {"indices": [3, 9], "values": [2.0, 1.0]}
-    assert rows["dense"].type == pa.list_(pa.float16(), 2)
+    assert rows.points["terms"].to_pylist()[0] == {"indices": [3, 9], "values": [2.0, 1.0]}
+    assert rows.points["dense"].type == pa.list_(pa.float16(), 2)
     named = points(table, vectors={"numbers": {"name": "", "distance": "dot"}, "dense": "d"}, payload=[])
-    assert named.column_names[-2:] == ["", "d"] and set(named["payload"].to_pylist()) == {"{}"}
+    assert named.points.column_names[-2:] == ["", "d"] and set(named.points["payload"].to_pylist()) == {"{}"}
 
 
 @pytest.mark.parametrize(
@@ -177,8 +177,12 @@ def test_bad_rows_cost_no_others() -> None:
     assert list(told) == [1, 2, 3, 4, 5, 6, 7]
     for row, words in enumerate(["has not 2", "not finite", "id is null", "twice", "from 0 to", "x", "no vector"], 1):
         assert words in told[row]
-    assert rows["v"].to_pylist()[0] == [0.0, 1.0] and rows["v"].to_pylist()[8] is None
-    assert json.loads(rows["payload"][0].as_py()) == {"document_id": "doc-0", "at": "2026-01-02T03:04:05", "x": 0.5}
+    assert rows.points["v"].to_pylist()[0] == [0.0, 1.0] and rows.points["v"].to_pylist()[8] is None
+    assert json.loads(rows.points["payload"][0].as_py()) == {
+        "document_id": "doc-0",
+        "at": "2026-01-02T03:04:05",
+        "x": 0.5,
+    }
 
 
 def test_payloads_are_spread_and_errors_taken_over() -> None:
@@ -192,10 +196,13 @@ def test_payloads_are_spread_and_errors_taken_over() -> None:
         }
     )
     rows = points(table)
-    assert [json.loads(one) for one in rows["payload"].to_pylist()[:2]] == [{"lang": "de", "text": "a"}, {"text": "b"}]
+    assert [json.loads(one) for one in rows.points["payload"].to_pylist()[:2]] == [
+        {"lang": "de", "text": "a"},
+        {"text": "b"},
+    ]
     assert list(errors(rows)) == [1, 2, 3] and errors(rows)[1] == "m"
     assert "is a JSON list" in errors(rows)[2] and "is no JSON" in errors(rows)[3]
     struct = table.set_column(2, "payload", pa.array([{"lang": "de"}] * 4))
-    assert json.loads(points(struct, payload="payload")["payload"][0].as_py()) == {"lang": "de"}
-    assert json.loads(points(table, payload=["text"])["payload"][0].as_py()) == {"text": "a"}
-    assert is_dead(points(table)).sum() == 3
+    assert json.loads(points(struct, payload="payload").points["payload"][0].as_py()) == {"lang": "de"}
+    assert json.loads(points(table, payload=["text"]).points["payload"][0].as_py()) == {"text": "a"}
+    assert points(table).live().tolist() == [0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import json
 import uuid
 from pathlib import Path
 from typing import Any
@@ -86,10 +87,9 @@ def test_a_dataset_comes_back_from_a_collection(qdrant_server: QdrantTestServer,
 
 
 def flattened(row: dict[str, Any]) -> dict[str, Any]:
-    import json
-
-    lists = {key: np.array(row[key].tolist()).tolist() for key in ("dense",)}
-    return {**row, **lists, "tokens": [list(map(float, one)) for one in row["tokens"]], **json.loads(row["payload"])}
+    """A row with lists alone, and the payload's keys beside them."""
+    tokens = [list(map(float, token)) for token in row["tokens"]]
+    return {**row, "dense": list(map(float, row["dense"])), "tokens": tokens, **json.loads(row["payload"])}
 
 
 def test_what_goes_wrong_is_said_where_it_can_be_mended(qdrant_server: QdrantTestServer) -> None:
