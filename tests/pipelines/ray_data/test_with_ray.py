@@ -46,7 +46,7 @@ def vectors(batch: dict[str, Any]) -> dict[str, Any]:
 def test_a_dataset_comes_back_from_a_collection(qdrant_server: QdrantTestServer, tmp_path: Path) -> None:
     import ray
 
-    dataset = ray.data.range(COUNT, override_num_blocks=6).map_batches(vectors, batch_size=100)
+    dataset = ray.data.range(COUNT, override_num_blocks=3).map_batches(vectors, batch_size=100)
     datasink = QdrantDatasink(
         "numbers", url=qdrant_server.url, vectors={"dense": {"distance": "dot"}, "tokens": {"distance": "dot"}}
     )
@@ -73,15 +73,11 @@ def test_a_dataset_comes_back_from_a_collection(qdrant_server: QdrantTestServer,
     assert list(some.columns) == ["id", "dense", "n", "gone"]
     assert sorted(some["n"]) == list(range(1, COUNT, 2)) and some["gone"].isna().all()
 
-    copy, folder = QdrantDatasink("copy", path=str(tmp_path / "qdrant")), tmp_path / "files"
-    files = ParquetDatasink(str(folder))
+    copy, files = QdrantDatasink("copy", path=str(tmp_path / "qdrant")), ParquetDatasink(str(tmp_path / "files"))
     read.limit(100).write_datasink(copy)
     read.write_datasink(files)
     assert copy.report is not None and copy.report.total == 100
     assert files.report is not None and files.report.written == COUNT
-    again = QdrantDatasink("other", path=str(tmp_path / "qdrant"))
-    ray.data.read_parquet(str(folder)).limit(10).write_datasink(again)
-    assert again.report is not None and again.report.total == 10
     back = read_qdrant("copy", path=str(tmp_path / "qdrant"), with_vectors=False).take_all()
     assert len(back) == 100 and back[0].keys() == {"id", "payload"}
 
