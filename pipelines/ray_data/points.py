@@ -17,6 +17,7 @@ from pipelines.errors import ConfigError
 from pipelines.ray_data.columns import Columns
 from pipelines.ray_data.ids import point_ids
 from pipelines.rows import RowError, add_errors, error_array, is_dead
+from pipelines.sources.arrow_rows import python_rows
 from pipelines.sources.json_columns import OddError, json_objects
 from pipelines.sources.parts import Column
 from pipelines.sources.rows import parse_payload
@@ -122,7 +123,9 @@ def _payloads(table: pa.Table, columns: Columns, made: Any) -> tuple[pa.Array, d
         except (OddError, ValueError, TypeError, OverflowError, RecursionError, AttributeError, pa.ArrowException):
             pass
     names = texts_of(table[columns.id]).to_pylist()
-    spread = [None] * table.num_rows if columns.spread is None else table[columns.spread].to_pylist()
+    spread = (
+        [None] * table.num_rows if columns.spread is None else table[columns.spread].to_pylist(maps_as_pydicts="strict")
+    )
     payloads: list[str | None] = []
     errors: dict[int, RowError] = {}
     for row, (values, whole) in enumerate(zip(_rows(kept), spread, strict=True)):
@@ -154,7 +157,7 @@ def _object(whole: Any) -> dict[str, Any]:
 
 
 def _rows(table: pa.Table) -> list[dict[str, Any]]:
-    return table.to_pylist() if table.num_columns else [{}] * table.num_rows
+    return [row for batch in table.to_batches() for row in python_rows(batch)]
 
 
 def texts_of(column: pa.ChunkedArray) -> pa.Array:

@@ -21,7 +21,7 @@ from pipelines.ray_data.points import PointRows, point_rows
 from pipelines.ray_data.report import TaskFigures, WriteReport, add_up, refuse_too_many, told_of
 from pipelines.run.stages.write import write_rows
 from pipelines.sinks.base import SinkWriter
-from pipelines.sinks.qdrant.config import QdrantSinkConfig
+from pipelines.sinks.qdrant.config import MOST_NUMBERS, QdrantSinkConfig
 from pipelines.sinks.qdrant.description import PROVENANCE
 from pipelines.sinks.qdrant.factory import make_sink
 from pipelines.sinks.qdrant.folder import FolderSink
@@ -242,7 +242,9 @@ class QdrantDatasink(Datasink[TaskFigures]):
             if completed or isinstance(self._sink, FolderSink):
                 self._sink.abandon()
                 return {}
-            # A task may have made the collection, though none told of it.
+            if not self._sink.stored_vectors():
+                return {}
+            # A task has made the collection, or it was there, though none told of it.
             self._sink.job = PlainFacts()
         return self._sink.finish(completed=completed)
 
@@ -279,8 +281,11 @@ class QdrantDatasink(Datasink[TaskFigures]):
                 raise ConfigError(f"vectors: a vector cannot be called {name!r}; give it another name")
             if name in vectors:
                 raise ConfigError(f"vectors: two columns are to be the vector {name!r}; give one of them another name")
+            if (spec.dim or 0) > MOST_NUMBERS:
+                raise ConfigError(
+                    f"vectors: {name!r} has {spec.dim:,} numbers, and Qdrant takes {MOST_NUMBERS:,} at most"
+                )
             vectors[name] = spec
-        self.config.refuse_vectors(vectors)
         return PlainFacts(vectors=vectors, metadata=self._metadata if self._metadata is not None else _told_by(schema))
 
     def _refuse_hopeless(self, figures: TaskFigures) -> None:

@@ -97,13 +97,13 @@ def test_columns_are_told_by_their_types() -> None:
     ("arguments", "message"),
     [
         ({"id": "idd"}, "id: the dataset has no column 'idd'; did you mean 'id'. It has"),
-        ({"vectors": "text"}, "vectors: the column 'text' is string, which are no vectors"),
+        ({"vectors": "text"}, "vectors: the column 'text' is string, which are no such vectors"),
         ({"vectors": ["v", "w"]}, "vectors: the dataset has no column 'w'"),
         ({"vectors": {"v": {"distanse": "dot"}}}, r"vectors\['v'\]: distanse: Extra inputs are not permitted"),
-        ({"vectors": {"v": {"kind": "sparse"}}}, "'v' is .*, which are no sparse"),
+        ({"vectors": {"v": {"kind": "sparse"}}}, "'v' is .*, which are no sparse vectors"),
         ({"payload": "n"}, r"the column 'n' is int64; it must hold JSON objects.*payload=\['n'\]"),
         ({"payload": ["m"]}, "payload: the dataset has no column 'm'"),
-        ({"id": "n", "vectors": "n"}, "which are no vectors"),
+        ({"id": "n", "vectors": "n"}, "which are no such vectors"),
     ],
 )
 def test_columns_that_do_not_fit_are_told(arguments: dict[str, Any], message: str) -> None:
@@ -169,13 +169,13 @@ def test_bad_rows_cost_no_others() -> None:
     made[4]["s"] = {"indices": [3, 3], "values": [1.0, 2.0]}
     made[5]["s"] = {"indices": [-1], "values": [1.0]}
     made[6]["x"] = float("inf")
-    made[7] |= {"v": None, "s": None}
+    made[7] |= {"v": [1e300, 0.0], "s": None}
     made[8] |= {"v": None}
     table = pa.Table.from_pylist(made)
     rows = points(table)
     told = errors(rows)
     assert list(told) == [1, 2, 3, 4, 5, 6, 7]
-    for row, words in enumerate(["has not 2", "not finite", "id is null", "twice", "from 0 to", "x", "no vector"], 1):
+    for row, words in enumerate(["has not 2", "not finite", "id is null", "twice", "from 0 to", "x", "not finite"], 1):
         assert words in told[row]
     assert rows.points["v"].to_pylist()[0] == [0.0, 1.0] and rows.points["v"].to_pylist()[8] is None
     assert json.loads(rows.points["payload"][0].as_py()) == {
@@ -202,6 +202,8 @@ def test_payloads_are_spread_and_errors_taken_over() -> None:
     ]
     assert list(errors(rows)) == [1, 2, 3] and errors(rows)[1] == "m"
     assert "is a JSON list" in errors(rows)[2] and "is no JSON" in errors(rows)[3]
+    maps = table.append_column("map", pa.array([[("k", 1)]] * 4, pa.map_(pa.string(), pa.int64())))
+    assert json.loads(points(maps).points["payload"][1].as_py()) == {"text": "b", "map": {"k": 1}}
     struct = table.set_column(2, "payload", pa.array([{"lang": "de"}] * 4))
     assert json.loads(points(struct, payload="payload").points["payload"][0].as_py()) == {"lang": "de"}
     assert json.loads(points(table, payload=["text"]).points["payload"][0].as_py()) == {"text": "a"}
