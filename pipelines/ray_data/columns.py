@@ -195,8 +195,8 @@ def _kind(field: pa.Field, told: VectorColumn) -> Kind:
         kind = told.kind or "dense"
     if kind is None or (told.kind is not None and told.kind != kind):
         raise ConfigError(
-            f"vectors: the column {field.name!r} is {field.type}, which are no {told.kind or 'vectors'}: dense ones "
-            "are lists of numbers, multivectors lists of such lists, sparse ones structs of indices and values"
+            f"vectors: the column {field.name!r} is {field.type}, which are no {told.kind or 'such'} vectors: dense "
+            "ones are lists of numbers, multivectors lists of such lists, sparse ones structs of indices and values"
         )
     return kind
 

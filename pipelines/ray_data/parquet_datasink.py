@@ -11,25 +11,23 @@ from typing import TYPE_CHECKING, Literal, get_args
 from uuid import uuid4
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 from pyarrow import fs
 from ray.data.datasource import Datasink
 
 from pipelines.config.section import expand_home
 from pipelines.errors import ConfigError, SinkError, TooManyErrorsError
 from pipelines.filesystem import open_filesystem
-from pipelines.hashing import xxh3_64
 from pipelines.ray_data.arrow_blocks import to_table
 from pipelines.ray_data.columns import ERROR, is_of_errors, refuse_missing
 from pipelines.ray_data.letters import Letters
-from pipelines.ray_data.parquet_commit import commit, complete_others, discard, is_begun, stage, staging_of
+from pipelines.ray_data.parquet_commit import commit, complete_others, discard, is_begun, staging_of
+from pipelines.ray_data.parquet_folder import Keys, ParquetFolder, id_keys, newest
 from pipelines.ray_data.points import taken_errors, texts_of
 from pipelines.ray_data.report import TaskFigures, WriteReport, add_up, refuse_too_many, told_of
 from pipelines.rows import RowError, add_errors, is_dead
 from pipelines.sinks.folder_mark import FolderMark
-from pipelines.sinks.parquet.files import METADATA_KEY, side_by_side
+from pipelines.sinks.parquet.files import METADATA_KEY
 from pipelines.urls import without_credentials
 
 if TYPE_CHECKING:
@@ -41,7 +39,6 @@ log = logging.getLogger("fleetembed")
 
 Mode = Literal["append", "overwrite", "upsert", "error"]
 FILE_BYTES = 256 << 20
-Keys = npt.NDArray[np.uint64]
 
 
 @dataclass
@@ -107,9 +104,10 @@ class ParquetDatasink(Datasink[TaskFigures]):
         self.filesystem, folder = open_filesystem(expand_home(path))
         self.folder = folder.rstrip("/")
         self.place = without_credentials(path)
+        self._folder = ParquetFolder(self.filesystem, self.folder, self.place, compression_level)
         self.mode: str = mode
         self.report = None
-        self._id, self._level, self._max_error_rate = id, compression_level, max_error_rate
+        self._id, self._max_error_rate = id, max_error_rate
         self._metadata = dict(metadata or {})
         self._letters = Letters(dead_letters)
         self._run = ""
@@ -130,14 +128,14 @@ class ParquetDatasink(Datasink[TaskFigures]):
         with self._reporting("cannot be made ready"):
             for run in complete_others(self.filesystem, self.folder):
                 log.warning("%s: the commit of the write %s was interrupted, and is complete now", self.place, run)
-            there = self._files()
+            there = self._folder.names()
             if there and self.mode == "error":
                 raise SinkError(
                     f"{self.place} holds {len(there)} Parquet files already; choose another path, or mode='append', "
                     "'overwrite' or 'upsert'"
                 )
             if there:
-                self._refuse_of_a_job(there[0])
+                self._folder.refuse_of_a_job(there[0])
             if self._id is not None and isinstance(schema, pa.Schema):
                 refuse_missing(schema.names, self._id, "id")
             staging = staging_of(self.folder, self._run)
@@ -237,99 +235,28 @@ class ParquetDatasink(Datasink[TaskFigures]):
             told[b"fleetembed_provenance"] = rows.schema.metadata[METADATA_KEY]
         told |= {key.encode(): value.encode() for key, value in self._metadata.items()}
         rows = rows.replace_schema_metadata(told)
-        stage(self.filesystem, f"{staging_of(self.folder, self._run)}/{name}", self._encoded(rows))
-        keys = None if self._id is None else _keys(rows[self._id])
+        self._folder.stage(self._run, name, rows)
+        keys = None if self._id is None else id_keys(rows[self._id])
         return StagedFile(name, rows.num_rows, rows.schema.serialize().to_pybytes(), keys)
 
-    def _encoded(self, rows: pa.Table) -> pa.Buffer:
-        stream = pa.BufferOutputStream()
-        flat = [field.name for field in rows.schema if not pa.types.is_nested(field.type)]
-        pq.write_table(rows, stream, compression="zstd", compression_level=self._level, use_dictionary=flat)
-        return stream.getvalue()
-
     def _commit(self, staged: list[StagedFile]) -> None:
-        there = self._files()
-        schemas = [pa.ipc.read_schema(pa.py_buffer(file.schema)) for file in staged]
-        kept = [np.ones(file.rows, np.bool_) for file in staged]
-        leaving: list[str] = there if self.mode == "overwrite" else []
-        if there and staged and self.mode != "overwrite":
-            schemas.insert(0, self._schema_of(there[0]))
-        wanted = self._one_schema(schemas)
+        folder, there = self._folder, self._folder.names()
+        leaving = there if self.mode == "overwrite" else []
         names = [file.name for file in staged]
-        if self.mode == "upsert" and staged:
-            kept = _newest([file.keys for file in staged if file.keys is not None])
-            again, leaving = self._without(there, np.unique(np.concatenate([file.keys for file in staged])))
-            names += again
-        for file, rows in zip(staged, kept, strict=True):
-            if not rows.all() or not pa.ipc.read_schema(pa.py_buffer(file.schema)).equals(wanted):
-                self._write_again(file.name, rows, wanted)
+        if staged:
+            held = folder.schema_of(there[0]) if there and self.mode != "overwrite" else None
+            schemas = [pa.ipc.read_schema(pa.py_buffer(file.schema)) for file in staged]
+            wanted = folder.one_schema(schemas, held)
+            kept = [np.ones(file.rows, np.bool_) for file in staged]
+            if self._id is not None:
+                keys = [file.keys for file in staged if file.keys is not None]
+                kept = newest(keys)
+                again, leaving = folder.without(self._run, there, self._id, np.unique(np.concatenate(keys)))
+                names += again
+            for file, rows, schema in zip(staged, kept, schemas, strict=True):
+                if not rows.all() or not schema.equals(wanted):
+                    folder.stage_again(self._run, file.name, rows, wanted)
         commit(self.filesystem, self.folder, self._run, names, leaving)
-
-    def _one_schema(self, schemas: list[pa.Schema]) -> pa.Schema | None:
-        """Find the schema that all files can have; raises SinkError where there is none, or the folder's is another."""
-        if not schemas:
-            return None
-        try:
-            wanted = pa.unify_schemas([schema.remove_metadata() for schema in schemas], promote_options="permissive")
-        except pa.ArrowException as error:
-            raise SinkError(
-                f"{self.place}: columns of one name have types that do not go together ({error}). Nothing is written; "
-                "give the dataset's columns one type, or choose another path"
-            ) from None
-        first = schemas[0].remove_metadata()
-        if self.mode in ("append", "upsert") and self._files() and not wanted.equals(first):
-            raise SinkError(
-                f"{self.place} does not fit: its columns are {_shown(first)}, and with the dataset's they would be "
-                f"{_shown(wanted)}. Nothing is written; choose another path, or mode='overwrite'"
-            )
-        return wanted
-
-    def _without(self, there: list[str], keys: Keys) -> tuple[list[str], list[str]]:
-        """Stage the files that hold rows of these keys without them; returns their new names, and those that leave."""
-
-        def settle(name: str) -> tuple[str | None, str | None]:
-            path = f"{self.folder}/{name}"
-            table = pq.read_table(path, filesystem=self.filesystem, partitioning=None, columns=[self._id])
-            stays = ~np.isin(_keys(table[self._id]), keys)
-            if stays.all():
-                return None, None
-            if not stays.any():
-                return None, name
-            rows = pq.read_table(path, filesystem=self.filesystem, partitioning=None).filter(pa.array(stays))
-            again = f"kept-{self._run[:12]}-{name.removeprefix('kept-')[-80:]}"
-            stage(self.filesystem, f"{staging_of(self.folder, self._run)}/{again}", self._encoded(rows))
-            return again, name
-
-        done = side_by_side(settle, there)
-        return [new for new, _ in done if new is not None], [old for _, old in done if old is not None]
-
-    def _write_again(self, name: str, rows: npt.NDArray[np.bool_], schema: pa.Schema | None) -> None:
-        path = f"{staging_of(self.folder, self._run)}/{name}"
-        table = pq.read_table(path, filesystem=self.filesystem, partitioning=None).filter(pa.array(rows))
-        if schema is not None:
-            told, nothing = table.schema.metadata, table.num_rows
-            columns = [
-                table[field.name].cast(field.type)
-                if field.name in table.column_names
-                else pa.nulls(nothing, field.type)
-                for field in schema
-            ]
-            table = pa.table(columns, schema=schema.with_metadata(told))
-        stage(self.filesystem, path, self._encoded(table))
-
-    def _files(self) -> list[str]:
-        found = self.filesystem.get_file_info(fs.FileSelector(self.folder, allow_not_found=True))
-        return sorted(info.base_name for info in found if info.is_file and info.base_name.endswith(".parquet"))
-
-    def _schema_of(self, name: str) -> pa.Schema:
-        return pq.read_schema(f"{self.folder}/{name}", filesystem=self.filesystem)
-
-    def _refuse_of_a_job(self, name: str) -> None:
-        if METADATA_KEY in (self._schema_of(name).metadata or {}):
-            raise SinkError(
-                f"{self.place} is the folder of a fleetembed job's Parquet sink, whose files a datasink does not add "
-                "to; choose another path"
-            )
 
     @contextmanager
     def _reporting(self, what: str) -> Iterator[None]:
@@ -342,24 +269,6 @@ class ParquetDatasink(Datasink[TaskFigures]):
             raise SinkError(f"{self.place} {what}: {type(error).__name__}: {error}") from None
 
 
-def _keys(column: pa.ChunkedArray) -> Keys:
-    """Hash ids to 64 bits, integers as their digits, so that 7 and "7" are one."""
-    return xxh3_64(texts_of(column))
-
-
-def _newest(keys: list[Keys]) -> list[npt.NDArray[np.bool_]]:
-    """Mark, of the rows that have one key, the last."""
-    whole = np.concatenate(keys)
-    _, last = np.unique(whole[::-1], return_index=True)
-    marks = np.zeros(len(whole), np.bool_)
-    marks[len(whole) - 1 - last] = True
-    return np.split(marks, np.cumsum([len(some) for some in keys])[:-1])
-
-
 def _put_together(tables: list[pa.Table]) -> pa.Table:
     """Join tables whose columns may be of types that go together, as one of nulls and one of texts do."""
     return pa.concat_tables(tables, promote_options="permissive")
-
-
-def _shown(schema: pa.Schema) -> str:
-    return ", ".join(f"{field.name} {field.type}" for field in schema)

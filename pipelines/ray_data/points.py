@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -14,7 +16,8 @@ from embedders.base import VectorSpec
 from pipelines.errors import ConfigError
 from pipelines.ray_data.columns import Columns
 from pipelines.ray_data.ids import point_ids
-from pipelines.rows import RowError, add_errors, error_array
+from pipelines.rows import RowError, add_errors, error_array, is_dead
+from pipelines.sources.arrow_rows import python_rows
 from pipelines.sources.json_columns import OddError, json_objects
 from pipelines.sources.parts import Column
 from pipelines.sources.rows import parse_payload
@@ -25,12 +28,36 @@ STAGE = "write"
 DOCUMENT_ID = "document_id"
 
 
-def point_rows(table: pa.Table, columns: Columns, specs: Mapping[str, VectorSpec], corpus: str) -> pa.Table:
-    """Make rows with ``id``, ``payload`` (JSON), a column a vector by its name, and ``error``.
+@dataclass(frozen=True)
+class PointRows:
+    """Rows as points, which have ``id``, ``payload`` (JSON) and a column a vector by its name; and letters.
 
-    ``document_id`` is the id as the dataset has it, and ``text`` the column of that name. A vector that is null is left
-    out of its point; a row without any vector is dead. Raises ConfigError for a block whose columns are not those of
-    the dataset.
+    These have of each row what the dead letters keep: ``document_id`` (the id as the dataset has it), ``text`` (the
+    column of that name), ``payload`` and ``error``, which is null for a row that can be written.
+    """
+
+    points: pa.Table
+    letters: pa.Table
+
+    def with_errors(self, errors: dict[int, RowError]) -> PointRows:
+        """Give rows an error, by their positions; one that has one keeps its first."""
+        return replace(self, letters=add_errors(self.letters, errors))
+
+    def live(self) -> npt.NDArray[np.int64]:
+        """Positions of the rows that have no error; those that lack the same vectors stand together."""
+        rows = np.flatnonzero(~is_dead(self.letters))
+        marks = np.zeros(len(rows), np.int64)
+        lacking = (column for column in self.points.columns[2:] if column.null_count)
+        for number, column in enumerate(lacking):
+            marks += (~column.is_valid().to_numpy()[rows]).astype(np.int64) << number
+        return rows[np.argsort(marks, kind="stable")]
+
+
+def point_rows(table: pa.Table, columns: Columns, specs: Mapping[str, VectorSpec], corpus: str) -> PointRows:
+    """Make points of rows; ``specs`` are of vectors by their column.
+
+    A vector that is null is left out of its point; a row without any vector is dead. Raises ConfigError for a block
+    whose columns are not those of the dataset.
     """
     missing = [name for name in (columns.id, *columns.vectors, *columns.kept) if name not in table.column_names]
     if missing:
@@ -39,28 +66,29 @@ def point_rows(table: pa.Table, columns: Columns, specs: Mapping[str, VectorSpec
         )
     ids, made, faults = point_ids(table[columns.id], corpus)
     payloads, payload_errors = _payloads(table, columns, made)
-    rows = {
-        "document_id": texts_of(table[columns.id]),
-        "text": texts_of(table["text"]) if "text" in table.column_names else pa.nulls(table.num_rows, pa.string()),
-        "id": ids,
-        "payload": payloads,
-        "error": taken_errors(table, columns.error),
-    }
-    points = pa.table(rows)
-    points = add_errors(points, {row: RowError(STAGE, "InvalidId", why) for row, why in faults.items()})
-    points = add_errors(points, payload_errors)
+    letters = pa.table(
+        {
+            "document_id": texts_of(table[columns.id]),
+            "text": texts_of(table["text"]) if "text" in table.column_names else pa.nulls(table.num_rows, pa.string()),
+            "payload": payloads,
+            "error": taken_errors(table, columns.error),
+        }
+    )
+    errors = [{row: RowError(STAGE, "InvalidId", why) for row, why in faults.items()}, payload_errors]
     there = np.zeros(table.num_rows, np.bool_)
+    vectors = {}
     for column, spec in specs.items():
         name = columns.vectors[column].name
         array, wrong = _checked(table[column], column, spec)
-        errors = {
-            row: RowError(STAGE, "InvalidVector", f"the vector {column!r} cannot be used: {why}")
-            for row, why in wrong.items()
-        }
+        why_not = {row: f"the vector {column!r} cannot be used: {why}" for row, why in wrong.items()}
+        errors.append({row: RowError(STAGE, "InvalidVector", why) for row, why in why_not.items()})
         there |= array.is_valid().to_numpy(zero_copy_only=False)
-        points = add_errors(points.append_column(column if name is None else name, array), errors)
-    lost = np.flatnonzero(~there)
-    return add_errors(points, {int(row): RowError(STAGE, "NoVector", "the row has no vector") for row in lost})
+        vectors[column if name is None else name] = array
+    errors.append({int(row): RowError(STAGE, "NoVector", "the row has no vector") for row in np.flatnonzero(~there)})
+    rows = PointRows(pa.table({"id": ids, "payload": payloads, **vectors}), letters)
+    for some in errors:
+        rows = rows.with_errors(some)
+    return rows
 
 
 def _checked(column: pa.ChunkedArray, name: str, spec: VectorSpec) -> tuple[pa.Array, dict[int, str]]:
@@ -95,7 +123,9 @@ def _payloads(table: pa.Table, columns: Columns, made: Any) -> tuple[pa.Array, d
         except (OddError, ValueError, TypeError, OverflowError, RecursionError, AttributeError, pa.ArrowException):
             pass
     names = texts_of(table[columns.id]).to_pylist()
-    spread = [None] * table.num_rows if columns.spread is None else table[columns.spread].to_pylist()
+    spread = (
+        [None] * table.num_rows if columns.spread is None else table[columns.spread].to_pylist(maps_as_pydicts="strict")
+    )
     payloads: list[str | None] = []
     errors: dict[int, RowError] = {}
     for row, (values, whole) in enumerate(zip(_rows(kept), spread, strict=True)):
@@ -127,7 +157,7 @@ def _object(whole: Any) -> dict[str, Any]:
 
 
 def _rows(table: pa.Table) -> list[dict[str, Any]]:
-    return table.to_pylist() if table.num_columns else [{}] * table.num_rows
+    return [row for batch in table.to_batches() for row in python_rows(batch)]
 
 
 def texts_of(column: pa.ChunkedArray) -> pa.Array:

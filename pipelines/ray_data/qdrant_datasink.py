@@ -9,8 +9,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 from ray.data.datasource import Datasink
 
@@ -19,12 +17,11 @@ from pipelines.errors import ConfigError, SinkError, TooManyErrorsError
 from pipelines.ray_data.arrow_blocks import to_table
 from pipelines.ray_data.columns import Columns, Vectors, find_columns, given_vectors, specs_of
 from pipelines.ray_data.letters import Letters
-from pipelines.ray_data.points import point_rows
+from pipelines.ray_data.points import PointRows, point_rows
 from pipelines.ray_data.report import TaskFigures, WriteReport, add_up, refuse_too_many, told_of
-from pipelines.rows import add_errors, is_dead
 from pipelines.run.stages.write import write_rows
 from pipelines.sinks.base import SinkWriter
-from pipelines.sinks.qdrant.config import QdrantSinkConfig
+from pipelines.sinks.qdrant.config import MOST_NUMBERS, QdrantSinkConfig
 from pipelines.sinks.qdrant.description import PROVENANCE
 from pipelines.sinks.qdrant.factory import make_sink
 from pipelines.sinks.qdrant.folder import FolderSink
@@ -43,10 +40,10 @@ log = logging.getLogger("fleetembed")
 # Rows that are made points together.
 ROWS = 8192
 TASK_BYTES = 4 << 20
-# Columns of rows of points before their vectors.
-FIXED = 5
 # So many rows of one task, all of them dead, end the write.
 HOPELESS_ROWS = 1000
+# Columns of points beside their vectors.
+_TAKEN = ("id", "payload")
 _STAYS = "points that were acknowledged stay, and to write the dataset again leaves each of them once"
 
 
@@ -132,6 +129,8 @@ class QdrantDatasink(Datasink[TaskFigures]):
                 f"QdrantDatasink: there is no argument {unknown[0]!r}; beside its own there are "
                 f"{', '.join(sorted(QdrantSettings.__annotations__))}"
             )
+        if not collection:
+            raise ConfigError("QdrantDatasink: collection is empty; name one")
         if not 0 <= max_error_rate <= 1:
             raise ConfigError(f"QdrantDatasink: max_error_rate {max_error_rate!r} is not from 0 to 1")
         given = {"url": url, "path": path, **settings}
@@ -189,7 +188,7 @@ class QdrantDatasink(Datasink[TaskFigures]):
                 for start in range(0, table.num_rows, ROWS):
                     rows = point_rows(table.slice(start, ROWS), columns, specs, self._corpus)
                     rows = _write(writer, rows, figures)
-                    figures.keep_dead(rows, folder, ctx.kwargs.get("write_uuid", "write"), ctx.task_idx)
+                    figures.keep_dead(rows.letters, folder, ctx.kwargs.get("write_uuid", "write"), ctx.task_idx)
                     self._refuse_hopeless(figures)
         return figures
 
@@ -243,7 +242,9 @@ class QdrantDatasink(Datasink[TaskFigures]):
             if completed or isinstance(self._sink, FolderSink):
                 self._sink.abandon()
                 return {}
-            # A task may have made the collection, though none told of it.
+            if not self._sink.stored_vectors():
+                return {}
+            # A task has made the collection, or it was there, though none told of it.
             self._sink.job = PlainFacts()
         return self._sink.finish(completed=completed)
 
@@ -276,10 +277,15 @@ class QdrantDatasink(Datasink[TaskFigures]):
         for column, spec in specs.items():
             told = columns.vectors[column].name
             name = column if told is None else told
+            if name in _TAKEN:
+                raise ConfigError(f"vectors: a vector cannot be called {name!r}; give it another name")
             if name in vectors:
                 raise ConfigError(f"vectors: two columns are to be the vector {name!r}; give one of them another name")
+            if (spec.dim or 0) > MOST_NUMBERS:
+                raise ConfigError(
+                    f"vectors: {name!r} has {spec.dim:,} numbers, and Qdrant takes {MOST_NUMBERS:,} at most"
+                )
             vectors[name] = spec
-        self.config.refuse_vectors(vectors)
         return PlainFacts(vectors=vectors, metadata=self._metadata if self._metadata is not None else _told_by(schema))
 
     def _refuse_hopeless(self, figures: TaskFigures) -> None:
@@ -307,23 +313,14 @@ def _made(config: QdrantSinkConfig) -> QdrantSink | FolderSink:
     return sink
 
 
-def _write(writer: SinkWriter, rows: pa.Table, figures: TaskFigures) -> pa.Table:
-    """Write the rows that have no error; returns all rows, those with an error where the server refused them, too."""
-    live = np.flatnonzero(~is_dead(rows))
-    live = live[np.argsort(_missing(rows, live), kind="stable")]
-    result = write_rows(writer.write, rows.drop_columns(["document_id", "text", "error"]).take(pa.array(live)))
-    figures.rows += rows.num_rows
+def _write(writer: SinkWriter, rows: PointRows, figures: TaskFigures) -> PointRows:
+    """Write the rows that have no error; those that the server refuses have one in what is returned."""
+    live = rows.live()
+    result = write_rows(writer.write, rows.points.take(pa.array(live)))
+    figures.rows += rows.points.num_rows
     figures.written += result.written
     figures.retries += result.retries
-    return add_errors(rows, {int(live[row]): error for row, error in result.rejected.items()})
-
-
-def _missing(rows: pa.Table, live: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Number the combinations of vectors that rows lack: points of one request have the same ones."""
-    marks = np.zeros(len(live), np.int64)
-    for number, name in enumerate(name for name in rows.column_names[FIXED:] if rows[name].null_count):
-        marks += (~rows[name].is_valid().to_numpy()[live]).astype(np.int64) << number
-    return marks
+    return rows.with_errors({int(live[row]): error for row, error in result.rejected.items()})
 
 
 def _told_by(schema: pa.Schema) -> dict[str, Any]:

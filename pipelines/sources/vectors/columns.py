@@ -117,6 +117,11 @@ def _sparse(array: pa.Array) -> tuple[pa.Array, Faults]:
 
 def _matrix(vectors: pa.Array, spec: VectorSpec) -> npt.NDArray[np.floating]:
     numbers: npt.NDArray[np.floating] = vectors.flatten().to_numpy(zero_copy_only=False)
+    dtype = _dtype(spec)
+    if np.issubdtype(dtype, np.floating) and numbers.dtype != dtype:
+        # What is past the largest number of the type is not finite in it.
+        with np.errstate(over="ignore"):
+            numbers = numbers.astype(dtype)
     return numbers.reshape(len(vectors), spec.dim or 0)
 
 

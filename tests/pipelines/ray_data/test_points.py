@@ -20,13 +20,13 @@ from pipelines.identity import point_id
 from pipelines.ray_data.arrow_blocks import plain_type, to_table
 from pipelines.ray_data.columns import find_columns, given_vectors, specs_of
 from pipelines.ray_data.ids import point_ids
-from pipelines.ray_data.points import point_rows
-from pipelines.rows import ERROR_TYPE, is_dead
+from pipelines.ray_data.points import PointRows, point_rows
+from pipelines.rows import ERROR_TYPE
 
 UUID = uuid.UUID("0b2d7a3e-58c6-4f6b-9a43-3f1f8f3f2a11")
 
 
-def points(table: pa.Table, **arguments: Any) -> pa.Table:
+def points(table: pa.Table, **arguments: Any) -> PointRows:
     """The points of a table, with the vectors' lengths as the table has them."""
     columns = find_columns(
         table.schema,
@@ -39,8 +39,8 @@ def points(table: pa.Table, **arguments: Any) -> pa.Table:
     return point_rows(table, columns, specs, "default")
 
 
-def errors(rows: pa.Table) -> dict[int, str]:
-    return {row: one["message"] for row, one in enumerate(rows["error"].to_pylist()) if one is not None}
+def errors(rows: PointRows) -> dict[int, str]:
+    return {row: one["message"] for row, one in enumerate(rows.letters["error"].to_pylist()) if one is not None}
 
 
 def test_tensors_of_ray_become_lists_of_arrow() -> None:
@@ -87,23 +87,23 @@ def test_columns_are_told_by_their_types() -> None:
     assert specs is not None
     assert [spec.dim for spec in specs.values()] == [2, 3, 2, None]
     rows = points(table)
-    assert rows["terms"].to_pylist()[0] == {"indices": [3, 9], "values": [2.0, 1.0]}
-    assert rows["dense"].type == pa.list_(pa.float16(), 2)
+    assert rows.points["terms"].to_pylist()[0] == {"indices": [3, 9], "values": [2.0, 1.0]}
+    assert rows.points["dense"].type == pa.list_(pa.float16(), 2)
     named = points(table, vectors={"numbers": {"name": "", "distance": "dot"}, "dense": "d"}, payload=[])
-    assert named.column_names[-2:] == ["", "d"] and set(named["payload"].to_pylist()) == {"{}"}
+    assert named.points.column_names[-2:] == ["", "d"] and set(named.points["payload"].to_pylist()) == {"{}"}
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ({"id": "idd"}, "id: the dataset has no column 'idd'; did you mean 'id'. It has"),
-        ({"vectors": "text"}, "vectors: the column 'text' is string, which are no vectors"),
+        ({"vectors": "text"}, "vectors: the column 'text' is string, which are no such vectors"),
         ({"vectors": ["v", "w"]}, "vectors: the dataset has no column 'w'"),
         ({"vectors": {"v": {"distanse": "dot"}}}, r"vectors\['v'\]: distanse: Extra inputs are not permitted"),
-        ({"vectors": {"v": {"kind": "sparse"}}}, "'v' is .*, which are no sparse"),
+        ({"vectors": {"v": {"kind": "sparse"}}}, "'v' is .*, which are no sparse vectors"),
         ({"payload": "n"}, r"the column 'n' is int64; it must hold JSON objects.*payload=\['n'\]"),
         ({"payload": ["m"]}, "payload: the dataset has no column 'm'"),
-        ({"id": "n", "vectors": "n"}, "which are no vectors"),
+        ({"id": "n", "vectors": "n"}, "which are no such vectors"),
     ],
 )
 def test_columns_that_do_not_fit_are_told(arguments: dict[str, Any], message: str) -> None:
@@ -169,16 +169,20 @@ def test_bad_rows_cost_no_others() -> None:
     made[4]["s"] = {"indices": [3, 3], "values": [1.0, 2.0]}
     made[5]["s"] = {"indices": [-1], "values": [1.0]}
     made[6]["x"] = float("inf")
-    made[7] |= {"v": None, "s": None}
+    made[7] |= {"v": [1e300, 0.0], "s": None}
     made[8] |= {"v": None}
     table = pa.Table.from_pylist(made)
     rows = points(table)
     told = errors(rows)
     assert list(told) == [1, 2, 3, 4, 5, 6, 7]
-    for row, words in enumerate(["has not 2", "not finite", "id is null", "twice", "from 0 to", "x", "no vector"], 1):
+    for row, words in enumerate(["has not 2", "not finite", "id is null", "twice", "from 0 to", "x", "not finite"], 1):
         assert words in told[row]
-    assert rows["v"].to_pylist()[0] == [0.0, 1.0] and rows["v"].to_pylist()[8] is None
-    assert json.loads(rows["payload"][0].as_py()) == {"document_id": "doc-0", "at": "2026-01-02T03:04:05", "x": 0.5}
+    assert rows.points["v"].to_pylist()[0] == [0.0, 1.0] and rows.points["v"].to_pylist()[8] is None
+    assert json.loads(rows.points["payload"][0].as_py()) == {
+        "document_id": "doc-0",
+        "at": "2026-01-02T03:04:05",
+        "x": 0.5,
+    }
 
 
 def test_payloads_are_spread_and_errors_taken_over() -> None:
@@ -192,10 +196,15 @@ def test_payloads_are_spread_and_errors_taken_over() -> None:
         }
     )
     rows = points(table)
-    assert [json.loads(one) for one in rows["payload"].to_pylist()[:2]] == [{"lang": "de", "text": "a"}, {"text": "b"}]
+    assert [json.loads(one) for one in rows.points["payload"].to_pylist()[:2]] == [
+        {"lang": "de", "text": "a"},
+        {"text": "b"},
+    ]
     assert list(errors(rows)) == [1, 2, 3] and errors(rows)[1] == "m"
     assert "is a JSON list" in errors(rows)[2] and "is no JSON" in errors(rows)[3]
+    maps = table.append_column("map", pa.array([[("k", 1)]] * 4, pa.map_(pa.string(), pa.int64())))
+    assert json.loads(points(maps).points["payload"][1].as_py()) == {"text": "b", "map": {"k": 1}}
     struct = table.set_column(2, "payload", pa.array([{"lang": "de"}] * 4))
-    assert json.loads(points(struct, payload="payload")["payload"][0].as_py()) == {"lang": "de"}
-    assert json.loads(points(table, payload=["text"])["payload"][0].as_py()) == {"text": "a"}
-    assert is_dead(points(table)).sum() == 3
+    assert json.loads(points(struct, payload="payload").points["payload"][0].as_py()) == {"lang": "de"}
+    assert json.loads(points(table, payload=["text"]).points["payload"][0].as_py()) == {"text": "a"}
+    assert points(table).live().tolist() == [0]

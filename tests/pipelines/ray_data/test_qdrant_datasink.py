@@ -94,6 +94,15 @@ def test_all_kinds_of_vectors_over_grpc_and_json(qdrant_server: QdrantTestServer
     assert params.sparse_vectors["terms"].modifier == models.Modifier.IDF
 
 
+def test_a_vector_may_be_called_as_a_column_is(qdrant_server: QdrantTestServer, client: QdrantClient) -> None:
+    datasink = sink(qdrant_server, vectors={"dense": {"name": "text"}})
+    assert drive(datasink, [table(5)]).written == 5
+    (point,) = client.retrieve(NAME, [1], with_vectors=["text"])
+    assert point.payload == {"text": "text 1", "tag": 1} and len(point.vector["text"]) == 4
+    with pytest.raises(ConfigError, match="cannot be called 'payload'"):
+        drive(sink(qdrant_server, vectors={"dense": "payload"}), [table(5)])
+
+
 def test_one_vector_without_a_name(qdrant_server: QdrantTestServer, client: QdrantClient) -> None:
     params = models.VectorParams(size=4, distance=models.Distance.EUCLID)
     client.create_collection(NAME, vectors_config=params)
@@ -224,10 +233,11 @@ def test_arguments_that_do_not_fit_are_told(caplog: pytest.LogCaptureFixture) ->
         ({}, "give exactly one of url"),
         ({"url": "u", "writers": 3}, "no argument 'writers'; beside its own there are api_key, batch_mb"),
         ({"url": "u", "api_key": "secret"}, "a key must not stand in a configuration"),
+        ({"url": "u", "collection": ""}, "collection is empty"),
         ({"url": "u", "max_error_rate": 2}, "max_error_rate 2 is not from 0 to 1"),
         ({"url": "u", "quantization": "tiny"}, "quantization: Input should be 'scalar'"),
         ({"url": "u", "dead_letters": ""}, "dead_letters is empty"),
     ):
         with pytest.raises(ConfigError, match=message) as caught:
-            QdrantDatasink(NAME, **arguments)  # type: ignore[arg-type]
+            QdrantDatasink(**{"collection": NAME, **arguments})  # type: ignore[arg-type]
         assert "secret" not in str(caught.value)

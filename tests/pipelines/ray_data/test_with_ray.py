@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import json
 import uuid
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,7 @@ def vectors(batch: dict[str, Any]) -> dict[str, Any]:
 def test_a_dataset_comes_back_from_a_collection(qdrant_server: QdrantTestServer, tmp_path: Path) -> None:
     import ray
 
-    dataset = ray.data.range(COUNT, override_num_blocks=6).map_batches(vectors, batch_size=100)
+    dataset = ray.data.range(COUNT, override_num_blocks=3).map_batches(vectors, batch_size=100)
     datasink = QdrantDatasink(
         "numbers", url=qdrant_server.url, vectors={"dense": {"distance": "dot"}, "tokens": {"distance": "dot"}}
     )
@@ -72,24 +73,19 @@ def test_a_dataset_comes_back_from_a_collection(qdrant_server: QdrantTestServer,
     assert list(some.columns) == ["id", "dense", "n", "gone"]
     assert sorted(some["n"]) == list(range(1, COUNT, 2)) and some["gone"].isna().all()
 
-    copy, folder = QdrantDatasink("copy", path=str(tmp_path / "qdrant")), tmp_path / "files"
-    files = ParquetDatasink(str(folder))
+    copy, files = QdrantDatasink("copy", path=str(tmp_path / "qdrant")), ParquetDatasink(str(tmp_path / "files"))
     read.limit(100).write_datasink(copy)
     read.write_datasink(files)
     assert copy.report is not None and copy.report.total == 100
     assert files.report is not None and files.report.written == COUNT
-    again = QdrantDatasink("other", path=str(tmp_path / "qdrant"))
-    ray.data.read_parquet(str(folder)).limit(10).write_datasink(again)
-    assert again.report is not None and again.report.total == 10
     back = read_qdrant("copy", path=str(tmp_path / "qdrant"), with_vectors=False).take_all()
     assert len(back) == 100 and back[0].keys() == {"id", "payload"}
 
 
 def flattened(row: dict[str, Any]) -> dict[str, Any]:
-    import json
-
-    lists = {key: np.array(row[key].tolist()).tolist() for key in ("dense",)}
-    return {**row, **lists, "tokens": [list(map(float, one)) for one in row["tokens"]], **json.loads(row["payload"])}
+    """A row with lists alone, and the payload's keys beside them."""
+    tokens = [list(map(float, token)) for token in row["tokens"]]
+    return {**row, "dense": list(map(float, row["dense"])), "tokens": tokens, **json.loads(row["payload"])}
 
 
 def test_what_goes_wrong_is_said_where_it_can_be_mended(qdrant_server: QdrantTestServer) -> None:
