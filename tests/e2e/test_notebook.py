@@ -122,4 +122,4 @@ thread.join()
 print(report.status)
 """
     told_of_both = notebook.text(at_once)
-    assert "while that run goes on, this job is refused" in told_of_both and told_of_both.endswith("complete\n")
+    assert "second is held by " in told_of_both and told_of_both.endswith("complete\n")

@@ -50,7 +50,11 @@ def test_a_ray_of_the_users_own_is_left_as_it_was_found(tmp_path: Path, monkeypa
     from pipelines.run.cluster import engine  # noqa: F401
     from pipelines.sinks.qdrant.edge import client  # noqa: F401
 
-    ray.data.range(3).map_batches(lambda batch: batch, concurrency=1).materialize()
+    class Same:
+        def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+            return batch
+
+    ray.data.range(3).map_batches(Same, concurrency=1).materialize()
     context = DataContext.get_current()
     monkeypatch.setattr(context, "enable_progress_bars", True)
     monkeypatch.setattr(context, "target_max_block_size", 1 << 20)
