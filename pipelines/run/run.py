@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any
 
 from rich.console import Console
+from rich.text import Text
 
 from embedders.retrying import Patience
 from pipelines.config.job import JobConfig
@@ -161,8 +162,7 @@ class Run:
             unwritten = report.try_to_save(path, patience)
         if unwritten is not None:
             report.notices.append(f"the report could not be written to {without_credentials(path)}: {unwritten}")
-        else:
-            report.write_page(self._config.report_page, PAGE_PATIENCE)
+        page = unwritten is None and report.write_page(self._config.report_page, PAGE_PATIENCE) is None
         if self._scanned is None:
             # There is no summary then, which would show it.
             if unwritten is not None:
@@ -170,6 +170,9 @@ class Run:
             return
         try:
             report.show(self._console)
+            if page:
+                shown = without_credentials(self._config.report_page)
+                self._console.print(Text(f"the report as a page: {shown}"), soft_wrap=True)
         # A terminal that is gone, or lacks the characters.
         except (OSError, ValueError) as error:
             log.error("the summary could not be shown: %s", error)
@@ -192,7 +195,9 @@ class Run:
                 with engine() as opened:
                     self._startup.end("engine")
                     self._report.engine = opened.name
-                    self._report.machine = describe_machine(opened.nodes)
+                    # What a system does not tell is no reason for a run to fail.
+                    with suppress(Exception):
+                        self._report.machine = describe_machine(opened.nodes)
                     self._report.notices += opened.notices
                     self._report.startup_seconds = self._clock.seconds()
                     self._embed_with(opened, source)
@@ -227,7 +232,8 @@ class Run:
         if engine.name == "ray":
             tell("looking for the models on the nodes")
         engine.prepare(planned, self._embedders.load(planned), pools)
-        self._report.max_lengths = {one.name: one.max_length for one in self._embedders.load(planned)}
+        with suppress(Exception):
+            self._report.max_lengths = {one.name: one.max_length for one in self._embedders.load(planned)}
         self._startup.end("preparation")
         if self._scanned is None:
             tell("counting the documents")

@@ -261,7 +261,10 @@ def test_a_report_in_a_store_is_written_now_and_then_and_at_the_end(
     monkeypatch.setattr(watching, "SECONDS_BETWEEN_LOOKS", 0.01)
     job.s3.put("docs/a.jsonl", lines(documents(200)))
     assert job.run()[0] == 0
-    assert sum("run.json" in request for request in job.s3.requests if request.startswith("Put")) == 2
+    puts = [request for request in job.s3.requests if request.startswith("Put")]
+    assert sum("run.json" in request for request in puts) == 2
+    # The page, once.
+    assert sum("run.html" in request for request in puts) == 1
     # A busy store gets the last report all the same.
     with job.s3.broken(Fault("Put.*run.json", times=2, after=1)):
         assert job.run()[0] == 0

@@ -117,7 +117,7 @@ class WriteStage:
             "written": table.num_rows - dead.num_rows,
             "dead": dead.num_rows,
             "samples": [_describe(row) for row in dead.slice(0, SAMPLES_A_BLOCK).select(SAMPLE_COLUMNS).to_pylist()],
-            "reasons": list(_reasons(dead)),
+            "reasons": list(_reasons(dead)) if dead.num_rows else [],
             "document_keys": keys,
         }
         return pa.Table.from_pylist([receipt], schema=RECEIPT_SCHEMA)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+# NaN and infinity are none that can be shown, nor is what no float holds.
+LARGEST = 1e300
 MINUTE, HOUR = 60.0, 3600.0
 # An axis goes over to the next unit where it would have larger numbers than this.
 MOST_OF_A_UNIT = 180.0
@@ -12,7 +14,7 @@ MOST_OF_A_UNIT = 180.0
 
 def is_number(value: Any) -> bool:
     """Tell whether a value of a report is a number that can be shown."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST
 
 
 def number(value: Any) -> float:
@@ -30,7 +32,9 @@ def amount(value: Any) -> str:
     known = number(value)
     if known == 0 or abs(known) >= 100:
         return f"{known:,.0f}"
-    return f"{known:.{min(6, max(0, 2 - math.floor(math.log10(abs(known)))))}f}"
+    if abs(known) < 1e-4:
+        return f"{known:.1e}"
+    return f"{known:.{max(0, 2 - math.floor(math.log10(abs(known))))}f}"
 
 
 def mark(value: float) -> str:

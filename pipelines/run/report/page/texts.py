@@ -19,7 +19,7 @@ from pipelines.run.report.page.fields import (
 )
 from pipelines.run.report.page.numbers import count, is_number, number, share
 
-MOST_MARKS = 6
+MOST_MARKS, MOST_EMPTY = 6, 8
 BINS = [int(longest) for longest in LONGEST]
 
 
@@ -57,9 +57,8 @@ def _histogram(name: str, found: dict[str, object], truncated: float) -> str:
     limit = int(number(found.get("max_length"))) or None
     if limit is not None and limit <= BINS[-1]:
         # The cut is on the chart when it is near: else it would press the columns together.
-        last = BINS[bisect_left(BINS, limit)]
-        if last > longest[-1] and BINS.index(last) - len(BINS) + 1 <= 0 and _between(longest[-1], last) <= 8:
-            longest += [one for one in BINS if longest[-1] < one <= last]
+        empty = [one for one in BINS[: bisect_left(BINS, limit) + 1] if one > longest[-1]]
+        longest += empty if len(empty) <= MOST_EMPTY else []
     parts: list[list[tuple[float, Color]]] = []
     hints = []
     at_cut = None if limit is None else bisect_left(longest, limit)
@@ -88,10 +87,6 @@ def _marks(longest: list[int]) -> list[tuple[float, str]]:
         powers = list(range(len(longest)))
     every = -(-len(powers) // MOST_MARKS)
     return [((place + 0.5) / len(longest), f"{longest[place]:,}") for place in powers[::-1][::every]][::-1]
-
-
-def _between(shorter: int, longer: int) -> int:
-    return bisect_left(BINS, longer) - bisect_left(BINS, shorter)
 
 
 def _shortest(longest: int) -> int:
