@@ -23,6 +23,7 @@ EXTRAS = {
     "embedders/float16.py": "float16",
     "embedders/quantization.py": "int8",
     "pipelines/evaluation": "evaluate",
+    "pipelines/experiment/chart.py": "evaluate",
 }
 # pydantic pins it to one version, and documents some of its own types as that package's.
 COMES_WITH = {"pydantic-core": "pydantic"}
