@@ -18,13 +18,17 @@ class SettledEngine(CollectionEngine):
     """The collection itself, with hits of equal scores in the order of their ids, which say nothing of relevance.
 
     Reciprocal ranks are fused here, by Qdrant's formula, as they hang on the order of equal scores, of which BM25 gives
-    many.
-    Fusions with weights or by scores, and what a second stage orders, are the collection's.
+    many. Fusions with weights or by scores are the collection's.
     """
 
     def prepare(self, search: SearchConfig, vectors: Mapping[str, Any], limit: int, payload: list[str]) -> Ask:
         """See ``Engine``."""
-        if search.rescore is not None or search.weights is not None or (search.fusion != "rrf" and search.using[1:]):
+        if search.rescore is not None:
+            # All candidates, in order: of those that the second stage finds equal none is cut before.
+            depth = search.depth(limit)
+            staged = super().prepare(search.model_copy(update={"candidates": depth}), vectors, depth, payload)
+            return lambda: in_order(staged())[:limit]
+        if search.weights is not None or (search.fusion != "rrf" and search.using[1:]):
             return super().prepare(search, vectors, limit, payload)
         if len(search.using) == 1:
             ask = super().prepare(search, vectors, max(limit, LEAST), payload)

@@ -32,12 +32,13 @@ def test_hits_are_those_of_the_collection_with_equal_scores_in_order(tmp_path: P
             SearchConfig(using=["one"], exact=True),
             SearchConfig(using=["one", "two"], exact=True, rrf_k=60),
             SearchConfig(using=["one", "two"], exact=True, fusion="dbsf"),
+            SearchConfig(using=["one"], exact=True, rescore="two", candidates=60),
         ):
             settled = SettledEngine(searcher).prepare(search, vectors, 60, ["document_id"])()
             theirs = CollectionEngine(searcher).prepare(search, vectors, 60, ["document_id"])()
             assert [hit.score for hit in settled] == pytest.approx([hit.score for hit in theirs], rel=0.02)
             assert {hit.id for hit in settled} == {hit.id for hit in theirs}
-            if search.fusion == "rrf":
+            if search.fusion != "dbsf":
                 assert settled == sorted(settled, key=lambda hit: (-hit.score, hit.id))
             if len(search.using) == 1:
                 assert SettledEngine(searcher).prepare(search, vectors, 10, ["document_id"])() == settled[:10]
