@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import re
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,8 @@ def main(names: list[str]) -> int:
         if names and path.stem not in names:
             continue
         print(f"running {path.name}", flush=True)
+        # From the beginning: what an earlier run left would be skipped.
+        shutil.rmtree(FOLDER / "output" / path.stem, ignore_errors=True)
         notebook = nbformat.read(path, as_version=4)
         nbformat.write(execute(notebook, FOLDER), path)
     return 0

@@ -24,6 +24,7 @@ EXTRAS = {
     "embedders/quantization.py": "int8",
     "pipelines/evaluation": "evaluate",
     "pipelines/run/notebook_progress.py": "notebook",
+    "pipelines/experiment/chart.py": "evaluate",
 }
 # pydantic pins the first to one version, documents some of its own types as that package's, and needs the second for
 # the types of its own.

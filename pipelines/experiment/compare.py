@@ -68,7 +68,6 @@ def compare(
     """
     if ways not in ("main", "all"):
         raise ConfigError(f"ways must be 'main' or 'all', got {ways!r}")
-    began = time.monotonic()
     read = read_settings(settings)
     sample = read_sample(_or_of_a_job(documents, read), queries, qrels, id=id, text=text, limit=limit)
     if sample.judgements is not None:
@@ -81,7 +80,7 @@ def compare(
         outcomes[setting.name] = outcome = _measured(setting, sample, place, section, all_ways=ways == "all")
         if progress:
             _tell(f"{number}/{len(read)} {setting.name}", outcome, time.monotonic() - started)
-    return Experiment(outcomes, sample, time.monotonic() - began)
+    return Experiment(outcomes, sample)
 
 
 def _measured(setting: Setting, sample: Sample, place: Path, compute: ComputeConfig, *, all_ways: bool) -> Outcome:

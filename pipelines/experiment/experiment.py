@@ -46,8 +46,8 @@ class Experiment:
     setting's name, with the way to search where a setting has several.
     """
 
-    def __init__(self, outcomes: Mapping[str, Outcome], sample: Sample, seconds: float = 0.0) -> None:
-        self._sample, self.seconds = sample, seconds
+    def __init__(self, outcomes: Mapping[str, Outcome], sample: Sample) -> None:
+        self._sample = sample
         self._lines = _lines(outcomes)
 
     @property

@@ -17,7 +17,6 @@ from pipelines.config.reindex import ReindexConfig
 from pipelines.embed.average_length import with_stand_ins
 from pipelines.embed.row_embedder import RowEmbedder
 from pipelines.errors import ConfigError
-from pipelines.evaluation.engines.choose import CollectionEngine
 from pipelines.evaluation.engines.collection import EvaluatedCollection, evaluation_sink
 from pipelines.evaluation.job import make_job
 from pipelines.evaluation.measure import Examiner, run_trials
@@ -25,6 +24,7 @@ from pipelines.evaluation.packages import versions
 from pipelines.evaluation.ways import Way, choose_ways
 from pipelines.experiment.outcome import FORMAT, Embedded, MeasuredWay, Outcome, load, save
 from pipelines.experiment.sample import Sample
+from pipelines.experiment.settled import SettledEngine
 from pipelines.pipeline import EmbeddingPipeline
 from pipelines.search import Searcher
 
@@ -91,7 +91,7 @@ def _ask(
     if sample.queries and not chosen:
         raise ConfigError("no vector of this setting can be searched with a text")
     owners = {vector: one.name for one in job.embeddings for vector in one.vector_names}
-    examiner = Examiner(searcher, CollectionEngine(searcher), owners)
+    examiner = Examiner(searcher, SettledEngine(searcher), owners)
     trials = run_trials(examiner, sample.queries, chosen, lambda way: False)
     sizes = collection.bytes_a_point()
     chunks = collection.points / len(sample.documents)

@@ -25,7 +25,10 @@ def hits_view(hits: Sequence[Hit], source: SourceConfig | None = None) -> View:
     shown = list(islice(hits, MOST_ROWS))
     pictures = [thumbnail(hit.payload.get(PICTURE_KEY), source) for hit in shown[:MOST_PICTURES]]
     pictures += [None] * (len(shown) - len(pictures))
-    seen = dict.fromkeys(key for hit in shown for key in hit.payload if key not in OURS)
+    # An image that a folder was read for is named by its path.
+    twice = all(hit.payload.get(PICTURE_KEY) == hit.document_id for hit in shown)
+    hidden = OURS | {PICTURE_KEY} if twice else OURS
+    seen = dict.fromkeys(key for hit in shown for key in hit.payload if key not in hidden)
     keys = [str(key) for key in seen][:MOST_KEYS]
     texts = any(isinstance(hit.payload.get("text"), str) for hit in shown)
     columns = ["score", "document", *(["image"] if any(pictures) else []), *(["text"] if texts else []), *keys]

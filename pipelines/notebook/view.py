@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 # Rows of a table and lines of notes that are shown; a word tells of the rest.
@@ -43,6 +43,14 @@ class Grid:
         ]
 
     @property
+    def trimmed(self) -> Grid:
+        """The table without columns in which nothing is."""
+        kept = [at for at in range(len(self.columns)) if any(row[at].text or row[at].picture for row in self.shown)]
+        rows = [[row[at] for at in kept] for row in self.shown]
+        total = len(self.rows) if self.total is None else self.total
+        return replace(self, columns=[self.columns[at] for at in kept], rows=rows, total=total)
+
+    @property
     def rest(self) -> int:
         """How many rows are not shown."""
         return max(len(self.rows) if self.total is None else self.total, len(self.rows)) - len(self.shown)
@@ -77,7 +85,8 @@ class View:
     @property
     def filled(self) -> list[Part]:
         """The parts that have something to show."""
-        return [part for part in self.parts if _content(part)]
+        filled = [part for part in self.parts if _content(part)]
+        return [part.trimmed if isinstance(part, Grid) else part for part in filled]
 
 
 def _content(part: Part) -> Any:

@@ -66,6 +66,7 @@ def test_settings_are_measured_side_by_side_and_a_bad_one_costs_no_other(
     # Its terms are in none of two questions' documents: the metric's own mean of 1, 0 and 0.
     assert frame.loc["bm25", "MRR@10"] == pytest.approx(1 / 3)
     assert frame.loc[f"{hybrid}: dense", "nDCG@10"] == frame.loc["all-MiniLM-L6-v2", "nDCG@10"]
+    assert frame.loc[f"{hybrid}: bm25", "nDCG@10"] == frame.loc["bm25", "nDCG@10"]
     assert frame.loc[f"{hybrid}: fused", "bytes/doc"] == pytest.approx(
         frame.loc["bm25", "bytes/doc"] + frame.loc["all-MiniLM-L6-v2", "bytes/doc"]
     )
