@@ -45,7 +45,8 @@ SECONDS_TO_FAIL = 60
 SLOW_START = "Ray was waited for, and its node was not ready within the 30 s that Ray allows it"
 
 # Held by the run that has started or joined the Ray of this process.
-_connecting = threading.Lock()
+# Reentrant: a run whose source Ray reads has it from then on, and meets it again where its engine opens.
+_connecting = threading.RLock()
 
 
 class PathsOfWorkers(list[str]):
