@@ -305,15 +305,15 @@ class EmbeddingPipeline:
         with read_by_ray(config) as read:
             source = plan_job_source(read)
             if measuring(read):
-                read = with_lengths(read, numbers(self._held_lengths(read)))
+                read = with_lengths(read, numbers(self._held_lengths(read, "source")))
             yield GivenVectors(read.model_copy(update={"sink": []}), source, self._embedders)
 
-    def _held_lengths(self, config: JobConfig) -> dict[str, Held]:
+    def _held_lengths(self, config: JobConfig, rows: str) -> dict[str, Held]:
         """Ask the places that the job names for average lengths; a place that does not answer holds none."""
         try:
             return held_lengths(config, [make_sink(sink) for sink in config.sink])
         except SinkError as error:
-            log.warning("the average length is that of the rows themselves, because %s", error)
+            log.warning("the average length is that of the %s, because %s", rows, error)
             return {}
 
     def _first_rows(self, n: int) -> Iterator[pa.Table]:
@@ -331,7 +331,7 @@ class EmbeddingPipeline:
             return self.config
         with_collections(self.config, self._embedders)
         self._embedders.load(with_stand_ins(self.config))
-        config = with_lengths(self.config, numbers(self._held_lengths(self.config)))
+        config = with_lengths(self.config, numbers(self._held_lengths(self.config, "rows shown")))
         shown = {embedder.name: Lengths.of(embedder.scored_lengths(rows)) for embedder in length_embedders(config)}
         return with_stand_ins(
             with_lengths(config, {name: found.average for name, found in shown.items() if found.texts})
