@@ -66,7 +66,7 @@ def known_reader(name: str) -> str:
     readers = public_readers()
     if bare in readers:
         return bare
-    near = get_close_matches(bare, readers, 3, 0.6) or get_close_matches(f"read_{bare}", readers, 3, 0.8)
+    near = get_close_matches(bare, readers, 2, 0.6) or get_close_matches(f"read_{bare}", readers, 2, 0.8)
     hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"there are: {', '.join(readers)}"
     raise ValueError(f"ray.data has no public reader {shown(name)}; {hint}")
 

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, PrivateAttr, ValidationInfo, model_v
 
 from pipelines.config.collection import CollectionConfig
 from pipelines.config.formats import FORMATS
-from pipelines.config.readers import known_reader
+from pipelines.config.readers import known_reader, public_readers
 from pipelines.config.section import NonEmpty, Section
 
 if TYPE_CHECKING:
@@ -48,6 +48,11 @@ def _describe_formats(schema: dict[str, Any]) -> None:
     schema["description"] = f"{schema['description']} ({told}; .gz, .bz2 or .zst may follow that of {packed})"
 
 
+def _describe_readers(schema: dict[str, Any]) -> None:
+    """Put the names of all readers into the JSON Schema."""
+    schema["anyOf"][0]["enum"] = list(public_readers())
+
+
 class HttpConfig(Section):
     """How images are fetched that rows name by an http or https URL: only if allowed, and only so much."""
 
@@ -81,13 +86,14 @@ class SourceConfig(Section):
     )
     ray: Annotated[NonEmpty, AfterValidator(known_reader)] | None = Field(
         None,
-        description="In the place of path: a public reader of Ray Data, ray.data.read_... by its name (read_iceberg, "
-        "read_delta, read_lance, read_sql, read_bigquery, read_mongo, read_parquet, ...), whose rows are the documents",
+        description="In the place of path: the name of a public reader of Ray Data, a function of ray.data, whose rows "
+        "are the documents. Ray reads them into its object store first, which spills to disk",
+        json_schema_extra=_describe_readers,
     )
     arguments: dict[str, Any] = Field(
         {},
-        description="Of the reader that ray names, by name. ${NAME} stands for an environment variable, in the place "
-        "of a whole text; {function: 'module:name', arguments: {...}} for a function of Python, as some readers take",
+        description="Arguments of the reader that ray names, by name. A text that is all ${NAME} stands for that "
+        "variable of the environment; {function: 'module:name', arguments: {...}} for a function of Python",
     )
     format: Annotated[str, AfterValidator(_known_format)] = Field(
         AUTO, description="auto goes by the file's ending", json_schema_extra=_describe_formats

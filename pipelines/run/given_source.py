@@ -15,6 +15,7 @@ from pipelines.sources import SourcePlan
 from pipelines.sources.memory.conversion import is_ray_dataset, to_data
 from pipelines.sources.memory.plan import check_known_columns
 from pipelines.sources.memory.unread import GivenDataset, look_at
+from pipelines.sources.split import PlannedRows
 from pipelines.written import plan_job_source
 
 
@@ -45,18 +46,19 @@ def plan_without_reading(config: JobConfig) -> SourcePlan:
         return plan
     unread.check()
     if isinstance(unread, GivenDataset):
-        found = look_at(unread.dataset(), unread.title)
+        found = look_at(unread.given, unread.title)
     elif joins_cluster(config.compute):
         # Imported late, here and below: other sources do without Ray.
         from pipelines.run.cluster.connection import connect
+        from pipelines.run.cluster.reading import ask_reader
 
         with connect(config.compute):
-            found = look_at(unread.dataset(), unread.title)
+            found = ask_reader(unread)
     else:
         from pipelines.run.cluster.reading import refuse_reader
 
         refuse_reader(unread)
-        found = look_at(None, unread.title)
+        found = PlannedRows(unread.title)
     check_known_columns(config.source, found)
     return replace(plan, data=found)
 
@@ -72,11 +74,13 @@ def read_by_ray(config: JobConfig, *, most: int | None = None) -> Iterator[JobCo
         yield config
         return
     from pipelines.run.cluster.connection import connect
-    from pipelines.run.cluster.reading import read_dataset
 
     unread = config.source.unread
     unread.check()
     with connect(config.compute):
+        # Ray Data, whose import takes a second, while Ray's processes get ready.
+        from pipelines.run.cluster.reading import read_dataset
+
         data = read_dataset(unread, config.source, most)
         yield config.model_copy(update={"source": config.source.with_data(data)})
 

@@ -6,10 +6,10 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from importlib import import_module
 from typing import Any
 
 import ray
+import ray.data
 from rich.filesize import decimal
 
 from embedders.errors import FleetembedError
@@ -19,7 +19,8 @@ from pipelines.run.cluster.lone_ray import is_lone, without_brokers
 from pipelines.run.cluster.remote_rows import RemoteRows
 from pipelines.sources.memory.data import Data
 from pipelines.sources.memory.format import InMemory
-from pipelines.sources.memory.unread import RayReader, Unread, refuse_arguments
+from pipelines.sources.memory.unread import RayReader, Unread, look_at, refuse_arguments
+from pipelines.sources.split import PlannedRows
 from pipelines.stopping import stop_if_asked
 
 log = logging.getLogger("fleetembed")
@@ -30,7 +31,12 @@ SECONDS_BETWEEN_LINES = 15.0
 def refuse_reader(unread: Unread) -> None:
     """Raise ConfigError where a reader takes no such arguments; no Ray is started for that."""
     if isinstance(unread, RayReader):
-        refuse_arguments(getattr(import_module("ray.data"), unread.name), unread.arguments)
+        refuse_arguments(getattr(ray.data, unread.name), unread.arguments)
+
+
+def ask_reader(unread: Unread) -> PlannedRows:
+    """Tell what a Dataset says of itself, without reading it; raises ConfigError where a reader refuses."""
+    return look_at(unread.dataset(ray.data), unread.title)
 
 
 def read_dataset(unread: Unread, source: SourceConfig, most: int | None = None) -> Data:
@@ -41,7 +47,7 @@ def read_dataset(unread: Unread, source: SourceConfig, most: int | None = None) 
     """
     log.info("reading %s", unread.title)
     with without_brokers() if is_lone() else nullcontext(), _told_plainly(unread.title), _quiet_log():
-        dataset = _chosen(unread.dataset(), source)
+        dataset = _chosen(unread.dataset(ray.data), source)
         for limit in (source.limit, most):
             dataset = dataset if limit is None else dataset.limit(limit)
         with _in_order(dataset):

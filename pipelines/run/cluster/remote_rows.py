@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from typing import Any
 
@@ -21,7 +21,7 @@ class RemoteRows:
     ``blocks`` are references and numbers of rows. Workers get them by one reference, since there may be many.
     """
 
-    def __init__(self, blocks: Iterable[tuple[Any, int]]) -> None:
+    def __init__(self, blocks: Sequence[tuple[Any, int]]) -> None:
         references, rows = zip(*blocks, strict=True) if blocks else ((), ())
         ends = np.array([0, *accumulate(rows)], np.int64)
         self._table = ray.put((list(references), ends))

@@ -35,8 +35,8 @@ class Unread(Protocol):
     def check(self) -> None:
         """Raise ConfigError for what is wrong before anything is read."""
 
-    def dataset(self) -> Any:
-        """Make the Dataset, for which a Ray must be connected; raises ConfigError."""
+    def dataset(self, ray_data: Any) -> Any:
+        """Make the Dataset by the module ``ray.data``, for which a Ray must be connected; raises ConfigError."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +49,7 @@ class GivenDataset:
     def check(self) -> None:
         """See Unread."""
 
-    def dataset(self) -> Any:
+    def dataset(self, ray_data: Any) -> Any:
         """See Unread."""
         return self.given
 
@@ -75,10 +75,9 @@ class RayReader:
             )
         self._resolved()
 
-    def dataset(self) -> Any:
+    def dataset(self, ray_data: Any) -> Any:
         """See Unread."""
-        # Whoever calls it is connected to a Ray.
-        reader = getattr(import_module("ray.data"), self.name)
+        reader = getattr(ray_data, self.name)
         arguments = self._resolved()
         refuse_arguments(reader, arguments)
         try:
