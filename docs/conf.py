@@ -16,7 +16,7 @@ version = release = embedders.__version__
 copyright = "the authors of fleetembed, Apache-2.0"
 html_title = f"fleetembed {release}"
 
-extensions = ["myst_parser", "sphinx.ext.autodoc"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 root_doc = "index"
 exclude_patterns = ["**/__pycache__"]
 myst_heading_anchors = 4
