@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 import typer
 from rich.console import Console
-from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
 
 from embedders.errors import FleetembedError
 from pipelines.errors import ConfigError
+from pipelines.planned import told_fingerprint, told_model, told_sink, told_source
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from pipelines.pipeline import JobPlan
 
 FAILED, BAD_CONFIG = 1, 2
-SHOWN_COLUMNS = 20
 JOB_STOPPED = "stopped; what was written stays, run the job again to go on from there"
 
 
@@ -71,44 +70,20 @@ def run_job(config: Path, overrides: Sequence[str], console: Console) -> int:
 
 def show_plan(plan: JobPlan, console: Console) -> None:
     """Print what a run would do."""
-    passed_over = f"; {plan.skipped_files:,} files of unknown kind are passed over" if plan.skipped_files else ""
-    files = "1 file" if plan.files == 1 else f"{plan.files:,} files"
-    size = decimal(plan.bytes)
-    if plan.collection is not None:
-        # Reckoned from a sample of the points.
-        files, size = f"{plan.points:,} points of {plan.collection}", f"about {size}"
-    console.print(Text(f"would read {_rows_of(plan) or f'{files}, {size}{passed_over}'}"), soft_wrap=True)
+    console.print(Text(f"would read {told_source(plan)}"), soft_wrap=True)
     models = Table("embedding", "model", "kind", "dimension", "precision", "fingerprint", box=None)
     for name, facts in plan.models.items():
-        dim, precision = str(facts["dim"] or ""), facts.get("precision") or ""
-        models.add_row(name, facts["model"], facts["kind"], dim, precision, _short(facts["fingerprint"]))
+        models.add_row(name, *told_model(facts))
     console.print(models)
     for notice in plan.notices:
         console.print(Text(notice, style="yellow"), soft_wrap=True)
     for sink in plan.sinks:
-        there = f"it holds {sink['points']:,} points" if sink.get("exists") else "it will be created"
-        console.print(Text(f"would write to {sink['type']} {sink['place']}; {there}"), soft_wrap=True)
+        console.print(Text(f"would write to {sink['type']} {told_sink(sink)}"), soft_wrap=True)
     console.print(Text(f"report: {plan.report}"), soft_wrap=True)
     console.print(Text(f"dead letters: {plan.dead_letters}"), soft_wrap=True)
     for line in [*plan.deletions, *plan.placement]:
         console.print(Text(line), soft_wrap=True)
-    console.print(f"job fingerprint {_short(plan.fingerprint)}; nothing was changed")
-
-
-def _rows_of(plan: JobPlan) -> str | None:
-    """Say what is read of data in memory, or by Ray; None where files or a collection are read."""
-    if plan.data is None:
-        return None
-    rows = f"what {plan.data} gives" if plan.rows is None else f"{plan.rows:,} rows of {plan.data}"
-    size = f", about {decimal(plan.bytes)}" if plan.bytes else ""
-    if plan.columns is None:
-        return f"{rows}{size}" if plan.rows is not None else f"{rows}{size}; its columns are known once it is read"
-    more = ", ..." if len(plan.columns) > SHOWN_COLUMNS else ""
-    return f"{rows}{size}; columns: {', '.join(plan.columns[:SHOWN_COLUMNS])}{more}"
-
-
-def _short(fingerprint: str | None) -> str:
-    return "known once the length is measured" if fingerprint is None else fingerprint[:12]
+    console.print(f"job fingerprint {told_fingerprint(plan.fingerprint)}; nothing was changed")
 
 
 def show_preview(frame: pd.DataFrame, console: Console) -> None:

@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from pipelines import EmbeddingPipeline, Hit, Hits, Searcher
@@ -77,6 +78,15 @@ def test_a_plan_a_report_and_hits_are_tables_in_a_notebook_and_lines_in_a_termin
     assert repr(nothing) == "nothing found"
 
 
+def test_a_plan_tells_of_data_in_memory_as_the_command_does(job: dict[str, Any]) -> None:
+    table = pa.table({"id": ["a"], "text": ["a word"]})
+    plan = EmbeddingPipeline.from_config(job, source=table).plan()
+    for text in (repr(plan), Tags(plan._repr_html_()).text):
+        assert "1 row of pyarrow.Table, about" in text
+        assert "columns: id, text" in text
+        assert "0 files" not in text
+
+
 def test_a_view_takes_its_colours_from_the_page() -> None:
     colours = re.findall(r"(?:color|background|border[a-z-]*):([^;}]+)", STYLE)
     assert colours
@@ -108,6 +118,10 @@ def test_what_is_shown_has_a_bound() -> None:
     assert "20,009 hits" in page
     assert not set("\u202e\x00\x1b") & set(page + repr(many))
     assert len(repr(many)) < 20_000
+    odd = Hits([Hit("1", 0.5, {"\x1b[31m" + "key" * 100_000: 1})])
+    assert "[31mkey" in repr(odd)
+    assert "\x1b" not in repr(odd) + odd._repr_html_()
+    assert max(len(repr(odd)), len(odd._repr_html_())) < 5_000
 
 
 def test_images_of_hits_are_thumbnails_where_their_job_read_them(tmp_path: Path) -> None:
