@@ -11,6 +11,8 @@ from pipelines.notebook.view import Facts, Grid, Notes, View
 if TYPE_CHECKING:
     from pipelines.pipeline import JobPlan
 
+# Columns of data in memory that are named.
+SHOWN_COLUMNS = 20
 COLUMNS = ("vector", "model", "kind", "dimension", "precision", "fingerprint")
 
 
@@ -23,7 +25,7 @@ def plan_view(plan: JobPlan) -> View:
     places = {f"{sink['type']} sink": _sink(sink) for sink in plan.sinks[:1]}
     places |= {f"{sink['type']} sink {number}": _sink(sink) for number, sink in enumerate(plan.sinks[1:], 2)}
     facts = {
-        "reads": _source(plan),
+        "reads": source_of(plan),
         **places,
         "report": plan.report,
         "dead letters": plan.dead_letters,
@@ -40,13 +42,25 @@ def plan_view(plan: JobPlan) -> View:
     )
 
 
-def _source(plan: JobPlan) -> str:
+def source_of(plan: JobPlan) -> str:
+    """Say what is read: files, a collection's points, data in memory, or what Ray gives."""
+    if plan.data is not None:
+        return _rows_of(plan, plan.data)
     if plan.collection is not None:
         # Reckoned from a sample of the points.
         return f"{plan.points:,} points of {plan.collection}, about {decimal(plan.bytes)}"
     files = "1 file" if plan.files == 1 else f"{plan.files:,} files"
     passed_over = f"; {plan.skipped_files:,} files of unknown kind are passed over" if plan.skipped_files else ""
     return f"{files}, {decimal(plan.bytes)}{passed_over}"
+
+
+def _rows_of(plan: JobPlan, data: str) -> str:
+    rows = f"what {data} gives" if plan.rows is None else f"{plan.rows:,} rows of {data}"
+    size = f", about {decimal(plan.bytes)}" if plan.bytes else ""
+    if plan.columns is None:
+        return f"{rows}{size}" if plan.rows is not None else f"{rows}{size}; its columns are known once it is read"
+    more = ", ..." if len(plan.columns) > SHOWN_COLUMNS else ""
+    return f"{rows}{size}; columns: {', '.join(plan.columns[:SHOWN_COLUMNS])}{more}"
 
 
 def _sink(sink: dict[str, Any]) -> str:

@@ -8,11 +8,14 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from pipelines import EmbeddingPipeline, Hit, Hits, Searcher
 from pipelines.config.source import SourceConfig
 from pipelines.notebook.html import STYLE
+from pipelines.notebook.text import to_text
+from pipelines.notebook.view import Grid, View
 from tests.pipelines.sources.images.images import picture
 
 HOSTILE = '<script>alert(1)</script><img src=x onerror="alert(1)"> & more'
@@ -75,6 +78,21 @@ def test_a_plan_a_report_and_hits_are_tables_in_a_notebook_and_lines_in_a_termin
     assert hits[0].document_id == "hostile"
     assert "<script>alert(1)</script>" in Tags(hits._repr_html_()).text
     assert repr(nothing) == "nothing found"
+
+
+def test_a_plan_and_a_report_of_data_in_memory_say_so(job: dict[str, Any]) -> None:
+    del job["source"], job["corpus"]
+    pipeline = EmbeddingPipeline.from_config(job, source=pa.table({"text": ["first", "second"], "year": [1, 2]}))
+    for text in (repr(pipeline.plan()), Tags(pipeline.plan()._repr_html_()).text):
+        assert "2 rows of" in text and "columns: text, year" in text and "0 files" not in text
+    assert repr(pipeline.run()).startswith("complete in")
+
+
+def test_names_that_are_too_long_keep_their_ends() -> None:
+    rows = [[f"a-model-of-a-long-name max_length={length}", *["0.123456"] * 12] for length in (4, 8)]
+    lines = to_text(View("", [Grid(["", *map(str, range(12))], rows)])).splitlines()
+    assert [len(line.split("  ")[1]) for line in lines[1:]] == [28, 28]
+    assert "…" in lines[1] and "max_length=4 " in lines[1] and "max_length=8 " in lines[2]
 
 
 def test_a_view_takes_its_colours_from_the_page() -> None:
