@@ -6,11 +6,12 @@ from typing import Annotated
 
 import typer
 
+from pipelines.cli.app import App
 from pipelines.cli.consoles import make_console
 from pipelines.cli.job import exit_code
 from pipelines.errors import ConfigError
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+app = App()
 
 
 @app.command()

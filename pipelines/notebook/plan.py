@@ -10,6 +10,8 @@ from pipelines.planned import told_fingerprint, told_model, told_sink, told_sour
 if TYPE_CHECKING:
     from pipelines.pipeline import JobPlan
 
+# Columns of data in memory that are named.
+SHOWN_COLUMNS = 20
 COLUMNS = ("vector", "model", "kind", "dimension", "precision", "fingerprint")
 
 

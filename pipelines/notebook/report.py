@@ -11,13 +11,17 @@ if TYPE_CHECKING:
     from pipelines.run.report.report import RunReport
 
 ALWAYS = ("read", "skipped", "embedded", "written", "dead")
+# The corpus of a job that names none.
+UNNAMED = "default"
 STAGES = ("stage", "rows", "tokens", "cut texts", "padding", "seconds", "rows/s")
 
 
 def report_view(report: RunReport) -> View:
     """Show a report."""
     by = {"ray": ", by Ray", "local": ", in one process", None: ""}[report.engine]
-    title = f"{report.corpus}: {report.status} in {report.seconds:.1f} s{by}"
+    # Who gave no name to the corpus need not be told one.
+    corpus = "" if report.corpus == UNNAMED else f"{report.corpus}: "
+    title = f"{corpus}{report.status} in {report.seconds:.1f} s{by}"
     counts = {name: number for name, number in report.rows.items() if number or name in ALWAYS}
     if counts.get("chunked") == counts["read"]:
         del counts["chunked"]

@@ -46,7 +46,7 @@ def _grid(grid: Grid) -> list[str]:
     shown = [[one_line(row[at].text, MOST_LETTERS) for at in kept] for row in grid.shown]
     widths = _widths([headings, *shown], max(WIDTH, get_terminal_size((WIDTH, 24)).columns))
     lines = [
-        "  " + "  ".join(_fitted(text, width, name in grid.figures) for text, width, name in cells)
+        "  " + "  ".join(_fitted(text, width, name in grid.figures, not name) for text, width, name in cells)
         for cells in (zip(row, widths, columns, strict=True) for row in [headings, *shown])
     ]
     heading = [grid.heading] if grid.heading else []
@@ -61,10 +61,12 @@ def _widths(rows: Sequence[Sequence[str]], most: int) -> list[int]:
     return widths
 
 
-def _fitted(text: str, width: int, right: bool) -> str:
+def _fitted(text: str, width: int, right: bool, name: bool = False) -> str:
+    """Put a text into so many cells. Names are cut in their middle: the ends of long ones tell them apart."""
     size = cell_len(text)
     if size > width:
-        return f"{set_cell_size(text, width - 1)}…"
+        tail = text[-(width // 2) :] if name else ""
+        return set_cell_size(f"{set_cell_size(text, width - 1 - cell_len(tail))}…{tail}", width)
     return " " * (width - size) + text if right else text + " " * (width - size)
 
 

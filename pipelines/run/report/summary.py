@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 # Counts that are told where there are any.
 ONLY_SOME_RUNS = ("copied", "payload_only")
+# Seconds of a part of the start-up that is told: what is shown as 0.1 at least.
+LEAST_TOLD = 0.05
 
 
 def show(report: RunReport, console: Console) -> None:
@@ -48,8 +50,9 @@ def _parts(report: RunReport) -> list[Any]:
     if report.engine is not None:
         title += ", by Ray" if report.engine == "ray" else ", in one process"
     parts: list[Any] = [title]
-    if report.startup:
-        parts.append(Text(f"start-up: {', '.join(f'{name} {took:.1f} s' for name, took in report.startup.items())}"))
+    # What takes no time, as most of it does in one process, is left out.
+    if took := [f"{name} {seconds:.1f} s" for name, seconds in report.startup.items() if seconds >= LEAST_TOLD]:
+        parts.append(Text(f"start-up: {', '.join(took)}"))
     parts += [figures, stages]
     parts += [Text(line) for line in length_lines(report)]
     parts += [Text(f"{sink['type']}: {told_sink(sink)}") for sink in report.sinks if "points" in sink]

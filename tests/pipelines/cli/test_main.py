@@ -74,6 +74,9 @@ def test_the_help_names_every_command_and_each_has_its_exit_codes() -> None:
         assert of_one.exit_code == 0 and "Exit codes: 0 all well" in of_one.output
         # Flags take no value.
         assert "--help" in of_one.output and "<bool>" not in of_one.output
+    # Lines end where the terminal's do, not where those of the source did.
+    of_report = CliRunner().invoke(app, ["report", "--help"], env={"COLUMNS": "80"}).output
+    assert "that of two reports x/run_compared.html" in of_report
 
 
 def test_version_is_that_of_the_package() -> None:

@@ -14,6 +14,8 @@ import pytest
 from pipelines import EmbeddingPipeline, Hit, Hits, Searcher
 from pipelines.config.source import SourceConfig
 from pipelines.notebook.html import STYLE
+from pipelines.notebook.text import to_text
+from pipelines.notebook.view import Grid, View
 from tests.pipelines.sources.images.images import picture
 
 HOSTILE = '<script>alert(1)</script><img src=x onerror="alert(1)"> & more'
@@ -85,6 +87,21 @@ def test_a_plan_tells_of_data_in_memory_as_the_command_does(job: dict[str, Any])
         assert "1 row of pyarrow.Table, about" in text
         assert "columns: id, text" in text
         assert "0 files" not in text
+
+
+def test_a_plan_and_a_report_of_data_in_memory_say_so(job: dict[str, Any]) -> None:
+    del job["source"], job["corpus"]
+    pipeline = EmbeddingPipeline.from_config(job, source=pa.table({"text": ["first", "second"], "year": [1, 2]}))
+    for text in (repr(pipeline.plan()), Tags(pipeline.plan()._repr_html_()).text):
+        assert "2 rows of" in text and "columns: text, year" in text and "0 files" not in text
+    assert repr(pipeline.run()).startswith("complete in")
+
+
+def test_names_that_are_too_long_keep_their_ends() -> None:
+    rows = [[f"a-model-of-a-long-name max_length={length}", *["0.123456"] * 12] for length in (4, 8)]
+    lines = to_text(View("", [Grid(["", *map(str, range(12))], rows)])).splitlines()
+    assert [len(line.split("  ")[1]) for line in lines[1:]] == [28, 28]
+    assert "…" in lines[1] and "max_length=4 " in lines[1] and "max_length=8 " in lines[2]
 
 
 def test_a_view_takes_its_colours_from_the_page() -> None:
