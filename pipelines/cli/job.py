@@ -19,7 +19,7 @@ from pipelines.errors import ConfigError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from pipelines.pipeline import JobPlan
+    from pipelines.job_plan import JobPlan
 
 FAILED, BAD_CONFIG = 1, 2
 SHOWN_COLUMNS = 20

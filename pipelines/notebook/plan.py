@@ -9,7 +9,7 @@ from rich.filesize import decimal
 from pipelines.notebook.view import Facts, Grid, Notes, View
 
 if TYPE_CHECKING:
-    from pipelines.pipeline import JobPlan
+    from pipelines.job_plan import JobPlan
 
 COLUMNS = ("vector", "model", "kind", "dimension", "precision", "fingerprint")
 

@@ -185,6 +185,7 @@ class Run:
                 self._config = config
                 source = plan_job_source(config)
                 self._report.notices += doubled_prompts(config, source.splits)
+                self._report.notices += learn_payloads(self._sinks, config, source.splits, self._facts)
                 self._startup.end("reading")
             self._embed_with_one(source)
 

@@ -101,7 +101,10 @@ def test_a_reader_of_ray_is_named_in_the_job(tmp_path: Path, monkeypatch: pytest
     assert pipeline.plan().data == "ray.data.read_sql"
     assert not (tmp_path / "sql").exists()
     assert pipeline.run().rows["written"] == 20
-    assert list(pipeline.preview(2, all_columns=True)["origin"]) == ["ray.data.read_sql:row 1", "ray.data.read_sql:row 2"]
+    assert list(pipeline.preview(2, all_columns=True)["origin"]) == [
+        "ray.data.read_sql:row 1",
+        "ray.data.read_sql:row 2",
+    ]
     reader["arguments"]["sql"] = "SELECT * FROM nowhere"
     broken = EmbeddingPipeline.from_config(job(tmp_path, "broken", "local", reader))
     with pytest.raises(SourceError, match=r"ray.data.read_sql could not be read: .*no such table: nowhere") as refused:
