@@ -47,6 +47,7 @@ from pipelines.run.stages.give import given_schema
 from pipelines.sinks.base import Sink, SinkSection
 from pipelines.sinks.factory import make_sink
 from pipelines.sinks.lease.lease import held_notices
+from pipelines.sources import SourcePlan
 from pipelines.sources.named_columns import unmarked_notice
 from pipelines.stopping import stoppable
 from pipelines.submitted import refuse_in_submitted
@@ -107,19 +108,7 @@ class EmbeddingPipeline:
             refuse_in_submitted(self.config)
             refuse_unwritable(self.config)
             RunReport.refuse_foreign_file(self.config.report)
-        self._embedders.facts(with_stand_ins(self.config))
-        embedders = self._embedders
-        sinks: list[Sink]
-        if self.config.adds_vectors:
-            # Imported late: qdrant-client takes a second.
-            from pipelines.reindex.add_vector import prepare_addition
-
-            addition = prepare_addition(self.config, embedders)
-            named, embedders, sinks = addition.config, addition.embedders(), [addition.make_sink()]
-        else:
-            named = with_collections(self.config, embedders)
-            refuse_own_collection(named, source)
-            sinks = [self._make_sink(sink) for sink in named.sink]
+        named, embedders, sinks = self._named(source)
         held = held_lengths(named, sinks)
         config = with_lengths(named, numbers(held))
         facts = embedders.facts(with_stand_ins(config))
@@ -148,6 +137,19 @@ class EmbeddingPipeline:
             placement=plan_placement(config),
             deletions=plan_deletions(config),
         )
+
+    def _named(self, source: SourcePlan) -> tuple[JobConfig, JobEmbedders, list[Sink]]:
+        """Look at the models; give the job with the names of its collections, its embedders and its sinks."""
+        self._embedders.facts(with_stand_ins(self.config))
+        if self.config.adds_vectors:
+            # Imported late: qdrant-client takes a second.
+            from pipelines.reindex.add_vector import prepare_addition
+
+            addition = prepare_addition(self.config, self._embedders)
+            return addition.config, addition.embedders(), [addition.make_sink()]
+        named = with_collections(self.config, self._embedders)
+        refuse_own_collection(named, source)
+        return named, self._embedders, [self._make_sink(sink) for sink in named.sink]
 
     def preview(self, n: int = 5, *, all_columns: bool = False) -> pd.DataFrame:
         """Embed the first ``n`` rows in this process and write nothing; a frame with the columns of ``embed``.
