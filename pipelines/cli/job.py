@@ -19,7 +19,7 @@ from pipelines.planned import told_fingerprint, told_model, told_sink, told_sour
 if TYPE_CHECKING:
     import pandas as pd
 
-    from pipelines.pipeline import JobPlan
+    from pipelines.job_plan import JobPlan
 
 FAILED, BAD_CONFIG = 1, 2
 JOB_STOPPED = "stopped; what was written stays, run the job again to go on from there"

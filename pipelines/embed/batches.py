@@ -16,6 +16,7 @@ from embedders.families import FAMILIES
 from embedders.token_cache import TokenCache
 from pipelines.config.embeddings import EmbeddingConfig
 from pipelines.config.file import load_config
+from pipelines.config.shown import shown
 from pipelines.embed.batch_columns import error_column, image_column, numpy_column, pandas_column, text_column
 from pipelines.embed.checked import absolute_paths, checked_embedder
 from pipelines.embed.row_embedder import RowEmbedder
@@ -166,7 +167,7 @@ def _embedding_configs(given: str | Mapping[str, Any] | Sequence[str | Mapping[s
     listed = [given] if isinstance(given, (str, Mapping)) else given
     if not isinstance(listed, Sequence):
         raise ConfigError(
-            f"embeddings: give a model's name, an entry as in a job, or a list of these, not {given!r:.40}"
+            f"embeddings: give a model's name, an entry as in a job, or a list of these, not {shown(given)}"
         )
     entries: list[Any] = [{"model": one} if isinstance(one, str) else one for one in listed]
     named = [_named(absolute_paths(dict(one))) if isinstance(one, Mapping) else one for one in entries]

@@ -8,7 +8,7 @@ from pipelines.notebook.view import Facts, Grid, Notes, View
 from pipelines.planned import told_fingerprint, told_model, told_sink, told_source
 
 if TYPE_CHECKING:
-    from pipelines.pipeline import JobPlan
+    from pipelines.job_plan import JobPlan
 
 # Columns of data in memory that are named.
 SHOWN_COLUMNS = 20

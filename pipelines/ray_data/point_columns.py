@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from embedders.base import VectorSpec
+from pipelines.config.shown import shown
 from pipelines.errors import SourceError
 from pipelines.rows import spread
 from pipelines.sinks.qdrant.read_vectors import bytes_of, vector_column
@@ -68,9 +69,8 @@ class PointColumns:
             try:
                 pa.array([value], field.type)
             except (pa.ArrowException, TypeError, ValueError, OverflowError):
-                shown = repr(value)
                 raise SourceError(
-                    f"point {point.id}: the payload's {field.name!r} is {shown[:80]}{'...' * (len(shown) > 80)}, and "
+                    f"point {point.id}: the payload's {field.name!r} is {shown(value)}, and "
                     f"payload_schema says {field.type}; give it another type, or read the payload as JSON"
                 ) from None
         raise SourceError(f"the payload's {field.name!r} cannot be put into a column of {field.type}")

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from pipelines.config.shown import shown
 from pipelines.errors import ConfigError
 from pipelines.hashing import text_column
 from pipelines.rows import RowError
@@ -197,4 +198,4 @@ def _python_rows(columns: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
 def _refuse_twice(names: Sequence[str]) -> None:
     twice = next((name for name, count in Counter(names).items() if count > 1), None)
     if twice is not None:
-        raise ConfigError(f"source: the column {twice[:100]!r} stands twice; rename one")
+        raise ConfigError(f"source: the column {shown(twice)} stands twice; rename one")

@@ -8,7 +8,7 @@ import numpy as np
 
 SIMPLE = frozenset((str, int, float, bool, type(None)))
 # Named, because pandas need not be there.
-_NOTHING = frozenset(("NAType", "NaTType"))
+NOTHING = frozenset(("NAType", "NaTType"))
 
 
 def plain(value: Any) -> Any:
@@ -30,4 +30,4 @@ def plain(value: Any) -> Any:
         return value.item()
     if isinstance(value, np.ndarray):
         return [plain(its) for its in value] if value.dtype.kind in "OMm" else value.tolist()
-    return None if kind.__name__ in _NOTHING else value
+    return None if kind.__name__ in NOTHING else value

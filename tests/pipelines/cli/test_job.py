@@ -8,7 +8,7 @@ from rich.console import Console
 
 from pipelines.cli.job import exit_code, show_plan, show_preview
 from pipelines.errors import ConfigError, SinkError
-from pipelines.pipeline import JobPlan
+from pipelines.job_plan import JobPlan
 
 
 def shown_by(action: object, *arguments: object) -> str:
