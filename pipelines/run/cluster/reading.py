@@ -46,7 +46,7 @@ def read_dataset(unread: Unread, source: SourceConfig, most: int | None = None) 
     blocks keep them; Ray spills what its store has no room for to disk. Raises SourceError.
     """
     log.info("reading %s", unread.title)
-    with without_brokers() if is_lone() else nullcontext(), _told_plainly(unread.title), _quiet_log():
+    with without_brokers() if is_lone() else nullcontext(), _told_plainly(unread), _quiet_log():
         dataset = _chosen(unread.dataset(ray.data), source)
         for limit in (source.limit, most):
             dataset = dataset if limit is None else dataset.limit(limit)
@@ -122,7 +122,7 @@ def _in_order(dataset: Any) -> Iterator[None]:
 
 
 @contextmanager
-def _told_plainly(title: str) -> Iterator[None]:
+def _told_plainly(unread: Unread) -> Iterator[None]:
     """Tell what goes wrong while rows are read as a SourceError of one sentence."""
     try:
         yield
@@ -130,8 +130,8 @@ def _told_plainly(title: str) -> Iterator[None]:
         raise
     # Of Ray, Ray Data, the reader, or functions of the user.
     except Exception as error:
-        log.debug("%s could not be read", title, exc_info=True)
-        raise SourceError(f"{title} could not be read: {_cause(error)}") from error
+        log.debug("%s could not be read", unread.title, exc_info=True)
+        raise SourceError(f"{unread.title} could not be read: {unread.shown(_cause(error))}") from error
 
 
 def _cause(error: BaseException) -> str:
