@@ -15,6 +15,7 @@ from functools import partial
 from rich.console import Console
 
 from pipelines.config.job import JobConfig
+from pipelines.config.secrets import without_secrets
 from pipelines.embed.average_length import averages, held_lengths, measuring, numbers, with_lengths, with_stand_ins
 from pipelines.embed.checked import JobEmbedders, cut_chunks, model_facts, notices
 from pipelines.embed.doubled_prompts import doubled_prompts
@@ -118,7 +119,7 @@ class Run:
                 report.status, report.error = STOPPED
                 raise KeyboardInterrupt from None
             except BaseException as error:
-                report.status, report.error = "failed", str(error)
+                report.status, report.error = "failed", without_secrets(str(error))
                 raise
             finally:
                 report.seconds = self._clock.seconds()

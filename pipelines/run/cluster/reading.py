@@ -53,7 +53,7 @@ def read_dataset(unread: Unread, source: SourceConfig, most: int | None = None) 
     tell(f"reading {unread.title}")
     # Ray Data would print a failure with its traceback; it is told in a sentence.
     quiet = log_level("ray.data", logging.CRITICAL)
-    with without_brokers() if is_lone() else nullcontext(), _told_plainly(unread.title), quiet:
+    with without_brokers() if is_lone() else nullcontext(), _told_plainly(unread), quiet:
         given = unread.dataset(ray.data)
         # What it says of itself is looked at first: to read it may take hours.
         check_known_columns(source, look_at(given, unread.title))
@@ -147,7 +147,7 @@ def _ended(dataset: Any) -> Iterator[None]:
 
 
 @contextmanager
-def _told_plainly(title: str) -> Iterator[None]:
+def _told_plainly(unread: Unread) -> Iterator[None]:
     """Tell what goes wrong while rows are read as a SourceError of one sentence."""
     try:
         yield
@@ -155,8 +155,8 @@ def _told_plainly(title: str) -> Iterator[None]:
         raise
     # Of Ray, Ray Data, the reader, or functions of the user.
     except Exception as error:
-        log.debug("%s could not be read", title, exc_info=True)
-        raise SourceError(f"{title} could not be read: {_cause(error)}") from error
+        log.debug("%s could not be read", unread.title, exc_info=True)
+        raise SourceError(f"{unread.title} could not be read: {unread.shown(_cause(error))}") from error
 
 
 def _cause(error: BaseException) -> str:
