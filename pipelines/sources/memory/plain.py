@@ -24,8 +24,9 @@ def plain(value: Any) -> Any:
     if kind in (list, tuple):
         return [plain(its) for its in value]
     if isinstance(value, np.datetime64 | np.timedelta64):
-        # Nanoseconds would become integers.
-        return value.astype(f"{'M8' if isinstance(value, np.datetime64) else 'm8'}[us]").item()
+        # Nanoseconds would become integers, as years do that Python cannot hold.
+        found = value.astype(f"{'M8' if isinstance(value, np.datetime64) else 'm8'}[us]").item()
+        return str(value) if isinstance(found, int) else found
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, np.ndarray):

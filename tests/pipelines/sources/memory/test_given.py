@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import date, datetime, timezone
 from decimal import Decimal
 from pathlib import Path
@@ -245,9 +245,10 @@ def test_the_collection_of_a_job_without_a_source_is_searched(tmp_path: Path) ->
         ([1, 2], "not a list of int; make a dict of each"),
         (5, "source: it takes a ray.data.Dataset, .* not a int"),
         (pd.DataFrame([["a", "b"]], columns=["text", "text"]), "the column 'text' stands twice"),
-        (pa.table([["a"], ["b"]], names=["text", "text"]), "the column 'text' stands twice"),
+        (pa.table([["a"], ["b"]], names=["text", "text"]), "^source: the column 'text' stands twice"),
+        (np.array("text"), "not a numpy.ndarray"),
     ],
-    ids=["path", "columns", "numbers", "number", "frame", "table"],
+    ids=["path", "columns", "numbers", "number", "frame", "table", "no dimension"],
 )
 def test_what_holds_no_rows_is_told_in_a_line(tmp_path: Path, source: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message) as refused:
@@ -275,3 +276,58 @@ def test_columns_of_extensions_and_views_are_read(tmp_path: Path) -> None:
         "one": {"uuid": str(UUID(bytes=b"0" * 16)), "vector": [0, 1]},
         "two": {"uuid": str(UUID(bytes=b"1" * 16)), "vector": [2, 3]},
     }
+
+
+def failing_rows() -> Iterator[dict[str, Any]]:
+    yield {"id": "1", "text": "a"}
+    raise RuntimeError("the line is dead\nand more about it")
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (failing_rows, "source: the generator could not be read: RuntimeError: the line is dead"),
+        (
+            lambda: pa.RecordBatchReader.from_batches(
+                TABLE.schema, (batch for _ in failing_rows() for batch in TABLE.to_batches())
+            ),
+            "source: the pyarrow.RecordBatchReader could not be read: RuntimeError: the line is dead",
+        ),
+        (
+            lambda: pl.LazyFrame({"text": ["a"]}).select("nope"),
+            "source: the polars.LazyFrame could not be read: ColumnNotFoundError: unable to find column .nope.[^\n]*",
+        ),
+    ],
+    ids=["generator", "reader", "lazy frame"],
+)
+def test_what_fails_while_it_is_read_is_told_in_a_line(tmp_path: Path, source: Callable[[], Any], message: str) -> None:
+    with pytest.raises(SourceError, match=f"^{message}$") as refused:
+        EmbeddingPipeline.from_config(job(tmp_path, "out"), source=source())
+    assert refused.value.__cause__ is not None
+
+
+def test_rows_that_hold_themselves_cost_no_other_row(tmp_path: Path) -> None:
+    inside: dict[str, Any] = {"id": "1", "text": "t"}
+    inside["self"] = inside
+    deep: list[Any] = []
+    for _ in range(2000):
+        deep = [deep]
+    rows = [inside, {"id": "2", "text": "t", "deep": deep}, {"id": "3", "text": "t"}]
+    table = EmbeddingPipeline.from_config({**job(tmp_path, "x"), "errors": {"max_rate": 1}}, source=rows).to_arrow()
+    messages = [error and error["message"] for error in table["error"].to_pylist()]
+    assert messages == ["the row is nested too deeply"] * 2 + [None]
+
+
+def test_texts_that_pandas_lacks_are_null(tmp_path: Path) -> None:
+    given = pd.Series(["a", None, float("nan")])
+    table = EmbeddingPipeline.from_config({**job(tmp_path, "x"), "errors": {"max_rate": 1}}, source=given).to_arrow()
+    assert [error and error["message"] for error in table["error"].to_pylist()] == [
+        None,
+        "text is null",
+        "text is null",
+    ]
+
+
+def test_a_date_that_python_cannot_hold_keeps_its_digits(tmp_path: Path) -> None:
+    run(tmp_path, "out", [{"text": "t", "day": np.datetime64("200000-01-01")}])
+    assert json.loads(points(tmp_path, "out")[0]["payload"]) == {"day": "200000-01-01"}
