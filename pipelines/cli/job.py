@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 import typer
 from rich.console import Console
-from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
 
 from embedders.errors import FleetembedError
 from pipelines.errors import ConfigError
+from pipelines.notebook.plan import source_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from pipelines.pipeline import JobPlan
 
 FAILED, BAD_CONFIG = 1, 2
-SHOWN_COLUMNS = 20
 JOB_STOPPED = "stopped; what was written stays, run the job again to go on from there"
 
 
@@ -71,13 +70,7 @@ def run_job(config: Path, overrides: Sequence[str], console: Console) -> int:
 
 def show_plan(plan: JobPlan, console: Console) -> None:
     """Print what a run would do."""
-    passed_over = f"; {plan.skipped_files:,} files of unknown kind are passed over" if plan.skipped_files else ""
-    files = "1 file" if plan.files == 1 else f"{plan.files:,} files"
-    size = decimal(plan.bytes)
-    if plan.collection is not None:
-        # Reckoned from a sample of the points.
-        files, size = f"{plan.points:,} points of {plan.collection}", f"about {size}"
-    console.print(Text(f"would read {_rows_of(plan) or f'{files}, {size}{passed_over}'}"), soft_wrap=True)
+    console.print(Text(f"would read {source_of(plan)}"), soft_wrap=True)
     models = Table("embedding", "model", "kind", "dimension", "precision", "fingerprint", box=None)
     for name, facts in plan.models.items():
         dim, precision = str(facts["dim"] or ""), facts.get("precision") or ""
@@ -93,18 +86,6 @@ def show_plan(plan: JobPlan, console: Console) -> None:
     for line in [*plan.deletions, *plan.placement]:
         console.print(Text(line), soft_wrap=True)
     console.print(f"job fingerprint {_short(plan.fingerprint)}; nothing was changed")
-
-
-def _rows_of(plan: JobPlan) -> str | None:
-    """Say what is read of data in memory, or by Ray; None where files or a collection are read."""
-    if plan.data is None:
-        return None
-    rows = f"what {plan.data} gives" if plan.rows is None else f"{plan.rows:,} rows of {plan.data}"
-    size = f", about {decimal(plan.bytes)}" if plan.bytes else ""
-    if plan.columns is None:
-        return f"{rows}{size}" if plan.rows is not None else f"{rows}{size}; its columns are known once it is read"
-    more = ", ..." if len(plan.columns) > SHOWN_COLUMNS else ""
-    return f"{rows}{size}; columns: {', '.join(plan.columns[:SHOWN_COLUMNS])}{more}"
 
 
 def _short(fingerprint: str | None) -> str:

@@ -11,6 +11,9 @@ from pipelines.notebook.view import Facts, Grid, Notes, View
 if TYPE_CHECKING:
     from pipelines.pipeline import JobPlan
 
+# Columns of a source that are named.
+SHOWN_COLUMNS = 20
+NO_SINK = "none: the rows are for embed(), to_arrow(), to_pandas() and to_numpy()"
 COLUMNS = ("vector", "model", "kind", "dimension", "precision", "fingerprint")
 
 
@@ -20,13 +23,12 @@ def plan_view(plan: JobPlan) -> View:
         [name, facts["model"], facts["kind"], str(facts["dim"] or ""), facts.get("precision") or "", _short(facts)]
         for name, facts in plan.models.items()
     ]
-    places = {f"{sink['type']} sink": _sink(sink) for sink in plan.sinks[:1]}
+    places = {f"{sink['type']} sink": _sink(sink) for sink in plan.sinks[:1]} or {"sink": NO_SINK}
     places |= {f"{sink['type']} sink {number}": _sink(sink) for number, sink in enumerate(plan.sinks[1:], 2)}
     facts = {
-        "reads": _source(plan),
+        "reads": source_of(plan),
         **places,
-        "report": plan.report,
-        "dead letters": plan.dead_letters,
+        **({"report": plan.report, "dead letters": plan.dead_letters} if plan.sinks else {}),
         "fingerprint": "known once the length is measured" if plan.fingerprint is None else plan.fingerprint[:12],
     }
     return View(
@@ -40,13 +42,27 @@ def plan_view(plan: JobPlan) -> View:
     )
 
 
-def _source(plan: JobPlan) -> str:
+def source_of(plan: JobPlan) -> str:
+    """Say what would be read: files, points of a collection, or rows in memory or of what Ray reads."""
     if plan.collection is not None:
         # Reckoned from a sample of the points.
         return f"{plan.points:,} points of {plan.collection}, about {decimal(plan.bytes)}"
+    if plan.data is not None:
+        return _rows(plan, plan.data)
     files = "1 file" if plan.files == 1 else f"{plan.files:,} files"
     passed_over = f"; {plan.skipped_files:,} files of unknown kind are passed over" if plan.skipped_files else ""
     return f"{files}, {decimal(plan.bytes)}{passed_over}"
+
+
+def _rows(plan: JobPlan, data: str) -> str:
+    rows = (
+        f"what {data} gives" if plan.rows is None else f"{plan.rows:,} {'row' if plan.rows == 1 else 'rows'} of {data}"
+    )
+    size = f", about {decimal(plan.bytes)}" if plan.bytes else ""
+    if plan.columns is None:
+        return f"{rows}{size}" if plan.rows is not None else f"{rows}{size}; its columns are known once it is read"
+    more = ", ..." if len(plan.columns) > SHOWN_COLUMNS else ""
+    return f"{rows}{size}; columns: {', '.join(plan.columns[:SHOWN_COLUMNS])}{more}"
 
 
 def _sink(sink: dict[str, Any]) -> str:

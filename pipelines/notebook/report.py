@@ -51,6 +51,8 @@ def _facts(report: RunReport) -> dict[str, str]:
         f"{sink['type']} sink {number}": f"{sink['points']:,} points in {sink['place']}"
         for number, sink in enumerate(sinks[1:], 2)
     }
+    if report.page is not None:
+        known["as a page"] = report.page
     known["start-up"] = f"{report.startup_seconds:.1f} s"
     if report.fingerprint:
         known["fingerprint"] = report.fingerprint[:12]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,6 +18,7 @@ from pipelines.ray_data.columns import Columns, Vectors, find_columns, given_vec
 from pipelines.ray_data.letters import Letters
 from pipelines.ray_data.points import PointRows, point_rows
 from pipelines.ray_data.report import TaskFigures, WriteReport, add_up, refuse_too_many, told_of
+from pipelines.ray_data.told import told_provenance
 from pipelines.run.stages.write import write_rows
 from pipelines.sinks.base import SinkWriter
 from pipelines.sinks.qdrant.config import MOST_NUMBERS, QdrantSinkConfig
@@ -325,9 +325,5 @@ def _write(writer: SinkWriter, rows: PointRows, figures: TaskFigures) -> PointRo
 
 def _told_by(schema: pa.Schema) -> dict[str, Any]:
     """Take over what a dataset's schema tells of what made its vectors, as that of files of a Parquet sink does."""
-    told = (schema.metadata or {}).get(PROVENANCE.encode())
-    try:
-        read = None if told is None else json.loads(told)
-    except ValueError:
-        read = None
-    return {PROVENANCE: read} if isinstance(read, dict) else {}
+    told = told_provenance(schema)
+    return {PROVENANCE: told} if told else {}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import pyarrow as pa
@@ -21,10 +22,13 @@ from pipelines.run.given_source import with_held_data
 from pipelines.run.periodic import repeating
 from pipelines.run.progress import choose_view
 from pipelines.run.scan import ScannedSource, measure, unscanned
+from pipelines.run.stages.give import given_schema
 from pipelines.run.stages.job_stages import vector_stages
 from pipelines.run.stages.stage import Stage
 from pipelines.run.tally import figures_of
 from pipelines.run.watching import SECONDS_BETWEEN_LOOKS
+from pipelines.sinks.parquet.files import METADATA_KEY
+from pipelines.sinks.provenance import of_vectors_alone, provenance_of
 from pipelines.sources import SourcePlan
 from pipelines.stopping import stop_if_asked
 
@@ -63,7 +67,10 @@ class GivenVectors:
         facts = self.embedders.facts(config)
         prints = {} if engine.name == "local" else job_fingerprints(config, self.embedders.load(config))
         chunked = facts.chunked or self.source.of_chunks
-        return vector_stages(config, pools, engine.counter, prints, facts.vectors, chunked=chunked)
+        made = of_vectors_alone(provenance_of(replace(facts, chunked=chunked)))
+        told = {METADATA_KEY: json.dumps(made, sort_keys=True)}
+        schema = given_schema(facts.vectors, chunked=chunked).with_metadata(told)
+        return vector_stages(config, pools, engine.counter, prints, facts.vectors, schema)
 
     def table(self, console: Console) -> pa.Table:
         """Embed all rows, with the engine that the job takes, and give them in the source's order.

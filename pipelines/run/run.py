@@ -31,7 +31,7 @@ from pipelines.run.engine_choice import choose_engines
 from pipelines.run.given_source import read_by_ray, with_held_data
 from pipelines.run.phases import tell
 from pipelines.run.placement.pools import Pool
-from pipelines.run.progress import choose_view
+from pipelines.run.progress import choose_view, is_notebook
 from pipelines.run.report.file import WHILE_RUNNING, RunningReport, make_room
 from pipelines.run.report.machine import describe_machine
 from pipelines.run.report.other_run import refuse_to_replace
@@ -170,7 +170,7 @@ class Run:
             return
         try:
             report.show(self._console)
-            if page:
+            if page and not is_notebook(self._console):
                 shown = without_credentials(self._config.report_page)
                 self._console.print(Text(f"the report as a page: {shown}"), soft_wrap=True)
         # A terminal that is gone, or lacks the characters.
