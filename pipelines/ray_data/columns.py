@@ -18,8 +18,8 @@ from embedders.base import VectorSpec
 from pipelines.config.section import Section, make_section
 from pipelines.errors import ConfigError
 from pipelines.ray_data.arrow_blocks import plain_type
-from pipelines.ray_data.told import told_vectors
 from pipelines.rows import ERROR_TYPE
+from pipelines.sinks.told import told_vectors
 
 Kind: TypeAlias = Literal["dense", "sparse", "multivector"]
 Distance: TypeAlias = Literal["cosine", "dot", "euclid", "manhattan"]

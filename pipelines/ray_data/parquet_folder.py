@@ -15,8 +15,8 @@ from pipelines.errors import SinkError
 from pipelines.hashing import xxh3_64
 from pipelines.ray_data.parquet_commit import stage, staging_of
 from pipelines.ray_data.points import texts_of
-from pipelines.ray_data.told import told_provenance
 from pipelines.sinks.parquet.files import side_by_side
+from pipelines.sinks.told import told_provenance
 
 Keys = npt.NDArray[np.uint64]
 

@@ -18,7 +18,6 @@ from pipelines.ray_data.columns import Columns, Vectors, find_columns, given_vec
 from pipelines.ray_data.letters import Letters
 from pipelines.ray_data.points import PointRows, point_rows
 from pipelines.ray_data.report import TaskFigures, WriteReport, add_up, refuse_too_many, told_of
-from pipelines.ray_data.told import told_provenance
 from pipelines.run.stages.write import write_rows
 from pipelines.sinks.base import SinkWriter
 from pipelines.sinks.qdrant.config import MOST_NUMBERS, QdrantSinkConfig
@@ -28,6 +27,7 @@ from pipelines.sinks.qdrant.folder import FolderSink
 from pipelines.sinks.qdrant.plain import PlainFacts
 from pipelines.sinks.qdrant.retry import WRITTEN_STAYS
 from pipelines.sinks.qdrant.sink import QdrantSink
+from pipelines.sinks.told import told_provenance
 
 if TYPE_CHECKING:
     from ray.data._internal.execution.interfaces import TaskContext

@@ -20,7 +20,6 @@ from pipelines.config.collection import CollectionConfig
 from pipelines.config.section import make_section
 from pipelines.errors import ConfigError, SourceError
 from pipelines.ray_data.point_columns import ID, PAYLOAD, PointColumns, column_of
-from pipelines.ray_data.told import as_metadata
 from pipelines.search.filters import build_filter
 from pipelines.sinks.provenance import of_vectors_alone
 from pipelines.sinks.qdrant.description import held_provenance
@@ -28,6 +27,7 @@ from pipelines.sinks.qdrant.points import to_point_id
 from pipelines.sinks.qdrant.read_vectors import usual_bytes
 from pipelines.sinks.qdrant.retry import RequestRefusedError
 from pipelines.sinks.qdrant.vectors import stored_vectors
+from pipelines.sinks.told import as_metadata
 from pipelines.sources.qdrant.connection import ask_for_page, connected, look, read_key
 from pipelines.sources.qdrant.ids import Bounds, place_of
 from pipelines.sources.qdrant.plan import cut_collection, find_collection

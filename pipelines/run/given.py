@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -27,8 +26,8 @@ from pipelines.run.stages.job_stages import vector_stages
 from pipelines.run.stages.stage import Stage
 from pipelines.run.tally import figures_of
 from pipelines.run.watching import SECONDS_BETWEEN_LOOKS
-from pipelines.sinks.parquet.files import METADATA_KEY
 from pipelines.sinks.provenance import of_vectors_alone, provenance_of
+from pipelines.sinks.told import as_metadata
 from pipelines.sources import SourcePlan
 from pipelines.stopping import stop_if_asked
 
@@ -68,8 +67,7 @@ class GivenVectors:
         prints = {} if engine.name == "local" else job_fingerprints(config, self.embedders.load(config))
         chunked = facts.chunked or self.source.of_chunks
         made = of_vectors_alone(provenance_of(replace(facts, chunked=chunked)))
-        told = {METADATA_KEY: json.dumps(made, sort_keys=True)}
-        schema = given_schema(facts.vectors, chunked=chunked).with_metadata(told)
+        schema = given_schema(facts.vectors, chunked=chunked).with_metadata(as_metadata(made))
         return vector_stages(config, pools, engine.counter, prints, facts.vectors, schema)
 
     def table(self, console: Console) -> pa.Table:

@@ -1,4 +1,4 @@
-"""What a dataset's schema tells of what made its vectors, as that of ``EmbeddingPipeline.embed`` does."""
+"""What a dataset's schema tells of what made its vectors, as those of ``EmbeddingPipeline.embed`` and ``Embed`` do."""
 
 from __future__ import annotations
 
@@ -30,3 +30,9 @@ def told_vectors(schema: pa.Schema) -> dict[str, dict[str, Any]]:
     """Read how vectors are to be compared (``kind``, ``distance``, ``idf``), by their columns."""
     told = told_provenance(schema).get("vectors")
     return {name: one for name, one in told.items() if isinstance(one, dict)} if isinstance(told, dict) else {}
+
+
+def joined(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """Put together what made vectors that are columns of one dataset."""
+    both = {key: {**one[key], **other[key]} for key in one.keys() & other.keys() if isinstance(other[key], dict)}
+    return {**one, **other, **both}
