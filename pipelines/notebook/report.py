@@ -55,6 +55,8 @@ def _facts(report: RunReport) -> dict[str, str]:
     sinks = [sink for sink in report.sinks if "points" in sink]
     known = {f"{sink['type']} sink": told_sink(sink) for sink in sinks[:1]}
     known |= {f"{sink['type']} sink {number}": told_sink(sink) for number, sink in enumerate(sinks[1:], 2)}
+    if report.page is not None:
+        known["as a page"] = report.page
     known["start-up"] = f"{report.startup_seconds:.1f} s"
     if report.fingerprint:
         known["fingerprint"] = report.fingerprint[:12]

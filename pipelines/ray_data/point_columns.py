@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -25,11 +25,15 @@ UNNAMED = "vector"
 
 @dataclass(frozen=True)
 class PointColumns:
-    """Which columns points become: vectors by name, and of the payload those of a schema, or one with all as JSON."""
+    """Which columns points become: vectors by name, and of the payload those of a schema, or one with all as JSON.
+
+    ``told`` are metadata of the schema.
+    """
 
     vectors: Mapping[str, VectorSpec]
     payload: pa.Schema | None
     with_payload: bool
+    told: Mapping[bytes, bytes] = field(default_factory=dict)
 
     @property
     def schema(self) -> pa.Schema:
@@ -40,7 +44,7 @@ class PointColumns:
             fields += list(self.payload)
         elif self.with_payload:
             fields.append(pa.field(PAYLOAD, pa.string()))
-        return pa.schema(fields)
+        return pa.schema(fields, dict(self.told))
 
     def table(self, points: Sequence[Any]) -> pa.Table:
         """Make a table of points; raises SourceError for a value of the payload that has not the type of its column."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import pyarrow as pa
@@ -23,10 +23,13 @@ from pipelines.run.periodic import repeating
 from pipelines.run.phases import tell
 from pipelines.run.progress import choose_view
 from pipelines.run.scan import ScannedSource, measure, unscanned
+from pipelines.run.stages.give import given_schema
 from pipelines.run.stages.job_stages import vector_stages
 from pipelines.run.stages.stage import Stage
 from pipelines.run.tally import figures_of
 from pipelines.run.watching import SECONDS_BETWEEN_LOOKS
+from pipelines.sinks.provenance import of_vectors_alone, provenance_of
+from pipelines.sinks.told import as_metadata
 from pipelines.sources import SourcePlan
 from pipelines.stopping import stop_if_asked
 
@@ -67,7 +70,9 @@ class GivenVectors:
         facts = self.embedders.facts(config)
         prints = {} if engine.name == "local" else job_fingerprints(config, self.embedders.load(config))
         chunked = facts.chunked or self.source.of_chunks
-        return vector_stages(config, pools, engine.counter, prints, facts.vectors, chunked=chunked)
+        made = of_vectors_alone(provenance_of(replace(facts, chunked=chunked)))
+        schema = given_schema(facts.vectors, chunked=chunked).with_metadata(as_metadata(made))
+        return vector_stages(config, pools, engine.counter, prints, facts.vectors, schema)
 
     def table(self, console: Console) -> pa.Table:
         """Embed all rows, with the engine that the job takes, and give them in the source's order.

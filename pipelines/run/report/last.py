@@ -11,6 +11,7 @@ from rich.text import Text
 
 from embedders.retrying import Patience
 from pipelines.config.job import JobConfig
+from pipelines.run.progress import is_notebook
 from pipelines.run.report.file import WHILE_RUNNING, RunningReport, make_room
 from pipelines.run.report.report import RunReport, Status
 from pipelines.stopping import begin_act
@@ -73,7 +74,7 @@ class LastReport:
     def _show(self, *, page: bool) -> None:
         try:
             self._report.show(self._console)
-            if page:
+            if page and not is_notebook(self._console):
                 shown = without_credentials(self._page)
                 self._console.print(Text(f"the report as a page: {shown}"), soft_wrap=True)
         # A terminal that is gone, or lacks the characters.
