@@ -96,7 +96,7 @@ def test_a_reader_of_ray_is_named_in_the_job(tmp_path: Path, monkeypatch: pytest
     # A secret stands for itself, also inside of a function's arguments.
     monkeypatch.setenv("ROWS_DB", str(tmp_path / "rows.db"))
     connect = {"function": "sqlite3:connect", "arguments": {"database": "${ROWS_DB}"}}
-    reader = {
+    reader: dict[str, Any] = {
         "ray": "read_sql",
         "arguments": {"sql": "SELECT * FROM rows ORDER BY number", "connection_factory": connect},
     }
@@ -105,10 +105,8 @@ def test_a_reader_of_ray_is_named_in_the_job(tmp_path: Path, monkeypatch: pytest
     assert pipeline.plan().data == "ray.data.read_sql"
     assert not (tmp_path / "sql").exists()
     assert pipeline.run().rows["written"] == 20
-    assert list(pipeline.preview(2, all_columns=True)["origin"]) == [
-        "ray.data.read_sql:row 1",
-        "ray.data.read_sql:row 2",
-    ]
+    origins = list(pipeline.preview(2, all_columns=True)["origin"])
+    assert origins == ["ray.data.read_sql:row 1", "ray.data.read_sql:row 2"]
     reader["arguments"]["sql"] = "SELECT * FROM nowhere"
     broken = EmbeddingPipeline.from_config(job(tmp_path, "broken", "local", reader))
     with pytest.raises(SourceError, match=r"ray.data.read_sql could not be read: .*no such table: nowhere") as refused:
@@ -137,8 +135,8 @@ def test_a_column_that_a_dataset_lacks_is_missed_before_it_is_read(
 
 
 def test_the_payload_of_a_dataset_gets_columns_by_what_was_read(tmp_path: Path) -> None:
-    typed = job(tmp_path, "typed", "local", {"id": "id"})
-    typed["sink"]["payload"] = "columns"
+    sink = {"type": "parquet", "path": str(tmp_path / "typed"), "payload": "columns"}
+    typed = {**job(tmp_path, "typed", "local", {"id": "id"}), "sink": sink}
     EmbeddingPipeline.from_config(typed, source=ray.data.from_items(ROWS)).run()
     table = pq.read_table(tmp_path / "typed")
     assert table.schema.field("number").type == pa.int64()
