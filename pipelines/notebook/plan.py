@@ -55,12 +55,17 @@ def source_of(plan: JobPlan) -> str:
 
 
 def _rows_of(plan: JobPlan, data: str) -> str:
-    rows = f"what {data} gives" if plan.rows is None else f"{plan.rows:,} rows of {data}"
+    rows = f"what {data} gives" if plan.rows is None else f"{plan.rows:,} rows of {_with_article(data)}"
     size = f", about {decimal(plan.bytes)}" if plan.bytes else ""
     if plan.columns is None:
         return f"{rows}{size}" if plan.rows is not None else f"{rows}{size}; its columns are known once it is read"
     more = ", ..." if len(plan.columns) > SHOWN_COLUMNS else ""
     return f"{rows}{size}; columns: {', '.join(plan.columns[:SHOWN_COLUMNS])}{more}"
+
+
+def _with_article(data: str) -> str:
+    """Write ``a list of texts``; names of types stay."""
+    return f"a {data}" if " of " in data else data
 
 
 def _sink(sink: dict[str, Any]) -> str:

@@ -68,7 +68,7 @@ def point_rows(table: pa.Table, columns: Columns, specs: Mapping[str, VectorSpec
     payloads, payload_errors = _payloads(table, columns, made)
     letters = pa.table(
         {
-            "document_id": texts_of(table[columns.id]),
+            "document_id": names_of(table, columns.id),
             "text": texts_of(table["text"]) if "text" in table.column_names else pa.nulls(table.num_rows, pa.string()),
             "payload": payloads,
             "error": taken_errors(table, columns.error),
@@ -158,6 +158,12 @@ def _object(whole: Any) -> dict[str, Any]:
 
 def _rows(table: pa.Table) -> list[dict[str, Any]]:
     return [row for batch in table.to_batches() for row in python_rows(batch)]
+
+
+def names_of(table: pa.Table, column: str | None) -> pa.Array:
+    """Name the rows for people, by their ids; rows of a job that have no point id by the document's."""
+    columns = [texts_of(table[name]) for name in dict.fromkeys((column, "document_id")) if name in table.column_names]
+    return pc.coalesce(*columns) if columns else pa.nulls(table.num_rows, pa.large_string())
 
 
 def texts_of(column: pa.ChunkedArray) -> pa.Array:

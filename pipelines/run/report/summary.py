@@ -23,8 +23,12 @@ LEAST_TOLD = 0.05
 
 
 def show(report: RunReport, console: Console) -> None:
-    """Print a run's summary, and the first dead letters."""
-    console.print(Group(*_parts(report)))
+    """Print a run's summary, and the first dead letters.
+
+    A cell of a notebook gets a line and what is to be known: the report shows itself as tables where it is looked at.
+    """
+    parts = _brief(report) if console.is_jupyter else _parts(report)
+    console.print(Group(*parts))
     if report.rows["dead"]:
         title = f"{report.rows['dead']:,} dead letters in {report.dead_letters}:"
         console.print(Text(title, style="yellow"), soft_wrap=True)
@@ -32,8 +36,21 @@ def show(report: RunReport, console: Console) -> None:
             console.print(Text("\n".join(_dead_lines(sample, console.width))), soft_wrap=True)
 
 
-def _parts(report: RunReport) -> list[Any]:
+def _brief(report: RunReport) -> list[Any]:
+    told = {name: number for name, number in report.rows.items() if number and _is_told(name, report)}
+    counts = ", ".join(f"{number:,} {name.replace('_', ' ')}" for name, number in told.items())
+    return [f"{_title(report)}: {counts or 'no rows'}", *_known(report)]
+
+
+def _title(report: RunReport) -> str:
     color = {"complete": "green", "interrupted": "yellow"}.get(report.status, "red")
+    title = f"[bold {color}]{report.status}[/] in {report.seconds:.1f} s, {report.startup_seconds:.1f} s of it start-up"
+    if report.engine is not None:
+        title += ", by Ray" if report.engine == "ray" else ", in one process"
+    return title
+
+
+def _parts(report: RunReport) -> list[Any]:
     counts = report.rows
     figures = Table(box=box.SIMPLE, show_header=False)
     for name in counts:
@@ -46,10 +63,7 @@ def _parts(report: RunReport) -> list[Any]:
         column.justify = "right"
     for name, values in report.stages.items():
         stages.add_row(name, *_stage_cells(values))
-    title = f"[bold {color}]{report.status}[/] in {report.seconds:.1f} s, {report.startup_seconds:.1f} s of it start-up"
-    if report.engine is not None:
-        title += ", by Ray" if report.engine == "ray" else ", in one process"
-    parts: list[Any] = [title]
+    parts: list[Any] = [_title(report)]
     # What takes no time, as most of it does in one process, is left out.
     if took := [f"{name} {seconds:.1f} s" for name, seconds in report.startup.items() if seconds >= LEAST_TOLD]:
         parts.append(Text(f"start-up: {', '.join(took)}"))
@@ -57,7 +71,12 @@ def _parts(report: RunReport) -> list[Any]:
     parts += [Text(_length_line(name, found)) for name, found in report.statistics.items()]
     held = (sink for sink in report.sinks if "points" in sink)
     parts += [Text(_sink_line(sink)) for sink in held]
-    parts += [
+    return [*parts, *_known(report)]
+
+
+def _known(report: RunReport) -> list[Any]:
+    """What is to be known beside the figures."""
+    parts: list[Any] = [
         f"{figures['truncated']:,} texts were longer than {name} takes and were cut"
         for name, figures in report.stages.items()
         if figures.get("truncated")
