@@ -275,3 +275,10 @@ def test_columns_of_extensions_and_views_are_read(tmp_path: Path) -> None:
         "one": {"uuid": str(UUID(bytes=b"0" * 16)), "vector": [0, 1]},
         "two": {"uuid": str(UUID(bytes=b"1" * 16)), "vector": [2, 3]},
     }
+
+
+def test_a_misspelt_argument_of_a_reader_that_passes_others_on_is_named() -> None:
+    def read(paths: str, **others: Any) -> None: ...
+
+    with pytest.raises(ConfigError, match="'paths'; 'pths' is there, did you mean 'paths'"):
+        refuse_arguments(read, {"pths": "x"})
