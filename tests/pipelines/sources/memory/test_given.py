@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines import ConfigError, EmbeddingPipeline, RunReport, Searcher, SourceError
+from pipelines.sources.memory.unread import refuse_arguments
 from tests.pipelines.sources.reading import write_lines
 
 DOCUMENTS = [
