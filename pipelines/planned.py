@@ -26,12 +26,21 @@ def told_source(plan: JobPlan) -> str:
 
 def _told_data(plan: JobPlan) -> str:
     """Say what is read of data in memory, or by Ray."""
-    rows = f"what {plan.data} gives" if plan.rows is None else f"{_counted(plan.rows, 'row')} of {plan.data}"
+    rows = (
+        f"what {plan.data} gives"
+        if plan.rows is None
+        else f"{_counted(plan.rows, 'row')} of {_with_article(plan.data)}"
+    )
     size = f", about {decimal(plan.bytes)}" if plan.bytes else ""
     if plan.columns is None:
         return f"{rows}{size}" if plan.rows is not None else f"{rows}{size}; its columns are known once it is read"
     more = ", ..." if len(plan.columns) > MOST_COLUMNS else ""
     return f"{rows}{size}; columns: {', '.join(plan.columns[:MOST_COLUMNS])}{more}"
+
+
+def _with_article(data: str) -> str:
+    """Write ``a list of texts``; names of types stay."""
+    return f"a {data}" if " of " in data else data
 
 
 def told_sink(sink: dict[str, Any]) -> str:

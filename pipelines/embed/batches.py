@@ -152,7 +152,9 @@ class Embed:
         for kind in dict.fromkeys(IMAGE_COLUMN if one.images else "text" for one in self._embeddings):
             name, read = wanted[kind]
             if name not in batch:
-                raise ValueError(f"the batch has no column {name!r}; it has {', '.join(map(repr, batch)) or 'none'}")
+                argument = "image" if kind == IMAGE_COLUMN else "text"
+                there = ", ".join(map(repr, batch)) or "none"
+                raise ValueError(f"the batch has no column {name!r}; it has {there}: name one as {argument}='...'")
             columns[kind], wrong = read(batch[name], name)
             errors = {**wrong, **errors}
         rows = len(next(iter(columns.values())))

@@ -84,9 +84,10 @@ class TaskFigures:
         self.dead += len(dead)
         errors = letters["error"].to_pylist()
         self.reasons.update(error["type"] for error in errors)
-        for name, error in zip(letters["document_id"].to_pylist(), errors, strict=True):
+        for name, row, error in zip(letters["document_id"].to_pylist(), dead, errors, strict=True):
             if len(self.samples) < SAMPLES:
-                self.samples.append(f"row {name!r}: {error['type']}: {error['message']}")
+                named = f"row {name!r}" if name is not None else f"row {first + int(row)} of task {task}"
+                self.samples.append(f"{named}: {error['type']}: {error['message']}")
 
 
 def add_up(tasks: Iterable[TaskFigures], place: str, dead_letters: str | None, **figures: Any) -> WriteReport:

@@ -60,10 +60,10 @@ def make_encoders(
     if not settled:
         unnamed = " (of the unnamed one: --model =MODEL)" if "" in specs else ""
         raise ConfigError(
-            f"{place} does not say which models made its vectors: other software filled it, or an "
-            "earlier version of this tool. Name them in a search by --collection, as --model VECTOR=MODEL"
-            f"{unnamed}, or give --config of a job whose sink has this collection, and no alias; its vectors are "
-            f"{listed}"
+            f"{place} does not say which models made its vectors: other software filled it, or an earlier version of "
+            "this tool. Name them: in Python as Searcher.open(..., models={'VECTOR': 'MODEL'}), in a search by "
+            f"--collection as --model VECTOR=MODEL{unnamed}; or give --config of a job whose sink has this collection, "
+            f"and no alias; its vectors are {listed}"
         )
     encoders: dict[str, QueryEncoder] = {}
     for vector, embedding in settled.items():

@@ -32,8 +32,15 @@ def show(report: RunReport, console: Console) -> None:
             console.print(Text("\n".join(_dead_lines(sample, console.width))), soft_wrap=True)
 
 
-def _parts(report: RunReport) -> list[Any]:
+def _title(report: RunReport) -> str:
     color = {"complete": "green", "interrupted": "yellow"}.get(report.status, "red")
+    title = f"[bold {color}]{report.status}[/] in {report.seconds:.1f} s, {report.startup_seconds:.1f} s of it start-up"
+    if report.engine is not None:
+        title += ", by Ray" if report.engine == "ray" else ", in one process"
+    return title
+
+
+def _parts(report: RunReport) -> list[Any]:
     counts = report.rows
     figures = Table(box=box.SIMPLE, show_header=False)
     for name in counts:
@@ -46,10 +53,7 @@ def _parts(report: RunReport) -> list[Any]:
         column.justify = "right"
     for name, values in report.stages.items():
         stages.add_row(name, *stage_cells(values))
-    title = f"[bold {color}]{report.status}[/] in {report.seconds:.1f} s, {report.startup_seconds:.1f} s of it start-up"
-    if report.engine is not None:
-        title += ", by Ray" if report.engine == "ray" else ", in one process"
-    parts: list[Any] = [title]
+    parts: list[Any] = [_title(report)]
     # What takes no time, as most of it does in one process, is left out.
     if took := [f"{name} {seconds:.1f} s" for name, seconds in report.startup.items() if seconds >= LEAST_TOLD]:
         parts.append(Text(f"start-up: {', '.join(took)}"))

@@ -130,7 +130,9 @@ def refuse_arguments(reader: Any, arguments: Mapping[str, Any]) -> None:
         taken = [name for name in signature.parameters if not name.startswith("_")]
         unknown = next((name for name in arguments if name not in taken), None)
         near = get_close_matches(unknown or "", taken, n=1, cutoff=0.6)
-        hint = f"did you mean {near[0]!r}?" if near else f"it takes {', '.join(taken)}"
+        # A reader that passes other arguments on lacks one, where a name is misspelt.
+        wrong = f"{unknown!r} is there, " if unknown is not None and unknown not in str(error) else ""
+        hint = f"{wrong}did you mean {near[0]!r}?" if near else f"it takes {', '.join(taken)}"
         raise ConfigError(f"source.arguments: {reader.__name__}: {error}; {hint}") from None
 
 

@@ -114,7 +114,7 @@ def test_synthetic_instance_travels_with_arguments_alone_and_finds_its_models_wh
 def test_what_is_wrong_is_said_with_the_key_or_the_column(entries: list[dict[str, Any]]) -> None:
     embed = Embed(entries[1])
     for batch, message in [
-        (pa.table({"x": [1]}), "has no column 'text'; it has 'x'"),
+        (pa.table({"x": [1]}), "has no column 'text'; it has 'x': name one as text="),
         (pa.table({"text": [1]}), "'text' holds int64, and texts are embedded"),
         ({"text": np.array([1.5])}, "'text' holds float64"),
         (pa.table({"text": ["a"], "sparse": [1]}), "has a column 'sparse' already"),

@@ -20,7 +20,8 @@ from pipelines.identity import point_id
 from pipelines.ray_data.arrow_blocks import plain_type, to_table
 from pipelines.ray_data.columns import find_columns, given_vectors, specs_of
 from pipelines.ray_data.ids import point_ids
-from pipelines.ray_data.points import PointRows, point_rows
+from pipelines.ray_data.points import PointRows, document_ids, point_rows
+from pipelines.ray_data.report import TaskFigures
 from pipelines.rows import ERROR_TYPE
 
 UUID = uuid.UUID("0b2d7a3e-58c6-4f6b-9a43-3f1f8f3f2a11")
@@ -208,3 +209,15 @@ def test_payloads_are_spread_and_errors_taken_over() -> None:
     assert json.loads(points(struct, payload="payload").points["payload"][0].as_py()) == {"lang": "de"}
     assert json.loads(points(table, payload=["text"]).points["payload"][0].as_py()) == {"text": "a"}
     assert points(table).live().tolist() == [0]
+
+
+def test_a_row_without_a_point_id_is_named_by_its_document_else_by_its_place() -> None:
+    error = pa.array([{"stage": "read", "type": "InvalidText", "message": "text is null"}] * 2)
+    rows = pa.table({"id": pa.nulls(2, pa.string()), "document_id": ["a49", None], "error": error})
+    assert document_ids(rows, "id").to_pylist() == ["a49", None]
+    assert document_ids(rows.select(["error"]), None).to_pylist() == [None, None]
+    figures = TaskFigures(rows=2)
+    letters = pa.table({"document_id": document_ids(rows, "id"), "error": error})
+    figures.keep_dead(letters, None, "run", 3)
+    why = "InvalidText: text is null"
+    assert figures.samples == [f"row 'a49': {why}", f"row 1 of task 3: {why}"]

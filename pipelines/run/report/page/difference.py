@@ -33,7 +33,7 @@ class Rows:
         known = [is_number(value) for value in values]
         if not any(known) or not (always or any(number(value) for value in values)):
             return
-        told, state = change(*values, better=better) if all(known) else ("", "")
+        told, state = change(*values, better=better, shown=shown) if all(known) else ("", "")
         cells = [shown(value) if there else "not known" for value, there in zip(values, known, strict=True)]
         self._rows.append((name, cells, told, state))
 
@@ -59,15 +59,18 @@ class Rows:
         )
 
 
-def change(before: float, after: float, *, better: Better = "") -> tuple[str, str]:
+def change(
+    before: float, after: float, *, better: Better = "", shown: Callable[[Any], str] = amount
+) -> tuple[str, str]:
     """Tell how a figure changed, and whether that is good, bad, or says nothing."""
     if before == after:
         return "the same", "faint"
     if not before:
-        return f"+{amount(after)}", ""
+        return f"+{shown(after)}", ""
     by = (after - before) / abs(before)
     told = f"{'+' if by > 0 else '−'}{share(abs(by))}" if abs(by) < 10 else f"{amount(after / before)} times"
-    if not better or abs(by) < NOTABLE:
+    # What has come to nothing, as the speed of a run that found all in place, is not worse.
+    if not better or (better == "more" and not after) or abs(by) < NOTABLE:
         return told, ""
     return told, "good" if (by > 0) == (better == "more") else "bad"
 

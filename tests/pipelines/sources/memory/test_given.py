@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines import ConfigError, EmbeddingPipeline, RunReport, Searcher, SourceError
+from pipelines.sources.memory.unread import refuse_arguments
 from tests.pipelines.sources.reading import write_lines
 
 DOCUMENTS = [
@@ -331,3 +332,10 @@ def test_texts_that_pandas_lacks_are_null(tmp_path: Path) -> None:
 def test_a_date_that_python_cannot_hold_keeps_its_digits(tmp_path: Path) -> None:
     run(tmp_path, "out", [{"text": "t", "day": np.datetime64("200000-01-01")}])
     assert json.loads(points(tmp_path, "out")[0]["payload"]) == {"day": "200000-01-01"}
+
+
+def test_a_misspelt_argument_of_a_reader_that_passes_others_on_is_named() -> None:
+    def read(paths: str, **others: Any) -> None: ...
+
+    with pytest.raises(ConfigError, match="'paths'; 'pths' is there, did you mean 'paths'"):
+        refuse_arguments(read, {"pths": "x"})

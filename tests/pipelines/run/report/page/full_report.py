@@ -27,7 +27,7 @@ def old_report() -> dict[str, Any]:
 
 def full_report(corpus: str = "a corpus <b>&amp;") -> dict[str, Any]:
     """A report as its file has it: 40 minutes on a cluster, two embeddings, dead letters of three reasons."""
-    models = {
+    models: dict[str, dict[str, Any]] = {
         "dense": {"embedding": "dense", "model": "sentence-transformers/all-MiniLM-L6-v2", "kind": "dense", "dim": 384},
         "bm25": {"embedding": "bm25", "model": "Qdrant/bm25", "kind": "sparse", "dim": None, "license": "apache-2.0"},
     }

@@ -11,6 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.run.report.page.comparison import comparison_of
+from pipelines.run.report.page.difference import change
+from pipelines.run.report.page.numbers import count, seconds
 from pipelines.run.report.page.page import page_of
 from tests.pipelines.run.report.filled_report import filled_report
 from tests.pipelines.run.report.page.full_report import LONG, full_report, old_report
@@ -88,6 +90,12 @@ def test_a_report_of_an_older_version_has_its_page_which_says_what_is_left_out()
     )
     assert "(in.jsonl:8): read: InvalidJson" in read.text
     assert Read(page_of(FULL)).text.count("earlier version") == 0
+
+
+def test_a_run_that_found_all_in_place_is_not_worse() -> None:
+    assert change(81.6, 0, better="more") == ("−100.0%", "")
+    assert change(81.6, 40, better="more")[1] == "bad" and change(0.2, 0, better="less")[1] == "good"
+    assert change(0, 40, shown=count) == ("+40", "") and change(0, 1.32, shown=seconds) == ("+1.3 s", "")
 
 
 def test_two_reports_are_compared_by_what_differs() -> None:
