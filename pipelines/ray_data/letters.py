@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from os import PathLike, fspath
 from typing import Any
 
 from pipelines.config.section import expand_home
@@ -18,9 +19,10 @@ class Letters:
     ``open`` and ``close`` are for the driver, ``folder_here`` for workers.
     """
 
-    def __init__(self, folder: str | None) -> None:
-        self.folder = folder
+    def __init__(self, folder: str | PathLike[str] | None) -> None:
+        self.folder: str | None = None
         if folder is not None:
+            folder = fspath(folder)
             if not folder:
                 raise ConfigError("dead_letters is empty; name a folder, or leave it out")
             folder = expand_home(folder)

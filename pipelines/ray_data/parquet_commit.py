@@ -17,6 +17,7 @@ from pathlib import Path
 import pyarrow as pa
 from pyarrow import fs
 
+from pipelines.errors import SinkError
 from pipelines.filesystem import TEMPORARY, read_file, write_file
 
 JOURNAL = "_commit.json"
@@ -57,7 +58,7 @@ def complete_others(filesystem: fs.FileSystem, folder: str) -> list[str]:
         with suppress(FileNotFoundError):
             inside = filesystem.get_file_info(fs.FileSelector(staging, allow_not_found=True))
             if any(info.base_name == JOURNAL for info in inside):
-                journal = json.loads(read_file(filesystem, f"{staging}/{JOURNAL}"))
+                journal = _read_journal(filesystem, f"{staging}/{JOURNAL}")
                 _carry_out(filesystem, folder, staging, journal)
                 completed.append(posixpath.basename(staging))
             elif inside and all(_age(info) > FORGOTTEN_SECONDS for info in inside):
@@ -84,6 +85,22 @@ def discard(filesystem: fs.FileSystem, folder: str, run: str) -> None:
     if not any(info.is_file for info in found):
         with suppress(FileNotFoundError):
             filesystem.delete_dir(f"{folder}/{TEMPORARY}")
+
+
+def _read_journal(filesystem: fs.FileSystem, path: str) -> dict[str, list[str]]:
+    """Read what a commit was to do; raises SinkError for what no write has left, such as names of other folders."""
+    try:
+        journal = json.loads(read_file(filesystem, path))
+        names = [*journal["names"], *journal["leaving"]]
+        is_sound = all(isinstance(name, str) and name == posixpath.basename(name) for name in names)
+    except (ValueError, TypeError, KeyError):
+        is_sound = False
+    if not is_sound:
+        raise SinkError(
+            f"{path} is no list of files that a write was to commit; see whether {posixpath.dirname(path)} has files "
+            "that you miss, and remove it"
+        )
+    return {key: journal[key] for key in ("names", "leaving")}
 
 
 def _carry_out(filesystem: fs.FileSystem, folder: str, staging: str, journal: Mapping[str, Sequence[str]]) -> None:

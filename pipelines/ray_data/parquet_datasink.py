@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from os import PathLike, fspath
 from typing import TYPE_CHECKING, Literal, get_args
 from uuid import uuid4
 
@@ -84,11 +85,11 @@ class ParquetDatasink(Datasink[TaskFigures]):
 
     def __init__(
         self,
-        path: str,
+        path: str | PathLike[str],
         *,
         mode: Mode = "append",
         id: str | None = None,
-        dead_letters: str | None = None,
+        dead_letters: str | PathLike[str] | None = None,
         max_error_rate: float = 0.01,
         metadata: Mapping[str, str] | None = None,
         compression_level: int = 3,
@@ -99,6 +100,7 @@ class ParquetDatasink(Datasink[TaskFigures]):
             raise ConfigError("ParquetDatasink: mode='upsert' and id=... (the column of the ids) go together")
         if not 0 <= max_error_rate <= 1:
             raise ConfigError(f"ParquetDatasink: max_error_rate {max_error_rate!r} is not from 0 to 1")
+        path = fspath(path)
         if not path:
             raise ConfigError("ParquetDatasink: path is empty; name a folder or its URL")
         self.filesystem, folder = open_filesystem(expand_home(path))
@@ -134,8 +136,10 @@ class ParquetDatasink(Datasink[TaskFigures]):
                     f"{self.place} holds {len(there)} Parquet files already; choose another path, or mode='append', "
                     "'overwrite' or 'upsert'"
                 )
-            if there:
-                self._folder.refuse_of_a_job(there[0])
+            # All that overwriting takes out; of others, the first tells the columns.
+            self._folder.refuse_of_a_job(there if self.mode == "overwrite" else there[:1])
+            if there and self.mode != "overwrite":
+                self._folder.schema_of(there[0])
             if self._id is not None and isinstance(schema, pa.Schema):
                 refuse_missing(schema.names, self._id, "id")
             staging = staging_of(self.folder, self._run)

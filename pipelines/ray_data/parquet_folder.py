@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
+from xxhash import xxh3_64_hexdigest
 
 from pipelines.errors import SinkError
 from pipelines.hashing import xxh3_64
@@ -19,6 +21,9 @@ from pipelines.sinks.parquet.files import side_by_side
 from pipelines.sinks.told import told_provenance
 
 Keys = npt.NDArray[np.uint64]
+
+# So many characters of a file's name are in that of the file that takes its place.
+LONGEST_NAME = 80
 
 
 @dataclass(frozen=True)
@@ -37,17 +42,25 @@ class ParquetFolder:
 
     def schema_of(self, name: str) -> pa.Schema:
         """Read a file's schema."""
-        schema: pa.Schema = pq.read_schema(f"{self.path}/{name}", filesystem=self.filesystem)
+        try:
+            schema: pa.Schema = pq.read_schema(f"{self.path}/{name}", filesystem=self.filesystem)
+        except pa.ArrowException as error:
+            raise SinkError(
+                f"{self.place}: {name} in it is no Parquet file ({str(error)[:200]}); remove it, or choose another path"
+            ) from None
         return schema
 
-    def refuse_of_a_job(self, name: str) -> None:
-        """Raise SinkError for a folder with such a file, where that is of a job's sink."""
-        # What a dataset of `embed` tells, which other writers keep, lacks the fingerprint.
-        if "fingerprint" in told_provenance(self.schema_of(name)):
-            raise SinkError(
-                f"{self.place} is the folder of a fleetembed job's Parquet sink, whose files a datasink does not add "
-                "to; choose another path"
-            )
+    def refuse_of_a_job(self, names: Sequence[str]) -> None:
+        """Raise SinkError for a folder with such files, where one is of a job's sink; what is damaged is none."""
+        for name in names:
+            with suppress(pa.ArrowException):
+                schema = pq.read_schema(f"{self.path}/{name}", filesystem=self.filesystem)
+                # What a dataset of `embed` tells, which other writers keep, lacks the fingerprint.
+                if "fingerprint" in told_provenance(schema):
+                    raise SinkError(
+                        f"{self.place} is the folder of a fleetembed job's Parquet sink, whose files a datasink does "
+                        "not add to or replace; choose another path"
+                    )
 
     def stage(self, run: str, name: str, rows: pa.Table) -> None:
         """Write rows to a file that is not committed yet."""
@@ -96,7 +109,7 @@ class ParquetFolder:
                 return None, None
             if not stays.any():
                 return None, name
-            again = f"kept-{run[:12]}-{name.removeprefix('kept-')[-80:]}"
+            again = _kept_name(run, name)
             self.stage(run, again, self._read(f"{self.path}/{name}").filter(pa.array(stays)))
             return again, name
 
@@ -119,6 +132,14 @@ def newest(keys: list[Keys]) -> list[npt.NDArray[np.bool_]]:
     marks = np.zeros(len(whole), np.bool_)
     marks[len(whole) - 1 - last] = True
     return np.split(marks, np.cumsum([len(some) for some in keys])[:-1])
+
+
+def _kept_name(run: str, name: str) -> str:
+    """Name the file that takes the place of another; of a long name, the hash tells it from others that end alike."""
+    bare = name.removeprefix("kept-")
+    if len(bare) > LONGEST_NAME:
+        bare = f"{xxh3_64_hexdigest(name.encode())}-{bare[-LONGEST_NAME:]}"
+    return f"kept-{run[:12]}-{bare}"
 
 
 def _shown(schema: pa.Schema) -> str:

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
+from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 import pyarrow as pa
@@ -113,11 +114,11 @@ class QdrantDatasink(Datasink[TaskFigures]):
         collection: str,
         *,
         url: str | None = None,
-        path: str | None = None,
+        path: str | PathLike[str] | None = None,
         id: str = "id",
         vectors: Vectors | None = None,
         payload: str | Sequence[str] | None = None,
-        dead_letters: str | None = None,
+        dead_letters: str | PathLike[str] | None = None,
         max_error_rate: float = 0.01,
         corpus: str = "default",
         metadata: Mapping[str, Any] | None = None,
@@ -133,7 +134,7 @@ class QdrantDatasink(Datasink[TaskFigures]):
             raise ConfigError("QdrantDatasink: collection is empty; name one")
         if not 0 <= max_error_rate <= 1:
             raise ConfigError(f"QdrantDatasink: max_error_rate {max_error_rate!r} is not from 0 to 1")
-        given = {"url": url, "path": path, **settings}
+        given = {"url": url, "path": None if path is None else fspath(path), **settings}
         values = {key: value for key, value in given.items() if value is not None}
         self.config = make_section(
             QdrantSinkConfig,

@@ -15,9 +15,11 @@ import pytest
 from ray.data.block import BlockAccessor
 
 from pipelines.errors import ConfigError, SinkError, TooManyErrorsError
+from pipelines.filesystem import TEMPORARY
 from pipelines.ray_data import parquet_commit
 from pipelines.ray_data.parquet_datasink import ParquetDatasink
 from pipelines.rows import ERROR_TYPE
+from pipelines.sinks.parquet.files import METADATA_KEY
 from tests.pipelines.ray_data.driven import drive
 
 
@@ -149,3 +151,42 @@ def test_arguments_that_do_not_fit_are_told(tmp_path: Path) -> None:
         ParquetDatasink("")
     with pytest.raises(ConfigError, match="id: the dataset has no column 'uid'"):
         drive(ParquetDatasink(str(tmp_path / "v"), mode="upsert", id="uid"), [block(0)])
+
+
+def test_upsert_keeps_the_rows_of_files_whose_long_names_end_alike(tmp_path: Path) -> None:
+    for letter, ids in (("a", [1, 2]), ("b", [3, 4])):
+        pq.write_table(pa.table({"id": ids, "v": ids}), tmp_path / f"{letter}{'x' * 90}.parquet")
+    drive(ParquetDatasink(tmp_path, mode="upsert", id="id"), [pa.table({"id": [1, 3], "v": [10, 30]})])
+    rows = pq.read_table(tmp_path).to_pylist()
+    assert sorted((row["id"], row["v"]) for row in rows) == [(1, 10), (2, 2), (3, 30), (4, 4)]
+
+
+@pytest.mark.parametrize("journal", ['{"names": ["par', "[]", '{"names": [], "leaving": ["../../precious.txt"]}'])
+def test_a_commit_that_cannot_be_read_changes_nothing_and_says_what_to_do(tmp_path: Path, journal: str) -> None:
+    precious = tmp_path / "precious.txt"
+    precious.write_text("mine")
+    staging = tmp_path / "a" / "vectors" / TEMPORARY / "run"
+    staging.mkdir(parents=True)
+    (staging / parquet_commit.JOURNAL).write_text(journal)
+    with pytest.raises(
+        SinkError, match=r"is no list of files that a write was to commit; see whether .*, and remove it"
+    ):
+        drive(ParquetDatasink(str(tmp_path / "a" / "vectors")), [block(0)])
+    assert precious.read_text() == "mine" and (staging / parquet_commit.JOURNAL).read_text() == journal
+
+
+def test_a_damaged_file_is_named_and_overwritten_but_no_job_s_file_is(tmp_path: Path) -> None:
+    (tmp_path / "a.parquet").write_bytes(b"PAR1 cut")
+    for mode, id in (("append", None), ("upsert", "id")):
+        with pytest.raises(
+            SinkError, match=r"a.parquet in it is no Parquet file .*; remove it, or choose another path"
+        ):
+            drive(ParquetDatasink(str(tmp_path), mode=mode, id=id), [block(0)])  # type: ignore[arg-type]
+    drive(ParquetDatasink(str(tmp_path), mode="overwrite"), [block(0)])
+    assert held(tmp_path) == {n: float(n) for n in range(10)}
+    # Behind others in the folder, too.
+    job = pa.table({"id": [1]}).replace_schema_metadata({METADATA_KEY: b"{}"})
+    pq.write_table(job, tmp_path / "z.parquet")
+    with pytest.raises(SinkError, match="the folder of a fleetembed job's Parquet sink"):
+        drive(ParquetDatasink(str(tmp_path), mode="overwrite"), [block(0)])
+    assert (tmp_path / "z.parquet").exists()
