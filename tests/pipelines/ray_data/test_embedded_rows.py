@@ -125,8 +125,9 @@ def test_synthetic_rows_are_written_by_datasinks_as_the_jobs_own_sink_writes_the
 
     # Other models' vectors of the same sizes do not join them, and a job does not go on with what tells nothing.
     other = {**job, "embeddings": [{**job["embeddings"][0], "max_length": 4}, *job["embeddings"][1:]]}
+    others = EmbeddingPipeline.from_config({**other, "compute": {"engine": "local"}}, source=ROWS).to_arrow()
     with pytest.raises(SinkError, match="was filled by a fleetembed job"):
-        EmbeddingPipeline.from_config(other, source=ROWS).embed().write_datasink(QdrantDatasink("docs", path=path))
+        QdrantDatasink("docs", path=path).on_write_start(others.schema)
     with pytest.raises(SinkError, match="was not made by this tool"):
         EmbeddingPipeline.from_config({**job, "sink": {**sink, "path": path}}, source=ROWS).plan()
     files = str(tmp_path / "files")
