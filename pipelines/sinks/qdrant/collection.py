@@ -255,11 +255,22 @@ class Collection:
                 f"{self.title} does not fit: {'; '.join(found)}. Say which columns are vectors, and how (vectors=...), "
                 "or choose another collection"
             )
-        held = held_provenance(info)
-        if held and held != job.metadata.get(PROVENANCE):
+        held, told = held_provenance(info), job.metadata.get(PROVENANCE, {})
+        if not held or held == told:
+            return
+        if "fingerprint" in held:
             raise SinkError(
                 f"{self.title} was filled by a fleetembed job, which would not go on beside points that do not tell "
                 "what made their vectors. Choose another collection, or delete this one if nobody needs it"
+            )
+        # Beside these there are places of files, which differ from machine to machine.
+        if any(held.get(key) != told.get(key) for key in ("fingerprints", "vectors")):
+            made = ", ".join(sorted(set(map(str, (held.get("models") or {}).values())))) or "other models"
+            raise SinkError(
+                f"{self.title} holds vectors of {made}, and the dataset "
+                + ("tells of other models or settings" if told else "does not tell, in its schema, what made its own")
+                + ". Choose another collection"
+                + ("" if told else ", or keep the schema's metadata: take Arrow batches (batch_format='pyarrow')")
             )
 
     def _green(self) -> str:

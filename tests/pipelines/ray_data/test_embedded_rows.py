@@ -125,8 +125,13 @@ def test_synthetic_rows_are_written_by_datasinks_as_the_jobs_own_sink_writes_the
 
     # Other models' vectors of the same sizes do not join them, and a job does not go on with what tells nothing.
     other = {**job, "embeddings": [{**job["embeddings"][0], "max_length": 4}, *job["embeddings"][1:]]}
-    with pytest.raises(SinkError, match="was filled by a fleetembed job"):
-        EmbeddingPipeline.from_config(other, source=ROWS).embed().write_datasink(QdrantDatasink("docs", path=path))
+    others = EmbeddingPipeline.from_config({**other, "compute": {"engine": "local"}}, source=ROWS).to_arrow()
+    for schema, why in (
+        (others.schema, "other models or settings"),
+        (others.schema.remove_metadata(), "does not tell"),
+    ):
+        with pytest.raises(SinkError, match=f"holds vectors of Qdrant/bm25, colbert-ir/colbertv2.0, .* {why}"):
+            QdrantDatasink("docs", path=path).on_write_start(schema)
     with pytest.raises(SinkError, match="was not made by this tool"):
         EmbeddingPipeline.from_config({**job, "sink": {**sink, "path": path}}, source=ROWS).plan()
     files = str(tmp_path / "files")

@@ -87,9 +87,10 @@ def test_columns_of_nulls_and_other_columns(tmp_path: Path) -> None:
         with pytest.raises(SinkError, match=message):
             drive(ParquetDatasink(str(folder)), [pa.table(other)])
         assert names(folder) == before
-    job = pa.table({"id": [1]}).replace_schema_metadata({"fleetembed": "{}"})
+    job = pa.table({"id": [1]}).replace_schema_metadata({"fleetembed": '{"fingerprint": "f"}'})
     drive(ParquetDatasink(str(tmp_path / "other")), [job])
-    assert pq.read_schema(next((tmp_path / "other").iterdir())).metadata == {b"fleetembed_provenance": b"{}"}
+    metadata = pq.read_schema(next((tmp_path / "other").iterdir())).metadata
+    assert metadata == {b"fleetembed_provenance": b'{"fingerprint": "f"}'}
     pq.write_table(job, folder / "a.parquet")
     with pytest.raises(SinkError, match="is the folder of a fleetembed job's Parquet sink"):
         drive(ParquetDatasink(str(folder)), [block(0)])
