@@ -89,3 +89,13 @@ def dense_matrix(column: pa.Array | pa.ChunkedArray) -> npt.NDArray[np.floating]
         raise ValueError(f"{column.null_count} of {len(column)} vectors are null; drop those rows first")
     flat: npt.NDArray[np.floating] = column.flatten().to_numpy(zero_copy_only=False)
     return flat.reshape(len(column), column.type.list_size)
+
+
+def matrix_with_nan(column: pa.FixedSizeListArray) -> npt.NDArray[np.floating]:
+    """Copy a column of dense vectors to a (rows, dim) matrix, with NaN in the rows that are null."""
+    if not column.null_count:
+        return np.array(dense_matrix(column))
+    kind = column.type
+    matrix: npt.NDArray[np.floating] = np.full((len(column), kind.list_size), np.nan, kind.value_type.to_pandas_dtype())
+    matrix[column.is_valid().to_numpy(zero_copy_only=False)] = dense_matrix(column.drop_null())
+    return matrix

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     )
     from pipelines.experiment.compare import compare
     from pipelines.experiment.experiment import Experiment
-    from pipelines.pipeline import EmbeddingPipeline, JobPlan
+    from pipelines.pipeline import EmbeddingPipeline
     from pipelines.ray_data.parquet_datasink import ParquetDatasink
     from pipelines.ray_data.qdrant_datasink import QdrantDatasink
     from pipelines.ray_data.read_qdrant import read_qdrant
@@ -67,7 +67,8 @@ _MODULES = {
     ),
     "pipelines.experiment.compare": ("compare",),
     "pipelines.experiment.experiment": ("Experiment",),
-    "pipelines.pipeline": ("EmbeddingPipeline", "JobPlan"),
+    "pipelines.job_plan": ("JobPlan",),
+    "pipelines.pipeline": ("EmbeddingPipeline",),
     "pipelines.ray_data.parquet_datasink": ("ParquetDatasink",),
     "pipelines.ray_data.qdrant_datasink": ("QdrantDatasink",),
     "pipelines.ray_data.read_qdrant": ("read_qdrant",),

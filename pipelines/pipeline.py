@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,7 @@ from pipelines.embed.checked import JobEmbedders, cut_chunks, model_facts, notic
 from pipelines.embed.documents import read_rows
 from pipelines.embed.payload_sample import learn_payloads
 from pipelines.errors import ConfigError, SinkError
+from pipelines.job_plan import JobPlan, figures_of_source
 from pipelines.reindex.names import with_collections
 from pipelines.rows import IDENTIFIED_SCHEMA, IMAGE_COLUMN
 from pipelines.run.deletions import plan_deletions
@@ -46,6 +47,7 @@ from pipelines.run.stages.give import given_schema
 from pipelines.sinks.base import Sink, SinkSection
 from pipelines.sinks.factory import make_sink
 from pipelines.sinks.lease.lease import held_notices
+from pipelines.sources import SourcePlan
 from pipelines.sources.named_columns import unmarked_notice
 from pipelines.stopping import stoppable
 from pipelines.submitted import refuse_in_submitted
@@ -57,48 +59,6 @@ if TYPE_CHECKING:
     from ray.data import Dataset
 
 log = logging.getLogger("fleetembed")
-
-
-@dataclass(frozen=True, repr=False)
-class JobPlan:
-    """What a run would do: files it would read, vectors it would make, places it would write to.
-
-    ``skipped_files`` counts files of a kind that no reader knows. ``fingerprint`` is None where the run would first
-    measure an average length, which is part of it. ``placement`` tells in lines how the pools would be placed on the
-    cluster that the job joins; empty where it joins none; ``deletions`` what would be deleted. ``report`` and
-    ``dead_letters`` are places, without credentials. Where a ``collection`` is read in the place of files, ``points``
-    are those read of it; of ``data`` in memory, or that Ray reads, ``rows`` and ``columns``, None where only reading
-    tells them.
-    """
-
-    files: int
-    skipped_files: int
-    bytes: int
-    fingerprint: str | None
-    models: dict[str, dict[str, Any]]
-    sinks: list[dict[str, Any]]
-    report: str
-    dead_letters: str
-    notices: list[str] = field(default_factory=list)
-    placement: list[str] = field(default_factory=list)
-    collection: str | None = None
-    points: int | None = None
-    data: str | None = None
-    rows: int | None = None
-    columns: list[str] | None = None
-    deletions: list[str] = field(default_factory=list)
-
-    def __repr__(self) -> str:
-        from pipelines.notebook.plan import plan_view
-        from pipelines.notebook.text import to_text
-
-        return to_text(plan_view(self))
-
-    def _repr_html_(self) -> str:
-        from pipelines.notebook.html import to_html
-        from pipelines.notebook.plan import plan_view
-
-        return to_html(plan_view(self))
 
 
 class EmbeddingPipeline:
@@ -148,19 +108,7 @@ class EmbeddingPipeline:
             refuse_in_submitted(self.config)
             refuse_unwritable(self.config)
             RunReport.refuse_foreign_file(self.config.report)
-        self._embedders.facts(with_stand_ins(self.config))
-        embedders = self._embedders
-        sinks: list[Sink]
-        if self.config.adds_vectors:
-            # Imported late: qdrant-client takes a second.
-            from pipelines.reindex.add_vector import prepare_addition
-
-            addition = prepare_addition(self.config, embedders)
-            named, embedders, sinks = addition.config, addition.embedders(), [addition.make_sink()]
-        else:
-            named = with_collections(self.config, embedders)
-            refuse_own_collection(named, source)
-            sinks = [self._make_sink(sink) for sink in named.sink]
+        named, embedders, sinks = self._named(source)
         held = held_lengths(named, sinks)
         config = with_lengths(named, numbers(held))
         facts = embedders.facts(with_stand_ins(config))
@@ -168,9 +116,7 @@ class EmbeddingPipeline:
         learned = learn_payloads(sinks, config, source.splits, facts)
         unmarked = [] if source.unmarked is None else [unmarked_notice(config.source, source.unmarked, read=False)]
         return JobPlan(
-            files=source.files,
-            skipped_files=source.skipped_files,
-            bytes=source.bytes or (source.data.bytes or 0 if source.data is not None else 0),
+            **figures_of_source(source),
             fingerprint=None if measuring(config) else facts.fingerprint,
             models=model_facts(config, facts),
             notices=[
@@ -189,13 +135,21 @@ class EmbeddingPipeline:
             report=without_credentials(config.report),
             dead_letters=without_credentials(config.dead_letters),
             placement=plan_placement(config),
-            collection=None if source.collection is None else source.collection.title,
-            points=None if source.collection is None else source.collection.points,
-            data=None if source.data is None else source.data.title,
-            rows=None if source.data is None else source.data.rows,
-            columns=None if source.data is None or source.data.columns is None else list(source.data.columns),
             deletions=plan_deletions(config),
         )
+
+    def _named(self, source: SourcePlan) -> tuple[JobConfig, JobEmbedders, list[Sink]]:
+        """Look at the models; give the job with the names of its collections, its embedders and its sinks."""
+        self._embedders.facts(with_stand_ins(self.config))
+        if self.config.adds_vectors:
+            # Imported late: qdrant-client takes a second.
+            from pipelines.reindex.add_vector import prepare_addition
+
+            addition = prepare_addition(self.config, self._embedders)
+            return addition.config, addition.embedders(), [addition.make_sink()]
+        named = with_collections(self.config, self._embedders)
+        refuse_own_collection(named, source)
+        return named, self._embedders, [self._make_sink(sink) for sink in named.sink]
 
     def preview(self, n: int = 5, *, all_columns: bool = False) -> pd.DataFrame:
         """Embed the first ``n`` rows in this process and write nothing; a frame with the columns of ``embed``.
@@ -236,9 +190,11 @@ class EmbeddingPipeline:
                 "out, or take to_arrow(), to_pandas() or to_numpy()"
             )
         # Imported late: all else that does without Ray need not wait for it.
-        from pipelines.run.cluster.given import given_dataset, have_ray
+        from pipelines.run.cluster.connection import have_ray
 
         have_ray(self.config.compute)
+        from pipelines.run.cluster.given import given_dataset
+
         with self._given(self.config) as given:
             return given_dataset(given)
 
@@ -249,8 +205,7 @@ class EmbeddingPipeline:
         goes to ``console``, which is standard error unless given. Raises the FleetembedError that stopped it, as
         TooManyErrorsError where more rows have an error than ``errors.max_rate`` allows.
         """
-        with stoppable(*STOPPING), self._given(self.config) as given:
-            return given.table(console or Console(stderr=True))
+        return self._table(self.config, console)
 
     def to_pandas(self, *, console: Console | None = None) -> pd.DataFrame:
         """Embed all rows as ``to_arrow`` does and give them as a frame; dense vectors are NumPy arrays."""
@@ -270,8 +225,7 @@ class EmbeddingPipeline:
             name = chosen_name(vector, config.vector_names)
             makers = [one for one in config.embeddings if name in one.vector_names]
             config = config.model_copy(update={"embeddings": makers})
-        with stoppable(*STOPPING), self._given(config) as given:
-            table = given.table(console or Console(stderr=True))
+        table = self._table(config, console)
         return arrays_of(table, chosen_name(vector, vector_columns(table)))
 
     def run(self, *, console: Console | None = None, began: float | None = None) -> RunReport:
@@ -297,6 +251,13 @@ class EmbeddingPipeline:
                 config = with_collections(self.config, self._embedders)
             sinks = [self._make_sink(sink) for sink in config.sink]
             return Run(config, self._embedders, console, sinks, startup).carry_out()
+
+    def _table(self, config: JobConfig, console: Console | None) -> pa.Table:
+        console = console or Console(stderr=True)
+        with showing_phases(console), stoppable(*STOPPING):
+            tell(f"looking at {_counted(len(config.embeddings), 'model')} and the source")
+            with self._given(config) as given:
+                return given.table(console)
 
     @contextmanager
     def _given(self, config: JobConfig) -> Iterator[GivenVectors]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from pipelines.config.job import JobConfig
 from pipelines.errors import ConfigError
 from pipelines.urls import is_absolute
-from pipelines.written import DELETED, LETTERS, written_places
+from pipelines.written import DELETED, LETTERS, PAGE, written_places
 
 # What Ray gives to the entrypoint of a submitted job (ray/_private/runtime_env/constants.py), and the folder below
 # which each node unpacks what was uploaded. Named here because the import of Ray takes long.
@@ -36,7 +36,9 @@ def refuse_in_submitted(config: JobConfig) -> None:
             "what was uploaded; leave it out to run on the cluster, or write compute.engine: local for one process"
         )
     # What has no path of its own goes where the report goes.
-    places = [place for place in written_places(config) if not place.foreign and place.key not in (LETTERS, DELETED)]
+    places = [
+        place for place in written_places(config) if not place.foreign and place.key not in (LETTERS, DELETED, PAGE)
+    ]
     relative = [place.shown for place in places if not is_absolute(place.path)]
     if relative:
         raise ConfigError(

@@ -11,6 +11,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from pipelines.one_line import printable
+
 if TYPE_CHECKING:
     from pipelines.search import Hit, Searcher
 
@@ -30,14 +32,14 @@ def show_hits(hits: Sequence[Hit], console: Console, *, keys: Sequence[str] = ()
     left = console.width - 2
     for name, values in columns:
         width = min(max(map(len, [name, *values])), console.width // 3)
-        table.add_column(Text(_printable(name)), width=width, no_wrap=True, overflow="ellipsis")
+        table.add_column(Text(printable(name)), width=width, no_wrap=True, overflow="ellipsis")
         left -= width + 2
     table.add_column(text_key, width=max(left, 8), no_wrap=True, overflow="ellipsis")
     table.columns[0].justify = "right"
     for row, hit in enumerate(hits):
         text = " ".join(str(hit.payload.get(text_key, ""))[: 4 * console.width].split())
         # As Text: brackets in a document are no markup.
-        table.add_row(*(Text(_printable(values[row])) for _, values in columns), Text(_printable(text)))
+        table.add_row(*(Text(printable(values[row])) for _, values in columns), Text(printable(text)))
     console.print(Padding(table, (0, 0, 0, 2)))
 
 
@@ -48,11 +50,6 @@ def show_answers(query: str, searcher: Searcher, console: Console, limit: int = 
     for way in ways:
         console.print(f" {way or 'fused'}", style="cyan")
         show_hits(searcher.search(query, way, limit), console)
-
-
-def _printable(text: str) -> str:
-    """Replace by spaces what a terminal would obey."""
-    return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
 def _shown(value: Any) -> str:

@@ -14,11 +14,12 @@ from rich.text import Text
 
 from embedders.errors import FleetembedError
 from pipelines.errors import ConfigError
+from pipelines.planned import told_fingerprint, told_model, told_sink, told_source
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from pipelines.pipeline import JobPlan
+    from pipelines.job_plan import JobPlan
 
 FAILED, BAD_CONFIG = 1, 2
 JOB_STOPPED = "stopped; what was written stays, run the job again to go on from there"
@@ -69,29 +70,20 @@ def run_job(config: Path, overrides: Sequence[str], console: Console) -> int:
 
 def show_plan(plan: JobPlan, console: Console) -> None:
     """Print what a run would do."""
-    # Imported by need: a search does without.
-    from pipelines.notebook.plan import source_of
-
-    console.print(Text(f"would read {source_of(plan)}"), soft_wrap=True)
+    console.print(Text(f"would read {told_source(plan)}"), soft_wrap=True)
     models = Table("embedding", "model", "kind", "dimension", "precision", "fingerprint", box=None)
     for name, facts in plan.models.items():
-        dim, precision = str(facts["dim"] or ""), facts.get("precision") or ""
-        models.add_row(name, facts["model"], facts["kind"], dim, precision, _short(facts["fingerprint"]))
+        models.add_row(name, *told_model(facts))
     console.print(models)
     for notice in plan.notices:
         console.print(Text(notice, style="yellow"), soft_wrap=True)
     for sink in plan.sinks:
-        there = f"it holds {sink['points']:,} points" if sink.get("exists") else "it will be created"
-        console.print(Text(f"would write to {sink['type']} {sink['place']}; {there}"), soft_wrap=True)
+        console.print(Text(f"would write to {sink['type']} {told_sink(sink)}"), soft_wrap=True)
     console.print(Text(f"report: {plan.report}"), soft_wrap=True)
     console.print(Text(f"dead letters: {plan.dead_letters}"), soft_wrap=True)
     for line in [*plan.deletions, *plan.placement]:
         console.print(Text(line), soft_wrap=True)
-    console.print(f"job fingerprint {_short(plan.fingerprint)}; nothing was changed")
-
-
-def _short(fingerprint: str | None) -> str:
-    return "known once the length is measured" if fingerprint is None else fingerprint[:12]
+    console.print(f"job fingerprint {told_fingerprint(plan.fingerprint)}; nothing was changed")
 
 
 def show_preview(frame: pd.DataFrame, console: Console) -> None:

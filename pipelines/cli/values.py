@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from pipelines.one_line import printable
+
 MOST_CHARACTERS = 100
 FIRST_NUMBERS = 4
 
@@ -23,8 +25,8 @@ def shown_value(value: Any) -> str:
 
 
 def _shown_text(text: str) -> str:
-    line = text.replace("\n", " ")
-    return line if len(line) <= MOST_CHARACTERS else f"{line[:MOST_CHARACTERS]}… {len(line):,} characters"
+    line = printable(text[: MOST_CHARACTERS + 1])
+    return line if len(text) <= MOST_CHARACTERS else f"{line[:MOST_CHARACTERS]}… {len(text):,} characters"
 
 
 def _shown_numbers(numbers: Any) -> str:

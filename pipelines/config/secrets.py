@@ -7,12 +7,23 @@ import re
 
 from pipelines.errors import ConfigError
 
+HIDDEN = "***"
+# In the middle of a text: the user of a URL, and settings of a connection.
+_USER = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)[^/?#\s@]*@")
+_SETTING = re.compile(
+    r"(?i)\b([\w.-]*(?:password|passwd|pwd|secret|token|api_?key|access_?key|account_?key|signature|sig))\s*=\s*[^&;\s]+"
+)
 _REFERENCE = re.compile(r"^\$\{([A-Za-z_][A-Za-z0-9_]*)\}$")
 
 
 def is_reference(text: str) -> bool:
     """Tell whether a text is ``${NAME}``, which stands for an environment variable."""
     return _REFERENCE.match(text) is not None
+
+
+def without_secrets(text: str) -> str:
+    """Hide in a text what may let somebody in: the users of URLs, and what is set as a password, a key or a token."""
+    return _SETTING.sub(rf"\1={HIDDEN}", _USER.sub(r"\1", text))
 
 
 def refuse_plain_key(key: str | None) -> None:

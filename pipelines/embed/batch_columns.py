@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from embedders.arrow import SPARSE_TYPE
+from embedders.arrow import SPARSE_TYPE, matrix_with_nan
 from pipelines.rows import ERROR_TYPE, RowError
+from pipelines.sources.memory.plain import NOTHING
 
 Errors = dict[int, RowError]
 # Of the errors that a value has before any model sees it.
@@ -76,10 +77,7 @@ def numpy_column(column: pa.Array) -> npt.NDArray[Any]:
     """
     kind = column.type
     if pa.types.is_fixed_size_list(kind):
-        matrix = np.full((len(column), kind.list_size), np.nan, kind.value_type.to_pandas_dtype())
-        valid = column.is_valid().to_numpy(zero_copy_only=False)
-        matrix[valid] = column.drop_null().flatten().to_numpy(zero_copy_only=False).reshape(-1, kind.list_size)
-        return matrix
+        return matrix_with_nan(column)
     items = list(map(_item, column))
     if pa.types.is_list(kind):
         inner = kind.value_type
@@ -120,9 +118,7 @@ def _whole(column: pa.Array | pa.ChunkedArray) -> pa.Array:
 
 def _is_missing(value: Any) -> bool:
     """Whether a value is None, NaN or pandas' NA."""
-    return (
-        value is None or (isinstance(value, float) and value != value) or type(value).__name__ in ("NAType", "NaTType")
-    )
+    return value is None or (isinstance(value, float) and value != value) or type(value).__name__ in NOTHING
 
 
 def _converted(items: Iterable[Any], convert: Callable[[Any], Any], kind: pa.DataType) -> tuple[pa.Array, Errors]:

@@ -16,12 +16,15 @@ from embedders.families import FAMILIES
 from embedders.token_cache import TokenCache
 from pipelines.config.embeddings import EmbeddingConfig
 from pipelines.config.file import load_config
+from pipelines.config.shown import shown
 from pipelines.embed.batch_columns import error_column, image_column, numpy_column, pandas_column, text_column
-from pipelines.embed.checked import absolute_paths, checked_embedder
+from pipelines.embed.checked import absolute_paths, checked_embedder, vector_facts
 from pipelines.embed.row_embedder import RowEmbedder
 from pipelines.errors import ConfigError
 from pipelines.rows import ERROR_TYPE, IMAGE_COLUMN, add_errors
+from pipelines.sinks.provenance import provenance_of
 from pipelines.sinks.ray_context import running_ray
+from pipelines.sinks.told import as_metadata, joined, told_provenance
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -50,7 +53,8 @@ class Embed:
     types of `embedders.arrow`. In a dict dense vectors are a matrix (rows, dim), in a frame arrays, NaN for a row with
     an error; token vectors are matrices, empty for such a row, and sparse ones dicts or None. A row that cannot be
     embedded never raises: it has its error in the column ``error``, else null, and no vectors. Where batches come with
-    such a column, rows that have an error are left as they are.
+    such a column, rows that have an error are left as they are. The schema of Arrow tables tells what made the vectors:
+    by that a ``QdrantDatasink`` sets a collection up, and a ``Searcher`` finds its models.
 
     Give the class with its arguments, and each actor loads the models once:
 
@@ -112,7 +116,8 @@ class Embed:
             for name, column in self._columns({name: batch[name] for name in batch.column_names}).items():
                 at = batch.schema.get_field_index(name)
                 batch = batch.append_column(name, column) if at < 0 else batch.set_column(at, name, column)
-            return batch
+            told = as_metadata(joined(told_provenance(batch.schema), self._made()))
+            return batch.replace_schema_metadata({**(batch.schema.metadata or {}), **told})
         if isinstance(batch, Mapping):
             added = self._columns(batch)
             return {**batch, **{name: numpy_column(column) for name, column in added.items()}}
@@ -128,6 +133,11 @@ class Embed:
             table = embedder.embed(table)
         names = [name for embedding in self._embeddings for name in embedding.vector_names]
         return {name: _array(table[name]) for name in names} | {self._error: _array(table["error"])}
+
+    def _made(self) -> dict[str, Any]:
+        """Say what makes the vectors, for who stores or searches them; see ``pipelines.sinks.provenance``."""
+        made = provenance_of(vector_facts(self._embedders()))
+        return {key: told for key, told in made.items() if isinstance(told, dict)}
 
     def _rows(self, batch: Mapping[str, Any]) -> pa.Table:
         """Read what models take of a batch."""
@@ -168,7 +178,7 @@ def _embedding_configs(given: str | Mapping[str, Any] | Sequence[str | Mapping[s
     listed = [given] if isinstance(given, (str, Mapping)) else given
     if not isinstance(listed, Sequence):
         raise ConfigError(
-            f"embeddings: give a model's name, an entry as in a job, or a list of these, not {given!r:.40}"
+            f"embeddings: give a model's name, an entry as in a job, or a list of these, not {shown(given)}"
         )
     entries: list[Any] = [{"model": one} if isinstance(one, str) else one for one in listed]
     named = [_named(absolute_paths(dict(one))) if isinstance(one, Mapping) else one for one in entries]

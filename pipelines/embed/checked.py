@@ -140,19 +140,28 @@ def job_facts(
     for sink in config.sink:
         sink.refuse_vectors(vectors)
     made = fingerprint_facts(prints, cuts)
-    return JobFacts(
+    return replace(
+        vector_facts(embedders),
         corpus=config.corpus,
         fingerprint=facts_digest(made),
-        vectors=vectors,
+        chunked=chunking is not None,
+        fingerprinted=made,
+    )
+
+
+def vector_facts(embedders: Sequence[RowEmbedder]) -> JobFacts:
+    """Gather what of a job's facts its embedders tell; corpus and fingerprint are empty."""
+    return JobFacts(
+        corpus="",
+        fingerprint="",
+        vectors={name: spec for embedder in embedders for name, spec in embedder.vectors.items()},
         models={name: embedder.config.model_name for embedder in embedders for name in embedder.vectors},
         fingerprints={
             name: embedder.fingerprint_of(name, spec.kind)
             for embedder in embedders
             for name, spec in embedder.vectors.items()
         },
-        chunked=chunking is not None,
         embeddings={embedder.name: remembered(embedder.config) for embedder in embedders},
-        fingerprinted=made,
     )
 
 

@@ -21,7 +21,7 @@ from pipelines.experiment.experiment import Experiment
 from pipelines.experiment.outcome import Outcome
 from pipelines.experiment.sample import Sample, read_sample
 from pipelines.experiment.settings import Setting, read_settings
-from pipelines.notebook.view import one_line
+from pipelines.one_line import one_line
 from pipelines.sources.walk import OUTPUT_MARK
 from pipelines.urls import refuse_url
 

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from html import escape
 
-from pipelines.notebook.view import MOST_NOTE, MOST_NOTES, Cell, Facts, Grid, Notes, View, one_line
+from pipelines.notebook.view import (
+    MOST_HEADING,
+    MOST_LETTERS,
+    MOST_NOTE,
+    MOST_NOTES,
+    Cell,
+    Facts,
+    Grid,
+    Notes,
+    View,
+)
+from pipelines.one_line import one_line
 
 # Nothing but `currentColor` and half-transparent greys: the notebook's theme decides what is behind. Columns are as
 # wide as their content. The class is named twice, so that it goes before a notebook's own style of tables.
@@ -29,7 +40,7 @@ padding:3px 8px;text-align:left;vertical-align:top;max-width:60ch;overflow-wrap:
 
 def to_html(view: View) -> str:
     """Write a view as one ``div`` with its style."""
-    parts = [f'<p class="title">{escape(one_line(view.title))}</p>'] if view.title else []
+    parts = [f'<p class="title">{escape(one_line(view.title, MOST_LETTERS))}</p>'] if view.title else []
     for part in view.filled:
         if isinstance(part, Grid):
             parts += _grid(part)
@@ -42,7 +53,10 @@ def to_html(view: View) -> str:
 
 def _grid(grid: Grid) -> list[str]:
     classes = [' class="n"' if name in grid.figures else "" for name in grid.columns]
-    head = "".join(f"<th{kind}>{escape(name)}</th>" for name, kind in zip(grid.columns, classes, strict=True))
+    head = "".join(
+        f"<th{kind}>{escape(one_line(name, MOST_HEADING))}</th>"
+        for name, kind in zip(grid.columns, classes, strict=True)
+    )
     rows = [
         f"<tr>{''.join(f'<td{kind}>{_cell(cell)}</td>' for cell, kind in zip(row, classes, strict=True))}</tr>"
         for row in grid.shown
@@ -54,7 +68,7 @@ def _grid(grid: Grid) -> list[str]:
 
 
 def _cell(cell: Cell) -> str:
-    text = escape(one_line(cell.text))
+    text = escape(one_line(cell.text, MOST_LETTERS))
     if cell.picture is not None:
         return f'<img src="{escape(cell.picture)}" alt="{text}">'
     return f"<b>{text}</b>" if cell.strong else text
@@ -62,7 +76,7 @@ def _cell(cell: Cell) -> str:
 
 def _notes(notes: Notes) -> list[str]:
     kind = ' class="urgent"' if notes.urgent else ' class="faint"'
-    heading = [f"<p{kind}>{escape(notes.heading)}</p>"] if notes.heading else []
+    heading = [f"<p{kind}>{escape(one_line(notes.heading, MOST_NOTE))}</p>"] if notes.heading else []
     lines = [f"<p{kind}>{escape(one_line(line, MOST_NOTE))}</p>" for line in notes.lines[:MOST_NOTES]]
     rest = len(notes.lines) - MOST_NOTES
     return [*heading, *lines, *([f"<p{kind}>and {rest:,} more</p>"] if rest > 0 else [])]
@@ -70,7 +84,7 @@ def _notes(notes: Notes) -> list[str]:
 
 def _facts(facts: Facts) -> list[str]:
     rows = "".join(
-        f'<tr><td class="k">{escape(name)}</td><td>{escape(one_line(value))}</td></tr>'
+        f'<tr><td class="k">{escape(name)}</td><td>{escape(one_line(value, MOST_LETTERS))}</td></tr>'
         for name, value in facts.known.items()
     )
     return [f"<table><tbody>{rows}</tbody></table>"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pipelines.notebook.view import Cell, Facts, Grid, Notes, View
+from pipelines.run.report.summary import length_lines, loss_lines, stage_cells, told_sink, unknown_lines
 
 if TYPE_CHECKING:
     from pipelines.run.report.report import RunReport
@@ -28,6 +29,7 @@ def report_view(report: RunReport) -> View:
         [name, str(facts.get("model", "")), str(facts.get("kind", "")), str(facts.get("dim") or "")]
         for name, facts in report.models.items()
     ]
+    deleted = [] if report.deleted_points is None else [f"ids of deleted points: {report.deleted_points}"]
     return View(
         title,
         [
@@ -40,7 +42,8 @@ def report_view(report: RunReport) -> View:
             Grid(STAGES, [_stage(name, values) for name, values in report.stages.items()], frozenset(STAGES[1:])),
             Grid(("vector", "model", "kind", "dimension"), models, frozenset(("dimension",))),
             Facts(_facts(report)),
-            Notes(report.notices, urgent=True),
+            Notes([*length_lines(report), *unknown_lines(report), *deleted]),
+            Notes([*loss_lines(report), *report.notices], urgent=True),
             Notes(
                 report.dead_samples, urgent=True, heading=f"the first dead letters, of those in {report.dead_letters}"
             ),
@@ -50,11 +53,10 @@ def report_view(report: RunReport) -> View:
 
 def _facts(report: RunReport) -> dict[str, str]:
     sinks = [sink for sink in report.sinks if "points" in sink]
-    known = {f"{sink['type']} sink": f"{sink['points']:,} points in {sink['place']}" for sink in sinks[:1]}
-    known |= {
-        f"{sink['type']} sink {number}": f"{sink['points']:,} points in {sink['place']}"
-        for number, sink in enumerate(sinks[1:], 2)
-    }
+    known = {f"{sink['type']} sink": told_sink(sink) for sink in sinks[:1]}
+    known |= {f"{sink['type']} sink {number}": told_sink(sink) for number, sink in enumerate(sinks[1:], 2)}
+    if report.page is not None:
+        known["as a page"] = report.page
     known["start-up"] = f"{report.startup_seconds:.1f} s"
     if report.fingerprint:
         known["fingerprint"] = report.fingerprint[:12]
@@ -62,13 +64,5 @@ def _facts(report: RunReport) -> dict[str, str]:
 
 
 def _stage(name: str, values: dict[str, Any]) -> list[Cell | str]:
-    seconds, rows = values.get("seconds", 0), values.get("rows", 0)
-    return [
-        name,
-        f"{rows:,.0f}",
-        f"{values['tokens']:,.0f}" if values.get("tokens") else "",
-        f"{values['truncated']:,.0f}" if values.get("truncated") else "",
-        f"{values['padding_waste']:.1%}" if "padding_waste" in values else "",
-        f"{seconds:.1f}",
-        f"{rows / seconds:,.0f}" if seconds else "",
-    ]
+    rows, tokens, *others = stage_cells(values)
+    return [name, rows, tokens, f"{values['truncated']:,.0f}" if values.get("truncated") else "", *others]

@@ -7,7 +7,17 @@ from shutil import get_terminal_size
 
 from rich.cells import cell_len, set_cell_size
 
-from pipelines.notebook.view import MOST_NOTE, MOST_NOTES, Facts, Grid, Notes, View, one_line
+from pipelines.notebook.view import (
+    MOST_HEADING,
+    MOST_LETTERS,
+    MOST_NOTE,
+    MOST_NOTES,
+    Facts,
+    Grid,
+    Notes,
+    View,
+)
+from pipelines.one_line import one_line
 
 # Cells that a table takes in a narrower terminal too, and that its widest columns keep at least.
 WIDTH, LEAST = 120, 28
@@ -15,12 +25,12 @@ WIDTH, LEAST = 120, 28
 
 def to_text(view: View) -> str:
     """Write a view as lines."""
-    lines = [one_line(view.title)] if view.title else []
+    lines = [one_line(view.title, MOST_LETTERS)] if view.title else []
     for part in view.filled:
         if isinstance(part, Grid):
             lines += _grid(part)
         elif isinstance(part, Notes):
-            lines += [part.heading] if part.heading else []
+            lines += [one_line(part.heading, MOST_NOTE)] if part.heading else []
             lines += [f"  {one_line(line, MOST_NOTE)}" for line in part.lines[:MOST_NOTES]]
             lines += [f"  and {len(part.lines) - MOST_NOTES:,} more"] if len(part.lines) > MOST_NOTES else []
         else:
@@ -32,11 +42,12 @@ def _grid(grid: Grid) -> list[str]:
     # A picture has no place in a terminal.
     kept = [at for at in range(len(grid.columns)) if not any(row[at].picture for row in grid.shown)]
     columns = [grid.columns[at] for at in kept]
-    shown = [[one_line(row[at].text) for at in kept] for row in grid.shown]
-    widths = _widths([columns, *shown], max(WIDTH, get_terminal_size((WIDTH, 24)).columns))
+    headings = [one_line(name, MOST_HEADING) for name in columns]
+    shown = [[one_line(row[at].text, MOST_LETTERS) for at in kept] for row in grid.shown]
+    widths = _widths([headings, *shown], max(WIDTH, get_terminal_size((WIDTH, 24)).columns))
     lines = [
         "  " + "  ".join(_fitted(text, width, name in grid.figures, not name) for text, width, name in cells)
-        for cells in (zip(row, widths, columns, strict=True) for row in [columns, *shown])
+        for cells in (zip(row, widths, columns, strict=True) for row in [headings, *shown])
     ]
     heading = [grid.heading] if grid.heading else []
     return [*heading, *lines, *([f"  and {grid.rest:,} more"] if grid.rest else [])]

@@ -8,8 +8,8 @@ from typing import Any, TypeAlias
 
 # Rows of a table and lines of notes that are shown; a word tells of the rest.
 MOST_ROWS, MOST_NOTES = 50, 20
-# Letters of a cell, and of a note.
-MOST_LETTERS, MOST_NOTE = 240, 600
+# Letters of a cell, of a note, and of a heading.
+MOST_LETTERS, MOST_NOTE, MOST_HEADING = 240, 600, 80
 
 
 @dataclass(frozen=True)
@@ -91,12 +91,3 @@ class View:
 
 def _content(part: Part) -> Any:
     return part.rows if isinstance(part, Grid) else part.lines if isinstance(part, Notes) else part.known
-
-
-def one_line(text: str, letters: int = MOST_LETTERS) -> str:
-    """Put a text on one line of so many letters at most, without what a terminal or a browser would obey."""
-    # Cut before it is looked at: a document may have megabytes.
-    cut = text[: 2 * letters]
-    printable = "".join(letter if letter.isprintable() else " " for letter in cut)
-    line = " ".join(printable.split())
-    return line if len(line) <= letters and len(cut) == len(text) else f"{line[: letters - 1].rstrip()}…"

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +19,7 @@ from pipelines.config.section import Section, make_section
 from pipelines.errors import ConfigError
 from pipelines.ray_data.arrow_blocks import plain_type
 from pipelines.rows import ERROR_TYPE
+from pipelines.sinks.told import told_vectors
 
 Kind: TypeAlias = Literal["dense", "sparse", "multivector"]
 Distance: TypeAlias = Literal["cosine", "dot", "euclid", "manhattan"]
@@ -133,18 +134,20 @@ def specs_of(
 ) -> dict[str, VectorSpec] | None:
     """Tell how each column's vectors are stored, by column; ``stored`` are a collection's vectors by name.
 
-    What is not told is as it is stored, else as the type says, else as most of the ``table``'s rows have it. None
-    where a vector's size cannot be told without a table.
+    What is not told is as it is stored, else as the schema tells of what made the vectors, else as the type says, else
+    as most of the ``table``'s rows have it. None where a vector's size cannot be told without a table.
     """
-    specs = {}
+    specs, made = {}, told_vectors(schema)
     for column, told in columns.vectors.items():
         there = stored.get(column if told.name is None else told.name)
         kind = columns.kinds[column]
         if there is not None and there.kind != kind:
             there = None
-        distance: Distance = told.distance or (there.distance if there else "cosine")
+        maker = made.get(column, {}) if made.get(column, {}).get("kind") == kind else {}
+        of_maker: Distance = maker["distance"] if maker.get("distance") in get_args(Distance) else "cosine"
+        distance: Distance = told.distance or (there.distance if there else of_maker)
         if kind == "sparse":
-            idf = told.idf if told.idf is not None else bool(there and there.idf)
+            idf = told.idf if told.idf is not None else bool(there.idf if there else maker.get("idf"))
             specs[column] = VectorSpec("sparse", SPARSE_TYPE, distance="dot", idf=idf)
             continue
         read = plain_type(schema.field(column).type)

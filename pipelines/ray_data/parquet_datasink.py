@@ -23,7 +23,7 @@ from pipelines.ray_data.columns import ERROR, is_of_errors, refuse_missing
 from pipelines.ray_data.letters import Letters
 from pipelines.ray_data.parquet_commit import commit, complete_others, discard, is_begun, staging_of
 from pipelines.ray_data.parquet_folder import Keys, ParquetFolder, id_keys, newest
-from pipelines.ray_data.points import names_of, taken_errors, texts_of
+from pipelines.ray_data.points import document_ids, taken_errors, texts_of
 from pipelines.ray_data.report import TaskFigures, WriteReport, add_up, refuse_too_many, told_of
 from pipelines.rows import RowError, add_errors, is_dead
 from pipelines.sinks.folder_mark import FolderMark
@@ -212,7 +212,7 @@ class ParquetDatasink(Datasink[TaskFigures]):
         name = self._id or ("id" if "id" in table.column_names else None)
         letters = pa.table(
             {
-                "document_id": names_of(table, name),
+                "document_id": document_ids(table, name),
                 "text": texts_of(table["text"])
                 if "text" in table.column_names
                 else pa.nulls(table.num_rows, pa.string()),

@@ -15,7 +15,8 @@ from pipelines.errors import SinkError
 from pipelines.hashing import xxh3_64
 from pipelines.ray_data.parquet_commit import stage, staging_of
 from pipelines.ray_data.points import texts_of
-from pipelines.sinks.parquet.files import METADATA_KEY, side_by_side
+from pipelines.sinks.parquet.files import side_by_side
+from pipelines.sinks.told import told_provenance
 
 Keys = npt.NDArray[np.uint64]
 
@@ -41,7 +42,8 @@ class ParquetFolder:
 
     def refuse_of_a_job(self, name: str) -> None:
         """Raise SinkError for a folder with such a file, where that is of a job's sink."""
-        if METADATA_KEY in (self.schema_of(name).metadata or {}):
+        # What a dataset of `embed` tells, which other writers keep, lacks the fingerprint.
+        if "fingerprint" in told_provenance(self.schema_of(name)):
             raise SinkError(
                 f"{self.place} is the folder of a fleetembed job's Parquet sink, whose files a datasink does not add "
                 "to; choose another path"

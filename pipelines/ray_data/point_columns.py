@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from embedders.base import VectorSpec
+from pipelines.config.shown import shown
 from pipelines.errors import SourceError
 from pipelines.rows import spread
 from pipelines.sinks.qdrant.read_vectors import bytes_of, vector_column
@@ -24,11 +25,15 @@ UNNAMED = "vector"
 
 @dataclass(frozen=True)
 class PointColumns:
-    """Which columns points become: vectors by name, and of the payload those of a schema, or one with all as JSON."""
+    """Which columns points become: vectors by name, and of the payload those of a schema, or one with all as JSON.
+
+    ``told`` are metadata of the schema.
+    """
 
     vectors: Mapping[str, VectorSpec]
     payload: pa.Schema | None
     with_payload: bool
+    told: Mapping[bytes, bytes] = field(default_factory=dict)
 
     @property
     def schema(self) -> pa.Schema:
@@ -39,7 +44,7 @@ class PointColumns:
             fields += list(self.payload)
         elif self.with_payload:
             fields.append(pa.field(PAYLOAD, pa.string()))
-        return pa.schema(fields)
+        return pa.schema(fields, dict(self.told))
 
     def table(self, points: Sequence[Any]) -> pa.Table:
         """Make a table of points; raises SourceError for a value of the payload that has not the type of its column."""
@@ -68,9 +73,8 @@ class PointColumns:
             try:
                 pa.array([value], field.type)
             except (pa.ArrowException, TypeError, ValueError, OverflowError):
-                shown = repr(value)
                 raise SourceError(
-                    f"point {point.id}: the payload's {field.name!r} is {shown[:80]}{'...' * (len(shown) > 80)}, and "
+                    f"point {point.id}: the payload's {field.name!r} is {shown(value)}, and "
                     f"payload_schema says {field.type}; give it another type, or read the payload as JSON"
                 ) from None
         raise SourceError(f"the payload's {field.name!r} cannot be put into a column of {field.type}")

@@ -68,7 +68,7 @@ def point_rows(table: pa.Table, columns: Columns, specs: Mapping[str, VectorSpec
     payloads, payload_errors = _payloads(table, columns, made)
     letters = pa.table(
         {
-            "document_id": names_of(table, columns.id),
+            "document_id": document_ids(table, columns.id),
             "text": texts_of(table["text"]) if "text" in table.column_names else pa.nulls(table.num_rows, pa.string()),
             "payload": payloads,
             "error": taken_errors(table, columns.error),
@@ -89,6 +89,12 @@ def point_rows(table: pa.Table, columns: Columns, specs: Mapping[str, VectorSpec
     for some in errors:
         rows = rows.with_errors(some)
     return rows
+
+
+def document_ids(table: pa.Table, id: str | None) -> pa.Array:
+    """Name rows for people: by the column ``document_id``, which rows of ``embed`` have, else by their id."""
+    there = [texts_of(table[name]) for name in (DOCUMENT_ID, id) if name in table.column_names]
+    return pc.coalesce(*there) if there else pa.nulls(table.num_rows, pa.large_string())
 
 
 def _checked(column: pa.ChunkedArray, name: str, spec: VectorSpec) -> tuple[pa.Array, dict[int, str]]:
@@ -135,11 +141,20 @@ def _payloads(table: pa.Table, columns: Columns, made: Any) -> tuple[pa.Array, d
             errors[row] = RowError(STAGE, "InvalidPayload", f"the column {columns.spread!r} {wrong}"[:500])
             inner = {}
         named = {DOCUMENT_ID: names[row]} if made[row] else {}
-        payload, error = parse_payload({**named, **inner, **values})
+        payload, error = parse_payload({**_beside(inner, {**named, **values}), **named, **values})
         if error is not None:
             errors.setdefault(row, RowError(STAGE, error.type, error.message))
         payloads.append(payload)
     return pa.array(payloads, pa.large_string()), errors
+
+
+def _beside(inner: dict[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
+    """Put what of a whole payload has the name of another key into an object ``payload``, as a job does."""
+    clashing = inner.keys() & others.keys()
+    if not clashing:
+        return inner
+    moved = {key: value for key, value in inner.items() if key in clashing or key == "payload"}
+    return {**{key: value for key, value in inner.items() if key not in moved}, "payload": moved}
 
 
 def _object(whole: Any) -> dict[str, Any]:
@@ -158,12 +173,6 @@ def _object(whole: Any) -> dict[str, Any]:
 
 def _rows(table: pa.Table) -> list[dict[str, Any]]:
     return [row for batch in table.to_batches() for row in python_rows(batch)]
-
-
-def names_of(table: pa.Table, column: str | None) -> pa.Array:
-    """Name the rows for people, by their ids; rows of a job that have no point id by the document's."""
-    columns = [texts_of(table[name]) for name in dict.fromkeys((column, "document_id")) if name in table.column_names]
-    return pc.coalesce(*columns) if columns else pa.nulls(table.num_rows, pa.large_string())
 
 
 def texts_of(column: pa.ChunkedArray) -> pa.Array:

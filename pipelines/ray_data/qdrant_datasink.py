@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -28,6 +27,7 @@ from pipelines.sinks.qdrant.folder import FolderSink
 from pipelines.sinks.qdrant.plain import PlainFacts
 from pipelines.sinks.qdrant.retry import WRITTEN_STAYS
 from pipelines.sinks.qdrant.sink import QdrantSink
+from pipelines.sinks.told import told_provenance
 
 if TYPE_CHECKING:
     from ray.data._internal.execution.interfaces import TaskContext
@@ -325,9 +325,5 @@ def _write(writer: SinkWriter, rows: PointRows, figures: TaskFigures) -> PointRo
 
 def _told_by(schema: pa.Schema) -> dict[str, Any]:
     """Take over what a dataset's schema tells of what made its vectors, as that of files of a Parquet sink does."""
-    told = (schema.metadata or {}).get(PROVENANCE.encode())
-    try:
-        read = None if told is None else json.loads(told)
-    except ValueError:
-        read = None
-    return {PROVENANCE: read} if isinstance(read, dict) else {}
+    told = told_provenance(schema)
+    return {PROVENANCE: told} if told else {}

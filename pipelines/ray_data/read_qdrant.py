@@ -21,10 +21,13 @@ from pipelines.config.section import make_section
 from pipelines.errors import ConfigError, SourceError
 from pipelines.ray_data.point_columns import ID, PAYLOAD, PointColumns, column_of
 from pipelines.search.filters import build_filter
+from pipelines.sinks.provenance import of_vectors_alone
+from pipelines.sinks.qdrant.description import held_provenance
 from pipelines.sinks.qdrant.points import to_point_id
 from pipelines.sinks.qdrant.read_vectors import usual_bytes
 from pipelines.sinks.qdrant.retry import RequestRefusedError
 from pipelines.sinks.qdrant.vectors import stored_vectors
+from pipelines.sinks.told import as_metadata
 from pipelines.sources.qdrant.connection import ask_for_page, connected, look, read_key
 from pipelines.sources.qdrant.ids import Bounds, place_of
 from pipelines.sources.qdrant.plan import cut_collection, find_collection
@@ -141,7 +144,8 @@ class QdrantDatasource(Datasource):
                 config, lambda: client.count(self._name, self._filter, exact=True), "counting the points"
             ).count
         specs = _chosen(stored_vectors(info), with_vectors, config.title)
-        self.columns = PointColumns(specs, payload_schema, with_payload and payload_schema is None)
+        told = as_metadata(of_vectors_alone(held_provenance(info)))
+        self.columns = PointColumns(specs, payload_schema, with_payload and payload_schema is None, told)
         self._refuse_clashes()
 
     def get_name(self) -> str:

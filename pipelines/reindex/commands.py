@@ -10,7 +10,8 @@ from rich.console import Console
 
 from pipelines.config.job import JobConfig
 from pipelines.embed.checked import JobEmbedders
-from pipelines.pipeline import EmbeddingPipeline, JobPlan
+from pipelines.job_plan import JobPlan
+from pipelines.pipeline import EmbeddingPipeline
 from pipelines.reindex.aliases import Alias
 from pipelines.reindex.catch_up import CatchUp
 from pipelines.reindex.clashes import is_taken, taken

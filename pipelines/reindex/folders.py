@@ -15,7 +15,8 @@ from pipelines.config.collection import CollectionConfig
 from pipelines.config.job import JobConfig
 from pipelines.embed.checked import JobEmbedders
 from pipelines.errors import ConfigError, SinkError
-from pipelines.pipeline import EmbeddingPipeline, JobPlan
+from pipelines.job_plan import JobPlan
+from pipelines.pipeline import EmbeddingPipeline
 from pipelines.reindex.leftovers import Leftover
 from pipelines.reindex.status import Status
 from pipelines.reindex.verify.copies import Original, copy_looks

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import pyarrow as pa
@@ -11,7 +12,7 @@ from rich.console import Console
 
 from pipelines.config.job import ErrorsConfig, JobConfig
 from pipelines.embed.average_length import averages, measuring, with_lengths, with_stand_ins
-from pipelines.embed.checked import JobEmbedders, notices
+from pipelines.embed.checked import JobEmbedders, cut_chunks, notices
 from pipelines.embed.job_models import job_fingerprints
 from pipelines.errors import TooManyErrorsError
 from pipelines.rows import document_shares, is_dead
@@ -19,12 +20,16 @@ from pipelines.run.engine import Engine, MoreThanFewError
 from pipelines.run.engine_choice import choose_engines
 from pipelines.run.given_source import with_held_data
 from pipelines.run.periodic import repeating
+from pipelines.run.phases import tell
 from pipelines.run.progress import choose_view
 from pipelines.run.scan import ScannedSource, measure, unscanned
+from pipelines.run.stages.give import given_schema
 from pipelines.run.stages.job_stages import vector_stages
 from pipelines.run.stages.stage import Stage
 from pipelines.run.tally import figures_of
 from pipelines.run.watching import SECONDS_BETWEEN_LOOKS
+from pipelines.sinks.provenance import of_vectors_alone, provenance_of
+from pipelines.sinks.told import as_metadata
 from pipelines.sources import SourcePlan
 from pipelines.stopping import stop_if_asked
 
@@ -55,22 +60,26 @@ class GivenVectors:
         """
         config = with_held_data(self.config, engine)
         pools, planned = engine.place(config), with_stand_ins(config)
+        if engine.name == "ray":
+            tell("looking for the models on the nodes")
         engine.prepare(planned, self.embedders.load(planned), pools)
         if measuring(config):
-            log.info("measuring the average length of %s", " and ".join(measuring(config)))
+            tell(f"measuring the average length of {' and '.join(measuring(config))}")
             config = with_lengths(config, averages(config, measure(config, self.scanned, engine.map)))
             pools = engine.place(config)
         facts = self.embedders.facts(config)
         prints = {} if engine.name == "local" else job_fingerprints(config, self.embedders.load(config))
         chunked = facts.chunked or self.source.of_chunks
-        return vector_stages(config, pools, engine.counter, prints, facts.vectors, chunked=chunked)
+        made = of_vectors_alone(provenance_of(replace(facts, chunked=chunked)))
+        schema = given_schema(facts.vectors, chunked=chunked).with_metadata(as_metadata(made))
+        return vector_stages(config, pools, engine.counter, prints, facts.vectors, schema)
 
     def table(self, console: Console) -> pa.Table:
         """Embed all rows, with the engine that the job takes, and give them in the source's order.
 
         Raises TooManyErrorsError where more rows have an error than ``errors.max_rate`` allows.
         """
-        for notice in [*self.source.notices, *notices(self.config, self.source.splits)]:
+        for notice in self._notices():
             log.warning("%s", notice)
         for engine in choose_engines(self.config, self.source):
             try:
@@ -79,6 +88,10 @@ class GivenVectors:
             except MoreThanFewError:
                 continue
         raise RuntimeError("no engine takes the job")
+
+    def _notices(self) -> list[str]:
+        cut = cut_chunks(self.config, self.embedders.load(with_stand_ins(self.config)))
+        return [*self.source.notices, *notices(self.config, self.source.splits), *cut]
 
     def _table(self, engine: Engine, console: Console) -> pa.Table:
         stages = self.stages(engine)
@@ -91,10 +104,14 @@ class GivenVectors:
             view.update(kept.documents, tokens)
 
         view = choose_view(self.scanned.documents, console)
+        began = time.monotonic()
+        tell("starting workers, which load the models" if engine.name == "ray" else "loading the models")
         with engine.give(stages, self.scanned.tasks) as tables:
             with view, repeating(look, SECONDS_BETWEEN_LOOKS, "progress"):
                 for table in tables:
                     stop_if_asked()
+                    if not kept.tables:
+                        view.begin(time.monotonic() - began)
                     kept.take(table)
             look()
         kept.check(at_end=True)

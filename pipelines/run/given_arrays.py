@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from embedders.api.sparse_embedding import SparseMatrix
-from embedders.arrow import SPARSE_TYPE
+from embedders.arrow import SPARSE_TYPE, matrix_with_nan
 from embedders.token_vectors import TokenVectors
 from pipelines.run.stages.give import given_schema
 
@@ -43,17 +43,6 @@ def arrays_of(table: pa.Table, name: str) -> ArraysOfVectors:
         lists = [pc.fill_null(pc.struct_field(column, part), []) for part in ("indices", "values")]
         return SparseMatrix.from_arrow(pa.StructArray.from_arrays(lists, fields=list(SPARSE_TYPE)))
     if pa.types.is_fixed_size_list(column.type):
-        return _matrix(column)
+        return matrix_with_nan(column)
     lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False)
-    return TokenVectors(_matrix(column.flatten()), np.concatenate(([0], np.cumsum(lengths, dtype=np.int64))))
-
-
-def _matrix(column: pa.FixedSizeListArray) -> npt.NDArray[np.floating]:
-    valid = column.is_valid().to_numpy(zero_copy_only=False)
-    size = column.type.list_size
-    numbers = column.drop_null().flatten().to_numpy(zero_copy_only=False).reshape(-1, size)
-    if valid.all():
-        return np.array(numbers)
-    matrix = np.full((len(column), size), np.nan, numbers.dtype)
-    matrix[valid] = numbers
-    return matrix
+    return TokenVectors(matrix_with_nan(column.flatten()), np.concatenate(([0], np.cumsum(lengths, dtype=np.int64))))

@@ -5,20 +5,17 @@ from __future__ import annotations
 import logging
 import secrets
 import signal
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from datetime import datetime, timezone
 from functools import partial
-from typing import Any
 
 from rich.console import Console
-from rich.text import Text
 
-from embedders.retrying import Patience
 from pipelines.config.job import JobConfig
+from pipelines.config.secrets import without_secrets
 from pipelines.embed.average_length import averages, held_lengths, measuring, numbers, with_lengths, with_stand_ins
 from pipelines.embed.checked import JobEmbedders, cut_chunks, model_facts, notices
 from pipelines.embed.doubled_prompts import doubled_prompts
@@ -29,13 +26,15 @@ from pipelines.run.deletions import delete_gone, sweeps
 from pipelines.run.engine import Engine, MoreThanFewError
 from pipelines.run.engine_choice import choose_engines
 from pipelines.run.given_source import read_by_ray, with_held_data
+from pipelines.run.opened_sinks import opened_sinks
 from pipelines.run.phases import tell
 from pipelines.run.placement.pools import Pool
 from pipelines.run.progress import choose_view
-from pipelines.run.report.file import WHILE_RUNNING, RunningReport, make_room
+from pipelines.run.report.file import RunningReport
+from pipelines.run.report.last import STOPPED, LastReport
 from pipelines.run.report.machine import describe_machine
 from pipelines.run.report.other_run import refuse_to_replace
-from pipelines.run.report.report import RunReport, Status
+from pipelines.run.report.report import RunReport
 from pipelines.run.report.settings import shown_settings
 from pipelines.run.report.startup import StartUp
 from pipelines.run.scan import ScannedSource, measure, scan
@@ -48,7 +47,7 @@ from pipelines.sinks.folder_mark import FolderMark, marked
 from pipelines.sinks.lease.lease import RunLeases
 from pipelines.sources import SourcePlan
 from pipelines.sources.named_columns import unmarked_notice
-from pipelines.stopping import begin_act, stop_if_asked, stoppable
+from pipelines.stopping import stop_if_asked, stoppable
 from pipelines.submitted import refuse_in_submitted
 from pipelines.urls import local_path, without_credentials
 from pipelines.written import plan_job_source, refuse_own_collection, refuse_unwritable
@@ -56,13 +55,6 @@ from pipelines.written import plan_job_source, refuse_own_collection, refuse_unw
 log = logging.getLogger("fleetembed")
 
 STOPPING = (signal.SIGINT, signal.SIGTERM)
-# How long a signal waits for the report that tells of it.
-SECONDS_TO_TELL = 1.0
-# How long the last report of a stopped run may take, and the one before it that tells of the signal.
-STOPPED_REPORT = Patience(5)
-# How long a store is asked to take the report's page.
-PAGE_PATIENCE = Patience(5)
-STOPPED: tuple[Status, str] = ("interrupted", "stopped by a signal")
 
 
 class Run:
@@ -95,8 +87,7 @@ class Run:
         self._sinks = list(sinks)
         self._leases = RunLeases(self._sinks, self._run_id, self._config.corpus)
         self._facts: JobFacts
-        self._telling: threading.Thread | None = None
-        self._running: RunningReport | None = None
+        self._last_report = LastReport(config, self._report, console)
         self._scanned: ScannedSource | None = None
         self._scan_seconds = 0.0
         self._of_chunks = self._nothing_held = False
@@ -118,7 +109,7 @@ class Run:
         report.refuse_foreign_file(self._config.report)
         refuse_to_replace(self._config.report, self._sinks)
         report.begin(self._config.report)
-        with stoppable(*STOPPING, first_act=self._tell_stopped):
+        with stoppable(*STOPPING, first_act=self._last_report.tell_stopped):
             try:
                 with self._leases:
                     self._embed_all()
@@ -128,54 +119,12 @@ class Run:
                 report.status, report.error = STOPPED
                 raise KeyboardInterrupt from None
             except BaseException as error:
-                report.status, report.error = "failed", str(error)
+                report.status, report.error = "failed", without_secrets(str(error))
                 raise
             finally:
                 report.seconds = self._clock.seconds()
-                self._settle_report()
+                self._last_report.settle(summary=self._scanned is not None)
         return report
-
-    def _tell_stopped(self) -> None:
-        """Write at once what the report will say: closing takes seconds, and whoever sent a SIGTERM may not wait."""
-        self._report.status, self._report.error = STOPPED
-        self._telling = begin_act(self._write_stopped, SECONDS_TO_TELL, "stopped")
-
-    def _write_stopped(self) -> None:
-        # The run is over as it is, and its last report is written in the end.
-        with suppress(Exception):
-            if self._running is not None:
-                self._running.stop(SECONDS_TO_TELL)
-            self._report.try_to_save(self._config.report, WHILE_RUNNING)
-
-    def _settle_report(self) -> None:
-        """Write the report and show the summary; neither can change how the run ends, nor hide the error that ended it.
-
-        On a full disk the report of a moment ago, which says that the run goes on, makes room for the last one.
-        """
-        report, path = self._report, self._config.report
-        patience = STOPPED_REPORT if report.status == "interrupted" else None
-        if self._telling is not None:
-            # What it writes must not come after the last report.
-            self._telling.join(STOPPED_REPORT.seconds)
-        unwritten = report.try_to_save(path, patience)
-        if unwritten is not None and make_room(path):
-            unwritten = report.try_to_save(path, patience)
-        if unwritten is not None:
-            report.notices.append(f"the report could not be written to {without_credentials(path)}: {unwritten}")
-        page = unwritten is None and report.write_page(self._config.report_page, PAGE_PATIENCE) is None
-        if self._scanned is None:
-            # There is no summary then, which would show it.
-            if unwritten is not None:
-                log.error(report.notices[-1])
-            return
-        try:
-            report.show(self._console)
-            if page:
-                shown = without_credentials(self._config.report_page)
-                self._console.print(Text(f"the report as a page: {shown}"), soft_wrap=True)
-        # A terminal that is gone, or lacks the characters.
-        except (OSError, ValueError) as error:
-            log.error("the summary could not be shown: %s", error)
 
     def _embed_all(self) -> None:
         source = self._look()
@@ -185,6 +134,7 @@ class Run:
                 self._config = config
                 source = plan_job_source(config)
                 self._report.notices += doubled_prompts(config, source.splits)
+                self._report.notices += learn_payloads(self._sinks, config, source.splits, self._facts)
                 self._startup.end("reading")
             self._embed_with_one(source)
 
@@ -251,11 +201,11 @@ class Run:
             pools = engine.place(self._config)
         # One process sees one folder.
         letters = local_path(self._config.dead_letters) if engine.name == "ray" else None
-        with self._opened_sinks(self._facts), marked(letters) as mark:
+        with self._opened_sinks(), marked(letters) as mark:
             self._startup.end("sinks")
             accounted = self._drive(engine, pools, self._scanned, mark)
             changed = partial(why_changed, self._config, source.listed, self._scanned.presence, self._written)
-            self._deleted = delete_gone(
+            self._deleted |= delete_gone(
                 self._config,
                 self._sinks,
                 self._scanned,
@@ -304,37 +254,8 @@ class Run:
             log.info("the average length of %s is %s words, over %s texts", name, lengths[name], f"{found.texts:,}")
         return lengths
 
-    @contextmanager
-    def _opened_sinks(self, facts: JobFacts) -> Iterator[None]:
-        """Open the sinks, and finish each one whatever happens; the first failure is the one that is raised."""
-        opened: list[tuple[Sink, dict[str, Any]]] = []
-        completed = untouched = False
-        failure: BaseException | None = None
-        try:
-            self._report.notices += self._leases.take(facts)
-            for config, sink in zip(self._config.sink, self._sinks, strict=True):
-                opened.append((sink, {"type": config.type, "place": config.place}))
-                sink.open(facts)
-            yield
-            completed = True
-        except MoreThanFewError:
-            untouched = True
-            raise
-        finally:
-            for sink, about in opened:
-                try:
-                    if (lost := self._leases.lost(sink)) is not None:
-                        sink.abandon()
-                        raise lost
-                    figures = sink.finish(completed=completed, untouched=untouched)
-                    deleted = {"deleted": self._deleted[sink.name]} if sink.name in self._deleted else {}
-                    self._report.sinks.append(about | figures | deleted)
-                # Whatever ends one, a signal too, the others are finished.
-                except BaseException as error:
-                    log.error("%s could not be finished: %s", sink.name, error or type(error).__name__)
-                    failure = failure or error
-        if failure is not None:
-            raise failure
+    def _opened_sinks(self) -> AbstractContextManager[None]:
+        return opened_sinks(self._config.sink, self._sinks, self._facts, self._leases, self._report, self._deleted)
 
     def _drive(self, engine: Engine, pools: list[Pool], source: ScannedSource, mark: FolderMark | None) -> bool:
         """Run the job's stages; returns whether what was read is what was scanned."""
@@ -347,7 +268,7 @@ class Run:
         settled = 0.0
         with engine.drive(stages, source.tasks) as tables:
             view = choose_view(source.documents, self._console)
-            file = self._running = RunningReport(self._config.report)
+            file = self._last_report.running = RunningReport(self._config.report)
             with view, watching(self._report, file, engine, view, self._clock, self._startup, lambda: settled):
                 for receipts in tables:
                     self._refuse_to_go_on()

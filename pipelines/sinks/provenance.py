@@ -36,6 +36,14 @@ def provenance_of(job: JobFacts) -> dict[str, Any]:
     }
 
 
+def of_vectors_alone(provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave the job's fingerprint out of a provenance: what is left tells of vectors, and of no row's content.
+
+    A place with the fingerprint is one that a job goes on with, by what its points tell of themselves.
+    """
+    return {key: told for key, told in provenance.items() if key not in ("fingerprint", FINGERPRINTED)}
+
+
 def as_held(job: JobFacts, held: Iterable[Mapping[str, Any]]) -> JobFacts:
     """Give the facts that a job writes down in a place with the provenances ``held``.
 

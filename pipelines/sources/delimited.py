@@ -29,8 +29,9 @@ from pipelines.sources.split import Split
 if TYPE_CHECKING:
     from _csv import Reader
 
-# A row of its own unless a quote is still open at the end of the file. Noncharacters, which no real text holds.
-_END = "\ufdd0end of file\ufdd0"
+# A row of its own unless a quote is still open at the end of the file. Noncharacters, which neither real text holds nor
+# any delimiter is.
+_END = "\ufdd0\ufdd1\ufdd0"
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 
 

@@ -57,8 +57,10 @@ class _IdFinder:
 
     def _comes(self, lines: bytes, count: int) -> bool:
         """Tell whether the key is there ``count`` times, which it is at least."""
+        if len(self._quoted) < 4:
+            return lines.count(self._quoted) == count
         # Four bytes at once, from each of four places, are twice as fast as bytes.count.
-        end = np.frombuffer(self._quoted[-4:].rjust(4, b"\0"), np.uint32)
+        end = np.frombuffer(self._quoted[-4:], np.uint32)
         words = (np.frombuffer(lines, np.uint32, (len(lines) - at) // 4, at) for at in range(4))
         return sum(int(np.count_nonzero(some == end)) for some in words) == count or lines.count(self._quoted) == count
 

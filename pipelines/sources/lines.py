@@ -180,7 +180,9 @@ def _decompress(pieces: Iterable[bytes], make: Callable[[], Any]) -> Iterator[by
         while piece := _without_padding(piece, decoder):
             if decoder is None or decoder.eof:
                 decoder = make()
-            yield decoder.decompress(piece)
+            # None of a block that goes on, such as one of bzip2's: an empty piece would look like the end.
+            if data := decoder.decompress(piece):
+                yield data
             piece = decoder.unused_data
     if decoder is not None and not decoder.eof:
         raise EOFError("the compressed data ends too early")

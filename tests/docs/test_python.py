@@ -57,7 +57,7 @@ def pages() -> Iterator[Any]:
         yield pytest.param(page, marks=[pytest.mark.ray] if uses_ray else [])
 
 
-@pytest.mark.parametrize("page", pages())
+@pytest.mark.parametrize("page", list(pages()))
 def test_it_runs(page: str, quickstart: Path, request: pytest.FixtureRequest) -> None:
     if request.node.get_closest_marker("ray"):
         request.getfixturevalue("ray_local")

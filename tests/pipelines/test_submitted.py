@@ -124,7 +124,7 @@ def test_a_submitted_job_reads_what_came_along_and_writes_below_its_base_path(
     pipeline = EmbeddingPipeline.from_config(job(**changes, errors={"max_rate": 1, "exit_code_on_dead": 0}))
     report = pipeline.run(console=Console(quiet=True))
     assert (report.rows["written"], report.rows["dead"], report.exit_code) == (1, 1, 0)
-    assert {path.name for path in base.iterdir()} == {"out", "dead_letters", "run_report.json"}
+    assert {path.name for path in base.iterdir()} == {"out", "dead_letters", "run_report.json", "run_report.html"}
     assert {path.name for path in submitted.iterdir()} == {"corpus.jsonl"}
 
 

@@ -61,25 +61,31 @@ def _replaced_options() -> Iterator[None]:
     options = DataContext.get_current().copy()
     _set(options)
     # Ray Data prints a stage's failure with its traceback; the job tells it in a sentence.
-    with DataContext.current(options), warnings.catch_warnings(), _level("ray.data", logging.CRITICAL):
+    with DataContext.current(options), warnings.catch_warnings(), log_level("ray.data", logging.CRITICAL):
         # Ray advises a setting that jobs do not have, for a pool that a short job does not fill.
         warnings.filterwarnings("ignore", message="The minimum number of concurrent actors")
         yield
 
 
 def _set(context: DataContext) -> None:
+    set_for_stages(context)
     context.max_errored_blocks = 0
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+
+
+def set_for_stages(context: DataContext) -> None:
+    """Set the options that the stages of a job count on, also in a dataset that is the user's."""
     # Ray gathers the tables that a worker gives for one block up to this; the default is twice as much.
     context.target_max_block_size = BLOCK_BYTES
     # Else a stage's own error is wrapped, and its type and message are lost on the way to the driver.
     context.raise_original_map_exception = True
     context.actor_init_retry_on_errors = False
-    context.enable_progress_bars = False
-    context.print_on_execution_start = False
 
 
 @contextmanager
-def _level(name: str, level: int) -> Iterator[None]:
+def log_level(name: str, level: int) -> Iterator[None]:
+    """Have a logger tell nothing below a level in the block."""
     logger = logging.getLogger(name)
     before = logger.level
     logger.setLevel(level)
@@ -95,7 +101,7 @@ def kept_process() -> Iterator[None]:
     environment = _variables()
     had_faulthandler = faulthandler.is_enabled()
     # Ray warns in a thread that is not the main one that it can set no way of its own with SIGTERM, and shall not.
-    with _level("ray", logging.ERROR):
+    with log_level("ray", logging.ERROR):
         try:
             yield
         finally:

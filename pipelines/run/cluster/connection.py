@@ -89,32 +89,44 @@ def _turn() -> Iterator[None]:
         _connecting.release()
 
 
+def have_ray(compute: ComputeConfig) -> None:
+    """Join or start a Ray for a user who goes on with it, if there is none: with its log, and all that watches it.
+
+    It stays until the process ends or ``ray.shutdown()``. Another thread's run that has one to itself is waited for.
+    """
+    with _turn():
+        if not ray.is_initialized():
+            begin(_arguments(compute), onlookers=True)
+
+
 @contextmanager
 def _started_or_joined(compute: ComputeConfig) -> Iterator[None]:
     """Start or join a Ray for the block."""
-    address = compute.address or os.environ.get("RAY_ADDRESS")
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # Ray's core warns of every actor pool on the terminal, as if it were an error (ray-project/ray, 53727).
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     # Workers' own log lines would tear the progress bar; they stay in Ray's log folder.
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    quiet["job_config"] = ray.job_config.JobConfig(_py_driver_sys_path=PathsOfWorkers([OUR_PACKAGES]))
-    local: dict[str, Any] = {
-        **local_size(compute),
-        "include_dashboard": False,
-    }
-    if address and address not in ("local", "auto"):
-        knock(address)
-    join = {"address": address} if address and address != "local" else {"address": "local", **local}
-    if join["address"] == "local":
-        tell("starting Ray on this machine")
-        _give_token()
-        with ray_folder() as folder, _connected({**join, **quiet, "_temp_dir": folder and str(folder)}), lone():
+    arguments = {**_arguments(compute), "log_to_driver": False, "logging_level": logging.ERROR}
+    if arguments["address"] == "local":
+        with ray_folder() as folder, _connected({**arguments, "_temp_dir": folder and str(folder)}), lone():
             yield
     else:
-        tell(f"joining the Ray at {address}")
-        with _connected({**join, **quiet}):
+        with _connected(arguments):
             yield
+
+
+def _arguments(compute: ComputeConfig) -> dict[str, Any]:
+    """Say which Ray is joined, or started where there is none, as ``ray.init`` takes it; raises WorkerError."""
+    packages = {"job_config": ray.job_config.JobConfig(_py_driver_sys_path=PathsOfWorkers([OUR_PACKAGES]))}
+    address = compute.address or os.environ.get("RAY_ADDRESS")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if address and address != "local":
+        if address != "auto":
+            knock(address)
+        tell(f"joining the Ray at {address}")
+        return {"address": address, **packages}
+    tell("starting Ray on this machine")
+    _give_token()
+    return {"address": "local", "include_dashboard": False, **local_size(compute), **packages}
 
 
 def local_size(compute: ComputeConfig) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -10,15 +11,19 @@ from typing import Any
 
 import ray
 import ray.data
+from ray.data._internal.execution.execution_callback import ExecutionCallback
 from rich.filesize import decimal
 
 from embedders.errors import FleetembedError
 from pipelines.config.source import SourceConfig
 from pipelines.errors import SourceError
+from pipelines.run.cluster.as_found import log_level
 from pipelines.run.cluster.lone_ray import is_lone, without_brokers
 from pipelines.run.cluster.remote_rows import RemoteRows
+from pipelines.run.phases import tell
 from pipelines.sources.memory.data import Data
 from pipelines.sources.memory.format import InMemory
+from pipelines.sources.memory.plan import check_known_columns
 from pipelines.sources.memory.unread import RayReader, Unread, look_at, refuse_arguments
 from pipelines.sources.split import PlannedRows
 from pipelines.stopping import stop_if_asked
@@ -45,12 +50,17 @@ def read_dataset(unread: Unread, source: SourceConfig, most: int | None = None) 
     Columns that no key of the source names are left out where the Dataset knows its columns. The references to the
     blocks keep them; Ray spills what its store has no room for to disk. Raises SourceError.
     """
-    log.info("reading %s", unread.title)
-    with without_brokers() if is_lone() else nullcontext(), _told_plainly(unread.title), _quiet_log():
-        dataset = _chosen(unread.dataset(ray.data), source)
+    tell(f"reading {unread.title}")
+    # Ray Data would print a failure with its traceback; it is told in a sentence.
+    quiet = log_level("ray.data", logging.CRITICAL)
+    with without_brokers() if is_lone() else nullcontext(), _told_plainly(unread), quiet:
+        given = unread.dataset(ray.data)
+        # What it says of itself is looked at first: to read it may take hours.
+        check_known_columns(source, look_at(given, unread.title))
+        dataset = _chosen(given, source)
         for limit in (source.limit, most):
             dataset = dataset if limit is None else dataset.limit(limit)
-        with _in_order(dataset):
+        with _in_order(dataset), _ended(dataset):
             names = dataset.columns(fetch_if_missing=False)
             blocks, sizes = [], []
             told, began = time.monotonic(), time.monotonic()
@@ -92,18 +102,6 @@ def _counted(sizes: list[tuple[int, int]]) -> str:
 
 
 @contextmanager
-def _quiet_log() -> Iterator[None]:
-    """Keep Ray Data from printing a failure with its traceback; it is told in a sentence."""
-    logger = logging.getLogger("ray.data")
-    before = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logger.setLevel(before)
-
-
-@contextmanager
 def _in_order(dataset: Any) -> Iterator[None]:
     """Read a Dataset in its order and without bars of Ray's; its settings, which are the user's, are put back."""
     context, options = dataset.context, dataset.context.execution_options
@@ -121,8 +119,35 @@ def _in_order(dataset: Any) -> Iterator[None]:
             setattr(context, name, value)
 
 
+class BegunHere(ExecutionCallback):
+    """Takes note of the executions of datasets that a thread begins."""
+
+    # A list, where somebody wants to know.
+    noted = threading.local()
+
+    def before_execution_starts(self, executor: Any) -> None:
+        """See ExecutionCallback."""
+        getattr(BegunHere.noted, "executors", []).append(executor)
+
+
 @contextmanager
-def _told_plainly(title: str) -> Iterator[None]:
+def _ended(dataset: Any) -> Iterator[None]:
+    """End what is executed of a Dataset in the block; it would go on where a traceback, as of Ctrl-C, keeps it."""
+    context = dataset.context
+    before = context.custom_execution_callback_classes
+    context.custom_execution_callback_classes = [*before, BegunHere]
+    executors = BegunHere.noted.executors = []
+    try:
+        yield
+    finally:
+        context.custom_execution_callback_classes = before
+        del BegunHere.noted.executors
+        for executor in executors:
+            executor.shutdown(force=False)
+
+
+@contextmanager
+def _told_plainly(unread: Unread) -> Iterator[None]:
     """Tell what goes wrong while rows are read as a SourceError of one sentence."""
     try:
         yield
@@ -130,8 +155,8 @@ def _told_plainly(title: str) -> Iterator[None]:
         raise
     # Of Ray, Ray Data, the reader, or functions of the user.
     except Exception as error:
-        log.debug("%s could not be read", title, exc_info=True)
-        raise SourceError(f"{title} could not be read: {_cause(error)}") from error
+        log.debug("%s could not be read", unread.title, exc_info=True)
+        raise SourceError(f"{unread.title} could not be read: {unread.shown(_cause(error))}") from error
 
 
 def _cause(error: BaseException) -> str:

@@ -26,6 +26,7 @@ from pipelines.run.tally import (
     Figures,
     figures_of,
 )
+from pipelines.urls import without_credentials
 
 log = logging.getLogger("fleetembed")
 
@@ -114,6 +115,8 @@ class RunReport:
         self._received = self._blocks = 0
         # Whether the process that counts was lost: `stages` may show less than was done.
         self.lost_figures = False
+        # Where it is as a page, without credentials.
+        self.page: str | None = None
         # Tokens of a text at most, by embedding.
         self.max_lengths: dict[str, int | None] = {}
 
@@ -270,10 +273,17 @@ class RunReport:
             why = str(error) if isinstance(error, FleetembedError) else f"{type(error).__name__}: {error}"
             log.warning("the report's page could not be written: %s", why)
             return why
+        self.page = without_credentials(path)
         return None
 
     def show(self, console: Console) -> None:
-        """Print the summary table, and the first dead letters."""
+        """Print the summary table, and the first dead letters; a notebook's cell shows the report as its value is."""
+        if console.is_jupyter and not console.quiet:
+            from IPython import display
+
+            show: Any = display.display
+            show(self)
+            return
         summary.show(self, console)
 
 

@@ -8,19 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.config.job import JobConfig
-from pipelines.config.secrets import is_reference
+from pipelines.config.secrets import HIDDEN, is_reference, without_secrets
 from pipelines.urls import is_url, without_credentials
 
-HIDDEN = "***"
 # Whatever is given under such a key may let somebody in; a reference to an environment variable does not.
 _SECRET_KEY = re.compile(
     r"(?i)(passw(or)?d|passphrase|pwd|secret|(api|access|account|private|secret|sas)_?key|auth|authorization|"
     r"credentials?|token|headers?|cookies?|connection_?string|conn_?str|dsn)$"
-)
-# In the middle of a text: the user of a URL, and settings of a connection.
-_USER = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)[^/?#\s@]*@")
-_SETTING = re.compile(
-    r"(?i)\b([\w.-]*(?:password|passwd|pwd|secret|token|api_?key|access_?key|account_?key|signature|sig))\s*=\s*[^&;\s]+"
 )
 MOST_CHARACTERS, MOST_ENTRIES, MOST_DEPTH = 500, 50, 12
 
@@ -66,5 +60,5 @@ def _text(text: str) -> str:
         shown = without_credentials(text) if is_url(text) else text
     except ValueError:
         return HIDDEN
-    shown = _SETTING.sub(rf"\1={HIDDEN}", _USER.sub(r"\1", shown))
+    shown = without_secrets(shown)
     return shown if len(shown) <= MOST_CHARACTERS else f"{shown[:MOST_CHARACTERS]}… ({len(shown):,} characters)"

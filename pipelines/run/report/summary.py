@@ -23,34 +23,17 @@ LEAST_TOLD = 0.05
 
 
 def show(report: RunReport, console: Console) -> None:
-    """Print a run's summary, and the first dead letters.
-
-    A cell of a notebook gets a line and what is to be known: the report shows itself as tables where it is looked at.
-    """
-    parts = _brief(report) if console.is_jupyter else _parts(report)
-    console.print(Group(*parts))
+    """Print a run's summary, and the first dead letters."""
+    console.print(Group(*_parts(report)))
     if report.rows["dead"]:
-        title = f"{report.rows['dead']:,} dead letters in {report.dead_letters}:"
+        title = f"{_counted(report.rows['dead'], 'dead letter')} in {report.dead_letters}:"
         console.print(Text(title, style="yellow"), soft_wrap=True)
         for sample in report.dead_samples:
             console.print(Text("\n".join(_dead_lines(sample, console.width))), soft_wrap=True)
 
 
-def _brief(report: RunReport) -> list[Any]:
-    told = {name: number for name, number in report.rows.items() if number and _is_told(name, report)}
-    counts = ", ".join(f"{number:,} {name.replace('_', ' ')}" for name, number in told.items())
-    return [f"{_title(report)}: {counts or 'no rows'}", *_known(report)]
-
-
-def _title(report: RunReport) -> str:
-    color = {"complete": "green", "interrupted": "yellow"}.get(report.status, "red")
-    title = f"[bold {color}]{report.status}[/] in {report.seconds:.1f} s, {report.startup_seconds:.1f} s of it start-up"
-    if report.engine is not None:
-        title += ", by Ray" if report.engine == "ray" else ", in one process"
-    return title
-
-
 def _parts(report: RunReport) -> list[Any]:
+    color = {"complete": "green", "interrupted": "yellow"}.get(report.status, "red")
     counts = report.rows
     figures = Table(box=box.SIMPLE, show_header=False)
     for name in counts:
@@ -62,35 +45,24 @@ def _parts(report: RunReport) -> list[Any]:
     for column in stages.columns[1:]:
         column.justify = "right"
     for name, values in report.stages.items():
-        stages.add_row(name, *_stage_cells(values))
-    parts: list[Any] = [_title(report)]
+        stages.add_row(name, *stage_cells(values))
+    title = f"[bold {color}]{report.status}[/] in {report.seconds:.1f} s, {report.startup_seconds:.1f} s of it start-up"
+    if report.engine is not None:
+        title += ", by Ray" if report.engine == "ray" else ", in one process"
+    parts: list[Any] = [title]
     # What takes no time, as most of it does in one process, is left out.
     if took := [f"{name} {seconds:.1f} s" for name, seconds in report.startup.items() if seconds >= LEAST_TOLD]:
         parts.append(Text(f"start-up: {', '.join(took)}"))
     parts += [figures, stages]
-    parts += [Text(_length_line(name, found)) for name, found in report.statistics.items()]
-    held = (sink for sink in report.sinks if "points" in sink)
-    parts += [Text(_sink_line(sink)) for sink in held]
-    return [*parts, *_known(report)]
-
-
-def _known(report: RunReport) -> list[Any]:
-    """What is to be known beside the figures."""
-    parts: list[Any] = [
+    parts += [Text(line) for line in length_lines(report)]
+    parts += [Text(f"{sink['type']}: {told_sink(sink)}") for sink in report.sinks if "points" in sink]
+    parts += [
         f"{figures['truncated']:,} texts were longer than {name} takes and were cut"
         for name, figures in report.stages.items()
         if figures.get("truncated")
     ]
-    parts += [
-        f"{figures['unknown']:,} texts are mostly unknown to the tokenizer of {name}; see whether it suits them"
-        for name, figures in report.stages.items()
-        if figures.get("unknown")
-    ]
-    if lost := _losses(report):
-        parts.append(Text(lost, style="yellow"))
-    if waiting := report.deletions_waiting:
-        told = f"{_counted(waiting, 'deletion')} of the source left waiting: the documents stay until a run completes"
-        parts.append(Text(told, style="yellow"))
+    parts += [Text(line) for line in unknown_lines(report)]
+    parts += [Text(line, style="yellow") for line in loss_lines(report)]
     if report.deleted_points is not None:
         parts.append(Text(f"ids of deleted points: {report.deleted_points}"))
     parts += [Text(notice, style="yellow") for notice in report.notices]
@@ -107,9 +79,29 @@ def _is_told(name: str, report: RunReport) -> bool:
     return bool(counts[name]) or name not in ONLY_SOME_RUNS
 
 
-def _sink_line(sink: dict[str, Any]) -> str:
+def told_sink(sink: dict[str, Any]) -> str:
+    """Say what a sink that was written to holds now."""
     deleted = f", {sink['deleted']:,} deleted" if "deleted" in sink else ""
-    return f"{sink['type']}: {sink['points']:,} points in {sink['place']}{deleted}"
+    return f"{sink['points']:,} points in {sink['place']}{deleted}"
+
+
+def unknown_lines(report: RunReport) -> list[str]:
+    """Say of which tokenizers many texts are unknown."""
+    return [
+        f"{figures['unknown']:,} texts are mostly unknown to the tokenizer of {name}; see whether it suits them"
+        for name, figures in report.stages.items()
+        if figures.get("unknown")
+    ]
+
+
+def loss_lines(report: RunReport) -> list[str]:
+    """Say what was lost and done again, and what was left undone; empty where nothing was."""
+    lines = [lost] if (lost := _losses(report)) else []
+    if waiting := report.deletions_waiting:
+        lines.append(
+            f"{_counted(waiting, 'deletion')} of the source left waiting: the documents stay until a run completes"
+        )
+    return lines
 
 
 def _losses(report: RunReport) -> str:
@@ -147,6 +139,11 @@ def _dead_lines(sample: str, width: int) -> list[str]:
     return [*(f"  {place}" for place in places), *(f"      {line}" for line in words)]
 
 
+def length_lines(report: RunReport) -> list[str]:
+    """Say the average length that each embedding took, and where it is from."""
+    return [_length_line(name, found) for name, found in report.statistics.items()]
+
+
 def _length_line(name: str, found: dict[str, Any]) -> str:
     line = f"{name}: average length {found['avg_len']:,} words"
     if "held_by" in found:
@@ -154,7 +151,8 @@ def _length_line(name: str, found: dict[str, Any]) -> str:
     return f"{line}, measured over {found['texts']:,} texts in {found['seconds']:.1f} s"
 
 
-def _stage_cells(values: Figures) -> list[str]:
+def stage_cells(values: Figures) -> list[str]:
+    """Say a stage's rows, tokens, padding, seconds, and rows a second."""
     seconds, rows = values.get("seconds", 0), values.get("rows", 0)
     return [
         f"{rows:,.0f}",

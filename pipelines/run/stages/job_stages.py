@@ -8,13 +8,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+import pyarrow as pa
+
 from embedders.base import VectorSpec
 from pipelines.config.job import JobConfig
 from pipelines.embed.job_models import TOKENIZER
 from pipelines.run.placement.pools import Pool
 from pipelines.run.stages.block import BlockStage
 from pipelines.run.stages.embed import EmbedStage
-from pipelines.run.stages.give import GiveStage, UnheldStage, given_schema
+from pipelines.run.stages.give import GiveStage, UnheldStage
 from pipelines.run.stages.read import ON_READERS, TASK_COLUMN, ReadStage
 from pipelines.run.stages.skip import SkipStage
 from pipelines.run.stages.stage import Resources, Stage, check_columns
@@ -74,12 +76,11 @@ def vector_stages(
     add: Counter,
     fingerprints: Mapping[str, str],
     vectors: Mapping[str, VectorSpec],
-    *,
-    chunked: bool,
+    schema: pa.Schema,
 ) -> list[Stage]:
-    """List the stages of a job whose vectors are given and not written, from splits to tables of ``given_schema``.
+    """List the stages of a job whose vectors are given and not written, from splits to tables of the ``schema``.
 
-    ``chunked`` tells that rows are parts of documents; the rest as for ``job_stages``.
+    The rest is as for ``job_stages``.
     """
     on_readers = _on_readers(config)
     stages: list[Stage] = [
@@ -88,7 +89,6 @@ def vector_stages(
         BlockStage(block_rows(config, pools), add, resources=on_readers),
         *_embedding(config, pools, add, fingerprints, vectors),
     ]
-    schema = given_schema(vectors, chunked=chunked)
     stages.append(GiveStage(schema, pools[-1].resources if pools else on_readers))
     if not config.source.brings_vectors:
         # Those that a source brings are columns of what it reads.

@@ -49,7 +49,7 @@ class CollectionDescription:
 
 def describe_collection(info: models.CollectionInfo) -> CollectionDescription:
     """Read what a collection says of itself."""
-    provenance = held_provenance(info)
+    provenance, vectors = held_provenance(info), stored_vectors(info)
     embeddings: dict[str, EmbeddingConfig] = {}
     unreadable = {}
     for name, settings in _object(provenance.get("embeddings")).items():
@@ -59,11 +59,10 @@ def describe_collection(info: models.CollectionInfo) -> CollectionDescription:
             wrong = error.errors()[0]
             unreadable[name] = f"{'.'.join(str(part) for part in wrong['loc'])}: {wrong['msg']}".removeprefix(": ")
             continue
-        embeddings |= dict.fromkeys(embedding.vector_names, embedding)
+        # A copy may have some of the vectors.
+        embeddings |= {name: embedding for name in embedding.vector_names if name in vectors}
     prints = {name: str(value) for name, value in _object(provenance.get("fingerprints")).items()}
-    return CollectionDescription(
-        stored_vectors(info), rescoring_vectors(info), embeddings, prints, is_complete(info), unreadable
-    )
+    return CollectionDescription(vectors, rescoring_vectors(info), embeddings, prints, is_complete(info), unreadable)
 
 
 def held_provenance(info: models.CollectionInfo) -> dict[str, Any]:

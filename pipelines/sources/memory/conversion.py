@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pipelines.errors import ConfigError
+from embedders.errors import FleetembedError
+from pipelines.config.shown import shown
+from pipelines.errors import ConfigError, SourceError
 from pipelines.hashing import text_column
 from pipelines.rows import RowError
 from pipelines.sources.memory.data import Block, Data, HeldRows
@@ -27,6 +29,8 @@ TAKES = (
 SAMPLED = 1000
 # Bytes of an object beside its text.
 OBJECT_BYTES = 16
+# Of values that are nested, so many levels are measured.
+MEASURED_LEVELS = 20
 
 
 def is_ray_dataset(source: Any) -> bool:
@@ -37,7 +41,7 @@ def is_ray_dataset(source: Any) -> bool:
 def to_data(source: Any, text: str) -> Data:
     """Take what a user gives as the source of a job; ``text`` names the column of a list of texts.
 
-    Raises ConfigError for what holds no rows.
+    Raises ConfigError for what holds no rows, and SourceError for what fails while its rows are read.
     """
     if isinstance(source, str | bytes) or hasattr(source, "__fspath__"):
         raise ConfigError("source: a path is no data in memory; name it in the job, as source.path")
@@ -50,12 +54,19 @@ def to_data(source: Any, text: str) -> Data:
         )
     try:
         table = _table(source)
+        rows = None if table is not None else _listed(source)
+    except FleetembedError:
+        raise
     except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
         raise ConfigError(f"source: the {_title(source)} has no form in Arrow: {str(error)[:300]}") from None
+    # Of a reader, a generator or a query of the user's, which may fail in any way.
+    except Exception as error:
+        line = next(iter(str(error).splitlines()), "")[:300]
+        raise SourceError(f"source: the {_title(source)} could not be read: {type(error).__name__}: {line}") from error
     if table is not None:
         return _of_block(_title(source), table)
-    if isinstance(source, Iterable):
-        return _of_objects(list(source.tolist() if isinstance(source, np.ndarray) else source), _title(source), text)
+    if rows is not None:
+        return _of_objects(rows, _title(source), text)
     raise ConfigError(f"source: it takes {TAKES}, not a {_title(source)}")
 
 
@@ -88,6 +99,13 @@ def _table(source: Any) -> Block | None:
     if hasattr(source, "__arrow_c_stream__"):
         return _arrow_block(pa.table(source))
     return None
+
+
+def _listed(source: Any) -> list[Any] | None:
+    """List what is no table; None of what is no list either."""
+    if isinstance(source, np.ndarray):
+        return list(source.tolist()) if source.ndim else None
+    return list(source) if isinstance(source, Iterable) else None
 
 
 def _is(source: Any, package: str, name: str) -> bool:
@@ -124,7 +142,8 @@ def _texts(texts: list[Any], column: str) -> Block:
         # A lone surrogate, which costs its own row alone.
         except UnicodeEncodeError:
             pass
-    return [{column: text} for text in texts]
+    # pandas writes NaN for a text that is missing.
+    return [{column: None if isinstance(text, float) and text != text else text} for text in texts]
 
 
 def _row(row: Any) -> dict[str, Any] | RowError:
@@ -133,13 +152,16 @@ def _row(row: Any) -> dict[str, Any] | RowError:
     return RowError(STAGE, "InvalidRow", f"the row is a {_title(row)}, not a dict")
 
 
-def _weight(value: Any) -> int:
-    """About how many bytes a value has."""
-    if isinstance(value, dict):
-        return sum(map(_weight, value.values())) + sum(OBJECT_BYTES + len(str(key)) for key in value)
+def _weight(value: Any, levels: int = MEASURED_LEVELS) -> int:
+    """About how many bytes a value has; what is nested more deeply, or in itself, counts as one object."""
     if isinstance(value, str | bytes):
         return OBJECT_BYTES + len(value)
-    return sum(map(_weight, value)) if isinstance(value, list | tuple) else OBJECT_BYTES
+    if not levels or not isinstance(value, dict | list | tuple):
+        return OBJECT_BYTES
+    if isinstance(value, dict):
+        names = sum(OBJECT_BYTES + (len(key) if isinstance(key, str) else 0) for key in value)
+        return names + sum(_weight(its, levels - 1) for its in value.values())
+    return sum(_weight(its, levels - 1) for its in value)
 
 
 def _frame_block(frame: Any) -> Block:
@@ -197,4 +219,4 @@ def _python_rows(columns: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
 def _refuse_twice(names: Sequence[str]) -> None:
     twice = next((name for name, count in Counter(names).items() if count > 1), None)
     if twice is not None:
-        raise ConfigError(f"source: the column {twice[:100]!r} stands twice; rename one")
+        raise ConfigError(f"source: the column {shown(twice)} stands twice; rename one")

@@ -8,7 +8,7 @@ import numpy as np
 
 SIMPLE = frozenset((str, int, float, bool, type(None)))
 # Named, because pandas need not be there.
-_NOTHING = frozenset(("NAType", "NaTType"))
+NOTHING = frozenset(("NAType", "NaTType"))
 
 
 def plain(value: Any) -> Any:
@@ -24,10 +24,11 @@ def plain(value: Any) -> Any:
     if kind in (list, tuple):
         return [plain(its) for its in value]
     if isinstance(value, np.datetime64 | np.timedelta64):
-        # Nanoseconds would become integers.
-        return value.astype(f"{'M8' if isinstance(value, np.datetime64) else 'm8'}[us]").item()
+        # Nanoseconds would become integers, as years do that Python cannot hold.
+        found = value.astype(f"{'M8' if isinstance(value, np.datetime64) else 'm8'}[us]").item()
+        return str(value) if isinstance(found, int) else found
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, np.ndarray):
         return [plain(its) for its in value] if value.dtype.kind in "OMm" else value.tolist()
-    return None if kind.__name__ in _NOTHING else value
+    return None if kind.__name__ in NOTHING else value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from pipelines.config.readers import missing_packages
-from pipelines.config.secrets import is_reference, read_secret
+from pipelines.config.secrets import is_reference, read_secret, without_secrets
 from pipelines.config.shown import shown
 from pipelines.errors import ConfigError
 from pipelines.sources.split import PlannedRows
@@ -38,6 +39,9 @@ class Unread(Protocol):
     def dataset(self, ray_data: Any) -> Any:
         """Make the Dataset by the module ``ray.data``, for which a Ray must be connected; raises ConfigError."""
 
+    def shown(self, message: str) -> str:
+        """Take from the message of an error what lets somebody in where the rows are from."""
+
 
 @dataclass(frozen=True, eq=False)
 class GivenDataset:
@@ -52,6 +56,10 @@ class GivenDataset:
     def dataset(self, ray_data: Any) -> Any:
         """See Unread."""
         return self.given
+
+    def shown(self, message: str) -> str:
+        """See Unread."""
+        return without_secrets(message)
 
 
 @dataclass(frozen=True)
@@ -83,10 +91,16 @@ class RayReader:
         try:
             return reader(**arguments)
         except ImportError as error:
-            raise ConfigError(f"source.ray: {self.name} lacks a package: {_line(error)}") from None
+            raise ConfigError(f"source.ray: {self.name} lacks a package: {self.shown(_line(error))}") from None
         # Each reader has errors of its own kind.
         except Exception as error:
-            raise ConfigError(f"source.arguments: {self.name} refuses them: {_line(error)}") from error
+            raise ConfigError(f"source.arguments: {self.name} refuses them: {self.shown(_line(error))}") from error
+
+    def shown(self, message: str) -> str:
+        """See Unread."""
+        for reference in _references(self.arguments):
+            message = message.replace(read_secret(reference, "source.arguments"), reference)
+        return without_secrets(message)
 
     def _resolved(self) -> dict[str, Any]:
         return {
@@ -133,6 +147,16 @@ def _resolve(value: Any, where: str) -> Any:
     if "function" in value and value.keys() <= FUNCTION:
         return partial(_function(value["function"], where), **_resolve(value.get("arguments", {}), where))
     return {key: _resolve(one, f"{where}.{key}") for key, one in value.items()}
+
+
+def _references(value: Any) -> list[str]:
+    """List what stands for secrets; those of longer secrets first, which may have others in them."""
+    if isinstance(value, dict | list):
+        inside = value.values() if isinstance(value, dict) else value
+        found = {reference for one in inside for reference in _references(one)}
+        return sorted(found, key=lambda reference: -len(os.environ.get(reference[2:-1], "")))
+    is_one = isinstance(value, str) and is_reference(value) and os.environ.get(value[2:-1])
+    return [value] if is_one else []
 
 
 def _function(name: Any, where: str) -> Any:

@@ -54,8 +54,15 @@ def content_of(file: pq.ParquetFile, name: str) -> Content:
     """Read what a file says of itself; raises SourceError, with its name, where that is not what its vectors are."""
     metadata = file.schema_arrow.metadata or {}
     try:
-        if METADATA_KEY in metadata:
-            content = _of_sink(json.loads(metadata[METADATA_KEY]), file.schema_arrow)
+        held = json.loads(metadata.get(METADATA_KEY, "null"))
+        if held is not None and "fingerprint" in held:
+            content = _of_sink(held, file.schema_arrow)
+        elif held is not None:
+            raise SourceError(
+                f"source.vectors: {name} has rows that embed() or to_arrow() gave, which do not tell what they were "
+                "made of as those of a Parquet sink do; run the job with a sink, or write the rows to a collection "
+                "with QdrantDatasink"
+            )
         elif COLLECTION_KEY in metadata:
             content = content_of_collection(json.loads(metadata[COLLECTION_KEY]))
         else:

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from pipelines.cli.job import exit_code, show_plan, show_preview
 from pipelines.errors import ConfigError, SinkError
-from pipelines.pipeline import JobPlan
+from pipelines.job_plan import JobPlan
 
 
 def shown_by(action: object, *arguments: object) -> str:
@@ -42,7 +42,7 @@ def test_a_preview_shows_vectors_by_their_first_numbers_and_their_size() -> None
     error = {"stage": "dense", "type": "NoText", "message": "the row has no text"}
     frame = pd.DataFrame(
         {
-            "text": ["a " * 300, "b"],
+            "text": ["a " * 300, "b \x1b[31m\r"],
             "dense": [dense, None],
             "terms": [{"indices": np.arange(14), "values": np.full(14, 1.5, np.float32)}, None],
             "tokens": [np.array([dense[:128]] * 9), None],
@@ -55,6 +55,7 @@ def test_a_preview_shows_vectors_by_their_first_numbers_and_their_size() -> None
     assert "[[-1.000, -0.995, -0.990, -0.984, … 128], …] 9 vectors" in first
     assert "… 600 characters" in first and "error" not in first
     assert "dense: NoText: the row has no text" in second and "None" not in second
+    assert "b  [31m" in second and "\x1b" not in second
 
 
 def test_a_plan_names_files_models_and_places() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 import os
 import pickle
@@ -10,6 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from rich.console import Console
 
 from pipelines import EmbeddingPipeline, Hit, Hits, Searcher
 from pipelines.config.source import SourceConfig
@@ -74,18 +76,20 @@ def test_a_plan_a_report_and_hits_are_tables_in_a_notebook_and_lines_in_a_termin
     for text in (repr(report), Tags(report._repr_html_()).text):
         assert "shown: complete in" in text
         assert "text is int, not a string" in text
+        assert job["report"].replace(".json", ".html") in text
         assert "<script>alert(1)</script>" in text
     assert hits[0].document_id == "hostile"
     assert "<script>alert(1)</script>" in Tags(hits._repr_html_()).text
     assert repr(nothing) == "nothing found"
 
 
-def test_a_plan_and_a_report_of_data_in_memory_say_so(job: dict[str, Any]) -> None:
-    del job["source"], job["corpus"]
-    pipeline = EmbeddingPipeline.from_config(job, source=pa.table({"text": ["first", "second"], "year": [1, 2]}))
-    for text in (repr(pipeline.plan()), Tags(pipeline.plan()._repr_html_()).text):
-        assert "2 rows of" in text and "columns: text, year" in text and "0 files" not in text
-    assert repr(pipeline.run()).startswith("complete in")
+def test_a_plan_tells_of_data_in_memory_as_the_command_does(job: dict[str, Any]) -> None:
+    table = pa.table({"id": ["a"], "text": ["a word"]})
+    plan = EmbeddingPipeline.from_config(job, source=table).plan()
+    for text in (repr(plan), Tags(plan._repr_html_()).text):
+        assert "1 row of pyarrow.Table, about" in text
+        assert "columns: id, text" in text
+        assert "0 files" not in text
 
 
 def test_names_that_are_too_long_keep_their_ends() -> None:
@@ -93,6 +97,25 @@ def test_names_that_are_too_long_keep_their_ends() -> None:
     lines = to_text(View("", [Grid(["", *map(str, range(12))], rows)])).splitlines()
     assert [len(line.split("  ")[1]) for line in lines[1:]] == [28, 28]
     assert "…" in lines[1] and "max_length=4 " in lines[1] and "max_length=8 " in lines[2]
+
+
+def test_the_plan_of_data_in_memory_tells_its_rows_and_columns(job: dict[str, Any]) -> None:
+    table = pa.table({"id": ["a", "b"], "text": ["one", "two"]})
+    given = EmbeddingPipeline.from_config({"embeddings": job["embeddings"]}, source=table)
+    for text in (repr(given.plan()), Tags(given.plan()._repr_html_()).text):
+        assert "2 rows of pyarrow.Table" in text and "columns: id, text" in text
+        assert "none: the rows are for embed(), to_arrow()" in text and "dead letters" not in text
+    # Without a corpus of its own.
+    unnamed = {key: value for key, value in job.items() if key not in ("source", "corpus")}
+    assert repr(EmbeddingPipeline.from_config(unnamed, source=table).run()).startswith("complete in")
+
+
+def test_a_run_in_a_notebook_shows_its_report_once(job: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[Any] = []
+    monkeypatch.setattr("IPython.display.display", lambda one, **_: shown.append(one))
+    written = io.StringIO()
+    report = EmbeddingPipeline.from_config(job).run(console=Console(file=written, force_jupyter=True))
+    assert [one for one in shown if not isinstance(one, dict)] == [report] and written.getvalue() == ""
 
 
 def test_a_view_takes_its_colours_from_the_page() -> None:
@@ -126,6 +149,10 @@ def test_what_is_shown_has_a_bound() -> None:
     assert "20,009 hits" in page
     assert not set("\u202e\x00\x1b") & set(page + repr(many))
     assert len(repr(many)) < 20_000
+    odd = Hits([Hit("1", 0.5, {"\x1b[31m" + "key" * 100_000: 1})])
+    assert "[31mkey" in repr(odd)
+    assert "\x1b" not in repr(odd) + odd._repr_html_()
+    assert max(len(repr(odd)), len(odd._repr_html_())) < 5_000
 
 
 def test_images_of_hits_are_thumbnails_where_their_job_read_them(tmp_path: Path) -> None:

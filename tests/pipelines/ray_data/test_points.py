@@ -20,7 +20,7 @@ from pipelines.identity import point_id
 from pipelines.ray_data.arrow_blocks import plain_type, to_table
 from pipelines.ray_data.columns import find_columns, given_vectors, specs_of
 from pipelines.ray_data.ids import point_ids
-from pipelines.ray_data.points import PointRows, names_of, point_rows
+from pipelines.ray_data.points import PointRows, document_ids, point_rows
 from pipelines.ray_data.report import TaskFigures
 from pipelines.rows import ERROR_TYPE
 
@@ -214,10 +214,10 @@ def test_payloads_are_spread_and_errors_taken_over() -> None:
 def test_a_row_without_a_point_id_is_named_by_its_document_else_by_its_place() -> None:
     error = pa.array([{"stage": "read", "type": "InvalidText", "message": "text is null"}] * 2)
     rows = pa.table({"id": pa.nulls(2, pa.string()), "document_id": ["a49", None], "error": error})
-    assert names_of(rows, "id").to_pylist() == ["a49", None]
-    assert names_of(rows.select(["error"]), None).to_pylist() == [None, None]
+    assert document_ids(rows, "id").to_pylist() == ["a49", None]
+    assert document_ids(rows.select(["error"]), None).to_pylist() == [None, None]
     figures = TaskFigures(rows=2)
-    letters = pa.table({"document_id": names_of(rows, "id"), "error": error})
+    letters = pa.table({"document_id": document_ids(rows, "id"), "error": error})
     figures.keep_dead(letters, None, "run", 3)
     why = "InvalidText: text is null"
     assert figures.samples == [f"row 'a49': {why}", f"row 1 of task 3: {why}"]

@@ -6,12 +6,14 @@ import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from rich.console import Console
 
 from embedders import SparseMatrix
 from embedders.arrow import SPARSE_TYPE, dense_matrix, dense_type, multivector_type
@@ -78,6 +80,21 @@ def test_synthetic_vectors_come_as_table_frame_and_arrays_in_order_and_nothing_i
     frame = pipeline.to_pandas()
     np.testing.assert_array_equal(frame["dense"][3], dense[3])
     assert pipeline.plan().sinks == [] and sorted(tmp_path.iterdir()) == before
+
+
+def test_synthetic_a_notebook_shows_what_is_done_and_how_far_it_is(
+    job: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[str] = []
+
+    def show(content: dict[str, str], **_: object) -> SimpleNamespace:
+        shown.append(content["text/plain"])
+        return SimpleNamespace(update=show)
+
+    monkeypatch.setattr("IPython.display.display", show)
+    EmbeddingPipeline.from_config(job).to_numpy("terms", console=Console(force_jupyter=True))
+    assert shown[0].startswith("looking at 1 model and the source") and "loading the models" in "".join(shown)
+    assert "60/? documents" in shown[-1]
 
 
 def test_synthetic_run_and_command_without_a_sink_say_what_to_do(job: dict[str, Any]) -> None:

@@ -236,3 +236,10 @@ def test_a_header_of_another_delimiter_is_told(
 def test_a_header_that_is_as_it_should_be_is_not_told_of(tmp_path: Path, header: str) -> None:
     (tmp_path / "a.csv").write_text(f"{header}\n")
     assert plan_notices(tmp_path, text="text") == ()
+
+
+def test_a_table_is_cut_at_spaces_or_letters_and_its_end_is_no_row(tmp_path: Path) -> None:
+    for delimiter in (" ", "e"):
+        (tmp_path / "a.csv").write_text(f"id{delimiter}'tail'\n1{delimiter}a\n")
+        rows = read(tmp_path / "a.csv", delimiter=delimiter, text="'tail'")
+        assert [(row["text"], row["error"]) for row in rows] == [("a", None)]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import bz2
 import csv
 import json
+import random
 from pathlib import Path
 from unittest import mock
 
@@ -143,3 +145,23 @@ def test_rows_are_parsed_only_where_an_id_is_repeated(tmp_path: Path, name: str)
         assert assert_same(tmp_path) == 3
     # Once each by the scan that parses all.
     assert [call.args[0].name[0] for call in parsed.call_args_list] == ["0", "1", "2", "1", "2"]
+
+
+def test_a_compressed_table_is_glanced_at_where_its_first_bytes_give_nothing_yet(tmp_path: Path) -> None:
+    # A block of bzip2 has up to 900 KB, which come at once.
+    random_bytes = random.Random(1).randbytes
+    rows = "".join(f"{number},{random_bytes(50).hex()}\n" for number in range(3000))
+    (tmp_path / "a.csv.bz2").write_bytes(bz2.compress(f"\ufeffid,text\n{rows}5,once more\n".encode()))
+    assert (tmp_path / "a.csv.bz2").stat().st_size > 2 * 64 << 10
+    source = SourceConfig(path=str(tmp_path), id="id")
+    found = scan(plan_source(source).splits, source, compare_ids_here)
+    # Lines are counted as in the file: the header is the first.
+    assert (found.documents, found.duplicates.rows[0].tolist()) == (3001, [[3001, 0, 6]])
+
+
+def test_a_key_of_one_letter_is_counted_in_lines_with_zeros(tmp_path: Path) -> None:
+    write_lines(tmp_path / "b.jsonl", [{"a": "2", "text": "t"}])
+    lines = ['{"a": "1", "text": "t", "a": "2"}', '{"a": "3", "text": "\0"a" \0"a""}']
+    (tmp_path / "a.jsonl").write_text("\n".join(lines))
+    source = SourceConfig(path=str(tmp_path), id="a")
+    assert scan(plan_source(source).splits, source, compare_ids_here).duplicates.rows.keys() == {1}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import ray.data
+from ray.data._internal.execution.streaming_executor import StreamingExecutor
 
 from pipelines import ConfigError, EmbeddingPipeline, SourceError
 from pipelines.config.readers import PACKAGES, public_readers
-from pipelines.run.cluster import remote_rows
+from pipelines.config.source import SourceConfig
+from pipelines.run.cluster import reading, remote_rows
 from pipelines.sources.memory.conversion import to_data
 from pipelines.sources.memory.data import Data
+from pipelines.sources.memory.unread import GivenDataset
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_local")]
 
@@ -101,7 +105,10 @@ def test_a_reader_of_ray_is_named_in_the_job(tmp_path: Path, monkeypatch: pytest
     assert pipeline.plan().data == "ray.data.read_sql"
     assert not (tmp_path / "sql").exists()
     assert pipeline.run().rows["written"] == 20
-    assert list(pipeline.preview(2)["origin"]) == ["ray.data.read_sql:row 1", "ray.data.read_sql:row 2"]
+    assert list(pipeline.preview(2, all_columns=True)["origin"]) == [
+        "ray.data.read_sql:row 1",
+        "ray.data.read_sql:row 2",
+    ]
     reader["arguments"]["sql"] = "SELECT * FROM nowhere"
     broken = EmbeddingPipeline.from_config(job(tmp_path, "broken", "local", reader))
     with pytest.raises(SourceError, match=r"ray.data.read_sql could not be read: .*no such table: nowhere") as refused:
@@ -118,10 +125,39 @@ def test_a_function_of_the_user_that_fails_is_told_in_a_sentence(tmp_path: Path)
         EmbeddingPipeline.from_config(job(tmp_path, "out", "local", {}), source=dataset).run()
 
 
-def test_a_column_that_a_dataset_lacks_is_missed_before_it_is_read(tmp_path: Path) -> None:
+def test_a_column_that_a_dataset_lacks_is_missed_before_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     dataset = ray.data.from_arrow(pa.Table.from_pylist(ROWS))
-    with pytest.raises(SourceError, match=r"ray.data.Dataset has no column 'txt'. Did you mean 'text'\?"):
-        EmbeddingPipeline.from_config(job(tmp_path, "out", "local", {"text": "txt"}), source=dataset).plan()
+    pipeline = EmbeddingPipeline.from_config(job(tmp_path, "out", "local", {"text": "txt"}), source=dataset)
+    monkeypatch.setattr(reading, "_blocks", None)
+    for act in (pipeline.plan, pipeline.run):
+        with pytest.raises(SourceError, match=r"ray.data.Dataset has no column 'txt'. Did you mean 'text'\?"):
+            act()
+
+
+def test_the_payload_of_a_dataset_gets_columns_by_what_was_read(tmp_path: Path) -> None:
+    typed = job(tmp_path, "typed", "local", {"id": "id"})
+    typed["sink"]["payload"] = "columns"
+    EmbeddingPipeline.from_config(typed, source=ray.data.from_items(ROWS)).run()
+    table = pq.read_table(tmp_path / "typed")
+    assert table.schema.field("number").type == pa.int64()
+    assert sorted(table["number"].to_pylist()) == list(range(len(ROWS))) and table["payload"].null_count == len(ROWS)
+
+
+def test_a_read_that_is_interrupted_goes_on_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    dataset = ray.data.range(1000, override_num_blocks=1000).map_batches(lambda rows: rows, zero_copy_batch=True)
+    callbacks = list(dataset.context.custom_execution_callback_classes)
+    monkeypatch.setattr(reading, "stop_if_asked", interrupt)
+    with pytest.raises(KeyboardInterrupt) as kept:
+        reading.read_dataset(GivenDataset(dataset), SourceConfig(ray="read_csv", text="id"))
+    # A notebook keeps the traceback, and with it what the read held.
+    assert kept.value.__traceback__ is not None
+    assert not [one for one in threading.enumerate() if isinstance(one, StreamingExecutor) and one.is_alive()]
+    assert dataset.context.custom_execution_callback_classes == callbacks
 
 
 @pytest.mark.parametrize(

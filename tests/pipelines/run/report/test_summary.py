@@ -87,17 +87,9 @@ def test_what_was_lost_and_done_again_is_one_line_and_none_where_nothing_was() -
     report.count_repeats()
     assert (report.blocks_embedded_again, report.rows_embedded_again) == (2, 3)
     line = "1 node lost, 2 nodes joined, 3 workers started anew, 2 blocks embedded again (3 rows)"
-    assert line in summary(report)
+    report.deletions_waiting, report.deleted_points = 1, "deleted.parquet"
+    for told in (summary(report), repr(report), report._repr_html_()):
+        assert line in told
+        assert "1 deletion of the source left waiting" in told
+        assert "ids of deleted points: deleted.parquet" in told
     assert not any(word in summary(filled_report()) for word in ("lost", "joined", "anew", "again"))
-
-
-def test_a_notebooks_cell_gets_a_line_since_the_report_shows_itself_as_tables() -> None:
-    report = filled_report()
-    report.take_receipts(receipts(13, 2, 1))
-    report.notices = ["something to know"]
-    console = Console(file=io.StringIO(), width=200, force_jupyter=True, color_system=None)
-    with console.capture() as captured:
-        report.show(console)
-    lines = captured.get().splitlines()
-    assert lines[0].startswith("complete in ") and lines[0].endswith("15 embedded, 13 written, 2 dead")
-    assert "something to know" in lines[1] and "2 dead letters" in lines[2] and "stage" not in captured.get()

@@ -45,7 +45,7 @@ def test_what_a_job_fills_in_memory_is_found_until_it_is_deleted(
         assert searcher.search("word7", limit=1)[0].payload["document_id"] == "7"
     with Searcher.open("found", path=":memory:") as again:
         assert again.search("word8", limit=1)[0].payload["document_id"] == "8"
-    assert {path.name for path in tmp_path.iterdir()} == {"corpus.jsonl", "report.json"}
+    assert {path.name for path in tmp_path.iterdir()} == {"corpus.jsonl", "report.json", "report.html"}
     memory_client().delete_collection("found")
     with pytest.raises(SinkError, match="does not exist yet"):
         Searcher.from_config(config)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import date, datetime, timezone
 from decimal import Decimal
 from pathlib import Path
@@ -210,7 +210,7 @@ def test_deletions_a_preview_and_a_plan_are_those_of_files(tmp_path: Path) -> No
     keys = {"id": "id", "deleted": "gone"}
     run(tmp_path, "out", feed, keys)
     pipeline = EmbeddingPipeline.from_config(job(tmp_path, "out", keys), source=feed)
-    assert list(pipeline.preview(1)["origin"]) == ["pyarrow.Table:row 1"]
+    assert list(pipeline.preview(1, all_columns=True)["origin"]) == ["pyarrow.Table:row 1"]
     plan = pipeline.plan()
     assert (plan.data, plan.rows, plan.files, plan.columns) == ("pyarrow.Table", 2, 0, ["id", "text", "gone"])
     report = run(tmp_path, "out", feed.set_column(2, "gone", [[False, True]]), keys)
@@ -246,9 +246,10 @@ def test_the_collection_of_a_job_without_a_source_is_searched(tmp_path: Path) ->
         ([1, 2], "not a list of int; make a dict of each"),
         (5, "source: it takes a ray.data.Dataset, .* not a int"),
         (pd.DataFrame([["a", "b"]], columns=["text", "text"]), "the column 'text' stands twice"),
-        (pa.table([["a"], ["b"]], names=["text", "text"]), "the column 'text' stands twice"),
+        (pa.table([["a"], ["b"]], names=["text", "text"]), "^source: the column 'text' stands twice"),
+        (np.array("text"), "not a numpy.ndarray"),
     ],
-    ids=["path", "columns", "numbers", "number", "frame", "table"],
+    ids=["path", "columns", "numbers", "number", "frame", "table", "no dimension"],
 )
 def test_what_holds_no_rows_is_told_in_a_line(tmp_path: Path, source: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message) as refused:
@@ -283,3 +284,58 @@ def test_a_misspelt_argument_of_a_reader_that_passes_others_on_is_named() -> Non
 
     with pytest.raises(ConfigError, match="'paths'; 'pths' is there, did you mean 'paths'"):
         refuse_arguments(read, {"pths": "x"})
+
+
+def failing_rows() -> Iterator[dict[str, Any]]:
+    yield {"id": "1", "text": "a"}
+    raise RuntimeError("the line is dead\nand more about it")
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (failing_rows, "source: the generator could not be read: RuntimeError: the line is dead"),
+        (
+            lambda: pa.RecordBatchReader.from_batches(
+                TABLE.schema, (batch for _ in failing_rows() for batch in TABLE.to_batches())
+            ),
+            "source: the pyarrow.RecordBatchReader could not be read: RuntimeError: the line is dead",
+        ),
+        (
+            lambda: pl.LazyFrame({"text": ["a"]}).select("nope"),
+            "source: the polars.LazyFrame could not be read: ColumnNotFoundError: unable to find column .nope.[^\n]*",
+        ),
+    ],
+    ids=["generator", "reader", "lazy frame"],
+)
+def test_what_fails_while_it_is_read_is_told_in_a_line(tmp_path: Path, source: Callable[[], Any], message: str) -> None:
+    with pytest.raises(SourceError, match=f"^{message}$") as refused:
+        EmbeddingPipeline.from_config(job(tmp_path, "out"), source=source())
+    assert refused.value.__cause__ is not None
+
+
+def test_rows_that_hold_themselves_cost_no_other_row(tmp_path: Path) -> None:
+    inside: dict[str, Any] = {"id": "1", "text": "t"}
+    inside["self"] = inside
+    deep: list[Any] = []
+    for _ in range(2000):
+        deep = [deep]
+    rows = [inside, {"id": "2", "text": "t", "deep": deep}, {"id": "3", "text": "t"}]
+    table = EmbeddingPipeline.from_config({**job(tmp_path, "x"), "errors": {"max_rate": 1}}, source=rows).to_arrow()
+    messages = [error and error["message"] for error in table["error"].to_pylist()]
+    assert messages == ["the row is nested too deeply"] * 2 + [None]
+
+
+def test_texts_that_pandas_lacks_are_null(tmp_path: Path) -> None:
+    given = pd.Series(["a", None, float("nan")])
+    table = EmbeddingPipeline.from_config({**job(tmp_path, "x"), "errors": {"max_rate": 1}}, source=given).to_arrow()
+    assert [error and error["message"] for error in table["error"].to_pylist()] == [
+        None,
+        "text is null",
+        "text is null",
+    ]
+
+
+def test_a_date_that_python_cannot_hold_keeps_its_digits(tmp_path: Path) -> None:
+    run(tmp_path, "out", [{"text": "t", "day": np.datetime64("200000-01-01")}])
+    assert json.loads(points(tmp_path, "out")[0]["payload"]) == {"day": "200000-01-01"}

@@ -1,0 +1,16 @@
+"""Texts of documents on one line, without what a terminal or a browser would obey."""
+
+from __future__ import annotations
+
+
+def printable(text: str) -> str:
+    """Replace by spaces what a terminal would obey."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)
+
+
+def one_line(text: str, letters: int) -> str:
+    """Put a text on one line of so many letters at most, without what a terminal or a browser would obey."""
+    # Cut before it is looked at: a document may have megabytes.
+    cut = text[: 2 * letters]
+    line = " ".join(printable(cut).split())
+    return line if len(line) <= letters and len(cut) == len(text) else f"{line[: letters - 1].rstrip()}…"

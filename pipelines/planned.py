@@ -1,0 +1,55 @@
+"""What a job's plan says in words, on a terminal and in a notebook."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rich.filesize import decimal
+
+if TYPE_CHECKING:
+    from pipelines.pipeline import JobPlan
+
+MOST_COLUMNS = 20
+
+
+def told_source(plan: JobPlan) -> str:
+    """Say what would be read."""
+    if plan.data is not None:
+        return _told_data(plan)
+    if plan.collection is not None:
+        # Reckoned from a sample of the points.
+        return f"{_counted(plan.points or 0, 'point')} of {plan.collection}, about {decimal(plan.bytes)}"
+    files = _counted(plan.files, "file")
+    passed_over = f"; {plan.skipped_files:,} files of unknown kind are passed over" if plan.skipped_files else ""
+    return f"{files}, {decimal(plan.bytes)}{passed_over}"
+
+
+def _told_data(plan: JobPlan) -> str:
+    """Say what is read of data in memory, or by Ray."""
+    rows = f"what {plan.data} gives" if plan.rows is None else f"{_counted(plan.rows, 'row')} of {plan.data}"
+    size = f", about {decimal(plan.bytes)}" if plan.bytes else ""
+    if plan.columns is None:
+        return f"{rows}{size}" if plan.rows is not None else f"{rows}{size}; its columns are known once it is read"
+    more = ", ..." if len(plan.columns) > MOST_COLUMNS else ""
+    return f"{rows}{size}; columns: {', '.join(plan.columns[:MOST_COLUMNS])}{more}"
+
+
+def told_sink(sink: dict[str, Any]) -> str:
+    """Say where a sink would write, and what is there."""
+    there = f"it holds {_counted(sink['points'], 'point')}" if sink.get("exists") else "it will be created"
+    return f"{sink['place']}; {there}"
+
+
+def _counted(number: int, thing: str) -> str:
+    return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"
+
+
+def told_model(facts: dict[str, Any]) -> list[str]:
+    """Say a vector's model, kind, dimension, precision and fingerprint, each in a word."""
+    known = [str(facts.get(key) or "") for key in ("model", "kind", "dim", "precision")]
+    return [*known, told_fingerprint(facts["fingerprint"])]
+
+
+def told_fingerprint(fingerprint: str | None) -> str:
+    """Shorten a fingerprint; None is one that depends on a length which is not measured yet."""
+    return "known once the length is measured" if fingerprint is None else fingerprint[:12]
