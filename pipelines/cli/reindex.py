@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,20 +13,26 @@ from rich.text import Text
 
 from pipelines.cli.app import App
 from pipelines.cli.consoles import make_console
+from pipelines.cli.reindexing import (
+    act_on,
+    addition_of,
+    described,
+    errors,
+    exit_code_of,
+    nothing_to,
+    opened,
+    print_lines,
+    read_job,
+    say,
+    teller,
+)
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
+    from pipelines.cli.reindexing import Opened
     from pipelines.config.job import JobConfig
-    from pipelines.reindex.add_vector import Addition
-    from pipelines.reindex.commands import Reindexing
-    from pipelines.reindex.folders import FolderReindexing
-
-    Opened = Reindexing | FolderReindexing
 
 # Imported by need below: --help does without models, Arrow and Qdrant, which take seconds.
 app = App(no_args_is_help=True)
-errors = make_console(stderr=True)
 
 Config = Annotated[Path, typer.Option("--config", "-c", help="The job's YAML file.")]
 Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the job.")]
@@ -51,15 +56,15 @@ def plan(config: Config, overrides: Overrides = None) -> None:
         from pipelines import EmbeddingPipeline
         from pipelines.cli.job import show_plan
 
-        job = _job(config, overrides)
+        job = read_job(config, overrides)
         if job.adds_vectors:
             show_plan(EmbeddingPipeline(job).plan(), make_console())
-            return _print(_described(job), make_console())
-        with _opened(job) as reindexing:
+            return print_lines(described(job), make_console())
+        with opened(job) as reindexing:
             show_plan(reindexing.plan(), make_console())
-            _print(reindexing.describe(), make_console())
+            print_lines(reindexing.describe(), make_console())
 
-    raise typer.Exit(_exit_code(act))
+    raise typer.Exit(exit_code_of(act))
 
 
 @app.command()
@@ -80,15 +85,15 @@ def run(
     def act() -> int:
         from pipelines import EmbeddingPipeline
 
-        job = _job(config, overrides)
+        job = read_job(config, overrides)
         if job.adds_vectors:
             code = EmbeddingPipeline(job).run(console=errors).exit_code
-            _print(_described(job), errors)
+            print_lines(described(job), errors)
             return code
-        with _opened(job, _say) as reindexing:
+        with opened(job, say) as reindexing:
             return reindexing.run(errors).exit_code
 
-    raise typer.Exit(_exit_code(act, JOB_STOPPED))
+    raise typer.Exit(exit_code_of(act, JOB_STOPPED))
 
 
 @app.command()
@@ -104,16 +109,16 @@ def verify(config: Config, overrides: Overrides = None) -> None:
         from pipelines.reindex.verify.table import show_verification
         from pipelines.urls import without_credentials
 
-        job = _job(config, overrides)
+        job = read_job(config, overrides)
         if job.adds_vectors:
-            _print([_nothing_to("verify"), *_described(job)], errors)
+            print_lines([nothing_to("verify"), *described(job)], errors)
             return 0
-        with _opened(job) as reindexing, errors.status("verifying") as status:
+        with opened(job) as reindexing, errors.status("verifying") as status:
 
             def on_check(title: str, seconds: float) -> None:
                 status.update(f"verifying: {title}")
                 # A log has no status; a terminal keeps what was looked at.
-                _say(f"{seconds:6.1f} s  verifying: {title}")
+                say(f"{seconds:6.1f} s  verifying: {title}")
 
             found = reindexing.verify(on_check)
         show_verification(found, make_console())
@@ -121,7 +126,7 @@ def verify(config: Config, overrides: Overrides = None) -> None:
             errors.print(Text(without_credentials(place)), soft_wrap=True)
         return 0 if found.passed else 1
 
-    raise typer.Exit(_exit_code(act))
+    raise typer.Exit(exit_code_of(act))
 
 
 @app.command()
@@ -134,9 +139,9 @@ def switch(
     """Let the alias name the new collection, which must be complete, and verified since its last run."""
 
     def act(reindexing: Opened) -> None:
-        _print(reindexing.switch(dry_run=dry_run, unverified=unverified), make_console())
+        print_lines(reindexing.switch(dry_run=dry_run, unverified=unverified), make_console())
 
-    _act(config, overrides, act, _teller("switch"))
+    act_on(config, overrides, act, teller("switch"))
 
 
 @app.command()
@@ -151,18 +156,18 @@ def rollback(
     def of_addition(job: JobConfig) -> None:
         from pipelines.reindex.add_vector import is_rolled_back, roll_back
 
-        addition, console = _addition(job), make_console()
+        addition, console = addition_of(job), make_console()
         if dry_run or (not yes and not is_rolled_back(addition)):
-            _print(roll_back(addition, dry_run=True), console)
+            print_lines(roll_back(addition, dry_run=True), console)
             if dry_run:
                 return
             _confirm("rollback", "vectors", f"delete the vectors of {' and '.join(addition.vectors)}")
-        _print(roll_back(addition, dry_run=False), console)
+        print_lines(roll_back(addition, dry_run=False), console)
 
-    _act(
+    act_on(
         config,
         overrides,
-        lambda reindexing: _print(reindexing.rollback(dry_run=dry_run), make_console()),
+        lambda reindexing: print_lines(reindexing.rollback(dry_run=dry_run), make_console()),
         of_addition,
     )
 
@@ -182,19 +187,19 @@ def clean(
     def act(reindexing: Opened) -> None:
         found, console = reindexing.leftovers(), make_console()
         if not found:
-            _print([f"nothing to clean: {reindexing.why_none_left()}"], console)
-        _print((f"keeps {one.describe()}: {one.kept}" for one in found if one.kept is not None), console)
+            print_lines([f"nothing to clean: {reindexing.why_none_left()}"], console)
+        print_lines((f"keeps {one.describe()}: {one.kept}" for one in found if one.kept is not None), console)
         going = [one for one in found if one.kept is None]
         if dry_run or not yes:
-            _print((f"would drop {one.describe()}" for one in going), console)
+            print_lines((f"would drop {one.describe()}" for one in going), console)
         if dry_run:
             return
         if going and not yes:
             what = "this collection" if len(going) == 1 else f"these {len(going)} collections"
             _confirm("clean", "a collection", f"drop {what}")
-        _print(reindexing.clean(found), console)
+        print_lines(reindexing.clean(found), console)
 
-    _act(config, overrides, act, _teller("clean"))
+    act_on(config, overrides, act, teller("clean"))
 
 
 def nobody_to_ask() -> bool:
@@ -209,20 +214,6 @@ def _confirm(command: str, dropped: str, question: str) -> None:
 
         raise ConfigError(f"{command} asks before it drops {dropped}, and nobody can be asked here; give --yes")
     typer.confirm(f"{question} for good?", abort=True)
-
-
-def _nothing_to(command: str) -> str:
-    """Say what a command that is about an alias has to do where vectors are added in place."""
-    why = {
-        "verify": "nothing was verified: verify holds a new collection against an old one, and reindex.mode add_vector "
-        "fills none; what it can tell is how many points lack the vectors",
-        "switch": "nothing was switched: no other collection is filled (reindex.mode add_vector), and searchers ask "
-        "the one that gets the vectors",
-        "status": "there is no alias to tell of (reindex.mode add_vector)",
-        "clean": "nothing was cleaned: no other collection is filled (reindex.mode add_vector); rollback deletes the "
-        "vectors that were added",
-    }
-    return why[command]
 
 
 @app.command()
@@ -242,70 +233,4 @@ def status(
         else:
             show_status(found, make_console())
 
-    _act(config, overrides, show, _teller("status"))
-
-
-def _act(
-    config: Path,
-    overrides: list[str] | None,
-    action: Callable[[Opened], None],
-    of_addition: Callable[[JobConfig], None],
-) -> None:
-    """Act on an alias; where the job adds vectors in place, there is none, and ``of_addition`` acts."""
-
-    def act() -> None:
-        job = _job(config, overrides)
-        if job.adds_vectors:
-            return of_addition(job)
-        with _opened(job, _say) as reindexing:
-            action(reindexing)
-
-    raise typer.Exit(_exit_code(act))
-
-
-def _opened(job: JobConfig, say: Callable[[str], None] = lambda line: None) -> Opened:
-    """Open the alias of a job, or the folder that it fills, which has none."""
-    from pipelines.reindex.commands import Reindexing
-    from pipelines.reindex.folders import FolderReindexing, folder_sink
-
-    sink = folder_sink(job)
-    return Reindexing(job, say) if sink is None else FolderReindexing(job, sink, say)
-
-
-def _teller(command: str) -> Callable[[JobConfig], None]:
-    """Make what a command does where vectors are added in place: it tells of them, and does nothing."""
-    return lambda job: _print([_nothing_to(command), *_described(job)], make_console())
-
-
-def _say(line: str) -> None:
-    errors.print(Text(line), soft_wrap=True)
-
-
-def _job(config: Path, overrides: list[str] | None) -> JobConfig:
-    from pipelines.config.file import load_config
-
-    return load_config(config, overrides or [])
-
-
-def _exit_code(act: Callable[[], int | None], stopped: str = "stopped") -> int:
-    from pipelines.cli.job import exit_code
-
-    return exit_code(act, errors, stopped=stopped)
-
-
-def _addition(job: JobConfig) -> Addition:
-    from pipelines.embed.checked import JobEmbedders
-    from pipelines.reindex.add_vector import prepare_addition
-
-    return prepare_addition(job, JobEmbedders())
-
-
-def _described(job: JobConfig) -> list[str]:
-    from pipelines.reindex.add_vector import describe_addition
-
-    return describe_addition(_addition(job))
-
-
-def _print(lines: Iterable[str], console: Console) -> None:
-    for line in lines:
-        console.print(Text(line), soft_wrap=True)
+    act_on(config, overrides, show, teller("status"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -11,7 +10,6 @@ from typing import Any
 
 import ray
 import ray.data
-from ray.data._internal.execution.execution_callback import ExecutionCallback
 from rich.filesize import decimal
 
 from embedders.errors import FleetembedError
@@ -60,7 +58,7 @@ def read_dataset(unread: Unread, source: SourceConfig, most: int | None = None) 
         dataset = _chosen(given, source)
         for limit in (source.limit, most):
             dataset = dataset if limit is None else dataset.limit(limit)
-        with _in_order(dataset), _ended(dataset):
+        with _in_order(dataset):
             names = dataset.columns(fetch_if_missing=False)
             blocks, sizes = [], []
             told, began = time.monotonic(), time.monotonic()
@@ -117,33 +115,6 @@ def _in_order(dataset: Any) -> Iterator[None]:
         options.preserve_order = ordered
         for name, value in before.items():
             setattr(context, name, value)
-
-
-class BegunHere(ExecutionCallback):
-    """Takes note of the executions of datasets that a thread begins."""
-
-    # A list, where somebody wants to know.
-    noted = threading.local()
-
-    def before_execution_starts(self, executor: Any) -> None:
-        """See ExecutionCallback."""
-        getattr(BegunHere.noted, "executors", []).append(executor)
-
-
-@contextmanager
-def _ended(dataset: Any) -> Iterator[None]:
-    """End what is executed of a Dataset in the block; it would go on where a traceback, as of Ctrl-C, keeps it."""
-    context = dataset.context
-    before = context.custom_execution_callback_classes
-    context.custom_execution_callback_classes = [*before, BegunHere]
-    executors = BegunHere.noted.executors = []
-    try:
-        yield
-    finally:
-        context.custom_execution_callback_classes = before
-        del BegunHere.noted.executors
-        for executor in executors:
-            executor.shutdown(force=False)
 
 
 @contextmanager

@@ -125,7 +125,7 @@ def _is_foreign(path: str) -> bool:
         if info.size > MAX_BYTES:
             return True
         with filesystem.open_input_file(inside) as file:
-            return not _is_report(file.read())
+            return parse_report(file.read()) is None
     except (ConfigError, StoreError):
         raise
     # Each store has errors of its own kind.
@@ -135,17 +135,18 @@ def _is_foreign(path: str) -> bool:
 
 def _is_local_report(path: Path) -> bool:
     try:
-        return path.stat().st_size <= MAX_BYTES and _is_report(path.read_bytes())
+        return path.stat().st_size <= MAX_BYTES and parse_report(path.read_bytes()) is not None
     except OSError:
         return False
 
 
-def _is_report(data: bytes) -> bool:
+def parse_report(data: bytes) -> dict[str, Any] | None:
+    """Read what is in a report's file; None for what is no run's report."""
     try:
         found = json.loads(data)
     except (ValueError, RecursionError):
-        return False
-    return isinstance(found, dict) and {"run_id", "status", "rows"} <= found.keys()
+        return None
+    return found if isinstance(found, dict) and {"run_id", "status", "rows"} <= found.keys() else None
 
 
 class RunningReport:

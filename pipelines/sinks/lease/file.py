@@ -14,7 +14,7 @@ from pyarrow import fs
 from embedders.files.atomic import whole_file
 from embedders.retrying import Patience, retry
 from pipelines.errors import SinkError
-from pipelines.filesystem import read_file, write_file
+from pipelines.filesystem import TEMPORARY, read_file, write_file
 from pipelines.sinks.base import JobFacts, LeaseStore
 from pipelines.sinks.lease.record import RecordFile, TextRecord
 
@@ -82,8 +82,12 @@ class DiskLease:
     def write(self, text: str) -> None:
         """See LeaseStore; the record of a run of an older version, which is over, goes."""
         with self._reporting():
-            with whole_file(self._file) as file:
-                file.write(self._record.encode(text))
+            if self._record.is_read_along:
+                # What is half written would be read along too, under whatever name beside it.
+                write_file(fs.LocalFileSystem(), str(self._file), pa.py_buffer(self._record.encode(text)))
+            else:
+                with whole_file(self._file) as file:
+                    file.write(self._record.encode(text))
             for older in self._older:
                 older.unlink(missing_ok=True)
 
@@ -93,6 +97,8 @@ class DiskLease:
             self._file.unlink(missing_ok=True)
             for half in self._folder.glob(f".{self._file.name}.*"):
                 half.unlink(missing_ok=True)
+            with suppress(OSError):
+                (self._folder / TEMPORARY).rmdir()
 
     def hurry(self) -> None:
         """Do nothing: a disk is asked once."""

@@ -22,10 +22,14 @@ _KEY = b"fleetembed_lease"
 
 
 class RecordFile(Protocol):
-    """How a record is kept: the file's name, and those that older versions keep theirs in, which count too."""
+    """How a record is kept: the file's name, and those that older versions keep theirs in, which count too.
+
+    One that ``is_read_along`` is read by whoever reads all files of the folder.
+    """
 
     name: str
     older: tuple[str, ...]
+    is_read_along: bool
 
     def prepare(self, job: JobFacts) -> None:
         """Get ready to encode."""
@@ -42,6 +46,7 @@ class TextRecord:
 
     name = LEASE
     older: tuple[str, ...] = ()
+    is_read_along = False
 
     def prepare(self, job: JobFacts) -> None:
         """Do nothing."""
@@ -60,6 +65,7 @@ class ParquetRecord:
 
     name = PARQUET_LEASE
     older: tuple[str, ...] = (LEASE,)
+    is_read_along = True
 
     def __init__(self, schema: Callable[[JobFacts], pa.Schema]) -> None:
         self._make_schema = schema

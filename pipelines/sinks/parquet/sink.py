@@ -36,10 +36,11 @@ from pipelines.sinks.parquet.files import (
     read_rows,
     side_by_side,
 )
+from pipelines.sinks.parquet.fit import refuse_unless_fit, unreadable
 from pipelines.sinks.parquet.index import RowIndex
 from pipelines.sinks.parquet.payload import PayloadColumn, learn_columns
 from pipelines.sinks.parquet.writer import ParquetWriter
-from pipelines.sinks.provenance import as_held, differences
+from pipelines.sinks.provenance import as_held
 from pipelines.sinks.ray_context import running_ray
 
 SUCCESS = "_SUCCESS"
@@ -241,36 +242,13 @@ class ParquetSink:
                     "changes that folder"
                 ) from None
             except (OSError, pa.ArrowInvalid) as error:
-                if not _is_damage(error):
-                    raise SinkError(f"{self.place}/{name} cannot be read: {error}") from None
-                advice = "choose another path for this job"
-                if is_part_name(name):
-                    advice = "delete it, and its rows will be embedded again"
-                raise SinkError(f"{self.place}/{name} is damaged ({error}); {advice}") from None
+                raise unreadable(self.config, name, error) from None
             self._described[stamp] = file
-            self._refuse_unless_fit(name, file, job)
+            refuse_unless_fit(self.config, name, file, job)
             return file
 
         found = self._list()
         return {info.base_name: file for info, file in zip(found, side_by_side(describe, found), strict=True)}
-
-    def _refuse_unless_fit(self, name: str, file: FileDescription, job: JobFacts) -> None:
-        if file.provenance is None:
-            raise SinkError(
-                f"{self.place}/{name} was not written by this tool; choose another path for this job (sink.path)"
-            )
-        found = differences(file.provenance, job)
-        schema = file_schema(
-            job, store_text=self.config.store_text, new_columns=file.has_new_columns, payload=file.payload
-        )
-        if not found and (file.payload is not None) != (self.config.payload == "columns"):
-            held = "json" if file.payload is None else "columns"
-            found = [f"there the payload is kept as {held}, in this job as {self.config.payload} (sink.payload)"]
-        if not found and not schema.equals(file.schema):
-            found = [f"its columns are {_columns(file.schema)}, this job's are {_columns(schema)}"]
-        if found:
-            advice = "Choose another path for this job (sink.path), or delete that folder if nobody needs it"
-            raise SinkError(f"{self.place} holds what another job made: {'; '.join(found)}. {advice}")
 
     def _current(self, files: dict[str, FileDescription]) -> CurrentRows:
         """Tell which rows are current, with those of files not read before."""
@@ -318,12 +296,3 @@ class ParquetSink:
     def _clear_temporary(self) -> None:
         if self.filesystem.get_file_info(f"{self.path}/{TEMPORARY}").type == fs.FileType.Directory:
             self.filesystem.delete_dir(f"{self.path}/{TEMPORARY}")
-
-
-def _is_damage(error: Exception) -> bool:
-    """Tell a file that is no whole Parquet file from one that cannot be read just now."""
-    return isinstance(error, pa.ArrowInvalid) or "deserialize thrift" in str(error)
-
-
-def _columns(schema: pa.Schema) -> str:
-    return ", ".join(f"{field.name} {field.type}" for field in schema)

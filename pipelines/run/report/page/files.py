@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from embedders.retrying import Patience
 from pipelines.errors import ConfigError, SinkError
 from pipelines.filesystem import open_filesystem, read_file, write_file
 from pipelines.html_document import GENERATOR
-from pipelines.run.report.file import MAX_BYTES
+from pipelines.run.report.file import MAX_BYTES, parse_report
 from pipelines.urls import local_path, without_credentials
 
 # A page begins with what it is.
@@ -35,11 +34,8 @@ def read_report(path: str) -> dict[str, Any]:
     # Each store has errors of its own kind.
     except Exception as error:
         raise ConfigError(f"{shown} cannot be read: {_why(error)}") from None
-    try:
-        found = json.loads(data)
-    except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict) or not {"run_id", "status", "rows"} <= found.keys():
+    found = parse_report(data)
+    if found is None:
         raise ConfigError(f"{shown} is no run's report, which is a JSON file with run_id, status and rows")
     return found
 

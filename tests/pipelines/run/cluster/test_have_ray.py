@@ -6,6 +6,7 @@ import threading
 from typing import Any
 
 import pytest
+import ray
 
 from pipelines.config.compute import ComputeConfig
 from pipelines.run.cluster import connection
@@ -15,7 +16,7 @@ def test_the_run_of_another_thread_is_waited_for(monkeypatch: pytest.MonkeyPatch
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     is_there, started = threading.Event(), list[dict[str, Any]]()
-    monkeypatch.setattr(connection.ray, "is_initialized", is_there.is_set)
+    monkeypatch.setattr(ray, "is_initialized", is_there.is_set)
     monkeypatch.setattr(connection, "begin", lambda arguments, **_: started.append(arguments))
     asking = threading.Thread(target=connection.have_ray, args=(ComputeConfig(cpus=3),))
     with connection._turn():

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import _thread
 import sqlite3
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from pipelines.run.cluster import reading, remote_rows
 from pipelines.sources.memory.conversion import to_data
 from pipelines.sources.memory.data import Data
 from pipelines.sources.memory.unread import GivenDataset
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_local")]
 
@@ -96,7 +99,7 @@ def test_a_reader_of_ray_is_named_in_the_job(tmp_path: Path, monkeypatch: pytest
     # A secret stands for itself, also inside of a function's arguments.
     monkeypatch.setenv("ROWS_DB", str(tmp_path / "rows.db"))
     connect = {"function": "sqlite3:connect", "arguments": {"database": "${ROWS_DB}"}}
-    reader = {
+    reader: dict[str, Any] = {
         "ray": "read_sql",
         "arguments": {"sql": "SELECT * FROM rows ORDER BY number", "connection_factory": connect},
     }
@@ -105,10 +108,8 @@ def test_a_reader_of_ray_is_named_in_the_job(tmp_path: Path, monkeypatch: pytest
     assert pipeline.plan().data == "ray.data.read_sql"
     assert not (tmp_path / "sql").exists()
     assert pipeline.run().rows["written"] == 20
-    assert list(pipeline.preview(2, all_columns=True)["origin"]) == [
-        "ray.data.read_sql:row 1",
-        "ray.data.read_sql:row 2",
-    ]
+    origins = list(pipeline.preview(2, all_columns=True)["origin"])
+    assert origins == ["ray.data.read_sql:row 1", "ray.data.read_sql:row 2"]
     reader["arguments"]["sql"] = "SELECT * FROM nowhere"
     broken = EmbeddingPipeline.from_config(job(tmp_path, "broken", "local", reader))
     with pytest.raises(SourceError, match=r"ray.data.read_sql could not be read: .*no such table: nowhere") as refused:
@@ -137,27 +138,34 @@ def test_a_column_that_a_dataset_lacks_is_missed_before_it_is_read(
 
 
 def test_the_payload_of_a_dataset_gets_columns_by_what_was_read(tmp_path: Path) -> None:
-    typed = job(tmp_path, "typed", "local", {"id": "id"})
-    typed["sink"]["payload"] = "columns"
+    sink = {"type": "parquet", "path": str(tmp_path / "typed"), "payload": "columns"}
+    typed = {**job(tmp_path, "typed", "local", {"id": "id"}), "sink": sink}
     EmbeddingPipeline.from_config(typed, source=ray.data.from_items(ROWS)).run()
     table = pq.read_table(tmp_path / "typed")
     assert table.schema.field("number").type == pa.int64()
     assert sorted(table["number"].to_pylist()) == list(range(len(ROWS))) and table["payload"].null_count == len(ROWS)
 
 
-def test_a_read_that_is_interrupted_goes_on_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt() -> None:
-        raise KeyboardInterrupt
+def test_a_read_that_is_interrupted_goes_on_nowhere() -> None:
+    def executions() -> list[threading.Thread]:
+        return [one for one in threading.enumerate() if isinstance(one, StreamingExecutor) and one.is_alive()]
 
-    dataset = ray.data.range(1000, override_num_blocks=1000).map_batches(lambda rows: rows, zero_copy_batch=True)
-    callbacks = list(dataset.context.custom_execution_callback_classes)
-    monkeypatch.setattr(reading, "stop_if_asked", interrupt)
+    def interrupt() -> None:
+        wait_until(executions)
+        time.sleep(0.5)
+        _thread.interrupt_main()
+
+    def wait(rows: Any) -> Any:
+        time.sleep(20)
+        return rows
+
+    dataset = ray.data.range(10, override_num_blocks=10).map_batches(wait)
+    threading.Thread(target=interrupt, daemon=True).start()
     with pytest.raises(KeyboardInterrupt) as kept:
         reading.read_dataset(GivenDataset(dataset), SourceConfig(ray="read_csv", text="id"))
     # A notebook keeps the traceback, and with it what the read held.
     assert kept.value.__traceback__ is not None
-    assert not [one for one in threading.enumerate() if isinstance(one, StreamingExecutor) and one.is_alive()]
-    assert dataset.context.custom_execution_callback_classes == callbacks
+    assert executions() == []
 
 
 @pytest.mark.parametrize(
