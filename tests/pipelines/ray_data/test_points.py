@@ -198,7 +198,7 @@ def test_payloads_are_spread_and_errors_taken_over() -> None:
     )
     rows = points(table)
     assert [json.loads(one) for one in rows.points["payload"].to_pylist()[:2]] == [
-        {"lang": "de", "text": "a"},
+        {"lang": "de", "text": "a", "payload": {"text": "old"}},
         {"text": "b"},
     ]
     assert list(errors(rows)) == [1, 2, 3] and errors(rows)[1] == "m"
