@@ -186,7 +186,7 @@ def test_a_damaged_file_is_named_and_overwritten_but_no_job_s_file_is(tmp_path: 
     drive(ParquetDatasink(str(tmp_path), mode="overwrite"), [block(0)])
     assert held(tmp_path) == {n: float(n) for n in range(10)}
     # Behind others in the folder, too.
-    job = pa.table({"id": [1]}).replace_schema_metadata({METADATA_KEY: b"{}"})
+    job = pa.table({"id": [1]}).replace_schema_metadata({METADATA_KEY: b'{"fingerprint": "f"}'})
     pq.write_table(job, tmp_path / "z.parquet")
     with pytest.raises(SinkError, match="the folder of a fleetembed job's Parquet sink"):
         drive(ParquetDatasink(str(tmp_path), mode="overwrite"), [block(0)])
