@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from rich.filesize import decimal
 
 if TYPE_CHECKING:
-    from pipelines.pipeline import JobPlan
+    from pipelines.job_plan import JobPlan
 
 MOST_COLUMNS = 20
 
@@ -26,11 +26,8 @@ def told_source(plan: JobPlan) -> str:
 
 def _told_data(plan: JobPlan) -> str:
     """Say what is read of data in memory, or by Ray."""
-    rows = (
-        f"what {plan.data} gives"
-        if plan.rows is None
-        else f"{_counted(plan.rows, 'row')} of {_with_article(plan.data)}"
-    )
+    data = plan.data or ""
+    rows = f"what {data} gives" if plan.rows is None else f"{_counted(plan.rows, 'row')} of {_with_article(data)}"
     size = f", about {decimal(plan.bytes)}" if plan.bytes else ""
     if plan.columns is None:
         return f"{rows}{size}" if plan.rows is not None else f"{rows}{size}; its columns are known once it is read"
