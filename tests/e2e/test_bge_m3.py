@@ -141,7 +141,8 @@ def test_a_second_run_embeds_nothing(filled: Job) -> None:
         (
             ALL,
             {"dtype": "float16"},
-            r"'m3_dense' was made by the model BAAI/bge-m3 with other files or settings: dtype left out there, float16 in this job; vector ",
+            r"'m3_dense' was made by the model BAAI/bge-m3 with other files or settings: "
+            r"dtype left out there, float16 in this job; vector ",
         ),
         (
             ALL,
