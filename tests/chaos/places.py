@@ -61,7 +61,7 @@ def compare(points: Points, undisturbed: Points) -> dict[str, Any]:
 
 
 def _parquet_rows(job: ChaosJob) -> list[tuple[str, Point]]:
-    files = [str(file) for file in sorted(job.out.glob("*.parquet"))]
+    files = [str(file) for file in sorted(job.out.glob("part-*.parquet"))]
     rows = []
     for row in pads.dataset(files).to_table().to_pylist():
         dense, sparse = np.array(row.pop("dense"), np.float32), row.pop("bm25")

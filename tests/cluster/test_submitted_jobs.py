@@ -181,7 +181,7 @@ def test_a_stopped_job_leaves_a_true_report(
     )
     submission = submit(jobs, clone, "stopped", config)
     deadline = time.monotonic() + SECONDS
-    while not list((tmp_path / "out").glob("*.parquet")):
+    while not list((tmp_path / "out").glob("part-*.parquet")):
         assert time.monotonic() < deadline, jobs.get_job_logs(submission)
         time.sleep(0.05)
     jobs.stop_job(submission)

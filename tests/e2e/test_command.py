@@ -59,7 +59,7 @@ def wait_for(child: subprocess.Popen[str], condition: Callable[[], Any], seconds
 
 
 def committed(job: Job) -> int:
-    return len(list((job.folder / "out").glob("*.parquet")))
+    return len(list((job.folder / "out").glob("part-*.parquet")))
 
 
 def test_a_whole_run_with_dead_letters_ends_with_3_and_a_summary(job: Job) -> None:

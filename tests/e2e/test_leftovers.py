@@ -68,7 +68,7 @@ def wait_for(child: subprocess.Popen[str], condition: Callable[[], object]) -> N
 
 
 def committed(job: Job) -> int:
-    return len(list((job.folder / "out").glob("*.parquet")))
+    return len(list((job.folder / "out").glob("part-*.parquet")))
 
 
 def own_folders(temporary: Path) -> list[Path]:

@@ -62,7 +62,7 @@ def notebook() -> Iterator[Notebook]:
 
 
 def interrupt_once_written(job: Job, pid: int, told: list[float]) -> None:
-    wait_until(lambda: any((job.folder / "out").rglob("*.parquet")))
+    wait_until(lambda: any((job.folder / "out").rglob("part-*.parquet")))
     told.append(time.monotonic())
     os.kill(pid, signal.SIGINT)
 
@@ -112,7 +112,7 @@ thread.start(); thread.join()
 job["sink"] = [{{"type": "parquet", "path": "second"}}]
 thread = threading.Thread(target=work)
 thread.start()
-while not any(Path("second").rglob("*.parquet")):
+while not any(Path("second").rglob("part-*.parquet")):
     time.sleep(0.01)
 try:
     {RUN}
