@@ -72,7 +72,7 @@ def test_a_cell_is_interrupted_run_again_and_run_once_more(
 ) -> None:
     sink = {"type": "parquet", "path": str(tmp_path / "out")}
     job = Job(tmp_path, minilm, [sink], {"compute": {"block_rows": 16, "engine": "local"}})
-    rows = [{**row, "id": f"{row['id']} {number}"} for number in range(12) for row in docstrings]
+    rows = [{**row, "id": f"{row['id']} {number}"} for number in range(4) for row in docstrings]
     job.write(rows)
     prepare = PREPARE.format(folder=str(tmp_path), job=job.config_file().read_text())
     pid = int(notebook.text(prepare))
