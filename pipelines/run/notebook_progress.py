@@ -18,6 +18,14 @@ SECONDS_WORTH_A_LINE = 0.1
 BAR_WIDTH = 30
 
 
+def show_in_cell(value: Any, **options: Any) -> Any:
+    """Show a value in the output of the cell that runs, as IPython's ``display`` does; returns what that returns."""
+    from IPython import display
+
+    show: Any = display.display
+    return show(value, **options)
+
+
 class NotebookProgress:
     """Shows each phase with its seconds, and below them how far the rows are; enter it before it is told of either."""
 
@@ -75,10 +83,7 @@ class NotebookProgress:
                 return
             self._shown = text
             if self._handle is None:
-                from IPython import display
-
-                show: Any = display.display
-                self._handle = show({"text/plain": text}, raw=True, display_id=True)
+                self._handle = show_in_cell({"text/plain": text}, raw=True, display_id=True)
             else:
                 self._handle.update({"text/plain": text}, raw=True)
 

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from embedders.errors import FleetembedError
 from embedders.retrying import Patience
+from pipelines.run.notebook_progress import show_in_cell
 from pipelines.run.report import file as report_file
 from pipelines.run.report import summary
 from pipelines.run.report.losses import Losses
@@ -279,10 +280,7 @@ class RunReport:
     def show(self, console: Console) -> None:
         """Print the summary table, and the first dead letters; a notebook's cell shows the report as its value is."""
         if console.is_jupyter and not console.quiet:
-            from IPython import display
-
-            show: Any = display.display
-            show(self)
+            show_in_cell(self)
             return
         summary.show(self, console)
 

@@ -196,7 +196,10 @@ def test_what_is_no_reader_is_told_when_the_job_is_read(tmp_path: Path, source: 
             "is not installed .*: pip install delta-sharing",
         ),
         ({"ray": "read_mongo", "arguments": {}}, "pip install pymongo pymongoarrow"),
-        ({"ray": "read_parquet", "arguments": {"pathes": "x"}}, r"read_parquet: .*'paths'; did you mean 'paths'\?"),
+        (
+            {"ray": "read_parquet", "arguments": {"pathes": "x"}},
+            r"read_parquet: .*'paths'; 'pathes' is there, did you mean 'paths'\?",
+        ),
         ({"ray": "read_parquet", "arguments": {"paths": "${NO_SUCH_VARIABLE}"}}, "NO_SUCH_VARIABLE is not set"),
         (
             {"ray": "read_sql", "arguments": {"sql": "", "connection_factory": {"function": "sqlite3:conect"}}},

@@ -72,7 +72,7 @@ def test_secrets_below_any_key_are_hidden(arguments: dict[str, Any]) -> None:
 
 def test_what_is_long_is_cut_and_what_is_no_json_is_named() -> None:
     made = config(source={"path": [f"{number}.jsonl" for number in range(1000)]}, corpus="x" * 10_000)
-    embedding = made.embeddings[0].model_copy(update={"options": {"call": print, "rows": {"bytes": b"\xff"}}})
+    embedding = made.embeddings[0].model_copy(update={"options": {"call": len, "rows": {"bytes": b"\xff"}}})
     shown = shown_settings(made.model_copy(update={"embeddings": [embedding]}))
     assert len(shown["source"]["path"]) == MOST_ENTRIES + 1 and shown["source"]["path"][-1] == "… 950 more"
     assert shown["corpus"].endswith("… (10,000 characters)")
