@@ -1,4 +1,4 @@
-"""Texts of documents on one line, without what a terminal or a browser would obey."""
+"""Texts of documents on one line, without what a terminal or a browser would obey, and counts of things."""
 
 from __future__ import annotations
 
@@ -14,3 +14,8 @@ def one_line(text: str, letters: int) -> str:
     cut = text[: 2 * letters]
     line = " ".join(printable(cut).split())
     return line if len(line) <= letters and len(cut) == len(text) else f"{line[: letters - 1].rstrip()}…"
+
+
+def counted(number: int, thing: str) -> str:
+    """Write how many things there are, as ``1 row`` or ``2,000 rows``."""
+    return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"

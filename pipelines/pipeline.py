@@ -31,6 +31,7 @@ from pipelines.embed.documents import read_rows
 from pipelines.embed.payload_sample import learn_payloads
 from pipelines.errors import ConfigError, SinkError
 from pipelines.job_plan import JobPlan, figures_of_source
+from pipelines.one_line import counted
 from pipelines.reindex.names import with_collections
 from pipelines.rows import IDENTIFIED_SCHEMA, IMAGE_COLUMN
 from pipelines.run.deletions import plan_deletions
@@ -241,7 +242,7 @@ class EmbeddingPipeline:
             startup.end(IMPORTS)
         console = console or Console(stderr=True)
         with showing_phases(console):
-            tell(f"looking at {_counted(len(self.config.embeddings), 'model')}, the source and the sinks")
+            tell(f"looking at {counted(len(self.config.embeddings), 'model')}, the source and the sinks")
             if self.config.adds_vectors:
                 from pipelines.reindex.add_vector import add_vectors
 
@@ -255,7 +256,7 @@ class EmbeddingPipeline:
     def _table(self, config: JobConfig, console: Console | None) -> pa.Table:
         console = console or Console(stderr=True)
         with showing_phases(console), stoppable(*STOPPING):
-            tell(f"looking at {_counted(len(config.embeddings), 'model')} and the source")
+            tell(f"looking at {counted(len(config.embeddings), 'model')} and the source")
             with self._given(config) as given:
                 return given.table(console)
 
@@ -297,7 +298,3 @@ class EmbeddingPipeline:
         return with_stand_ins(
             with_lengths(config, {name: found.average for name, found in shown.items() if found.texts})
         )
-
-
-def _counted(number: int, thing: str) -> str:
-    return f"1 {thing}" if number == 1 else f"{number} {thing}s"

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from rich.filesize import decimal
 
+from pipelines.one_line import counted
+
 if TYPE_CHECKING:
     from pipelines.job_plan import JobPlan
 
@@ -18,8 +20,8 @@ def told_source(plan: JobPlan) -> str:
         return _told_data(plan)
     if plan.collection is not None:
         # Reckoned from a sample of the points.
-        return f"{_counted(plan.points or 0, 'point')} of {plan.collection}, about {decimal(plan.bytes)}"
-    files = _counted(plan.files, "file")
+        return f"{counted(plan.points or 0, 'point')} of {plan.collection}, about {decimal(plan.bytes)}"
+    files = counted(plan.files, "file")
     passed_over = f"; {plan.skipped_files:,} files of unknown kind are passed over" if plan.skipped_files else ""
     return f"{files}, {decimal(plan.bytes)}{passed_over}"
 
@@ -27,7 +29,7 @@ def told_source(plan: JobPlan) -> str:
 def _told_data(plan: JobPlan) -> str:
     """Say what is read of data in memory, or by Ray."""
     data = plan.data or ""
-    rows = f"what {data} gives" if plan.rows is None else f"{_counted(plan.rows, 'row')} of {_with_article(data)}"
+    rows = f"what {data} gives" if plan.rows is None else f"{counted(plan.rows, 'row')} of {_with_article(data)}"
     size = f", about {decimal(plan.bytes)}" if plan.bytes else ""
     if plan.columns is None:
         return f"{rows}{size}" if plan.rows is not None else f"{rows}{size}; its columns are known once it is read"
@@ -42,12 +44,8 @@ def _with_article(data: str) -> str:
 
 def told_sink(sink: dict[str, Any]) -> str:
     """Say where a sink would write, and what is there."""
-    there = f"it holds {_counted(sink['points'], 'point')}" if sink.get("exists") else "it will be created"
+    there = f"it holds {counted(sink['points'], 'point')}" if sink.get("exists") else "it will be created"
     return f"{sink['place']}; {there}"
-
-
-def _counted(number: int, thing: str) -> str:
-    return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"
 
 
 def told_model(facts: dict[str, Any]) -> list[str]:

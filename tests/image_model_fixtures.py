@@ -220,3 +220,18 @@ def write_synthetic_multimodal_model(
         {"last_hidden_state": ["batch", "sequence", dim]},
     )
     return write_image_config(folder, config)
+
+
+def write_synthetic_colpali(folder: Path) -> Path:
+    """Write a model with the shapes of ColPali v1.3, and the file of weights beside its graph."""
+    write_synthetic_multimodal_model(
+        folder,
+        siglip_config(448, 448, resample=3),
+        tiled=False,
+        dim=128,
+        patch=64,
+        limit=64,
+        special_map={"pad_token": "[PAD]", "more": ["<s>", "<pad>"]},
+    )
+    (folder / "model.onnx_data").touch()
+    return folder

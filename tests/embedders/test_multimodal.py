@@ -19,6 +19,7 @@ from tests.image_model_fixtures import (
     idefics3_config,
     random_image,
     siglip_config,
+    write_synthetic_colpali,
     write_synthetic_multimodal_model,
 )
 
@@ -35,16 +36,7 @@ SPECIAL = ["<image>", "<fake_token_around_image>", "<global-img>", "<end_of_utte
 
 @pytest.fixture(scope="module")
 def colpali_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = write_synthetic_multimodal_model(
-        tmp_path_factory.mktemp("colpali"),
-        siglip_config(448, 448, resample=3),
-        tiled=False,
-        dim=128,
-        patch=64,
-        limit=64,
-        special_map={"pad_token": "[PAD]", "more": ["<s>", "<pad>"]},
-    )
-    (folder / "model.onnx_data").touch()
+    folder = write_synthetic_colpali(tmp_path_factory.mktemp("colpali"))
     return folder
 
 

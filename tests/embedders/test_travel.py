@@ -30,9 +30,8 @@ from tests.image_model_fixtures import (
     clip_config,
     encoded,
     random_image,
-    siglip_config,
+    write_synthetic_colpali,
     write_synthetic_image_model,
-    write_synthetic_multimodal_model,
 )
 
 TEXTS = ["the river bank", "a bat in the cave", "", "return this object"]
@@ -86,16 +85,7 @@ def embedders(
     clip = write_synthetic_image_model(tmp_path / "clip", clip_config(), dim=512)
     image = ImageEmbedding("Qdrant/clip-ViT-B-32-vision", specific_model_path=clip, **options)
     made["image"] = (image, "embed_arrow", images)
-    pages = write_synthetic_multimodal_model(
-        tmp_path / "colpali",
-        siglip_config(448, 448, resample=3),
-        tiled=False,
-        dim=128,
-        patch=64,
-        limit=64,
-        special_map={"pad_token": "[PAD]", "more": ["<s>", "<pad>"]},
-    )
-    (pages / "model.onnx_data").touch()
+    pages = write_synthetic_colpali(tmp_path / "colpali")
     multimodal = LateInteractionMultimodalEmbedding("Qdrant/colpali-v1.3-fp16", specific_model_path=pages, **options)
     made["multimodal"] = (multimodal, "embed_arrow", images)
     return made

@@ -11,6 +11,7 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
+from pipelines.one_line import counted
 from pipelines.run.tally import Figures
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def show(report: RunReport, console: Console) -> None:
     """Print a run's summary, and the first dead letters."""
     console.print(Group(*_parts(report)))
     if report.rows["dead"]:
-        title = f"{_counted(report.rows['dead'], 'dead letter')} in {report.dead_letters}:"
+        title = f"{counted(report.rows['dead'], 'dead letter')} in {report.dead_letters}:"
         console.print(Text(title, style="yellow"), soft_wrap=True)
         for sample in report.dead_samples:
             console.print(Text("\n".join(_dead_lines(sample, console.width))), soft_wrap=True)
@@ -103,27 +104,23 @@ def loss_lines(report: RunReport) -> list[str]:
     lines = [lost] if (lost := _losses(report)) else []
     if waiting := report.deletions_waiting:
         lines.append(
-            f"{_counted(waiting, 'deletion')} of the source left waiting: the documents stay until a run completes"
+            f"{counted(waiting, 'deletion')} of the source left waiting: the documents stay until a run completes"
         )
     return lines
 
 
 def _losses(report: RunReport) -> str:
     """One line that says what was lost and done again; empty where nothing was."""
-    again = f"{_counted(report.blocks_embedded_again, 'block')} embedded again"
+    again = f"{counted(report.blocks_embedded_again, 'block')} embedded again"
     if report.rows_embedded_again:
-        again += f" ({_counted(report.rows_embedded_again, 'row')})"
+        again += f" ({counted(report.rows_embedded_again, 'row')})"
     told = {
-        f"{_counted(report.nodes_lost, 'node')} lost": report.nodes_lost,
-        f"{_counted(report.nodes_joined, 'node')} joined": report.nodes_joined,
-        f"{_counted(report.actors_restarted, 'worker')} started anew": report.actors_restarted,
+        f"{counted(report.nodes_lost, 'node')} lost": report.nodes_lost,
+        f"{counted(report.nodes_joined, 'node')} joined": report.nodes_joined,
+        f"{counted(report.actors_restarted, 'worker')} started anew": report.actors_restarted,
         again: report.blocks_embedded_again or report.rows_embedded_again,
     }
     return ", ".join(line for line, number in told.items() if number)
-
-
-def _counted(number: int, thing: str) -> str:
-    return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"
 
 
 def _dead_lines(sample: str, width: int) -> list[str]:
