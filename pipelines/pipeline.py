@@ -180,7 +180,8 @@ class EmbeddingPipeline:
         ``chunk_end`` and ``chunk_count``. A row that cannot be read or embedded comes with its error and without
         vectors. The order of rows is Ray Data's. Sources and models are looked at now, and where an average length is
         to be measured, the source is read for it; all else happens when the dataset is consumed, and each time that it
-        is: ``materialize()`` keeps what was made. Raises the FleetembedError that a run would raise before it embeds.
+        is: ``materialize()`` keeps what was made. A Ray dataset as source, and what ``source.ray`` reads, is read now,
+        into Ray's object store. Raises the FleetembedError that a run would raise before it embeds.
 
             vectors = EmbeddingPipeline.from_config(job).embed()
             vectors.filter(lambda row: row["error"] is None).write_parquet("output/vectors")
