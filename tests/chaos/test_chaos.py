@@ -18,7 +18,7 @@ import pytest
 from tests.chaos.job import SinkKind
 from tests.chaos.rounds import Harness, Plan
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 ATTEMPTS = 3
 ROWS = 600

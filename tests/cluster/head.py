@@ -17,6 +17,8 @@ from pathlib import Path
 
 import psutil
 
+from tests.waiting import SECONDS
+
 RAY = Path(sys.executable).with_name("ray")
 
 
@@ -60,7 +62,7 @@ def started_head(cpus: int = 4) -> Iterator[Head]:
             check=True,
             capture_output=True,
             text=True,
-            timeout=180,
+            timeout=SECONDS,
         )
         yield Head(f"http://127.0.0.1:{dashboard}", environment)
     finally:

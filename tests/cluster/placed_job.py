@@ -29,8 +29,8 @@ from pipelines.run.cluster.dataset import build_dataset
 from pipelines.run.placement.pools import Pool, place_pools
 from pipelines.run.stages.stage import Resources, Work
 from tests.conftest import ROOT
+from tests.waiting import SECONDS
 
-SECONDS = 200
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 
 

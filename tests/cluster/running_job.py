@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.conftest import ROOT
-from tests.waiting import wait_until
+from tests.waiting import SECONDS, wait_until
 
-SECONDS = 200
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 
 
@@ -41,7 +40,7 @@ class RunningJob:
 
     def wait_for_rows(self, least: int) -> None:
         """Wait until so many rows are written; the job must still be at work then."""
-        wait_until(lambda: self.process.poll() is not None or self.report["rows"]["written"] >= least, SECONDS)
+        wait_until(lambda: self.process.poll() is not None or self.report["rows"]["written"] >= least)
         assert self.process.poll() is None, self.output
 
     def end(self) -> int:

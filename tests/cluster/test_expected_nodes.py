@@ -62,7 +62,7 @@ def test_the_request_of_a_job_that_is_killed_is_cleared_and_nothing_of_it_is_lef
         wait_until(lambda: len(asked_for(nodes)) == 9)
         process.send_signal(signal.SIGKILL)
         process.wait()
-        wait_until(lambda: asked_for(nodes) == [], 30)
+        wait_until(lambda: asked_for(nodes) == [])
     ray.init(address=nodes.address, log_to_driver=False)
     try:
         wait_until(lambda: set(watchers()) == {"DEAD"})

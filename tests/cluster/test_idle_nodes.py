@@ -12,7 +12,7 @@ import ray
 
 from pipelines.run.cluster.watch import ClusterWatch
 from tests.cluster.nodes import cluster
-from tests.waiting import wait_until
+from tests.waiting import SECONDS, wait_until
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -25,7 +25,9 @@ def test_a_node_that_is_drained_as_idle_is_not_counted_as_lost_and_one_that_is_k
             watch = ClusterWatch()
             command = [str(Path(sys.executable).with_name("ray")), "drain-node", "--address", nodes.address]
             why = ["--reason", "DRAIN_NODE_REASON_IDLE_TERMINATION", "--reason-message", "idle"]
-            subprocess.run([*command, "--node-id", idle.node_id, *why], check=True, capture_output=True, timeout=60)
+            subprocess.run(
+                [*command, "--node-id", idle.node_id, *why], check=True, capture_output=True, timeout=SECONDS
+            )
             wait_until(lambda: not alive(idle.node_id))
             assert watch.losses().nodes_lost == 0
             nodes.kill(killed)

@@ -28,7 +28,7 @@ from pipelines.run.placement.fitting import Actor
 from tests.cluster.nodes import Nodes, cluster
 from tests.hub_server import Fault, HubServer
 from tests.model_fixtures import write_synthetic_model
-from tests.waiting import wait_until
+from tests.waiting import SECONDS, wait_until
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -116,7 +116,7 @@ def test_each_node_downloads_a_model_once_though_several_actors_run_there(
 def test_a_node_without_network_and_one_with_another_model_are_told_of_together(site: Site, tmp_path: Path) -> None:
     put_model(site.hub, tmp_path / "other", "org/other", dim=23)
     models = site.models(tmp_path)
-    prepare.prepare_nodes(lambda: models, {}, 60)
+    prepare.prepare_nodes(lambda: models, {}, SECONDS)
     stale = site.cache("stale") / "org--small"
     shutil.copytree(site.cache("a") / "org--small", stale)
     # Of the same size, so that the cache takes it for what was once downloaded.
@@ -134,9 +134,9 @@ def test_a_node_without_network_and_one_with_another_model_are_told_of_together(
             {"resources": {"disk": 1}},
         ]
         for wants in elsewhere:
-            prepare.prepare_nodes(lambda: models, {"dense": Actor("dense", **{"cpus": 1, **wants})}, 60)
+            prepare.prepare_nodes(lambda: models, {"dense": Actor("dense", **{"cpus": 1, **wants})}, SECONDS)
         with pytest.raises(PreflightError, match=r"^2 of 5 nodes cannot run the job's models:\n") as refused:
-            prepare.prepare_nodes(lambda: models, {}, 60)
+            prepare.prepare_nodes(lambda: models, {}, SECONDS)
     finally:
         for node in (offline, changed):
             site.nodes.stop(node)
@@ -161,7 +161,7 @@ def test_a_relative_folder_is_looked_for_on_the_nodes(
     monkeypatch.chdir(tmp_path)
     models = site.models(tmp_path, path="models/mine")
     with pytest.raises(PreflightError, match=r"3 of 3 nodes cannot run") as refused:
-        prepare.prepare_nodes(lambda: models, {}, 60)
+        prepare.prepare_nodes(lambda: models, {}, SECONDS)
     assert f"embeddings.0: there is no folder models/mine; it was looked for at {str(there)!r}" in str(refused.value)
     assert str(refused.value).count("there is no folder") == 1
 
@@ -189,7 +189,7 @@ def test_a_node_that_takes_too_long_is_named_and_one_that_dies_is_passed_over(
             target=lambda: (wait_until(lambda: len(site.hub.requests) > asked + 1), site.nodes.kill(slow))
         )
         killer.start()
-        prepare.prepare_nodes(lambda: models, {}, 120)
+        prepare.prepare_nodes(lambda: models, {}, SECONDS)
         killer.join()
     finally:
         site.hub.faults.clear()

@@ -19,10 +19,10 @@ import pytest
 
 from pipelines.sinks.qdrant.client import open_folder
 from tests.cluster.nodes import Nodes, processes
-from tests.cluster.running_job import SECONDS, RunningJob, dense, start_job, write_corpus
-from tests.waiting import wait_until
+from tests.cluster.running_job import RunningJob, dense, start_job, write_corpus
+from tests.waiting import SECONDS, wait_until
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 ROWS = 1600
 WORKERS = 4
@@ -63,7 +63,7 @@ def embedding_workers(node: Any) -> list[psutil.Process]:
 
 def wait_for_workers(head: Nodes, nodes: Sequence[Any]) -> None:
     """Wait until all workers that embed are started, which are more than one node has room for."""
-    wait_until(lambda: sum(len(embedding_workers(node)) for node in (head.head, *nodes)) == WORKERS, SECONDS)
+    wait_until(lambda: sum(len(embedding_workers(node)) for node in (head.head, *nodes)) == WORKERS)
 
 
 def busiest(nodes: Sequence[Any]) -> Any:
@@ -108,7 +108,7 @@ def test_a_node_that_is_killed_costs_a_few_blocks_and_one_that_joins_takes_its_w
         lost = busiest(nodes)
         head.kill(lost)
         joined = head.add(num_cpus=2)
-        wait_until(lambda: job.process.poll() is not None or embedding_workers(joined), SECONDS)
+        wait_until(lambda: job.process.poll() is not None or embedding_workers(joined))
         assert embedding_workers(joined)
         report = assert_little_was_embedded_twice(job)
     assert (report["nodes_lost"], report["nodes_joined"]) == (1, 1)
@@ -187,4 +187,4 @@ def drain(head: Nodes, node: Any) -> None:
     ray = str(Path(sys.executable).with_name("ray"))
     about = ["--address", head.address, "--node-id", node.node_id, "--deadline-remaining-seconds", "60"]
     why = ["--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "spot"]
-    subprocess.run([ray, "drain-node", *about, *why], check=True, capture_output=True, timeout=60)
+    subprocess.run([ray, "drain-node", *about, *why], check=True, capture_output=True, timeout=SECONDS)

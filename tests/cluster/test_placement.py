@@ -14,11 +14,11 @@ import pytest
 from ray._raylet import GcsClient
 
 from tests.cluster.nodes import STORE_BYTES, Nodes, cluster
-from tests.cluster.placed_job import MINILM, SECONDS, begin, do, do_each
+from tests.cluster.placed_job import MINILM, begin, do, do_each
 from tests.conftest import ALL_CORES
-from tests.waiting import wait_until
+from tests.waiting import SECONDS, wait_until
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 BM25 = {"name": "bm25", "model": "Qdrant/bm25"}
 DENSE = {"name": "dense", "model": MINILM}

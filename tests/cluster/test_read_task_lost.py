@@ -13,7 +13,7 @@ from embedders import TextEmbedding
 from pipelines.sinks.qdrant.client import open_folder
 from tests.cluster.running_job import dense, start_job, write_corpus
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 ROWS = 450
 # Bytes of payload a row: all rows together are more than the object store holds, so that the task that reads them waits

@@ -22,11 +22,11 @@ from tests.cluster.head import Head, started_head
 from tests.conftest import ROOT
 from tests.e2e.jobs import MINILM
 from tests.model_fixtures import write_synthetic_model
+from tests.waiting import SECONDS, wait_until
 
-pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.ray]
 
 ENDED = {JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.STOPPED}
-SECONDS = 400
 # Written into the clone, so that each process of a job tells which packages it has imported.
 TELL = """
 import os
@@ -180,10 +180,7 @@ def test_a_stopped_job_leaves_a_true_report(
         compute={"base_path": str(tmp_path), "block_rows": 16},
     )
     submission = submit(jobs, clone, "stopped", config)
-    deadline = time.monotonic() + SECONDS
-    while not list((tmp_path / "out").glob("part-*.parquet")):
-        assert time.monotonic() < deadline, jobs.get_job_logs(submission)
-        time.sleep(0.05)
+    wait_until(lambda: any((tmp_path / "out").glob("part-*.parquet")))
     jobs.stop_job(submission)
     assert ended(jobs, submission).status == JobStatus.STOPPED
     report = json.loads((tmp_path / "run_report.json").read_text())

@@ -12,7 +12,7 @@ import pytest
 from jinja2 import Template
 
 from tests.conftest import ROOT
-from tests.waiting import wait_until
+from tests.waiting import SECONDS, wait_until
 
 DAG = ROOT / "deploy" / "airflow" / "fleetembed_dag.py"
 # Submitting lasts as long as the job, which is told by a file what to end with.
@@ -54,7 +54,7 @@ def command_of_the_dag() -> str:
 def test_a_task_ends_as_the_command_that_submits_does(tmp_path: Path, code: int) -> None:
     task = Task(tmp_path, 1)
     task.ended.write_text(str(code))
-    assert task.process.wait(30) == code
+    assert task.process.wait(SECONDS) == code
     name = "docs-manual--2026-01-02T02-30-00-00-00-1"
     assert task.lines() == [f"job submit --submission-id {name} -- fleetembed embed --config /home/ray/job.yaml"]
 
@@ -62,7 +62,7 @@ def test_a_task_ends_as_the_command_that_submits_does(tmp_path: Path, code: int)
 def test_a_later_try_first_stops_the_jobs_of_those_before_it_also_where_one_is_unknown(tmp_path: Path) -> None:
     task = Task(tmp_path, 3)
     task.ended.write_text("0")
-    assert task.process.wait(30) == 0
+    assert task.process.wait(SECONDS) == 0
     name = "docs-manual--2026-01-02T02-30-00-00-00"
     assert task.lines()[:2] == [f"job stop {name}-1", f"job stop {name}-2"]
     assert task.lines()[2].startswith(f"job submit --submission-id {name}-3 ")
@@ -75,7 +75,7 @@ def test_a_task_that_is_ended_stops_its_job(tmp_path: Path, whole_group: bool) -
         os.killpg(task.process.pid, signal.SIGTERM)
     else:
         task.process.terminate()
-    assert task.process.wait(30) == 143
+    assert task.process.wait(SECONDS) == 143
     assert task.lines()[-1] == "job stop docs-manual--2026-01-02T02-30-00-00-00-2"
     # For the stand-in, should it still wait.
     task.ended.write_text("0")

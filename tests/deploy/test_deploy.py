@@ -24,6 +24,7 @@ from pipelines.run.placement.nodes import Machines, Node
 from pipelines.run.placement.pools import place_pools
 from tests.conftest import ROOT
 from tests.deploy.dockerfile import build, instructions
+from tests.waiting import SECONDS
 
 DEPLOY = ROOT / "deploy"
 MARKET = "ray.io/market-type"
@@ -265,9 +266,9 @@ def test_the_image_installs_nothing_whose_hash_is_in_no_lock() -> None:
 
 @pytest.mark.slow
 def test_the_images_wheel_is_built_and_installed_by_what_has_a_hash(tmp_path: Path) -> None:
-    subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "probe")], check=True, timeout=120)
+    subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "probe")], check=True, timeout=SECONDS)
     probe = [str(tmp_path / "probe" / "bin" / "pip"), "download", "--quiet", "--no-deps", "iniconfig"]
-    if subprocess.run(probe, cwd=tmp_path, capture_output=True, timeout=120).returncode:
+    if subprocess.run(probe, cwd=tmp_path, capture_output=True, timeout=SECONDS).returncode:
         pytest.skip("needs a package index")
     (dependencies,) = (one.rest for one in DOCKERFILE if one.name == "RUN" and "-r pyproject.toml" in one.rest)
     build(tmp_path / "image", {}, left_out=[dependencies])

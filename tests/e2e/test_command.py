@@ -18,6 +18,7 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.e2e.jobs import Job, Row, parquet_points
+from tests.waiting import SECONDS
 
 COMMAND = [sys.executable, str(ROOT / "jobs" / "embed_corpus.py")]
 LOCAL = "compute.engine=local"
@@ -31,7 +32,7 @@ def job(tmp_path: Path, minilm: Path) -> Job:
 
 def run(job: Job, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [*COMMAND, "--config", str(job.config_file()), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, cwd=job.folder, timeout=240)
+    return subprocess.run(command, capture_output=True, text=True, cwd=job.folder, timeout=SECONDS)
 
 
 def start(job: Job, engine: str) -> subprocess.Popen[str]:
@@ -144,7 +145,7 @@ def test_a_signal_stops_cleanly_with_a_report(
     child = start(job, engine)
     wait_for(child, lambda: committed(job))
     child.send_signal(number)
-    output = child.communicate(timeout=60)[0]
+    output = child.communicate(timeout=SECONDS)[0]
     assert child.returncode == 1
     assert "interrupted" in output and "Traceback" not in output
     assert job.report["status"] == "interrupted"
@@ -159,14 +160,14 @@ def test_sigterm_while_a_model_is_downloaded_stops_the_command_with_a_message(
     job.write([{"id": "a", "text": "fine"}])
     job.extra = {"embeddings": [{"name": "dense", "model": "BAAI/bge-small-en-v1.5"}]}
     with socket.create_server(("127.0.0.1", 0)) as silent_hub:
-        silent_hub.settimeout(60)
+        silent_hub.settimeout(SECONDS)
         monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{silent_hub.getsockname()[1]}")
         monkeypatch.setenv("FLEETEMBED_CACHE_DIR", str(job.folder / "cache"))
         child = start(job, LOCAL)
         with silent_hub.accept()[0] as connection:
             assert connection.recv(1)
             child.send_signal(signal.SIGTERM)
-            output = child.communicate(timeout=60)[0]
+            output = child.communicate(timeout=SECONDS)[0]
     assert child.returncode == 1
     assert "Traceback" not in output and "stopped; what was written stays" in output
 
@@ -232,7 +233,7 @@ def test_a_killed_worker_is_replaced_and_every_document_is_there_once(job: Job, 
     wait_for(child, lambda: committed(job) >= 5)
     victim = wait_for(child, lambda: embed_worker(child.pid))
     os.kill(victim, signal.SIGKILL)
-    output = child.communicate(timeout=200)[0]
+    output = child.communicate(timeout=SECONDS)[0]
     assert child.returncode == 0, output
     assert parquet_points(job.folder / "out").keys() == {row["id"] for row in rows}
     assert job.report["rows"]["embedded"] < 1.2 * len(rows)
@@ -269,7 +270,7 @@ def test_a_report_says_interrupted_before_all_is_closed(job: Job, stdlib_rows: l
     try:
         wait_for(child, lambda: committed(job))
         child.send_signal(signal.SIGTERM)
-        wait_for(child, lambda: job.report["status"] == "interrupted", seconds=60)
+        wait_for(child, lambda: job.report["status"] == "interrupted")
         assert child.poll() is None
     finally:
         child.kill()

@@ -21,6 +21,7 @@ from pipelines.errors import ConfigError
 from pipelines.sinks.qdrant.client import open_folder
 from tests.conftest import ROOT
 from tests.e2e.jobs import MINILM
+from tests.waiting import SECONDS
 
 # As a user whom the system does not know, as containers have them.
 UNKNOWN_USER = """
@@ -128,7 +129,7 @@ def run_unknown(folder: Path, command: str, *arguments: str) -> subprocess.Compl
         env={"PATH": "/usr/bin:/bin"},
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=SECONDS,
     )
 
 

@@ -20,8 +20,9 @@ import pytest
 from pipelines.run.cluster.leftovers import clear
 from tests.conftest import ROOT
 from tests.e2e.jobs import Job, Row, parquet_points
+from tests.waiting import SECONDS
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
 COMMAND = [sys.executable, str(ROOT / "jobs" / "embed_corpus.py")]
 FOREIGN = "session_2026-01-01_00-00-00_000000_1"
 
@@ -104,7 +105,7 @@ def test_a_killed_driver_leaves_what_the_next_run_clears_and_that_one_does_littl
     # Its Ray starts after the clearing, and says so by the first file.
     wait_for(again, lambda: not left.exists())
     assert not users(left)
-    output = again.communicate(timeout=200)[0]
+    output = again.communicate(timeout=SECONDS)[0]
     assert again.returncode == 0, output
     assert f"cleared {left}, which a run that was killed had left" in output
     assert parquet_points(job.folder / "out").keys() == {row["id"] for row in rows}
@@ -122,7 +123,7 @@ def test_logs_of_a_failed_run_stay_a_day_and_the_message_says_where(job: Job, te
     for process in psutil.Process(child.pid).children(recursive=True):
         if "dense" in " ".join(process.cmdline()):
             process.kill()
-    output = child.communicate(timeout=200)[0]
+    output = child.communicate(timeout=SECONDS)[0]
     assert child.returncode == 1
     told = re.search(r"Ray's logs are kept for a day, in (\S+)\)", " ".join(output.split()))
     assert told, output
@@ -143,7 +144,7 @@ def test_ctrl_c_over_and_over_stops_as_cleanly_as_once(job: Job, temporary: Path
     for _ in range(4):
         child.send_signal(signal.SIGINT)
         time.sleep(0.3)
-    output = child.communicate(timeout=200)[0]
+    output = child.communicate(timeout=SECONDS)[0]
     assert child.returncode == 1, output
     assert "Traceback" not in output and "stopped; what was written stays" in output
     assert "still stopping: what is under way is being closed; 3 more times ends it at once" in output

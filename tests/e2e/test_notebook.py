@@ -16,7 +16,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
 from tests.e2e.jobs import Job, Row
-from tests.waiting import wait_until
+from tests.waiting import SECONDS, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -39,7 +39,7 @@ class Notebook:
     """A notebook whose cells are executed one by one."""
 
     def __init__(self) -> None:
-        self.client = NotebookClient(nbformat.v4.new_notebook(), timeout=200)  # type: ignore[no-untyped-call]
+        self.client = NotebookClient(nbformat.v4.new_notebook(), timeout=SECONDS)  # type: ignore[no-untyped-call]
 
     def run(self, code: str) -> Any:
         """Execute a new cell with some code; returns what it has as output."""

@@ -23,9 +23,9 @@ from pipelines.search import Searcher
 from tests.conftest import ROOT
 from tests.pipelines.reindex.conftest import done as done_here
 from tests.qdrant_server import Fault, QdrantTestServer
-from tests.waiting import wait_until
+from tests.waiting import SECONDS, wait_until
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 COUNT = 600
 # Points that the writer leaves alone, so that there is always something to be found.
@@ -33,7 +33,6 @@ KEPT = 50
 # "runs" has the stem of "running" in English alone, "Häuser" that of "Haus" in German alone: an answer tells by which
 # model the collection was filled, and the same one must have encoded the query.
 QUERY, FOUND = "runs Häuser", {"english": "running", "german": "Haus"}
-SECONDS = 300
 
 Payloads = dict[str, dict[str, Any]]
 Write = tuple[Literal["put", "set", "delete"], str, dict[str, Any]]
@@ -114,7 +113,7 @@ class Writer:
     def wait_for(self, number: int) -> None:
         """Wait until there were so many more writes."""
         enough = len(self.writes) + number
-        wait_until(lambda: len(self.writes) >= enough, 60)
+        wait_until(lambda: len(self.writes) >= enough)
 
 
 class Asker:
@@ -202,10 +201,10 @@ class Story:
         """Run, and kill the driver when some points are written after something was said, and further ones are not."""
         path = f"{collection}/points"
         with self.started("run") as process:
-            wait_until(lambda: after in self.told or process.poll() is not None, SECONDS)
+            wait_until(lambda: after in self.told or process.poll() is not None)
             self.server.clear()
             self.server.inject(Fault("stall", path_suffix=path, skip=skip, times=None))
-            wait_until(lambda: len(self.server.requests("PUT", path)) > skip or process.poll() is not None, SECONDS)
+            wait_until(lambda: len(self.server.requests("PUT", path)) > skip or process.poll() is not None)
             assert process.poll() is None, self.told
             os.kill(process.pid, signal.SIGKILL)
             process.wait()

@@ -30,7 +30,7 @@ from pipelines.sinks.qdrant.collection import Collection
 from tests.conftest import ROOT
 from tests.pipelines.sinks import rows
 from tests.qdrant_server import QdrantTestServer
-from tests.waiting import wait_until
+from tests.waiting import SECONDS, wait_until
 
 COUNT = 12
 # Runs a job that says when its model gets the first rows, and goes on when it is told to.
@@ -117,7 +117,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
 def by_command(place: Place) -> str:
     """What the command says of a job that it refuses."""
     command = [sys.executable, str(ROOT / "jobs" / "embed_corpus.py"), "--config", str(place.write_config("second"))]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)
     assert (done.returncode, done.stdout) == (1, "")
     return done.stderr
 
@@ -149,7 +149,7 @@ def test_the_second_job_is_refused_and_a_killed_one_is_followed_at_once(place: P
         with place.paused("third") as next_one:
             refused_by(next_one)
             (tmp_path / "go").touch()
-            assert next_one.wait(60) == 0
+            assert next_one.wait(SECONDS) == 0
     assert place.count() == COUNT
     assert place.pipeline().plan().notices == []
     assert place.run().rows["skipped"] == COUNT

@@ -15,6 +15,7 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.e2e.jobs import MINILM, Row, parquet_points
+from tests.waiting import SECONDS
 
 pytestmark = pytest.mark.slow
 
@@ -47,16 +48,16 @@ class Installed:
         program, *arguments = command
         called = [str(self.environment / "bin" / program), *arguments]
         variables = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-        return subprocess.run(called, cwd=self.folder, env=variables, capture_output=True, text=True, timeout=240)
+        return subprocess.run(called, cwd=self.folder, env=variables, capture_output=True, text=True, timeout=SECONDS)
 
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
     built, environment = tmp_path_factory.mktemp("built"), tmp_path_factory.mktemp("environment")
     wheel = build_wheel(built)
-    subprocess.run([sys.executable, "-m", "venv", str(environment)], check=True, timeout=120)
+    subprocess.run([sys.executable, "-m", "venv", str(environment)], check=True, timeout=SECONDS)
     pip = [str(environment / "bin" / "pip"), "install", "--quiet", "--no-index", "--no-deps", "--no-compile"]
-    subprocess.run([*pip, str(wheel)], check=True, timeout=120)
+    subprocess.run([*pip, str(wheel)], check=True, timeout=SECONDS)
     dependencies = sysconfig.get_path("purelib")
     packages = next(environment.glob("lib/python*/site-packages"))
     # A folder that such a file names has its own files of that kind passed over: the editable install is not seen.
@@ -76,7 +77,7 @@ def build_wheel(folder: Path) -> Path:
         shutil.copy(ROOT / name, sources)
     build = "from setuptools import build_meta; import sys; build_meta.build_wheel(sys.argv[1])"
     subprocess.run(
-        [sys.executable, "-c", build, str(folder)], cwd=sources, check=True, capture_output=True, timeout=120
+        [sys.executable, "-c", build, str(folder)], cwd=sources, check=True, capture_output=True, timeout=SECONDS
     )
     return next(folder.glob("fleetembed-*.whl"))
 

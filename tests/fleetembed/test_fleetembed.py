@@ -11,12 +11,13 @@ import pytest
 import embedders
 import fleetembed
 import pipelines
+from tests.waiting import SECONDS
 
 HOME = Path(fleetembed.__file__).resolve().parents[1]
 
 
 def python(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, timeout=60)
+    return subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, timeout=SECONDS)
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
+from tests.waiting import SECONDS
 
 JOBS = ROOT / "jobs"
 FULL = Path("/dev/full")
@@ -43,7 +44,7 @@ def run(
             env={**os.environ, **environment},
             stdout=file if output else subprocess.PIPE,
             stderr=subprocess.PIPE,
-            timeout=240,
+            timeout=SECONDS,
         )
     return done.returncode, (done.stdout or b"").decode("latin-1"), done.stderr.decode("latin-1")
 
@@ -100,7 +101,10 @@ def test_output_that_cannot_be_written_is_one_message_and_1(job: Path, command: 
 def test_a_run_whose_summary_cannot_be_written_ends_as_its_rows_did(job: Path) -> None:
     with FULL.open("wb") as full:
         done = subprocess.run(
-            [sys.executable, str(JOBS / "embed_corpus.py"), "--config", "job.yaml"], cwd=job, stderr=full, timeout=240
+            [sys.executable, str(JOBS / "embed_corpus.py"), "--config", "job.yaml"],
+            cwd=job,
+            stderr=full,
+            timeout=SECONDS,
         )
     assert done.returncode == 0
     assert json.loads((job / "r.json").read_text())["status"] == "complete"
@@ -109,7 +113,7 @@ def test_a_run_whose_summary_cannot_be_written_ends_as_its_rows_did(job: Path) -
 @pytest.mark.slow
 def test_a_reader_that_has_enough_gets_no_message(job: Path) -> None:
     command = f"{sys.executable} {JOBS / 'embed_corpus.py'} --schema | true"
-    done = subprocess.run(["sh", "-c", command], cwd=job, capture_output=True, timeout=240)
+    done = subprocess.run(["sh", "-c", command], cwd=job, capture_output=True, timeout=SECONDS)
     assert done.stderr == b""
 
 
@@ -151,7 +155,7 @@ def test_ctrl_c_while_a_job_is_imported_is_one_line() -> None:
     process = interruptible(IMPORTING)
     assert process.stdout is not None and process.stdout.readline() == "importing\n"
     process.send_signal(signal.SIGINT)
-    assert process.communicate(timeout=60) == ("", "stopped\n")
+    assert process.communicate(timeout=SECONDS) == ("", "stopped\n")
     assert process.returncode == 1
 
 
@@ -176,7 +180,7 @@ def test_ctrl_c_once_a_job_is_started_is_answered_by_the_job() -> None:
     process = interruptible(STARTED)
     assert process.stdout is not None and process.stdout.readline() == "started\n"
     process.send_signal(signal.SIGINT)
-    assert process.communicate(timeout=60) == ("", "")
+    assert process.communicate(timeout=SECONDS) == ("", "")
     assert process.returncode == 5
 
 
@@ -202,5 +206,5 @@ start(command)
 @pytest.mark.parametrize("moment", ["_number", "end_at_once", "__exit__", "flush"])
 def test_ctrl_c_when_the_command_is_over_changes_nothing_of_its_exit_code(moment: str) -> None:
     process = interruptible(OVER, moment)
-    assert process.communicate(timeout=60) == ("", "interrupted\n")
+    assert process.communicate(timeout=SECONDS) == ("", "interrupted\n")
     assert process.returncode == 3

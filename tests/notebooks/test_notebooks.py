@@ -45,7 +45,6 @@ def test_what_is_committed_was_run_from_the_top_and_is_small_and_quiet(path: Pat
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
 def test_it_runs(path: Path, minilm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("jobs", "tests"):

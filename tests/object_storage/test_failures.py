@@ -19,7 +19,7 @@ from pipelines.stores import store as store_module
 from tests.object_storage.jobs import BucketJob, documents, ids, lines
 from tests.object_storage.server import SECRET, Fault, S3TestServer
 from tests.pipelines.sources.reading import read
-from tests.waiting import wait_until
+from tests.waiting import SECONDS, wait_until
 
 # Its parts are of ten megabytes.
 LARGE = pa.py_buffer(bytes(range(256)) * (100 << 10))
@@ -260,9 +260,11 @@ def test_a_report_in_a_store_is_written_now_and_then_and_at_the_end(
 ) -> None:
     monkeypatch.setattr(watching, "SECONDS_BETWEEN_LOOKS", 0.01)
     job.s3.put("docs/a.jsonl", lines(documents(200)))
+    began = time.monotonic()
     assert job.run()[0] == 0
+    meanwhile = (time.monotonic() - began) // report_file.SECONDS_BETWEEN_SAVES_IN_STORES
     puts = [request for request in job.s3.requests if request.startswith("Put")]
-    assert sum("run.json" in request for request in puts) == 2
+    assert 2 <= sum("run.json" in request for request in puts) <= 2 + meanwhile
     # The page, once.
     assert sum("run.html" in request for request in puts) == 1
     # A busy store gets the last report all the same.
@@ -292,7 +294,7 @@ def test_a_job_that_waits_for_a_busy_store_is_stopped_by_ctrl_c(job: BucketJob, 
         # The client's attempts are over, and the pauses are the project's.
         wait_until(lambda: fault.met >= 4)
         child.send_signal(signal.SIGINT)
-        output, _ = child.communicate(timeout=60)
+        output, _ = child.communicate(timeout=SECONDS)
     assert child.returncode == 1 and "stopped; what was written stays" in output and "Traceback" not in output
     assert job.report["status"] == "interrupted"
 
@@ -305,7 +307,7 @@ def test_a_slow_store_keeps_the_last_report_and_not_the_one_that_told_of_the_sig
         wait_until(lambda: busy.met >= 4)
         with job.s3.broken(slow):
             child.send_signal(signal.SIGINT)
-            child.communicate(timeout=60)
+            child.communicate(timeout=SECONDS)
     assert slow.met == 2 and job.report["status"] == "interrupted"
     # The report that told of the signal was made before the work began, and has no seconds.
     assert job.report["seconds"] > 0
@@ -319,11 +321,12 @@ def test_a_job_whose_store_is_away_is_stopped_within_seconds(job: BucketJob) -> 
         with job.s3.broken(Fault(".")):
             began = time.monotonic()
             child.send_signal(signal.SIGINT)
-            output, _ = child.communicate(timeout=60)
+            output, _ = child.communicate(timeout=SECONDS)
     assert child.returncode == 1 and "stopped; what was written stays" in output and "Traceback" not in output
     assert "the lease of" in output and "could not be given back" in output
-    # The lease is looked at and given back, and the report is written twice, each for a few seconds.
-    assert time.monotonic() - began < 45
+    # The lease is looked at and given back, and the report is written twice, each for a few seconds: the patience that
+    # a run has otherwise is longer than all of it.
+    assert time.monotonic() - began < 70
     # The process of this machine that left it is gone: the next one takes over at once.
     code, output = job.run()
     assert code == 0, output

@@ -14,11 +14,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines import EmbeddingPipeline
+from pipelines.run.report.file import SECONDS_BETWEEN_SAVES_IN_STORES
 from pipelines.sinks.lease.lease import Timing
 from pipelines.sinks.lease.record import PARQUET_LEASE
 from tests.object_storage.jobs import BucketJob, documents, ids, lines
 from tests.object_storage.server import KEY, SECRET, Fault, S3TestServer
-from tests.waiting import wait_until
+from tests.waiting import SECONDS, wait_until
 
 
 def parquet_bytes(rows: list[dict[str, Any]], **options: Any) -> bytes:
@@ -53,7 +54,7 @@ def test_a_job_has_all_its_places_in_a_bucket(
         # Workers are as patient as the driver.
         with s3.broken(Fault("Put.*/out/part-", times=4), Fault("Get.*/docs/", times=4)):
             child = job.start("compute.engine=ray")
-            output, _ = child.communicate(timeout=240)
+            output, _ = child.communicate(timeout=SECONDS)
         code = child.returncode
     assert code == 3, output
     assert job.documents() == expected
@@ -97,14 +98,17 @@ def test_a_file_costs_one_request_to_write_and_few_to_find_again(s3: S3TestServe
     began = time.monotonic()
     with s3.counted() as first:
         assert job.run()[0] == 0
-    renewals = 1 + (time.monotonic() - began) // Timing().renew
+    seconds = time.monotonic() - began
+    renewals = 1 + seconds // Timing().renew
     lease = sum(request.startswith("PutObject") and request.endswith(PARQUET_LEASE) for request in s3.requests)
     files = len(s3.keys("out/part-"))
     assert files == 30
     # The lease: taken, given back, and renewed as time passes.
     assert 2 <= lease <= 2 + renewals
-    # The report twice, its page, _SUCCESS.
-    assert first["PutObject"] == files + 4 + lease and not first["CreateMultipartUpload"]
+    # The report twice, and as time passes; its page, _SUCCESS.
+    reports = sum(request.startswith("PutObject") and "run.json" in request for request in s3.requests)
+    assert 2 <= reports <= 2 + seconds // SECONDS_BETWEEN_SAVES_IN_STORES
+    assert first["PutObject"] == files + reports + 2 + lease and not first["CreateMultipartUpload"]
     assert not first["DeleteObject"]
     with s3.counted() as again:
         assert job.run()[0] == 0
@@ -156,5 +160,5 @@ def test_credentials_are_taken_from_a_profile(s3: S3TestServer, tmp_path: Path) 
     environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     environment |= {"AWS_PROFILE": "nightly", "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "credentials")}
     child = BucketJob(s3, tmp_path).start(environment={**environment, "AWS_ENDPOINT_URL": s3.url})
-    output, _ = child.communicate(timeout=120)
+    output, _ = child.communicate(timeout=SECONDS)
     assert child.returncode == 0, output

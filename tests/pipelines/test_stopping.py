@@ -11,6 +11,7 @@ import pytest
 
 from pipelines.stopping import stoppable
 from tests.conftest import ROOT
+from tests.waiting import SECONDS
 
 PROGRAM = """
 import select, signal, sys, time
@@ -66,7 +67,7 @@ class Program:
         return self.line()
 
     def end(self) -> int:
-        return self._process.wait(60)
+        return self._process.wait(SECONDS)
 
 
 def test_the_first_signal_interrupts_and_further_ones_disturb_nothing() -> None:

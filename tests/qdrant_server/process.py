@@ -17,9 +17,9 @@ import httpx
 from tests.qdrant_server.faults import Fault
 from tests.qdrant_server.log import LoggedRequest
 from tests.qdrant_server.options import Options
+from tests.waiting import SECONDS
 
 ROOT = Path(__file__).resolve().parents[2]
-START_SECONDS = 120
 
 
 class QdrantTestServer:
@@ -46,7 +46,7 @@ class QdrantTestServer:
             self.stop()
             raise
         self.url = f"http://127.0.0.1:{self.port}"
-        self._control = httpx.Client(base_url=f"{self.url}/_test/", timeout=60, trust_env=False)
+        self._control = httpx.Client(base_url=f"{self.url}/_test/", timeout=SECONDS, trust_env=False)
 
     @property
     def pid(self) -> int:
@@ -59,8 +59,8 @@ class QdrantTestServer:
         self._process.stdin.flush()
         with selectors.DefaultSelector() as selector:
             selector.register(self._process.stdout, selectors.EVENT_READ)
-            if not selector.select(START_SECONDS):
-                raise TimeoutError(f"the test server said nothing for {START_SECONDS} s; is the machine overloaded?")
+            if not selector.select(SECONDS):
+                raise TimeoutError(f"the test server said nothing for {SECONDS} s; is the machine overloaded?")
         line = self._process.stdout.readline()
         if not line:
             raise RuntimeError(f"the test server ended with {self._process.wait()} before it listened; see stderr")

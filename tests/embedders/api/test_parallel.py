@@ -32,6 +32,7 @@ from tests.image_model_fixtures import (
     write_synthetic_image_model,
     write_synthetic_multimodal_model,
 )
+from tests.waiting import SECONDS
 
 E5 = "intfloat/multilingual-e5-large"
 TEXTS = [f"the bat number {number} of cave {number % 7}" for number in range(50)]
@@ -142,7 +143,7 @@ def test_synthetic_models_on_two_devices_share_the_work_in_order(
     alone = list(call(model, None))
     assert [one.device for one in stand_ins] == [3]
     both = call(model, 2)
-    DeviceStandIn.meeting = threading.Barrier(2, timeout=20)
+    DeviceStandIn.meeting = threading.Barrier(2, timeout=SECONDS)
     before = model.stats.rows
     same(both, alone)
     assert [one.device for one in stand_ins] == [3, 5]
@@ -167,7 +168,7 @@ def test_synthetic_image_models_on_two_devices_share_the_work_in_order(
         call = several.embed
     alone = list(call(IMAGES))
     both = call(IMAGES, 2, 0)
-    DeviceStandIn.meeting = threading.Barrier(2, timeout=20)
+    DeviceStandIn.meeting = threading.Barrier(2, timeout=SECONDS)
     same(both, alone)
     assert [one.device for one in stand_ins] == [0, 1]
     assert min(one.runs for one in stand_ins) > 0

@@ -13,6 +13,7 @@ import pytest
 
 from tests.image_model_fixtures import clip_config, random_image, write_synthetic_image_model
 from tests.model_fixtures import MINILM
+from tests.waiting import SECONDS
 
 DOCS = Path(__file__).resolve().parents[3] / "docs" / "migrating_from_fastembed.md"
 SPLADE, COLBERT, CLIP = "prithivida/Splade_PP_en_v1", "colbert-ir/colbertv2.0", "Qdrant/clip-ViT-B-32-vision"
@@ -77,7 +78,7 @@ def run(script: str, folders: dict[str, str], image: Path) -> dict[str, dict[str
         [sys.executable, "-c", script + known + SEARCH, json.dumps(folders), str(image)],
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=SECONDS,
     )
     assert done.returncode == 0, done.stderr
     found: dict[str, dict[str, float]] = json.loads(done.stdout.splitlines()[-1])
@@ -105,12 +106,12 @@ def test_the_real_minilm_answers_by_the_documents_example(minilm: Path) -> None:
     recipe, example = blocks()
     place = f"options={{'specific_model_path': {str(minilm)!r}}}"
     script = BLOCK + recipe + example.replace("model=model)", f"model=model, {place})") + "print(hits[0].score)\n"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=300)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=SECONDS)
     assert done.returncode == 0, done.stderr
     assert 0 < float(done.stdout.split()[-1]) < 1
 
 
 def test_without_the_recipe_the_client_asks_for_fastembed() -> None:
     script = BLOCK + "from qdrant_client.fastembed_common import FastEmbedMisc\nprint(FastEmbedMisc.is_installed())"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=300, check=True)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=SECONDS, check=True)
     assert done.stdout.split() == ["False"]

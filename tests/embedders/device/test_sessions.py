@@ -25,6 +25,7 @@ from embedders.session import ReopenError, cuda_devices
 from embedders.session_settings import CPU, CUDA
 from tests.embedders.device.test_device_path import DEVICE_PATH, MANY
 from tests.embedders.test_text_model import assert_same, load, rows_of
+from tests.waiting import SECONDS
 
 Folder = Callable[[str], Path]
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
@@ -120,7 +121,7 @@ def test_synthetic_models_are_shared_by_threads_and_count_all_texts(name: str, s
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(120)
+        thread.join(SECONDS)
     for at in range(3):
         assert_same(results[at], expected)
     assert model.stats.rows == 3 * len(texts)
@@ -243,7 +244,7 @@ def test_threads_run_one_synthetic_session_of_a_cpu_at_once(
     model = load(MINILM, synthetic_model(MINILM))
     expected = rows_of(model, ["a bat"])
     # Each run waits for another one.
-    meeting = threading.Barrier(2, timeout=60)
+    meeting = threading.Barrier(2, timeout=SECONDS)
     monkeypatch.setattr(small_memory, "_refuse", lambda self, size: meeting.wait())
     with ThreadPoolExecutor(2) as pool:
         for rows in pool.map(rows_of, [model] * 2, [["a bat"]] * 2):

@@ -15,6 +15,7 @@ from huggingface_hub import constants
 
 from tests.embedders.files.hub_models import FILES, NEEDED, REPO, TOKEN
 from tests.hub_server import HubServer
+from tests.waiting import SECONDS
 
 
 @pytest.fixture
@@ -62,7 +63,7 @@ def warm_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
         switches = {"HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
         places = {"HF_ENDPOINT": hub.url, "HF_HOME": str(folder), "HF_HUB_CACHE": str(folder / "hub")}
         subprocess.run(
-            [sys.executable, "-c", script], env={**os.environ, **switches, **places}, check=True, timeout=120
+            [sys.executable, "-c", script], env={**os.environ, **switches, **places}, check=True, timeout=SECONDS
         )
     return folder / "hub"
 

@@ -8,9 +8,6 @@ import pty
 import struct
 import subprocess
 import termios
-import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +19,7 @@ from embedders.catalog import ModelCard
 from embedders.files.download import Timeouts
 from embedders.files.resolve import resolve_model
 from tests.hub_server import HubServer
+from tests.waiting import SECONDS
 
 ROOT = Path(__file__).resolve().parents[3]
 REPO = "org/small"
@@ -99,13 +97,6 @@ def write(folder: Path, files: dict[str, bytes]) -> Path:
     return folder
 
 
-def wait_until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        threading.Event().wait(0.01)
-
-
 def on_a_terminal(*command: str, **variables: str) -> str:
     """What a process writes to standard error, where that is a terminal."""
     ours, theirs = pty.openpty()
@@ -120,5 +111,5 @@ def on_a_terminal(*command: str, **variables: str) -> str:
             seen += piece
     except OSError:
         pass  # how Linux tells that nobody holds the terminal any more
-    assert process.wait(timeout=120) == 0
+    assert process.wait(timeout=SECONDS) == 0
     return seen.decode()

@@ -13,10 +13,10 @@ from tests.embedders.files.hub_models import (
     CARD,
     NEEDED,
     QUICK,
-    wait_until,
     write,
 )
 from tests.hub_server import HubServer
+from tests.waiting import wait_until
 
 pytest_plugins = ["tests.embedders.files.hub_fixtures"]
 pytestmark = pytest.mark.usefixtures("isolated_caches")

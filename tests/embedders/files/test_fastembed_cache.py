@@ -16,6 +16,7 @@ from embedders.errors import ModelNotFoundError
 from embedders.files.cache_state import cache_state
 from tests.embedders.files.hub_models import CARD, FILES, NEEDED, REPO, contents, resolve, run_model, write
 from tests.hub_server import Fault, HubServer
+from tests.waiting import SECONDS
 
 pytest_plugins = ["tests.embedders.files.hub_fixtures"]
 pytestmark = pytest.mark.usefixtures("isolated_caches")
@@ -38,7 +39,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
         hub.add_repo(REPO, FILES)
         switches = {"HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
         environment = {**os.environ, **switches, "HF_ENDPOINT": hub.url, "HF_HOME": str(folder.parent / "home")}
-        subprocess.run([sys.executable, "-c", DOWNLOAD, str(folder)], env=environment, check=True, timeout=120)
+        subprocess.run([sys.executable, "-c", DOWNLOAD, str(folder)], env=environment, check=True, timeout=SECONDS)
     return folder
 
 

@@ -16,6 +16,7 @@ from embedders.files.lookup import offline_reason
 from embedders.files.resolve import resolve_model, verify_model
 from tests.embedders.files.hub_models import CARD, FILES, QUICK, RESOLVE, ROOT, resolve, write
 from tests.hub_server import HubServer
+from tests.waiting import SECONDS
 
 pytest_plugins = ["tests.embedders.files.hub_fixtures"]
 pytestmark = pytest.mark.usefixtures("isolated_caches")
@@ -83,7 +84,7 @@ print(*sorted(loaded), file=sys.stderr)
 def loaded_by(script: str, *arguments: str) -> list[str]:
     """Libraries of the network that a process has loaded in the end."""
     command = [sys.executable, "-c", script + LOADED, *arguments]
-    done = subprocess.run(command, cwd=ROOT, check=True, timeout=120, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=ROOT, check=True, timeout=SECONDS, capture_output=True, text=True)
     return done.stderr.splitlines()[-1].split()
 
 

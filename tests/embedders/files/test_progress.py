@@ -15,6 +15,7 @@ from huggingface_hub.utils import disable_progress_bars, enable_progress_bars
 
 from tests.embedders.files.hub_models import NEEDED, RESOLVE, ROOT, on_a_terminal, resolve
 from tests.hub_server import HubServer
+from tests.waiting import SECONDS
 
 pytest_plugins = ["tests.embedders.files.hub_fixtures"]
 pytestmark = pytest.mark.usefixtures("isolated_caches")
@@ -29,7 +30,7 @@ START = (
 def elsewhere(*command: str, **variables: str) -> str:
     """What a process writes to standard error, where that is no terminal."""
     done = subprocess.run(
-        command, cwd=ROOT, check=True, timeout=120, capture_output=True, text=True, env={**os.environ, **variables}
+        command, cwd=ROOT, check=True, timeout=SECONDS, capture_output=True, text=True, env={**os.environ, **variables}
     )
     return done.stderr
 

@@ -26,9 +26,9 @@ from tests.embedders.files.hub_models import (
     downloads,
     resolve,
     run_model,
-    wait_until,
 )
 from tests.hub_server import Fault, HubServer
+from tests.waiting import SECONDS, wait_until
 
 pytest_plugins = ["tests.embedders.files.hub_fixtures"]
 pytestmark = pytest.mark.usefixtures("isolated_caches")
@@ -312,7 +312,7 @@ def start_resolving(cache: Path) -> subprocess.Popen[str]:
 
 def test_many_processes_download_once(hub: HubServer, cache: Path) -> None:
     workers = [start_resolving(cache) for _ in range(3)]
-    assert len({worker.communicate(timeout=120)[0].strip() for worker in workers}) == 1
+    assert len({worker.communicate(timeout=SECONDS)[0].strip() for worker in workers}) == 1
     assert [worker.returncode for worker in workers] == [0] * 3
     assert {name: downloads(hub, name) for name in NEEDED} == dict.fromkeys(NEEDED, 1)
     assert len(hub.paths(path_end="/api/models/org/small")) == 1

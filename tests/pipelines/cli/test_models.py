@@ -25,6 +25,7 @@ from tests.conftest import ROOT
 from tests.embedders.files.hub_models import on_a_terminal
 from tests.hub_server import Fault, HubServer
 from tests.model_fixtures import write_synthetic_model
+from tests.waiting import SECONDS
 
 MODEL = "BAAI/bge-small-en"
 REPO = "Qdrant/bge-small-en"
@@ -123,7 +124,7 @@ def test_a_download_shows_bars_on_a_terminal_and_lines_elsewhere(run: Run, files
     shown = on_a_terminal(*command, FLEETEMBED_CACHE_DIR=os.environ["FLEETEMBED_CACHE_DIR"] + "/1")
     size = len(files["model_optimized.onnx"])
     assert re.search(rf"{MODEL} model_optimized\.onnx: .*/{size / 1000:.0f}k .*B/s\]", shown), shown
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=True)
     lines = done.stderr.splitlines()
     assert lines[0].startswith(f"model {MODEL}: downloading special_tokens_map.json, ")
     assert lines[-1].startswith(f"model {MODEL}: downloaded in ")
@@ -167,6 +168,6 @@ def test_an_unknown_model_gets_the_nearest_names(run: Run) -> None:
 
 def test_the_script_ends_with_one_message_and_no_traceback() -> None:
     command = [sys.executable, str(ROOT / "jobs" / "models.py"), "show", "no such model"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("model 'no such model' is not in the catalog.")

@@ -15,13 +15,14 @@ from typer.testing import CliRunner
 from pipelines.search import Searcher
 from tests.conftest import ROOT
 from tests.pipelines.search.conftest import DOCUMENTS, Collection
+from tests.waiting import SECONDS
 
 pytestmark = pytest.mark.slow
 
 
 def command(*arguments: str) -> subprocess.CompletedProcess[str]:
     called = [sys.executable, str(ROOT / "jobs" / "search.py"), *arguments]
-    return subprocess.run(called, capture_output=True, text=True, timeout=120)
+    return subprocess.run(called, capture_output=True, text=True, timeout=SECONDS)
 
 
 @pytest.fixture

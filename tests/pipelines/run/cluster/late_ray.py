@@ -20,8 +20,7 @@ from ray._private import services
 from pipelines.config.compute import ComputeConfig
 from pipelines.errors import WorkerError
 from pipelines.run.cluster.connection import connect
-
-SECONDS = 60
+from tests.waiting import SECONDS
 
 
 class LateNodes:

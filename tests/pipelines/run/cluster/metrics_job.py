@@ -19,11 +19,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 
 from pipelines import EmbeddingPipeline
+from tests.waiting import SECONDS
 
 TAGS = ("corpus", "stage", "embedding", "sink")
 # Ray's own is 10 s.
 SECONDS_BETWEEN_REPORTS = 0.5
-SECONDS = 60
 
 
 def scrape(port: int) -> dict[str, float]:

@@ -18,7 +18,7 @@ from rich.console import Console
 from pipelines import EmbeddingPipeline, Searcher, TooManyErrorsError
 from tests.conftest import ROOT
 from tests.pipelines.run.cluster.process_state import changes, process_state
-from tests.waiting import wait_until
+from tests.waiting import SECONDS, wait_until
 
 pytestmark = pytest.mark.ray
 
@@ -117,7 +117,7 @@ def test_two_runs_in_threads_start_a_ray_one_after_the_other_and_leave_nothing_o
     jobs = [bm25_job(tmp_path / name, corpus=name) for name in ("one", "two")]
     kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     called = [sys.executable, "-c", AT_ONCE, json.dumps(jobs)]
-    done = subprocess.run(called, env=kept, cwd=ROOT, capture_output=True, text=True, timeout=240)
+    done = subprocess.run(called, env=kept, cwd=ROOT, capture_output=True, text=True, timeout=SECONDS)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout.splitlines()[-1]) == [[30, 30], 1, "{}"]
     assert done.stderr == ""

@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from tests.conftest import ROOT
-from tests.waiting import wait_until
+from tests.waiting import SECONDS, wait_until
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -63,7 +63,7 @@ class Guarded:
         """What a process says that joins with a token."""
         called = [sys.executable, "-c", JOIN.format(address=self.address)]
         done = subprocess.run(
-            called, env=self.environment(token), cwd=ROOT, capture_output=True, text=True, timeout=120, check=True
+            called, env=self.environment(token), cwd=ROOT, capture_output=True, text=True, timeout=SECONDS, check=True
         )
         return done.stdout
 
@@ -81,7 +81,7 @@ def guarded() -> Iterator[Guarded]:
         head.process.terminate()
         for process in psutil.wait_procs(family, timeout=20)[1]:
             process.kill()
-        head.process.wait(30)
+        head.process.wait(SECONDS)
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -106,7 +106,7 @@ def start_late(late: int) -> dict[str, Any]:
     """What becomes of a job's Ray of which the first so many nodes come too late."""
     kept = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     called = [sys.executable, "-m", "tests.pipelines.run.cluster.late_ray", str(late)]
-    done = subprocess.run(called, env=kept, cwd=ROOT, capture_output=True, text=True, timeout=240, check=True)
+    done = subprocess.run(called, env=kept, cwd=ROOT, capture_output=True, text=True, timeout=SECONDS, check=True)
     outcome: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return outcome
 

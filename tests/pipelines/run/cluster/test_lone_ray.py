@@ -12,9 +12,10 @@ from pathlib import Path
 import psutil
 import pytest
 
+from pipelines.run.cluster import leftovers
 from pipelines.run.cluster.leftovers import RayFolder
 from tests.conftest import ROOT
-from tests.waiting import wait_until
+from tests.waiting import SECONDS, wait_until
 
 JOB = """
 import json, sys, time
@@ -50,7 +51,12 @@ def test_a_local_ray_has_no_process_that_serves_a_cluster_or_onlookers(tmp_path:
     }
     alone = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     done = subprocess.run(
-        [sys.executable, "-c", JOB, json.dumps(job)], cwd=ROOT, env=alone, capture_output=True, text=True, timeout=240
+        [sys.executable, "-c", JOB, json.dumps(job)],
+        cwd=ROOT,
+        env=alone,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
     )
     assert done.returncode == 0, done.stderr
     seen = json.loads(done.stdout.splitlines()[-1])
@@ -73,7 +79,10 @@ def test_a_local_ray_has_no_process_that_serves_a_cluster_or_onlookers(tmp_path:
     assert report["startup"]["imports"] > 0.5 and report["startup"]["workers"] > 0.1
 
 
-def test_a_folder_is_closed_at_once_where_nobody_looks_after_the_processes_that_wrote_there(tmp_path: Path) -> None:
+def test_a_folder_is_closed_at_once_where_nobody_looks_after_the_processes_that_wrote_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leftovers, "SECONDS_TO_END", SECONDS)
     (tmp_path / "ray").mkdir()
     folder = RayFolder(tmp_path / "ray")
     log = tmp_path / "ray" / "worker.out"
@@ -85,6 +94,6 @@ def test_a_folder_is_closed_at_once_where_nobody_looks_after_the_processes_that_
     wait_until(log.read_text)
     started = time.monotonic()
     folder.close()
-    assert time.monotonic() - started < 4
+    assert time.monotonic() - started < SECONDS / 2
     assert psutil.Process(worker.pid).status() == psutil.STATUS_ZOMBIE and not (tmp_path / "ray").exists()
-    worker.wait(5)
+    worker.wait(SECONDS)

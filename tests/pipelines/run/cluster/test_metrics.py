@@ -14,6 +14,7 @@ from pipelines.run.cluster.metrics import COUNTERS, GAUGES, JobMetrics, SinkQueu
 from pipelines.run.tally import Tally
 from tests.conftest import ROOT
 from tests.e2e.jobs import Job
+from tests.waiting import SECONDS
 
 ROWS = 40
 
@@ -26,7 +27,7 @@ def test_rays_metrics_port_gives_what_the_reports_tell(tmp_path: Path, minilm: P
     job.write([*rows, {"id": "empty", "text": None}])
     kept = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     called = [sys.executable, "-m", "tests.pipelines.run.cluster.metrics_job", str(job.config_file())]
-    done = subprocess.run(called, env=kept, cwd=ROOT, capture_output=True, text=True, timeout=240)
+    done = subprocess.run(called, env=kept, cwd=ROOT, capture_output=True, text=True, timeout=SECONDS)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout.splitlines()[-1])
     samples, (first, second) = told["samples"], told["reports"]

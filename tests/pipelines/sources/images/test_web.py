@@ -19,8 +19,9 @@ from pipelines.config.source import HttpConfig
 from pipelines.sources.images.addresses import refusal
 from pipelines.sources.images.web import Refusal, WebError, WebImages
 from tests.pipelines.sources.images.images import Web, send, serving
+from tests.waiting import SECONDS
 
-LOCAL = HttpConfig(allow=True, private_addresses=True, timeout=10)
+LOCAL = HttpConfig(allow=True, private_addresses=True, timeout=60)
 MB = 1_000_000
 
 
@@ -34,9 +35,9 @@ def endless(request: BaseHTTPRequestHandler) -> None:
 
 def dripping(request: BaseHTTPRequestHandler) -> None:
     request.send_response(200)
-    request.send_header("Content-Length", "1000")
+    request.send_header("Content-Length", "100000")
     request.end_headers()
-    for _ in range(100):
+    for _ in range(20 * SECONDS):
         request.wfile.write(b"x")
         request.wfile.flush()
         time.sleep(0.05)
@@ -154,7 +155,7 @@ def test_a_slow_drip_ends_at_the_total_limit(web: Web) -> None:
     started = time.monotonic()
     message = failure(web.url("/dripping"), HttpConfig(allow=True, private_addresses=True, timeout=0.4))
     assert message.endswith("/dripping took longer than 0.4 s (source.http.timeout)")
-    assert time.monotonic() - started < 2.5
+    assert time.monotonic() - started < SECONDS / 2
 
 
 @pytest.mark.slow
@@ -194,7 +195,7 @@ def test_a_wish_to_wait_past_the_limit_is_not_waited_for() -> None:
 )
 def test_hosts_that_are_not_public_are_not_connected_to(web: Web, host: str, kind: str) -> None:
     asked = len(web.seen)
-    message = failure(web.url("/a.jpg", host), HttpConfig(allow=True, timeout=5))
+    message = failure(web.url("/a.jpg", host), HttpConfig(allow=True, timeout=60))
     assert (
         f"a {kind} address: images are not fetched from there unless source.http.private_addresses is true" in message
     )
@@ -205,7 +206,7 @@ def test_hosts_that_are_not_public_are_not_connected_to(web: Web, host: str, kin
     ("path", "kind"), [("/to-metadata", "link-local"), ("/to-private", "private"), ("/to-ipv6", "loopback")]
 )
 def test_a_redirect_to_a_host_that_is_not_public_is_not_followed(web: Web, path: str, kind: str) -> None:
-    public = HttpConfig(allow=True, timeout=5)
+    public = HttpConfig(allow=True, timeout=60)
     assert fetch(web.url("/moved"), public, refuse=refuse_all_but_the_server) == b"an image"
     assert f" a {kind} address" in failure(web.url(path), public, refuse=refuse_all_but_the_server)
 
@@ -230,7 +231,7 @@ class Names:
 
 def test_the_connection_is_made_to_the_address_that_was_checked(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
     names = Names(monkeypatch, photos=[["127.0.0.1"], ["10.0.0.1"]])
-    public = HttpConfig(allow=True, timeout=5)
+    public = HttpConfig(allow=True, timeout=60)
     assert fetch(web.url("/a.jpg", "photos.test"), public, refuse=refuse_all_but_the_server) == b"an image"
     assert names.asked.count("photos.test") == 1
     assert web.seen[-1][1]["host"] == f"photos.test:{web.port}"
@@ -240,7 +241,7 @@ def test_the_connection_is_made_to_the_address_that_was_checked(web: Web, monkey
 
 def test_a_name_with_one_private_address_among_others_is_refused(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
     Names(monkeypatch, mixed=[["127.0.0.1", "10.0.0.1"]])
-    public = HttpConfig(allow=True, timeout=5)
+    public = HttpConfig(allow=True, timeout=60)
     assert "10.0.0.1" in failure(web.url("/a.jpg", "mixed.test"), public, refuse=refuse_all_but_the_server)
 
 
@@ -251,14 +252,14 @@ def test_a_dead_address_does_not_hide_a_living_one(web: Web, monkeypatch: pytest
 
 def test_a_resolver_that_does_not_answer_costs_no_more_than_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     over = threading.Event()
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **options: over.wait(30))
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **options: over.wait(SECONDS))
     started = time.monotonic()
     try:
         message = failure("http://slow.test/a.jpg", HttpConfig(allow=True, timeout=0.3))
     finally:
         over.set()
     assert "took longer than 0.3 s" in message
-    assert time.monotonic() - started < 2.5
+    assert time.monotonic() - started < SECONDS / 2
 
 
 def test_an_unknown_host_and_urls_that_are_none_are_told_apart() -> None:
@@ -293,7 +294,7 @@ def drip(first: bytes, piece: bytes) -> tuple[socket.socket, Queue[bytes]]:
         with connection, suppress(OSError):
             heard.put(connection.recv(65536))
             connection.sendall(first)
-            for _ in range(200):
+            for _ in range(20 * SECONDS):
                 connection.sendall(piece)
                 time.sleep(0.05)
 
@@ -308,10 +309,10 @@ def test_a_tls_handshake_asks_for_the_name_and_ends_at_the_limit(monkeypatch: py
     started = time.monotonic()
     with listener:
         url = f"https://photos.test:{listener.getsockname()[1]}/a.jpg"
-        message = failure(url, HttpConfig(allow=True, private_addresses=True, timeout=0.6))
-    assert time.monotonic() - started < 3
-    assert "took longer than 0.6 s" in message
-    assert b"photos.test" in heard.get(timeout=30)
+        message = failure(url, HttpConfig(allow=True, private_addresses=True, timeout=2))
+    assert time.monotonic() - started < SECONDS / 2
+    assert "took longer than 2 s" in message
+    assert b"photos.test" in heard.get(timeout=SECONDS)
 
 
 def test_headers_that_drip_end_at_the_limit() -> None:
@@ -347,8 +348,8 @@ def certified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
 
 
 def test_a_certificate_must_be_the_names(certified: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    Names(monkeypatch, photos=[["127.0.0.1"]], other=[["127.0.0.1"]])
+    names = Names(monkeypatch, photos=[["127.0.0.1"]], other=[["127.0.0.1"]])
     assert fetch(f"https://photos.test:{certified}/a.jpg") == b"an image"
-    started = time.monotonic()
     assert "CERTIFICATE_VERIFY_FAILED" in failure(f"https://other.test:{certified}/a.jpg")
-    assert time.monotonic() - started < 1.5
+    # It is not tried again.
+    assert names.asked.count("other.test") == 1

@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from tests.waiting import SECONDS
+
 # Put at the end of a page, in a frame: what is wider than the window, labels that lie on one another, and text that can
 # hardly be read, whose contrast is below what WCAG 2.2 (1.4.3) asks for.
 LOOK = """<script>
@@ -80,7 +82,7 @@ def look_at(pages: Sequence[tuple[str, int]], folder: Path, *, dark: bool) -> tu
     # 0 is dark, 1 is light. The frames tell the page around them what they found.
     command += [f"--blink-settings=preferredColorScheme={int(not dark)}", "--allow-file-access-from-files"]
     done = subprocess.run(
-        [*command, "--dump-dom", whole.as_uri()], capture_output=True, text=True, timeout=120, check=True
+        [*command, "--dump-dom", whole.as_uri()], capture_output=True, text=True, timeout=SECONDS, check=True
     )
     found = [json.loads(html.unescape(told)) for told in re.findall(r'data-found="(.*?)"', done.stdout)]
     assert len(found) == len(pages), done.stderr[-2000:]
