@@ -70,7 +70,7 @@ def _chosen(steps: str, settings: Settings) -> list[Step]:
 
 
 def _model_of(step: Step) -> str | None:
-    return step.model or MODEL_OF.get(step.name)
+    return MODEL_OF.get(step.name, step.model)
 
 
 class _Models:

@@ -64,9 +64,15 @@ STEPS = (
     Step("quality-cpu", 240, "gpu_quality:measure_cpu_precisions"),
     Step("first-run", 30, "gpu_facts:first_run"),
     Step("cuda-graph", 40, "gpu_bare:capture_graph", "minilm"),
+    Step("host-base", 90, "gpu_host:measure_host", "base"),
+    Step("host-minilm", 90, "gpu_host:measure_host", "minilm"),
 )
 NEEDS_GPU = frozenset({"cuda-graph"})
-MODEL_OF = {"quality": "minilm", "quality-cpu": "minilm", "tokenizer": "minilm", "first-run": "minilm"}
+# Models that steps need without being of one, or other ones than they are of.
+MODEL_OF = dict.fromkeys(
+    ("quality", "quality-cpu", "tokenizer", "first-run", "host-base", "host-minilm"),
+    "minilm",
+)
 
 
 def main() -> int:
