@@ -114,11 +114,16 @@ def _left_ray() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def ray_local(_left_ray: None) -> None:
-    """A Ray of the tests' own: the one that is there, unless a file with a cluster of its own has left it since."""
+    """A Ray of the tests' own: the one that is there, unless a file with a cluster of its own has left it since.
+
+    It does without agents and other onlookers, which cost it ten CPU seconds and serve no test.
+    """
     import ray
 
     if ray.is_initialized():
         return
+    from pipelines.run.cluster.lone_ray import without_onlookers
+
     about = {"include_dashboard": False, "object_store_memory": 200 << 20, "log_to_driver": False}
-    with all_cores():
+    with all_cores(), without_onlookers():
         ray.init(address="local", num_cpus=4, **about)

@@ -19,7 +19,7 @@ from tests.synthetic_models import build_network
 SinkKind = Literal["parquet", "folder", "server"]
 COMMAND = [sys.executable, str(ROOT / "jobs" / "embed_corpus.py")]
 COLLECTION = "chaos"
-MOST_SECONDS = 100
+MOST_SECONDS = 300
 
 
 def write_corpus(path: Path, rows: int) -> int:

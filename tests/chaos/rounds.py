@@ -104,6 +104,7 @@ class Harness:
         differences = compare(points, undisturbed)
         left = remains(job, temporary, own_ray=not plan.on_nodes)
         told = [line for run, code in enumerate(job.exits) if code == 1 for line in job.log(run).splitlines()[-2:]]
+        embedded = job.report["rows"]["embedded"]
         report = _odd_figures(job.report, self.rows, len(undisturbed))
         wrong = [differences["missing"], differences["extra"], differences["different"], twice, *left, *report]
         if not any(wrong) and job.exits[-1] == 0:
@@ -119,6 +120,7 @@ class Harness:
             "points": len(points),
             **differences,
             "twice": twice,
+            "embedded": embedded,
             "left": left,
             "report": report,
             "seconds": round(time.monotonic() - started, 1),

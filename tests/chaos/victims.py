@@ -19,7 +19,7 @@ TITLES = {
     "host": r"ray::FolderHost\b",
 }
 # A read task is over soon: it is waited for rather than looked for.
-SECONDS_TO_APPEAR = 20.0
+SECONDS_TO_APPEAR = 60.0
 
 
 def find(title: str, within: psutil.Process) -> list[psutil.Process]:

@@ -15,6 +15,7 @@ import pytest
 import ray
 from ray.cluster_utils import Cluster
 
+from pipelines.run.cluster.lone_ray import without_onlookers
 from tests.conftest import all_cores
 
 STORE_BYTES = 100 << 20
@@ -26,7 +27,8 @@ class Nodes:
 
     def __init__(self, folder: Path, num_cpus: float, **options: Any) -> None:
         head = {"include_dashboard": False, "temp_dir": str(folder), "object_store_memory": STORE_BYTES, **options}
-        self._cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": num_cpus, **head})
+        with without_onlookers():
+            self._cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": num_cpus, **head})
         self._family: list[psutil.Process] = []
         self.head: Any = self._cluster.head_node
 
@@ -41,13 +43,15 @@ class Nodes:
         num_gpus: float = 0,
         labels: Mapping[str, str] | None = None,
         env: Mapping[str, str] | None = None,
+        **options: Any,
     ) -> Any:
         """Start a node, and return it when the cluster knows it; GPUs are numbers alone.
 
-        ``env`` is put into the environment of its workers.
+        ``env`` is put into the environment of its workers; ``options`` are further ones of Ray's.
         """
         wanted = {"num_cpus": num_cpus, "num_gpus": num_gpus, "labels": dict(labels or {}), "env_vars": dict(env or {})}
-        return self._cluster.add_node(object_store_memory=STORE_BYTES, **wanted)
+        with without_onlookers():
+            return self._cluster.add_node(object_store_memory=STORE_BYTES, **wanted, **options)
 
     def kill(self, node: Any) -> None:
         """SIGKILL a node's raylet and what belongs to it; its workers end when they notice."""
@@ -89,6 +93,8 @@ def processes(node: Any) -> list[psutil.Process]:
 @contextmanager
 def cluster(num_cpus: float = 1, **options: Any) -> Iterator[Nodes]:
     """Start a cluster that has only a head as yet, and end all its nodes afterwards.
+
+    Its nodes do without agents and other onlookers, each of which costs seconds of CPU time and serves no test.
 
     ``options`` go to the head: ``labels``, ``resources``, ``_system_config``. A Ray that this process is connected to
     is left: a process has one at a time, and the end of a cluster takes away parts of another one's client. The fixture

@@ -9,7 +9,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from tests.waiting import SECONDS, wait_until
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
-ROWS = 1600
+ROWS = 640
 WORKERS = 4
 
 
@@ -49,7 +49,7 @@ def config(head: Nodes, source: Path, model: Path, sink: dict[str, Any]) -> dict
         "compute": {
             "engine": "ray",
             "address": head.address,
-            "block_rows": 16,
+            "block_rows": 8,
             "max_retries": 10,
             "stages": {"dense": {"workers": WORKERS, "cpus": 0.9, "threads": 1}},
         },
@@ -64,6 +64,20 @@ def embedding_workers(node: Any) -> list[psutil.Process]:
 def wait_for_workers(head: Nodes, nodes: Sequence[Any]) -> None:
     """Wait until all workers that embed are started, which are more than one node has room for."""
     wait_until(lambda: sum(len(embedding_workers(node)) for node in (head.head, *nodes)) == WORKERS)
+
+
+@contextmanager
+def paused(nodes: Sequence[Any]) -> Iterator[None]:
+    """Let what embeds on some nodes stand still meanwhile, so that the job goes on for as long as that."""
+    workers = [worker for node in nodes for worker in embedding_workers(node)]
+    for worker in workers:
+        worker.suspend()
+    try:
+        yield
+    finally:
+        for worker in workers:
+            with suppress(psutil.NoSuchProcess):
+                worker.resume()
 
 
 def busiest(nodes: Sequence[Any]) -> Any:
@@ -107,8 +121,9 @@ def test_a_node_that_is_killed_costs_a_few_blocks_and_one_that_joins_takes_its_w
         job.wait_for_rows(ROWS // 5)
         lost = busiest(nodes)
         head.kill(lost)
-        joined = head.add(num_cpus=2)
-        wait_until(lambda: job.process.poll() is not None or embedding_workers(joined))
+        with paused([head.head, *(node for node in nodes if node is not lost)]):
+            joined = head.add(num_cpus=2)
+            wait_until(lambda: job.process.poll() is not None or embedding_workers(joined))
         assert embedding_workers(joined)
         report = assert_little_was_embedded_twice(job)
     assert (report["nodes_lost"], report["nodes_joined"]) == (1, 1)
@@ -129,7 +144,8 @@ def test_a_drained_node_and_a_killed_counter_and_a_killed_host_of_the_folder_los
             (process,) = titled(head.head, name)
             process.kill()
         lost = busiest(nodes)
-        drain(head, lost)
+        with paused([head.head, *nodes]):
+            drain(head, lost)
         job.wait_for_rows(ROWS // 2)
         head.kill(lost)
         report = assert_little_was_embedded_twice(job)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from ray._raylet import GcsClient
 
-from tests.cluster.nodes import STORE_BYTES, Nodes, cluster
+from tests.cluster.nodes import Nodes, cluster
 from tests.cluster.placed_job import MINILM, begin, do, do_each
 from tests.conftest import ALL_CORES
 from tests.waiting import SECONDS, wait_until
@@ -40,7 +40,7 @@ def labelled() -> Iterator[Nodes]:
     with cluster(num_cpus=0, labels={"pool": "head"}) as nodes:
         nodes.add(num_cpus=2, num_gpus=2, labels={"pool": "gpu"})
         kinds = {"disk": 1, "accelerator_type:H100": 1}
-        nodes._cluster.add_node(num_cpus=4, object_store_memory=STORE_BYTES, labels={"pool": "cpu"}, resources=kinds)
+        nodes.add(num_cpus=4, labels={"pool": "cpu"}, resources=kinds)
         yield nodes
 
 
@@ -190,7 +190,7 @@ def test_a_job_waits_for_the_nodes_it_expects_and_gives_the_request_back(tmp_pat
 
 def test_local_paths_are_refused_where_nodes_are_on_several_machines(tmp_path: Path) -> None:
     with cluster(num_cpus=2) as nodes:
-        nodes._cluster.add_node(num_cpus=2, object_store_memory=STORE_BYTES, node_ip_address="127.0.0.2")
+        nodes.add(num_cpus=2, node_ip_address="127.0.0.2")
         local, shared = job(tmp_path, BM25), job(tmp_path, BM25, shared_storage=True)
         planned, refused, ran = do_each(nodes.address, ("plan", local), ("run", local), ("run", shared))
         words = "PreflightError: the cluster has 2 machines, and these paths are local to each of them: sink.0.path "

@@ -30,7 +30,9 @@ def test_it_compiles(block: Block) -> None:
 
 
 @pytest.fixture
-def quickstart(tmp_path: Path, minilm: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def quickstart(
+    tmp_path: Path, minilm: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> Iterator[Path]:
     """A working folder as the quickstart leaves it, with docstrings of some classes as corpus."""
     models = tmp_path / "quickstart" / "models"
     models.mkdir(parents=True)
@@ -46,7 +48,8 @@ def quickstart(tmp_path: Path, minilm: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.chdir(tmp_path)
     yield tmp_path
     # Whatever Ray a page started stays, and other tests do without it.
-    if (ray := sys.modules.get("ray")) is not None and ray.is_initialized():
+    alone = not request.node.get_closest_marker("ray")
+    if alone and (ray := sys.modules.get("ray")) is not None and ray.is_initialized():
         ray.shutdown()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -13,7 +12,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from tests.conftest import ROOT
@@ -128,7 +126,8 @@ def test_a_file_that_is_no_report_is_never_replaced_by_one(job: Job) -> None:
         assert job.corpus.read_bytes() == before
 
 
-# Ctrl-C where Ray runs a job is the matter of test_leftovers.py, and so is a run on Ray that is killed.
+# Ctrl-C where Ray runs a job is the matter of test_leftovers.py, and so is a run on Ray that is killed; workers of Ray
+# are killed in tests/chaos.
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "engine"),
@@ -141,7 +140,8 @@ def test_a_file_that_is_no_report_is_never_replaced_by_one(job: Job) -> None:
 def test_a_signal_stops_cleanly_with_a_report(
     job: Job, stdlib_rows: list[Row], number: signal.Signals, engine: str
 ) -> None:
-    job.write(stdlib_rows[:600])
+    # More than it has the time for.
+    job.write(stdlib_rows)
     child = start(job, engine)
     wait_for(child, lambda: committed(job))
     child.send_signal(number)
@@ -149,7 +149,7 @@ def test_a_signal_stops_cleanly_with_a_report(
     assert child.returncode == 1
     assert "interrupted" in output and "Traceback" not in output
     assert job.report["status"] == "interrupted"
-    assert 0 < len(parquet_points(job.folder / "out")) < 600
+    assert 0 < len(parquet_points(job.folder / "out")) < len(stdlib_rows)
     assert job.report["rows"]["written"] <= len(parquet_points(job.folder / "out"))
 
 
@@ -222,33 +222,6 @@ def test_a_run_killed_half_way_is_completed_by_the_next_with_little_done_twice(
     assert report["rows"]["skipped"] >= len(rows) // 2 - 16
     # The killed run's last report is at most a second old: what it embedded since then is in its committed files.
     assert max(first, report["rows"]["skipped"]) + report["rows"]["embedded"] < 1.2 * len(rows)
-
-
-@pytest.mark.slow
-@pytest.mark.ray
-def test_a_killed_worker_is_replaced_and_every_document_is_there_once(job: Job, stdlib_rows: list[Row]) -> None:
-    rows = stdlib_rows[:400]
-    job.write(rows)
-    child = start(job, "compute.engine=ray")
-    wait_for(child, lambda: committed(job) >= 5)
-    victim = wait_for(child, lambda: embed_worker(child.pid))
-    os.kill(victim, signal.SIGKILL)
-    output = child.communicate(timeout=SECONDS)[0]
-    assert child.returncode == 0, output
-    assert parquet_points(job.folder / "out").keys() == {row["id"] for row in rows}
-    assert job.report["rows"]["embedded"] < 1.2 * len(rows)
-
-
-def embed_worker(driver: int) -> int | None:
-    """Process of the actor that embeds."""
-    workers = []
-    for process in psutil.Process(driver).children(recursive=True):
-        try:
-            if "dense" in " ".join(process.cmdline()):
-                workers.append((process.cpu_times().user, process.pid))
-        except psutil.Error:
-            continue
-    return max(workers)[1] if workers else None
 
 
 # As slow as a store that does not answer.

@@ -38,18 +38,23 @@ def scrape(port: int) -> dict[str, float]:
     return dict(sums)
 
 
-def settled(port: int) -> dict[str, float]:
-    """Scrape until nothing has changed for some reports of Ray's."""
+def settled(port: int, seconds: float) -> dict[str, float]:
+    """Scrape until the stages' seconds are all there, and nothing has changed for some reports of Ray's."""
     deadline = time.monotonic() + SECONDS
     before: dict[str, float] = {}
     same = 0
-    while same < 4 or not before:
-        assert time.monotonic() < deadline, f"the figures still change, or there are none: {before}"
+    while same < 4 or abs(stage_seconds(before) - seconds) > 0.01:
+        assert time.monotonic() < deadline, f"the figures still change, or are not those of {seconds} s: {before}"
         time.sleep(SECONDS_BETWEEN_REPORTS)
         now = scrape(port)
         same = same + 1 if now == before else 0
         before = now
     return before
+
+
+def stage_seconds(samples: dict[str, float]) -> float:
+    """Sum what the stages have worked."""
+    return sum(value for key, value in samples.items() if key.startswith("ray_fleetembed_stage_seconds_total"))
 
 
 def main(job: Path) -> None:
@@ -69,7 +74,8 @@ def main(job: Path) -> None:
     for _ in range(2):
         report = EmbeddingPipeline.from_config(job).run(console=Console(quiet=True))
         reports.append({"rows": report.rows, "stages": report.stages, "documents": report.documents})
-    print(json.dumps({"reports": reports, "samples": settled(port)}))
+    seconds = sum(figures.get("seconds", 0) for report in reports for figures in report["stages"].values())
+    print(json.dumps({"reports": reports, "samples": settled(port, seconds)}))
     ray.shutdown()  # type: ignore[no-untyped-call]
 
 
