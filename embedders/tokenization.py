@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -27,10 +27,12 @@ from embedders.wordpiece_texts import LEAST_CHARACTERS, WordPieceTexts
 
 logger = logging.getLogger(__name__)
 
+# Tokens, cut at the limit, and how many each text had before, (texts,).
+Encoded: TypeAlias = tuple[TokenizedTexts, npt.NDArray[np.int64]]
 
-# A text is first tokenized up to this many characters a token of the limit. Real text has 1 to 8.
-MOST_CHARACTERS_A_TOKEN = 16
-SMALLEST_CUT = 4096
+# A text is first tokenized up to this many characters a token of the limit. Real text has 1 to 6.
+CHARACTERS_A_TOKEN = 8
+SMALLEST_CUT = 1024
 # Texts whose cut did not fill the limit (long runs of blanks, one giant word) are tried with this many times more.
 CUT_GROWTH = 64
 # Tokens that must lie between the limit and the cut. Cutting can change the tokens next to it, no others.
@@ -124,18 +126,18 @@ class TextTokenizer:
         of the catalog that split at blanks or punctuation). Raises ValueError for what is not valid text.
         """
         with _invalid_refused(texts):
-            tokens = self._encode(texts)
+            tokens, _ = self._encode_cut(texts, self._encode_words)
         self.warn_of(int(tokens.truncated.sum()), len(texts))
         return tokens
 
-    def encode_sides(self, texts: Sequence[str]) -> tuple[TokenizedTexts, npt.NDArray[np.int64]]:
+    def encode_sides(self, texts: Sequence[str]) -> Encoded:
         """Tokenize texts that are to become parts of pairs: without special tokens, uncounted as truncated.
 
         Returns the tokens, cut at the limit, and the number of tokens before the cut (texts,), of which a very long
         text's is only a lower bound above the limit. Raises ValueError as ``encode`` does.
         """
         with _invalid_refused(texts):
-            return self._flatten(self._encode_cut(texts, special_tokens=False))
+            return self._encode_cut(texts, partial(self._encode_batch, special_tokens=False))
 
     def count(self, text: str) -> int:
         """Count a text's tokens as if there were no limit, special tokens left out."""
@@ -165,7 +167,7 @@ class TextTokenizer:
                 rows,
             )
 
-    def _flatten(self, encodings: list[Encoding]) -> tuple[TokenizedTexts, npt.NDArray[np.int64]]:
+    def _flatten(self, encodings: list[Encoding]) -> Encoded:
         """Tokens of encodings end to end, and how many each had before truncation."""
         lengths = np.fromiter(map(len, encodings), dtype=np.int64, count=len(encodings))
         totals = lengths.copy()
@@ -179,37 +181,44 @@ class TextTokenizer:
     def _words(self) -> WordPieceTexts | None:
         return WordPieceTexts.make(self.tokenizer) if self.limits.special_tokens else None
 
-    def _encode(self, texts: Sequence[str]) -> TokenizedTexts:
-        """Tokens of texts, of plain ones word by word where that is the same and there are many."""
+    def _encode_cut(self, texts: Sequence[str], encode: Callable[[Sequence[str]], Encoded]) -> Encoded:
+        """Tokenize the beginning of long texts, and more of those whose beginning did not fill the limit."""
+        limit = max(SMALLEST_CUT, self.max_length * CHARACTERS_A_TOKEN)
+        tokens, totals = encode(self._cut(texts, limit))
+        long = np.flatnonzero(np.fromiter((len(text) > limit for text in texts), np.bool_, len(texts)))
+        while len(pending := long[totals[long] < self.max_length + CUT_MARGIN]):
+            limit *= CUT_GROWTH
+            again = [texts[row] for row in pending.tolist()]
+            longer, totals[pending] = encode(self._cut(again, limit))
+            done = np.delete(np.arange(len(texts)), pending)
+            order = np.argsort(np.concatenate([done, pending]))
+            tokens = joined([tokens.take(done), longer]).take(order)
+            long = pending[[len(text) > limit for text in again]]
+        return tokens, totals
+
+    def _cut(self, texts: Sequence[str], limit: int) -> Sequence[str]:
+        if max(map(len, texts), default=0) <= limit:
+            return texts
+        return [text if len(text) <= limit else cut_text(text, limit, self.limits.side) for text in texts]
+
+    def _encode_words(self, texts: Sequence[str]) -> Encoded:
+        """Tokenize texts, word by word where that is the same and there are many."""
         words = None if sum(map(len, texts)) < LEAST_CHARACTERS else self._words
         known = np.zeros(len(texts), np.bool_) if words is None else words.known(texts)
-        parts, rows = [], [np.flatnonzero(known), np.flatnonzero(~known)]
-        if words is not None and len(rows[0]):
-            some = texts if not len(rows[1]) else [texts[row] for row in rows[0].tolist()]
-            encoded = words.encode(some, max_length=self.max_length, side=self.limits.side, padding=self.padding)
-            parts.append(encoded)
-        if len(rows[1]) or not parts:
-            some = [texts[row] for row in rows[1].tolist()] if parts else texts
-            parts.append(self._flatten(self._encode_cut(some, special_tokens=self.limits.special_tokens))[0])
-        return parts[0] if len(parts) == 1 else joined(parts).take(np.argsort(np.concatenate(rows)))
+        if words is None or not known.any():
+            return self._encode_batch(texts, special_tokens=self.limits.special_tokens)
+        limits: dict[str, Any] = {"max_length": self.max_length, "side": self.limits.side, "padding": self.padding}
+        if known.all():
+            return words.encode(texts, **limits)
+        rows = np.flatnonzero(known), np.flatnonzero(~known)
+        some, others = ([texts[row] for row in part.tolist()] for part in rows)
+        parts = [words.encode(some, **limits), self._encode_batch(others, special_tokens=self.limits.special_tokens)]
+        order = np.argsort(np.concatenate(rows))
+        return joined([tokens for tokens, _ in parts]).take(order), np.concatenate([told for _, told in parts])[order]
 
-    def _encode_cut(self, texts: Sequence[str], *, special_tokens: bool) -> list[Encoding]:
-        limit = max(SMALLEST_CUT, self.max_length * MOST_CHARACTERS_A_TOKEN)
-        encodings = self._encode_batch(texts, limit, special_tokens)
-        while pending := [
-            row for row, text in enumerate(texts) if len(text) > limit and _surplus(encodings[row]) < CUT_MARGIN
-        ]:
-            limit *= CUT_GROWTH
-            longer = self._encode_batch([texts[row] for row in pending], limit, special_tokens)
-            for row, encoding in zip(pending, longer, strict=True):
-                encodings[row] = encoding
-        return encodings
-
-    def _encode_batch(self, texts: Sequence[str], limit: int, special_tokens: bool) -> list[Encoding]:
-        cut = [text if len(text) <= limit else cut_text(text, limit, self.limits.side) for text in texts]
+    def _encode_batch(self, texts: Sequence[str], *, special_tokens: bool) -> Encoded:
         # A quarter faster than with offsets into the text.
-        encodings: list[Encoding] = self.tokenizer.encode_batch_fast(cut, add_special_tokens=special_tokens)
-        return encodings
+        return self._flatten(self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=special_tokens))
 
 
 def _surplus(encoding: Encoding) -> int:

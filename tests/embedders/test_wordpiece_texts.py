@@ -16,8 +16,13 @@ from embedders.wordpiece_texts import LEAST_CHARACTERS, MEMO_WORDS, WordPieceTex
 
 ASCII = st.text(st.characters(max_codepoint=127), max_size=60)
 MIXED = st.text(max_size=20)
+# Few enough characters beyond ASCII for a text to be taken word by word.
+SIGNS = st.one_of(
+    st.text(max_size=2), st.sampled_from(["é", "“", "x\u00a0y", "\u200b", "日本", "e\u0301", "İ", "\u2028", "ﬁ"])
+)
+FEW_OTHERS = st.lists(SIGNS, max_size=5).map("Plain words, quite plain,ends so, and begin".join)
 WORDS = st.lists(st.sampled_from(["The", "unbelievable", "[MASK]", "[SEP]x", "a_b", "é", "x" * 120, "1,000.5", "\t"]))
-TEXTS = st.lists(st.one_of(ASCII, MIXED, WORDS.map(" ".join)), min_size=1, max_size=12)
+TEXTS = st.lists(st.one_of(ASCII, MIXED, FEW_OTHERS, WORDS.map(" ".join)), min_size=1, max_size=12)
 FILLER = "plain words fill a text up " * (LEAST_CHARACTERS // 20)
 
 
@@ -50,6 +55,17 @@ def test_a_blank_text_beside_a_long_one_of_other_letters_is_the_tokenizers(
     tokens = tokenizer.encode(texts)
     for row, encoding in enumerate(tokenizer.tokenizer.encode_batch(texts)):
         assert tokens.ids[tokens.offsets[row] : tokens.offsets[row + 1]].tolist() == encoding.ids
+
+
+def test_texts_with_few_characters_beyond_ascii_are_taken_word_by_word(tokenizer: TextTokenizer) -> None:
+    assert tokenizer._words is not None
+    texts = [
+        "the “naïve” café, so to say, is near the river and its old bridge",
+        "日本 " + "and more words of ours " * 2,
+        "日本語のテキスト",
+        "a\ud800 b" * 9,
+    ]
+    assert tokenizer._words.known(texts).tolist() == [True, True, False, False]
 
 
 def test_long_lists_and_a_full_memory_change_nothing(tokenizer: TextTokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
