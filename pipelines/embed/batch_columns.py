@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from embedders.arrow import SPARSE_TYPE, matrix_with_nan
 from pipelines.rows import ERROR_TYPE, RowError
-from pipelines.sources.memory.plain import NOTHING
+from pipelines.sources.memory.plain import is_missing
 
 Errors = dict[int, RowError]
 # Of the errors that a value has before any model sees it.
@@ -31,9 +31,11 @@ def text_column(values: Any, name: str) -> tuple[pa.Array, Errors]:
         if not any(is_kind(kind) for is_kind in texts):
             raise ValueError(f"the column {name!r} holds {values.type}, and texts are embedded: name another column")
         return _whole(values.cast(pa.large_string())), {}
-    if getattr(values, "dtype", None) is not None and values.dtype.kind not in "OUT":
+    holds_none = getattr(values, "dtype", None) is not None and values.dtype.kind not in "OUT"
+    # A column of nothing but nulls comes as one of NaN.
+    if holds_none and not (values.dtype.kind == "f" and np.isnan(values).all()):
         raise ValueError(f"the column {name!r} holds {values.dtype}, and texts are embedded: name another column")
-    items = [None if _is_missing(value) else value for value in values]
+    items = [None if is_missing(value) else value for value in values]
     return _converted(items, _text, pa.large_string())
 
 
@@ -54,7 +56,7 @@ def image_column(values: Any, name: str) -> tuple[pa.Array, Errors]:
             values = values.to_pylist()
         elif not pa.types.is_null(kind):
             raise ValueError(f"the column {name!r} holds {kind}, and images are embedded: name another column")
-    return _converted([None if _is_missing(value) else value for value in values], _content, pa.large_binary())
+    return _converted([None if is_missing(value) else value for value in values], _content, pa.large_binary())
 
 
 def error_column(values: Any, name: str) -> pa.ChunkedArray:
@@ -62,7 +64,7 @@ def error_column(values: Any, name: str) -> pa.ChunkedArray:
     try:
         if isinstance(values, (pa.Array, pa.ChunkedArray)):
             return pa.chunked_array([_whole(values).cast(ERROR_TYPE)])
-        return pa.chunked_array([pa.array([None if _is_missing(value) else value for value in values], ERROR_TYPE)])
+        return pa.chunked_array([pa.array([None if is_missing(value) else value for value in values], ERROR_TYPE)])
     except (pa.ArrowException, TypeError):
         raise ValueError(
             f"the batch has a column {name!r} that holds no errors of this kind; choose another name by error="
@@ -114,11 +116,6 @@ def _whole(column: pa.Array | pa.ChunkedArray) -> pa.Array:
     if isinstance(column, pa.ChunkedArray):
         column = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
     return column
-
-
-def _is_missing(value: Any) -> bool:
-    """Whether a value is None, NaN or pandas' NA."""
-    return value is None or (isinstance(value, float) and value != value) or type(value).__name__ in NOTHING
 
 
 def _converted(items: Iterable[Any], convert: Callable[[Any], Any], kind: pa.DataType) -> tuple[pa.Array, Errors]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -98,6 +99,9 @@ class Embed:
     ) -> None:
         self._embeddings = _embedding_configs(embeddings)
         self._text, self._image, self._error, self._threads = text, image, error, threads
+        for argument, name in (("text", text), ("image", image), ("error", error)):
+            if not isinstance(name, str):
+                raise ConfigError(f"{argument}: it names a column, and is {shown(name)}")
         # Also that files are there, and fit the options.
         for number, embedding in enumerate(self._embeddings):
             checked_embedder(f"embeddings.{number}", embedding)
@@ -113,6 +117,7 @@ class Embed:
 
     def _added(self, batch: Any) -> Any:
         if isinstance(batch, pa.Table):
+            _refuse_twice(batch.column_names)
             for name, column in self._columns({name: batch[name] for name in batch.column_names}).items():
                 at = batch.schema.get_field_index(name)
                 batch = batch.append_column(name, column) if at < 0 else batch.set_column(at, name, column)
@@ -122,6 +127,7 @@ class Embed:
             added = self._columns(batch)
             return {**batch, **{name: numpy_column(column) for name, column in added.items()}}
         if hasattr(batch, "iloc") and hasattr(batch, "assign"):
+            _refuse_twice(batch.columns)
             added = self._columns({name: batch[name] for name in batch.columns})
             return batch.assign(**{name: pandas_column(column) for name, column in added.items()})
         raise TypeError(f"a batch is a pyarrow table, a dict of NumPy arrays or a pandas frame, not {type(batch)}")
@@ -171,6 +177,12 @@ class Embed:
                 runtime = {"token_cache": tokens, **_runtime(self._threads)}
                 _LOADED[self._key] = [RowEmbedder(one, _of(one, runtime)) for one in self._embeddings]
             return _LOADED[self._key]
+
+
+def _refuse_twice(names: Iterable[Any]) -> None:
+    twice = next((name for name, count in Counter(names).items() if count > 1), None)
+    if twice is not None:
+        raise ValueError(f"the batch has two columns {twice!r}; rename one")
 
 
 def _embedding_configs(given: str | Mapping[str, Any] | Sequence[str | Mapping[str, Any]]) -> list[EmbeddingConfig]:

@@ -17,9 +17,9 @@ from embedders.arrow import SPARSE_TYPE, dense_type, multivector_type, number_ty
 from embedders.base import VectorSpec
 from pipelines.config.section import Section, make_section
 from pipelines.errors import ConfigError
-from pipelines.ray_data.arrow_blocks import plain_type
 from pipelines.rows import ERROR_TYPE
 from pipelines.sinks.told import told_vectors
+from pipelines.sources.memory.plain_columns import plain_type
 
 Kind: TypeAlias = Literal["dense", "sparse", "multivector"]
 Distance: TypeAlias = Literal["cosine", "dot", "euclid", "manhattan"]
@@ -172,9 +172,10 @@ def size_of_rows(column: pa.ChunkedArray, kind: Kind) -> int | None:
             return None
         if pa.types.is_fixed_size_list(lists.type):
             return int(lists.type.list_size)
-        lengths = pc.mode(pc.list_value_length(lists.drop_null()))
-        if len(lengths) and lengths[0]["mode"].as_py():
-            return int(lengths[0]["mode"].as_py())
+        lengths = pc.list_value_length(lists.drop_null())
+        usual = pc.mode(lengths.filter(pc.greater(lengths, 0)))
+        if len(usual):
+            return int(usual[0]["mode"].as_py())
     return None
 
 

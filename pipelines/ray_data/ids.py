@@ -17,6 +17,8 @@ from pipelines.identity import point_id
 _SPELLED = re.compile(r"(?:urn:uuid:)?([0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|[0-9a-fA-F]{32})")
 _WRITTEN = "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
 _MOST = 2**64 - 1
+# From here on floats have no room for each whole number; pandas makes floats of integers where one is missing.
+_EXACT = 2**53
 # By row, why its id cannot be used.
 Faults = dict[int, str]
 
@@ -58,6 +60,8 @@ def _own_id(value: Any) -> tuple[str | None, str | None]:
     if isinstance(value, float):
         if not value.is_integer():
             return None, f"the id {value!r} is no whole number"
+        if abs(value) >= _EXACT:
+            return None, f"the id {value:.0f} is a float, and ids next to it are not told apart; make the ids integers"
         value = int(value)
     if isinstance(value, int):
         return (str(value), None) if 0 <= value <= _MOST else (None, f"the id {value} is not from 0 to {_MOST}")

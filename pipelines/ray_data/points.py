@@ -17,9 +17,10 @@ from pipelines.errors import ConfigError
 from pipelines.ray_data.columns import Columns
 from pipelines.ray_data.ids import point_ids
 from pipelines.rows import RowError, add_errors, error_array, is_dead
-from pipelines.sources.arrow_rows import python_rows
+from pipelines.sources.arrow_rows import NO_VALUE, python_rows
 from pipelines.sources.json_columns import OddError, json_objects
 from pipelines.sources.parts import Column
+from pipelines.sources.records import Undecodable
 from pipelines.sources.rows import parse_payload
 from pipelines.sources.vectors.columns import checked_vectors
 
@@ -126,15 +127,15 @@ def _payloads(table: pa.Table, columns: Columns, made: Any) -> tuple[pa.Array, d
         try:
             own = {name: Column(kept[name].combine_chunks()) for name in columns.kept}
             return json_objects(own, table.num_rows), {}
-        except (OddError, ValueError, TypeError, OverflowError, RecursionError, AttributeError, pa.ArrowException):
+        except (*NO_VALUE, OddError, TypeError, RecursionError, AttributeError):
             pass
     names = texts_of(table[columns.id]).to_pylist()
-    spread = (
-        [None] * table.num_rows if columns.spread is None else table[columns.spread].to_pylist(maps_as_pydicts="strict")
-    )
+    wholes: list[Any] = [None] * table.num_rows
+    if columns.spread is not None:
+        wholes = [row[columns.spread] for row in _rows(table.select([columns.spread]))]
     payloads: list[str | None] = []
     errors: dict[int, RowError] = {}
-    for row, (values, whole) in enumerate(zip(_rows(kept), spread, strict=True)):
+    for row, (values, whole) in enumerate(zip(_rows(kept), wholes, strict=True)):
         try:
             inner = _object(whole)
         except ValueError as wrong:
@@ -166,6 +167,8 @@ def _object(whole: Any) -> dict[str, Any]:
             raise ValueError(f"is no JSON: {error}") from None
     if whole is None:
         return {}
+    if isinstance(whole, Undecodable):
+        raise ValueError(f"cannot be read: {whole.reason}")
     if not isinstance(whole, dict):
         raise ValueError(f"is a JSON {type(whole).__name__}, and no object")
     return whole

@@ -18,7 +18,8 @@ from pipelines.errors import ConfigError, SourceError
 from pipelines.hashing import text_column
 from pipelines.rows import RowError
 from pipelines.sources.memory.data import Block, Data, HeldRows
-from pipelines.sources.memory.plain import plain
+from pipelines.sources.memory.plain import is_missing
+from pipelines.sources.memory.plain_columns import NO_TYPE, plain_column
 from pipelines.sources.records import STAGE
 
 TAKES = (
@@ -57,7 +58,7 @@ def to_data(source: Any, text: str) -> Data:
         rows = None if table is not None else _listed(source)
     except FleetembedError:
         raise
-    except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+    except NO_TYPE as error:
         raise ConfigError(f"source: the {_title(source)} has no form in Arrow: {str(error)[:300]}") from None
     # Of a reader, a generator or a query of the user's, which may fail in any way.
     except Exception as error:
@@ -95,6 +96,8 @@ def _table(source: Any) -> Block | None:
         return _arrow_block(source.with_format("arrow")[:])
     if _is(source, "datasets", "IterableDataset"):
         return _arrow_block(pa.concat_tables(source.with_format("arrow").iter(batch_size=SAMPLED)))
+    if isinstance(source, pa.Array | pa.ChunkedArray):
+        return None
     # Of DuckDB, Ibis, cuDF and others: https://arrow.apache.org/docs/format/CDataInterface/PyCapsuleInterface.html
     if hasattr(source, "__arrow_c_stream__"):
         return _arrow_block(pa.table(source))
@@ -105,6 +108,8 @@ def _listed(source: Any) -> list[Any] | None:
     """List what is no table; None of what is no list either."""
     if isinstance(source, np.ndarray):
         return list(source.tolist()) if source.ndim else None
+    if isinstance(source, pa.Array | pa.ChunkedArray):
+        return list(source.to_pylist())
     return list(source) if isinstance(source, Iterable) else None
 
 
@@ -127,7 +132,7 @@ def _of_block(title: str, block: Block) -> Data:
 
 
 def _of_objects(rows: list[Any], title: str, text: str) -> Data:
-    first = next((row for row in rows if row is not None), None)
+    first = next((row for row in rows if not is_missing(row)), None)
     if isinstance(first, str):
         return _of_block(f"{title} of texts", _texts(rows, text))
     if first is not None and not isinstance(first, Mapping):
@@ -142,8 +147,7 @@ def _texts(texts: list[Any], column: str) -> Block:
         # A lone surrogate, which costs its own row alone.
         except UnicodeEncodeError:
             pass
-    # pandas writes NaN for a text that is missing.
-    return [{column: None if isinstance(text, float) and text != text else text} for text in texts]
+    return [{column: None if is_missing(text) else text} for text in texts]
 
 
 def _row(row: Any) -> dict[str, Any] | RowError:
@@ -173,13 +177,17 @@ def _frame_block(frame: Any) -> Block:
         frame = frame.reset_index()
     names = [str(name) for name in frame.columns]
     _refuse_twice(names)
+    _refuse_no_columns(names, len(frame))
     columns: dict[str, Any] = {}
     mixed: set[str] = set()
     for place, name in enumerate(names):
         series = frame.iloc[:, place]
+        if series.dtype.kind == "O" and str(series.dtype).startswith("period"):
+            # As a year or a month, and not as the number of these since 1970.
+            series = series.astype(str).where(series.notna(), None)
         try:
             columns[name] = pa.array(series, from_pandas=True)
-        except (pa.ArrowException, TypeError, ValueError, OverflowError):
+        except NO_TYPE:
             mixed.add(name)
             values = zip(series.tolist(), series.isna(), strict=True)
             columns[name] = [None if missing else value for value, missing in values]
@@ -189,23 +197,19 @@ def _frame_block(frame: Any) -> Block:
 
 
 def _arrow_block(table: pa.Table) -> Block:
-    """Give columns types that are read by columns; those of extensions become what their values are in Python."""
+    """Give columns types that are read by columns; of Python objects without a type in common, rows of Python."""
     _refuse_twice(table.column_names)
-    odd: dict[str, list[Any]] = {}
-    for place, field in enumerate(table.schema):
-        if pa.types.is_string_view(field.type):
-            table = table.set_column(place, field.name, table[field.name].cast(pa.large_string()))
-        elif pa.types.is_binary_view(field.type):
-            table = table.set_column(place, field.name, table[field.name].cast(pa.large_binary()))
-        elif isinstance(field.type, pa.BaseExtensionType):
-            values = [plain(value) for value in table[field.name].to_pylist()]
-            try:
-                table = table.set_column(place, field.name, pa.array(values))
-            except (pa.ArrowException, TypeError, ValueError, OverflowError):
-                odd[field.name] = values
-    if not odd:
-        return table.replace_schema_metadata()
-    return _python_rows({name: odd[name] if name in odd else table[name].to_pylist() for name in table.column_names})
+    _refuse_no_columns(table.column_names, table.num_rows)
+    columns: dict[str, pa.ChunkedArray | list[Any]] = {}
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        # As a file of such tensors is read.
+        is_canonical = isinstance(column.type, pa.FixedShapeTensorType)
+        columns[name] = column.cast(column.type.storage_type) if is_canonical else plain_column(column)
+    if not any(isinstance(column, list) for column in columns.values()):
+        return pa.table(columns)
+    return _python_rows(
+        {name: column if isinstance(column, list) else column.to_pylist() for name, column in columns.items()}
+    )
 
 
 def _python_rows(columns: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
@@ -220,3 +224,8 @@ def _refuse_twice(names: Sequence[str]) -> None:
     twice = next((name for name, count in Counter(names).items() if count > 1), None)
     if twice is not None:
         raise ConfigError(f"source: the column {shown(twice)} stands twice; rename one")
+
+
+def _refuse_no_columns(names: Sequence[str], rows: int) -> None:
+    if rows and not names:
+        raise ConfigError(f"source: there are {rows:,} rows without a column, and so no texts")

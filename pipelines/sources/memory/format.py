@@ -16,7 +16,7 @@ from pipelines.sources.base import Format
 from pipelines.sources.json_columns import OddError
 from pipelines.sources.json_lines import MISSING, PARSED_TOGETHER, json_column, values_by_key
 from pipelines.sources.memory.data import Data
-from pipelines.sources.memory.plain import SIMPLE, plain
+from pipelines.sources.memory.plain import SIMPLE, plain, plain_dict
 from pipelines.sources.parts import COLUMN_ROWS, Column, Columns, Part, all_records
 from pipelines.sources.records import STAGE, Record
 from pipelines.sources.split import Split
@@ -83,9 +83,11 @@ def _records(rows: Sequence[Any], first: int) -> Iterator[Record]:
             yield position, None, row
             continue
         try:
-            values = {key: plain(value) for key, value in row.items()}
+            values = plain_dict(row)
         except RecursionError:
             yield position, None, RowError(STAGE, "InvalidRow", "the row is nested too deeply")
+        except ValueError as error:
+            yield position, None, RowError(STAGE, "InvalidRow", str(error)[:500])
         else:
             yield position, values, None
 
@@ -95,7 +97,7 @@ def _columns(rows: Sequence[Any], first: int, chosen: Collection[str] | None) ->
     pieces = (list(rows[start : start + PARSED_TOGETHER]) for start in range(0, len(rows), PARSED_TOGETHER))
     try:
         values = values_by_key(pieces)
-        if values is None:
+        if values is None or any(type(name) is not str for name in values):
             return None
         wanted = values.keys() if chosen is None else values.keys() & set(chosen)
         by_name = {name: _column(values[name]) for name in wanted}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
@@ -14,13 +15,14 @@ NOTHING = frozenset(("NAType", "NaTType"))
 def plain(value: Any) -> Any:
     """Turn NumPy's scalars and arrays into Python's, and pandas' NA and NaT into None, also inside of lists and dicts.
 
-    What else there may be stays as it is. Raises RecursionError for what is nested too deeply.
+    Keys of dicts become those of JSON. What else there may be stays as it is. Raises RecursionError for what is nested
+    too deeply, and ValueError for a dict with two keys that JSON does not tell apart.
     """
     kind = type(value)
     if kind in SIMPLE:
         return value
     if kind is dict:
-        return {key: plain(its) for key, its in value.items()}
+        return plain_dict(value)
     if kind in (list, tuple):
         return [plain(its) for its in value]
     if isinstance(value, np.datetime64 | np.timedelta64):
@@ -32,3 +34,25 @@ def plain(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         return [plain(its) for its in value] if value.dtype.kind in "OMm" else value.tolist()
     return None if kind.__name__ in NOTHING else value
+
+
+def plain_dict(values: dict[Any, Any]) -> dict[Any, Any]:
+    """Turn the values of a dict, and its keys into those of JSON; see ``plain``."""
+    found = {key if type(key) is str else _json_key(key): plain(its) for key, its in values.items()}
+    if len(found) < len(values):
+        names = [_json_key(key) for key in values]
+        raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)!r} stands twice")
+    return found
+
+
+def is_missing(value: Any) -> bool:
+    """Whether a value is None, NaN or pandas' NA or NaT."""
+    return value is None or (isinstance(value, float) and value != value) or type(value).__name__ in NOTHING
+
+
+def _json_key(key: Any) -> Any:
+    """Write a key as JSON does; one that has no form there stays as it is."""
+    if isinstance(key, str):
+        return str(key)
+    key = key.item() if isinstance(key, np.generic) else key
+    return json.dumps(key) if key is None or isinstance(key, bool | int | float) else key

@@ -51,9 +51,10 @@ def vector_digests(columns: Sequence[pa.ChunkedArray]) -> list[str]:
 
 
 def _dense(array: pa.Array, spec: VectorSpec) -> tuple[pa.Array, Faults]:
-    there = _valid(array)
-    right = there & (_lengths(array) == spec.dim)
-    faults = dict.fromkeys(np.flatnonzero(there & ~right).tolist(), f"it has not {spec.dim} numbers")
+    there, lengths = _valid(array), _lengths(array)
+    right = there & (lengths == spec.dim)
+    wrong = np.flatnonzero(there & ~right).tolist()
+    faults = {row: f"it has {lengths[row]:,} numbers, not {spec.dim:,}" for row in wrong}
     matrix = _matrix(array.filter(pa.array(right)), spec)
     finite = np.isfinite(matrix).all(axis=1)
     rows = np.flatnonzero(right)

@@ -71,6 +71,9 @@ def test_synthetic_vectors_are_the_same_in_batches_of_each_kind_and_a_bad_row_co
     for nothing in (table.slice(0, 0), pd.DataFrame({"text": []}, dtype=str)):
         assert len(embed(nothing)) == 0
     assert embed({"text": np.array([], object)})["dense"].shape == (0, 384)
+    # Ray makes NaN of a batch's nulls, where there is nothing else.
+    missing: dict[str, Any] = embed({"text": np.array([np.nan])})
+    assert missing["error"][0]["type"] == "NoText" and np.isnan(missing["dense"]).all()
 
 
 def test_synthetic_images_come_as_files_paths_and_arrays(tmp_path: Path) -> None:
@@ -119,6 +122,8 @@ def test_what_is_wrong_is_said_with_the_key_or_the_column(entries: list[dict[str
         ({"text": np.array([1.5])}, "'text' holds float64"),
         (pa.table({"text": ["a"], "sparse": [1]}), "has a column 'sparse' already"),
         (pa.table({"text": ["a"], "error": ["my own"]}), "'error' that holds no errors of this kind"),
+        (pa.table([["a"], ["b"]], names=["text", "text"]), "the batch has two columns 'text'; rename one"),
+        (pd.DataFrame([["a", 1, 2]], columns=["text", "x", "x"]), "two columns 'x'"),
     ]:
         with pytest.raises(ValueError, match=message):
             embed(batch)
@@ -135,6 +140,8 @@ def test_what_is_wrong_is_said_with_the_key_or_the_column(entries: list[dict[str
     ]:
         with pytest.raises(ConfigError, match=message):
             Embed(wrong)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="error: it names a column, and is None"):
+        Embed(entries[1], error=None)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="'sparse' is the name of two columns"):
         Embed(entries[1], error="sparse")
 

@@ -17,12 +17,13 @@ from ray.data.block import BlockAccessor
 
 from pipelines.errors import ConfigError
 from pipelines.identity import point_id
-from pipelines.ray_data.arrow_blocks import plain_type, to_table
+from pipelines.ray_data.arrow_blocks import to_table
 from pipelines.ray_data.columns import find_columns, given_vectors, specs_of
 from pipelines.ray_data.ids import point_ids
 from pipelines.ray_data.points import PointRows, document_ids, point_rows
 from pipelines.ray_data.report import TaskFigures
 from pipelines.rows import ERROR_TYPE
+from pipelines.sources.memory.plain_columns import plain_type
 
 UUID = uuid.UUID("0b2d7a3e-58c6-4f6b-9a43-3f1f8f3f2a11")
 
@@ -63,6 +64,19 @@ def test_tensors_of_ray_become_lists_of_arrow() -> None:
     assert table["lengths"].to_pylist() == [[1], [1, 1]]
     assert table["u"].to_pylist() == [str(UUID), None]
     assert [plain_type(block.schema.field(name).type) for name in ("one", "two")] == table.schema.types[:2]
+    # Pictures of one size: of more dimensions than vectors have, and each row with its own numbers.
+    pictures = np.arange(36, dtype=np.uint8).reshape(2, 2, 3, 3)
+    held = BlockAccessor.batch_to_arrow_block({"picture": pictures})["picture"].combine_chunks()
+    gap = pa.ExtensionArray.from_storage(held.type, pa.nulls(1, held.type.storage_type))
+    column = to_table(pa.table({"picture": pa.chunked_array([held, gap])}))["picture"]
+    assert column.to_pylist() == [*pictures.tolist(), None]
+    assert column.type == plain_type(held.type) == pa.list_(pa.list_(pa.list_(pa.uint8(), 3)))
+    assert to_table(pa.table({"picture": held.slice(1)}))["picture"].to_pylist() == [pictures[1].tolist()]
+    # Objects, among which one is missing, keep the type of their numbers.
+    some = np.array([np.ones((2, 3), np.float32), None], object)
+    objects = to_table(BlockAccessor.batch_to_arrow_block({"some": some, "none": np.ones((2, 0), np.float32)}))
+    assert objects["some"].to_pylist() == [[[1, 1, 1], [1, 1, 1]], None]
+    assert objects.schema.types == [pa.list_(pa.list_(pa.float32())), pa.list_(pa.float32())]
     frame = pd.DataFrame({"id": [1, 2], "v": [np.ones(3), np.zeros(3)]})
     assert to_table(frame).schema.field("v").type == pa.list_(pa.float64(), 3)
 
@@ -143,11 +157,17 @@ def test_every_text_names_one_point(names: list[str | None]) -> None:
         (7.5, pa.float64(), "no whole number"),
         (float("nan"), pa.float64(), "the id is null"),
         (b"abc", pa.binary(), "3 bytes, not 16"),
+        (2**53 + 1, pa.int64(), str(2**53 + 1)),
+        (2.0**53, pa.float64(), "the id 9007199254740992 is a float, and ids next to it are not told apart"),
     ],
 )
 def test_ids_of_other_types(value: Any, kind: pa.DataType, named: str) -> None:
     ids, _, faults = point_ids(pa.chunked_array([pa.array([value], kind)]), "default")
     assert ids[0].as_py() == named if not faults else named in faults[0]
+    # Views come as the types that they are of, out of polars for instance.
+    if pa.types.is_string(kind):
+        view = to_table(pa.table({"id": pa.array([value], pa.string_view())}))["id"]
+        assert point_ids(view, "default")[0][0].as_py() == named
     with pytest.raises(ConfigError, match="id: the column is bool"):
         point_ids(pa.chunked_array([pa.array([True])]), "default")
 
@@ -176,7 +196,9 @@ def test_bad_rows_cost_no_others() -> None:
     rows = points(table)
     told = errors(rows)
     assert list(told) == [1, 2, 3, 4, 5, 6, 7]
-    for row, words in enumerate(["has not 2", "not finite", "id is null", "twice", "from 0 to", "x", "not finite"], 1):
+    for row, words in enumerate(
+        ["has 1 numbers, not 2", "not finite", "id is null", "twice", "from 0 to", "x", "not finite"], 1
+    ):
         assert words in told[row]
     assert rows.points["v"].to_pylist()[0] == [0.0, 1.0] and rows.points["v"].to_pylist()[8] is None
     assert json.loads(rows.points["payload"][0].as_py()) == {
@@ -206,6 +228,14 @@ def test_payloads_are_spread_and_errors_taken_over() -> None:
     assert "is a JSON list" in errors(rows)[2] and "is no JSON" in errors(rows)[3]
     maps = table.append_column("map", pa.array([[("k", 1)]] * 4, pa.map_(pa.string(), pa.int64())))
     assert json.loads(points(maps).points["payload"][1].as_py()) == {"text": "b", "map": {"k": 1}}
+    twice = table.append_column("map", pa.array([[("k", 1), ("k", 2)]] * 4, pa.map_(pa.string(), pa.int64())))
+    for one in (twice, twice.drop_columns(["payload"])):
+        assert "duplicate key was 'k'" in errors(points(one))[0]
+    unread = pa.Array.from_buffers(
+        pa.string(), 2, [None, pa.py_buffer(np.array([0, 7, 8], np.int32).tobytes()), pa.py_buffer(b'{"a":1}\xff')]
+    )
+    halves = points(table.slice(0, 2).set_column(2, "payload", unread).drop_columns(["error"]))
+    assert list(errors(halves)) == [1] and "the column 'payload' cannot be read: 'utf-8'" in errors(halves)[1]
     struct = table.set_column(2, "payload", pa.array([{"lang": "de"}] * 4))
     assert json.loads(points(struct, payload="payload").points["payload"][0].as_py()) == {"lang": "de"}
     assert json.loads(points(table, payload=["text"]).points["payload"][0].as_py()) == {"text": "a"}

@@ -164,7 +164,7 @@ def test_bad_rows_go_to_the_dead_letters(qdrant_server: QdrantTestServer, tmp_pa
     letters = {row["origin"]: row for row in pq.read_table(tmp_path / "dead").to_pylist()}
     assert sorted(letters) == [f"dataset, task 0, row {row}" for row in (57, 58, 59, 99)]
     assert letters["dataset, task 0, row 57"]["document_id"] == "57"
-    assert "has not 4 numbers" in letters["dataset, task 0, row 57"]["error"]["message"]
+    assert "has 1 numbers, not 4" in letters["dataset, task 0, row 57"]["error"]["message"]
     assert "larger than allowed" in letters["dataset, task 0, row 59"]["error"]["message"]
 
 

@@ -136,7 +136,9 @@ def test_values_that_no_file_has_are_read_or_cost_their_own_row_alone(tmp_path: 
         None,
         {"text": math.nan},
         {"text": "a surrogate \ud800"},
-        {"text": "also good", 3: "a key"},
+        {"text": "also good", 3: "a key", "x": {None: 1, np.int64(4): {True: 2}}},
+        {"text": "two of one", 3: 1, "3": 2},
+        {"text": "no key of JSON", "x": {(1, 2): 3}},
     ]
     run(tmp_path, "given", rows)
     payloads = {row["text"]: json.loads(row["payload"]) for row in points(tmp_path, "given")}
@@ -152,14 +154,16 @@ def test_values_that_no_file_has_are_read_or_cost_their_own_row_alone(tmp_path: 
             "price": 1.1,
             "inside": {"at": "2024-05-01T10:00:00", "t": [1, 2]},
         },
-        "also good": {"3": "a key"},
+        "also good": {"3": "a key", "x": {"4": {"true": 2}, "null": 1}},
     }
     reasons = dead(tmp_path, "given")
     assert reasons["list of dicts:row 2"] == "payload column 'set': set has no JSON form"
     assert reasons["list of dicts:row 3"] == "the row is a NoneType, not a dict"
     assert reasons["list of dicts:row 4"] == "text is float, not a string"
     assert "surrogate" in reasons["list of dicts:row 5"]
-    assert len(reasons) == 4
+    assert reasons["list of dicts:row 7"] == "the key '3' stands twice"
+    assert reasons["list of dicts:row 8"].startswith("payload column 'x': keys must be str")
+    assert len(reasons) == 6
 
 
 def test_a_frame_may_mix_types_in_a_column_and_lack_texts(tmp_path: Path) -> None:
@@ -169,13 +173,14 @@ def test_a_frame_may_mix_types_in_a_column_and_lack_texts(tmp_path: Path) -> Non
             "text": ["one", b"two", "three", np.nan],
             "when": pd.to_datetime(["2024-01-01", "2024-01-02", None, None]).tz_localize("UTC"),
             "value": [{"a": 1}, [2], np.array([1.5, 2.5]), None],
+            "year": pd.PeriodIndex(["2024", None, "2026", "2027"], freq="Y"),
         }
     )
     run(tmp_path, "frame", frame, {"id": "id"})
     found = {row["document_id"]: json.loads(row["payload"]) for row in points(tmp_path, "frame")}
     assert found == {
-        "1": {"when": datetime(2024, 1, 1, tzinfo=timezone.utc).isoformat(), "value": {"a": 1}},
-        "b": {"when": datetime(2024, 1, 2, tzinfo=timezone.utc).isoformat(), "value": [2]},
+        "1": {"when": datetime(2024, 1, 1, tzinfo=timezone.utc).isoformat(), "value": {"a": 1}, "year": "2024"},
+        "b": {"when": datetime(2024, 1, 2, tzinfo=timezone.utc).isoformat(), "value": [2], "year": None},
     }
     assert dead(tmp_path, "frame") == {
         "pandas.DataFrame:row 3": "the id is float, not a string or an integer",
@@ -200,7 +205,9 @@ def test_texts_get_ids_from_what_they_say_and_land_in_the_column_of_texts(tmp_pa
     assert dead(tmp_path, "texts") == {
         "list of texts:row 3": "the content was already read at list of texts:row 1; the first is kept"
     }
-    for texts in (pd.Series(["one", "two"]), np.array(["one", "two"]), pl.Series(["one", "two"]), ("one", "two")):
+    arrow = pa.chunked_array([["one"], ["two"]])
+    listed = (pd.Series(["one", "two"]), np.array(["one", "two"]), pl.Series(["one", "two"]), ("one", "two"))
+    for texts in (*listed, arrow, arrow.combine_chunks()):
         plan = EmbeddingPipeline.from_config(job(tmp_path, "texts"), source=texts).plan()
         assert (plan.rows, plan.columns) == (2, ["text"])
 
@@ -248,8 +255,10 @@ def test_the_collection_of_a_job_without_a_source_is_searched(tmp_path: Path) ->
         (pd.DataFrame([["a", "b"]], columns=["text", "text"]), "the column 'text' stands twice"),
         (pa.table([["a"], ["b"]], names=["text", "text"]), "^source: the column 'text' stands twice"),
         (np.array("text"), "not a numpy.ndarray"),
+        (pa.table({"a": [1, 2]}).select([]), "there are 2 rows without a column, and so no texts"),
+        (pd.DataFrame(index=[1, 2]), "there are 2 rows without a column"),
     ],
-    ids=["path", "columns", "numbers", "number", "frame", "table", "no dimension"],
+    ids=["path", "columns", "numbers", "number", "frame", "table", "no dimension", "no columns", "index"],
 )
 def test_what_holds_no_rows_is_told_in_a_line(tmp_path: Path, source: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message) as refused:
@@ -320,11 +329,11 @@ def test_rows_that_hold_themselves_cost_no_other_row(tmp_path: Path) -> None:
 
 
 def test_texts_that_pandas_lacks_are_null(tmp_path: Path) -> None:
-    given = pd.Series(["a", None, float("nan")])
+    given = pd.Series([float("nan"), "a", None], dtype=object)
     table = EmbeddingPipeline.from_config({**job(tmp_path, "x"), "errors": {"max_rate": 1}}, source=given).to_arrow()
     assert [error and error["message"] for error in table["error"].to_pylist()] == [
-        None,
         "text is null",
+        None,
         "text is null",
     ]
 
