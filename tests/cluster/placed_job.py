@@ -10,10 +10,11 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pyarrow as pa
@@ -29,7 +30,7 @@ from pipelines.run.cluster.dataset import build_dataset
 from pipelines.run.placement.pools import Pool, place_pools
 from pipelines.run.stages.stage import Resources, Work
 from tests.conftest import ROOT
-from tests.waiting import SECONDS
+from tests.waiting import SECONDS, wait_until
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 
@@ -64,9 +65,13 @@ def begin(address: str, *steps: tuple[str, dict[str, Any]]) -> Iterator[subproce
 
 @dataclass(frozen=True)
 class Telling:
-    """A stage on the actors of a pool, each of which tells once where it is and what it got."""
+    """A stage on the actors of a pool, each of which tells where it is and what it got.
+
+    They meet in a folder of this machine: none goes on with its first table before each has one.
+    """
 
     pool: Pool
+    meeting: str
     takes: frozenset[str] = frozenset()
     gives: frozenset[str] = frozenset()
     keeps: bool = True
@@ -78,6 +83,12 @@ class Telling:
     @property
     def resources(self) -> Resources:
         return self.pool.resources
+
+    @property
+    def workers(self) -> int:
+        """How many actors the pool has; one that may grow is of no use here."""
+        assert self.resources.workers is not None
+        return self.resources.workers
 
     @contextmanager
     def open(self) -> Iterator[Work]:
@@ -94,8 +105,10 @@ class Telling:
 
         def tell(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
             for table in tables:
-                # So long that each actor of a pool gets one.
-                time.sleep(0.5)
+                met = Path(self.meeting) / self.name
+                met.mkdir(exist_ok=True)
+                (met / context.get_actor_id()).touch()
+                wait_until(lambda met=met: len(list(met.iterdir())) >= self.workers)
                 yield pa.table({"told": [*table.column(0).to_pylist(), json.dumps(told).encode()]})
 
         yield tell
@@ -104,9 +117,10 @@ class Telling:
 def _where(config: JobConfig) -> list[dict[str, Any]]:
     with connection.connect(config.compute) as machines:
         pools = place_pools(config, machines)
-        tasks = [b"{}"] * 8 * max(pool.resources.workers or 1 for pool in pools)
-        with job_options(60):
-            placed = build_dataset([Telling(pool) for pool in pools], tasks, config.compute, machines.read_cpus)
+        with job_options(60), TemporaryDirectory() as meeting:
+            stages = [Telling(pool, meeting) for pool in pools]
+            tasks = [b"{}"] * 8 * max(stage.workers for stage in stages)
+            placed = build_dataset(stages, tasks, config.compute, machines.read_cpus)
             rows = placed.take_all()
         return [json.loads(told) for told in {row["told"] for row in rows} - {b"{}"}]
 

@@ -14,6 +14,7 @@ from pipelines import EmbeddingPipeline
 from tests.cluster.nodes import cluster
 from tests.cluster.placed_job import do_each
 from tests.cluster.running_job import dense, start_job, write_corpus
+from tests.waiting import SECONDS
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -27,7 +28,7 @@ def job(folder: Path, model: Path, **compute: Any) -> dict[str, Any]:
         "embeddings": [*dense(model), {"name": "bm25", "model": "Qdrant/bm25"}],
         "sink": {"type": "parquet", "path": str(folder / "out")},
         "report": str(folder / "report.json"),
-        "compute": {"block_rows": 20, "stall_seconds": 60, **compute},
+        "compute": {"block_rows": 20, "stall_seconds": SECONDS, **compute},
     }
 
 

@@ -23,7 +23,7 @@ from pipelines.search import Searcher
 from tests.conftest import ROOT
 from tests.pipelines.reindex.conftest import done as done_here
 from tests.qdrant_server import Fault, QdrantTestServer
-from tests.waiting import SECONDS, wait_until
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -180,9 +180,9 @@ class Story:
         return (self.folder / "told.txt").read_text()
 
     @contextmanager
-    def started(self, command: str, *options: str) -> Iterator[subprocess.Popen[bytes]]:
-        """A command of the new job in a process of its own, which is killed where it has not ended by then."""
-        arguments = [sys.executable, "jobs/reindex.py", command, "--config", str(self.new_job), *options]
+    def started(self) -> Iterator[subprocess.Popen[bytes]]:
+        """A run of the new job in a process of its own, which is killed where it has not ended by then."""
+        arguments = [sys.executable, "jobs/reindex.py", "run", "--config", str(self.new_job)]
         with (self.folder / "told.txt").open("w") as told:
             environment = {**os.environ, "RAY_ADDRESS": self._ray}
             process = subprocess.Popen(arguments, stdout=told, stderr=told, cwd=ROOT, env=environment)
@@ -192,15 +192,10 @@ class Story:
             process.kill()
             process.wait()
 
-    def done(self, command: str, *options: str) -> str:
-        with self.started(command, *options) as process:
-            assert process.wait(SECONDS) == 0, self.told
-        return self.told
-
     def killed_run(self, collection: str, *, skip: int, after: str = "") -> None:
         """Run, and kill the driver when some points are written after something was said, and further ones are not."""
         path = f"{collection}/points"
-        with self.started("run") as process:
+        with self.started() as process:
             wait_until(lambda: after in self.told or process.poll() is not None)
             self.server.clear()
             self.server.inject(Fault("stall", path_suffix=path, skip=skip, times=None))
@@ -244,12 +239,12 @@ def test_no_write_is_lost_and_no_answer_mixes_models_until_the_rollback(story: S
             story.killed_run(new, skip=3)
             assert 0 < story.client.count(new).count < COUNT
             story.killed_run(new, skip=0, after="pass 1: ")
-            story.done("run", "--set", "reindex.until=2000")
+            done_here("run", story.new_job, "--set", "reindex.until=2000")
             assert story.report["rows"]["dead"] == 0
             # What the killed runs copied is not embedded again.
             assert story.report["passes"][0]["embedded"] < COUNT / 2
             done_here("verify", story.new_job, "--set", "reindex.until=2000")
-            told = story.done("switch", "--set", "reindex.until=2000")
+            told = done_here("switch", story.new_job, "--set", "reindex.until=2000")
             assert f"names {new}" in told and "deleted while the alias moved" in told
             writer.wait_for(8)
             with writer.between:
