@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterator
 from functools import cached_property
 from importlib import import_module
-from pathlib import Path
 from typing import Any, get_origin
 
 from pipelines.cli.main import COMMANDS
@@ -21,6 +20,8 @@ LIMITS = {
     "maximum": "{} or less",
     "exclusiveMaximum": "less than {}",
 }
+# Of a key that takes one of more names than these, the description tells them.
+MOST_NAMES = 12
 # Sections whose place is not to be seen in their key alone.
 VARIANTS = {"QdrantSinkConfig": "sink of type qdrant", "ParquetSinkConfig": "sink of type parquet"}
 
@@ -70,6 +71,8 @@ def _section(title: str, part: Schema, places: dict[str, str]) -> str:
     for key, value in part["properties"].items():
         default = "needed" if key in needed else _default(value)
         told = _sentence(value.get("description", "")) or _see(value, places)
+        # In the column of kinds they would leave no room for what the key is.
+        told += "".join(f": `{'`, `'.join(one['enum'])}`" for one in value.get("anyOf", [value]) if not _is_short(one))
         rows.append(f"| `{key}` | {_kind(value, places)} | {default} | {_cell(told)} |")
     heading = title if " " in title else f"`{title}`"
     about = _prose(part.get("description", ""))
@@ -86,7 +89,7 @@ def _kind(value: Schema, places: dict[str, str]) -> str:
             kinds = [_kind(one, places) for one in value[several] if one.get("type") != "null"]
             return " or ".join(dict.fromkeys(kinds))
     if "enum" in value:
-        return ", ".join(f"`{one}`" for one in value["enum"])
+        return ", ".join(f"`{one}`" for one in value["enum"]) if _is_short(value) else "a name"
     if "const" in value:
         return f"`{value['const']}`"
     kind = str(value.get("type", "anything"))
@@ -99,6 +102,10 @@ def _kind(value: Schema, places: dict[str, str]) -> str:
     words = {"string": "text", "integer": "whole number", "number": "number", "boolean": "`true`, `false`"}
     limits = [told.format(_number(value[name])) for name, told in LIMITS.items() if name in value]
     return ", ".join([words.get(kind, kind), *limits])
+
+
+def _is_short(value: Schema) -> bool:
+    return len(value.get("enum", ())) <= MOST_NAMES
 
 
 def _number(limit: float) -> str:
@@ -180,18 +187,12 @@ def _option(parameter: Any) -> str:
     if parameter.param_type_name == "argument":
         return f"| `{_argument(parameter)}` | | {_cell(parameter.help or '')} |"
     names = ", ".join([*parameter.opts, *parameter.secondary_opts])
-    takes = "" if parameter.is_flag else f" {parameter.metavar or _takes(parameter)}"
+    takes = "" if parameter.is_flag else f" {parameter.metavar}"
     default = parameter.default
     told = "" if default is None or default is False or callable(default) or default == () else f"`{default}`"
     if parameter.required:
         told = "needed"
-    again = " May be repeated." if parameter.multiple and "repeated" not in parameter.help else ""
-    return f"| `{names}{takes}` | {told} | {_cell(parameter.help or '')}{again} |"
-
-
-def _takes(parameter: Any) -> str:
-    kind: Any = getattr(getattr(parameter, "type_descriptor", None), "annotation", None)
-    return {Path: "PATH", int: "N", float: "NUMBER"}.get(kind, "TEXT")
+    return f"| `{names}{takes}` | {told} | {_cell(parameter.help or '')} |"
 
 
 def python_api() -> str:

@@ -98,6 +98,11 @@ class EmbeddingPipeline:
         config = load_config(job, overrides, needs_place=source is None)
         return cls(config if source is None else with_source(config, source))
 
+    def __repr__(self) -> str:
+        vectors = ", ".join(name for one in self.config.embeddings for name in one.vector_names)
+        sinks = ", ".join(f"{sink.type} {sink.place}" for sink in self.config.sink)
+        return f"EmbeddingPipeline(corpus {self.config.corpus!r}; vectors: {vectors}; sinks: {sinks or 'none'})"
+
     def plan(self) -> JobPlan:
         """Look at source, models, sinks and the cluster that the job would join, and change nothing.
 

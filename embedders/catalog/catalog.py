@@ -119,7 +119,10 @@ def find_card(model: str, *, among: tuple[str, ...] | None = None) -> ModelCard:
             return card
     near = _nearest(wanted, [card.model for card in cards])
     hint = f" Did you mean {' or '.join(near)}?" if near else ""
-    raise ModelNotFoundError(f"model {model!r} is not in the catalog.{hint} list_supported_models() names all of them.")
+    raise ModelNotFoundError(
+        f"model {model!r} is not in the catalog.{hint} `fleetembed models list` and, in Python, "
+        "list_supported_models() name all of them."
+    )
 
 
 def quantized_card(card: ModelCard) -> ModelCard | None:

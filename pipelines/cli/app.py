@@ -1,26 +1,29 @@
-"""Makes the command lines: without completion and tracebacks of their own, and with flags shown as flags."""
+"""Makes the command lines: without completion and tracebacks of their own, with plain words for options."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
 F = TypeVar("F", bound=Callable[..., Any])
+# What an option takes, by its type; all else is TEXT.
+TAKES: dict[Any, str] = {Path: "PATH", int: "N", float: "NUMBER"}
 
 
 class Command(TyperCommand):
-    """A command whose flags are shown in its help without a type, which they do not take."""
+    """A command whose help shows in a word what an option takes, a flag nothing, and what may be repeated."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **_unwrapped(options))
 
     def get_params(self, ctx: Any) -> list[Any]:
         """See TyperCommand."""
-        return _without_types_of_flags(super().get_params(ctx))
+        return _described(super().get_params(ctx))
 
 
 class Group(TyperGroup):
@@ -31,7 +34,7 @@ class Group(TyperGroup):
 
     def get_params(self, ctx: Any) -> list[Any]:
         """See TyperGroup."""
-        return _without_types_of_flags(super().get_params(ctx))
+        return _described(super().get_params(ctx))
 
 
 class App(typer.Typer):
@@ -50,9 +53,14 @@ def _unwrapped(options: dict[str, Any]) -> dict[str, Any]:
     return {**options, "help": re.sub(r"(?<!\n)\n(?!\s)", " ", options.get("help") or "") or None}
 
 
-def _without_types_of_flags(params: list[Any]) -> list[Any]:
+def _described(params: list[Any]) -> list[Any]:
     for param in params:
-        if getattr(param, "is_bool_flag", False):
-            # Typer would write <bool>.
-            param.metavar = ""
+        if param.param_type_name != "option":
+            continue
+        if param.metavar is None:
+            # Typer would write <bool>, <int range>, <list[str]>.
+            kind: Any = getattr(getattr(param, "type_descriptor", None), "annotation", None)
+            param.metavar = "" if param.is_flag else TAKES.get(kind, "TEXT")
+        if param.multiple and "repeated" not in param.help:
+            param.help += " May be repeated."
     return params

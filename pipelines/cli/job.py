@@ -72,6 +72,8 @@ def show_plan(plan: JobPlan, console: Console) -> None:
     """Print what a run would do."""
     console.print(Text(f"would read {told_source(plan)}"), soft_wrap=True)
     models = Table("embedding", "model", "kind", "dimension", "precision", "fingerprint", box=None)
+    # Else a narrow terminal cuts the end of a name, which no reader can guess.
+    models.columns[1].overflow = "fold"
     for name, facts in plan.models.items():
         models.add_row(name, *told_model(facts))
     console.print(models)

@@ -46,7 +46,8 @@ def search(
     ] = None,
     way: Annotated[str | None, typer.Option("--way", help="One of the job's searches, by name.")] = None,
     using: Annotated[
-        list[str] | None, typer.Option("--using", help="A vector's name; several (a,b) are fused. Default: all.")
+        list[str] | None,
+        typer.Option("--using", metavar="VECTOR,...", help="A vector's name; several (a,b) are fused. Default: all."),
     ] = None,
     fusion: Annotated[str | None, typer.Option("--fusion", help="rrf (the default) or dbsf.")] = None,
     rrf_k: Annotated[
@@ -88,6 +89,8 @@ def search(
     def act() -> None:
         if (query is None) == (image is None):
             raise ConfigError("give a text to look for, or --image")
+        if query is not None and not query.strip():
+            raise ConfigError("the text to look for is empty")
         wanted = image if image is not None else query or ""
         job = None if config is None else load_config(config, overrides or [])
         if rerank_path is not None and rerank is None:

@@ -27,6 +27,7 @@ _REFERENCE = re.compile(r"\$\{[^}]*\}")
 # Where readers of others take secrets, under whatever names.
 _OF_READERS = re.compile(r".*: source\.arguments\.")
 MOST_LINES = 20
+SOURCE_HINT = "write source: {path: ...}, or in Python give data: EmbeddingPipeline.from_config(job, source=data)"
 DATA_HINT = "data goes into EmbeddingPipeline.from_config(job, source=data), and the section's other keys stay"
 # Names that pydantic gives to members of a union, unlike any key.
 _MARK = re.compile(r"<|constrained-|(list|dict|literal|function-[a-z]+)\[")
@@ -160,7 +161,7 @@ def _explain(error: ErrorDetails) -> str:
     if kind == "extra_forbidden":
         return f"{where}: unknown key{_meant(cut(str(error['loc'][-1])), _fields_at(error['loc'][:-1]))}"
     if kind == "missing":
-        return f"{where}: is missing"
+        return f"{where}: is missing" + (f"; {SOURCE_HINT}" if where == "source" else "")
     if kind == "union_tag_not_found":
         return f"{where}.type: is missing; write {' or '.join(SINKS)}"
     if kind == "union_tag_invalid":

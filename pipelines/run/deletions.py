@@ -64,8 +64,8 @@ def plan_deletions(config: JobConfig) -> list[str]:
                 f"would sweep nothing from {section.type} {section.place}: {why}"
                 if why is not None
                 else f"would sweep from {section.type} {section.place} the points of corpus {config.corpus!r} whose "
-                f"documents the source no longer has, {section.max_delete:.4g} of them at most; how many is decided at "
-                "the end"
+                f"documents the source no longer has, {100 * section.max_delete:.4g}% of them at most "
+                "(max_delete); how many is decided at the end"
             )
     if config.source.deleted is not None:
         limit = _limit(config)

@@ -120,6 +120,9 @@ class Searcher:
         )
         return cls(sink, partial(with_models, models=models or {}), client)
 
+    def __repr__(self) -> str:
+        return f"Searcher({self._sink.place}; searches by {', '.join(self.names)})"
+
     @property
     def collection(self) -> str:
         """The collection's name, or the alias by which it is asked."""

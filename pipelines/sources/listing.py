@@ -6,8 +6,10 @@ import glob
 import posixpath
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from pathlib import PurePosixPath
+from difflib import get_close_matches
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from fsspec.utils import glob_translate
@@ -57,12 +59,29 @@ def find_files(path: str, folder_marks: Sequence[str] = ()) -> Listing:
     except Exception as error:
         raise SourceError(f"source.path {without_credentials(path)}: {error}") from error
     if not listing.files and not listing.unnamed:
-        place = local_path(path) or without_credentials(path)
-        raise SourceError(
-            f"source.path {place}: there is no such file; below a folder or glob, names that begin with '.' or '_' "
-            "are passed over"
-        )
+        raise SourceError(f"source.path {local_path(path) or without_credentials(path)}: {_why_nothing(path)}")
     return listing
+
+
+def _why_nothing(path: str) -> str:
+    """Say why a path names no file: it is an empty folder, a glob that matches nothing, or not there."""
+    passed_over = "; names that begin with '.' or '_' are passed over"
+    filesystem, inside = open_filesystem(path)
+    if filesystem.get_file_info(inside).type == fs.FileType.Directory:
+        return f"there is no file in this folder{passed_over}"
+    if _split_glob(path)[1]:
+        return f"there is no such file: nothing matches this glob{passed_over}"
+    near = _nearest_beside(path)
+    return "there is no such file or folder" + (f"; did you mean {near!r}?" if near else "")
+
+
+def _nearest_beside(path: str) -> str | None:
+    """Find the name on this machine, in the same folder, that is most like the one that is not there."""
+    place = local_path(path)
+    names: list[str] = []
+    with suppress(OSError):
+        names = [one.name for one in Path(place).parent.iterdir()] if place is not None else []
+    return next(iter(get_close_matches(PurePosixPath(place or "").name, names, 1)), None)
 
 
 def refresh(path: str) -> None:

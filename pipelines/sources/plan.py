@@ -132,7 +132,8 @@ def _choose_files(config: SourceConfig, own: WrittenPlaces, *, images: bool) -> 
             kind = asked or known
             if kind is None and file.by == "name":
                 raise SourceError(
-                    f"source.path {without_credentials(path)}: its format cannot be told; set source.format"
+                    f"source.path {without_credentials(path)}: its name has no ending that tells its "
+                    f"format; set source.format to what it holds: {', '.join(kind.name for kind in FORMATS)}"
                 )
             if kind is None or _is_passed_over(file, kind, known, images=images or asked is not None):
                 skipped.add(place)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import re
 
 import numpy as np
 import pandas as pd
@@ -11,9 +12,9 @@ from pipelines.errors import ConfigError, SinkError
 from pipelines.job_plan import JobPlan
 
 
-def shown_by(action: object, *arguments: object) -> str:
+def shown_by(action: object, *arguments: object, width: int = 100) -> str:
     text = io.StringIO()
-    action(*arguments, Console(file=text, width=100))  # type: ignore[operator]
+    action(*arguments, Console(file=text, width=width))  # type: ignore[operator]
     return text.getvalue()
 
 
@@ -56,6 +57,15 @@ def test_a_preview_shows_vectors_by_their_first_numbers_and_their_size() -> None
     assert "… 600 characters" in first and "error" not in first
     assert "dense: NoText: the row has no text" in second and "None" not in second
     assert "b  [31m" in second and "\x1b" not in second
+
+
+def test_a_plan_on_a_narrow_terminal_has_the_whole_name_of_a_model() -> None:
+    name = "sentence-transformers/all-MiniLM-L6-v2"
+    models = {"dense": {"model": name, "kind": "dense", "dim": 384, "precision": "float32", "fingerprint": "f" * 64}}
+    plan = JobPlan(*(1, 0, 1536, "0" * 64, models, []), report="r.json", dead_letters="dead_letters")
+    shown = shown_by(show_plan, plan, width=80)
+    assert "…" not in shown and "ffffffffffff" in shown
+    assert name in re.sub(r"\s+", "", re.sub(r"\b(dense|384|float32|f{12})\b", "", shown))
 
 
 def test_a_plan_names_files_models_and_places() -> None:

@@ -70,11 +70,12 @@ def test_a_sheet_is_written_beside_the_hits(copied: Collection, tmp_path: Path) 
     [
         (["x"], 2, "give the job's --config, or a --collection"),
         (["--collection", "docs", "--path", "/nowhere"], 2, "give a text to look for, or --image"),
+        (["--collection", "docs", "--path", "/nowhere", " "], 2, "the text to look for is empty"),
         (["--collection", "docs", "--path", "/nowhere", "x"], 1, "there is no folder /nowhere yet"),
         (["--collection", "docs", "--path", "/nowhere", "x", "--weights", "a"], 2, "write numbers with commas"),
         (["--collection", "docs", "--path", "/nowhere", "x", "--model", "dense"], 2, "write VECTOR="),
     ],
-    ids=range(5),
+    ids=range(6),
 )
 def test_a_users_error_is_one_message_and_a_code(arguments: list[str], code: int, message: str) -> None:
     app = runpy.run_path(str(ROOT / "jobs" / "search.py"))["app"]

@@ -90,6 +90,14 @@ def test_what_an_embedding_is_called_is_free_of_the_images_column() -> None:
     assert config.embeddings[0].name == "image" and not config.takes_images
 
 
+def test_a_job_without_a_source_is_told_how_to_give_one() -> None:
+    without = {key: value for key, value in job().items() if key != "source"}
+    with pytest.raises(
+        ConfigError, match=r"source: is missing; write source: \{path: .*from_config\(job, source=data\)$"
+    ):
+        load_config(without)
+
+
 def test_every_wrong_key_is_named_at_once() -> None:
     with pytest.raises(ConfigError, match=r"(?s)extra: unknown key.*more: unknown key"):
         load_config(job(extra=1, more=2))

@@ -406,7 +406,10 @@ def test_a_plan_says_what_would_be_swept_and_the_schema_explains_the_keys(corpus
         return result.output
 
     told = plan()
-    assert "whose documents the source no longer has, 0.15 of them at most; how many is decided at the end" in told
+    assert (
+        "whose documents the source no longer has, 15% of them at most (max_delete); how many is decided at the end"
+        in told
+    )
     assert "would delete from all sinks the documents in whose row 'gone' is true" in told
     assert str(corpus.folder / "deleted_points") in told
     assert "would sweep nothing" in plan("--set", "source.limit=5")

@@ -63,16 +63,27 @@ def test_a_file_that_two_paths_name_is_read_once(tmp_path: Path) -> None:
     assert [row["document_id"] for row in read(paths)] == ["b.txt", "a.txt"]
 
 
-@pytest.mark.parametrize("name", ["absent.jsonl", "absent/*.jsonl", "empty"])
-def test_a_path_without_files_is_an_error_that_names_it(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("absent.jsonl", "there is no such file or folder$"),
+        ("emtpy", "there is no such file or folder; did you mean 'empty'\\?$"),
+        (
+            "absent/*.jsonl",
+            "there is no such file: nothing matches this glob; names that begin with '.' or '_' are passed",
+        ),
+        ("empty", "there is no file in this folder; names that begin with '.' or '_' are passed over$"),
+    ],
+)
+def test_a_path_without_files_is_an_error_that_names_it_and_says_why(tmp_path: Path, name: str, why: str) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(SourceError, match=rf"^source\.path {re.escape(f'{tmp_path}/{name}')}: there is no such file"):
+    with pytest.raises(SourceError, match=rf"^source\.path {re.escape(f'{tmp_path}/{name}')}: {why}"):
         plan_source(SourceConfig(path=f"{tmp_path}/{name}"))
 
 
 def test_a_file_of_unknown_kind_needs_a_format(tmp_path: Path) -> None:
     write_lines(tmp_path / "part-0000", [{"text": "a"}])
-    with pytest.raises(SourceError, match=r"set source\.format"):
+    with pytest.raises(SourceError, match=r"set source\.format to what it holds: parquet, jsonl, csv, text, image, "):
         plan_source(SourceConfig(path=str(tmp_path / "part-0000")))
     with pytest.raises(SourceError, match=r"set source\.format"):
         plan_source(SourceConfig(path=str(tmp_path)))

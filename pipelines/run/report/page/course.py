@@ -57,6 +57,9 @@ def _gantt(report: Report) -> str:
     worked = min(sampled[-1], whole) if sampled else whole
     if worked > at:
         name = "embedding and writing" if sampled else "embedding, writing, closing"
+        if not number(table_of(report.get("rows")).get("read")):
+            # It ended before, as where a check failed.
+            name = "until it ended"
         bars.append(Bar(name, worked - at, seconds(worked - at), "work", at))
         at = worked
     if sampled and whole - at >= 0.05:

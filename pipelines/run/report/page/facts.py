@@ -61,8 +61,9 @@ def working_seconds(report: Report) -> float:
 def _main_figures(report: Report) -> Iterator[tuple[str, str, str]]:
     rows, took = table_of(report.get("rows")), number(report.get("seconds"))
     start = number(report.get("startup_seconds"))
-    yield "rows written", count(rows.get("written")), f"of {count(rows.get('chunked'))} rows"
-    yield "took", seconds(took), f"{seconds(start)} of it start-up"
+    held = f"; {count(rows['skipped'])} were there already" if number(rows.get("skipped")) else ""
+    yield "rows written", count(rows.get("written")), f"of {count(rows.get('chunked'))} rows{held}"
+    yield "took", seconds(took), f"{seconds(start)} of it start-up" if start else ""
     embedded, tokens = number(rows.get("embedded")), number(report.get("tokens"))
     if embedded:
         after = working_seconds(report)

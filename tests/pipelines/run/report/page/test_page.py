@@ -76,6 +76,25 @@ def test_a_page_has_all_that_the_report_tells_and_asks_no_network_for_anything()
     assert "hidden" not in read.text
 
 
+def test_a_run_that_found_all_in_place_says_so_beside_the_rows_written() -> None:
+    rows = {"read": 900, "chunked": 900, "skipped": 900, "written": 0}
+    assert "of 900 rows; 900 were there already" in Read(page_of(FULL | {"rows": rows})).text
+    assert "were there already" not in Read(page_of(FULL | {"rows": {**rows, "skipped": 0}})).text
+
+
+def test_a_run_that_a_check_ended_is_said_to_have_embedded_nothing() -> None:
+    ended = {
+        "status": "failed",
+        "startup": {"imports": 3.0},
+        "startup_seconds": 0.0,
+        "seconds": 11.0,
+        "rows": {"read": 0},
+    }
+    read = Read(page_of({key: value for key, value in FULL.items() if key != "timeline"} | ended))
+    assert "until it ended" in read.text and "0.0 s of it start-up" not in read.text
+    assert "embedding, writing, closing" not in read.text
+
+
 def test_an_object_of_a_report_makes_the_same_page_as_its_file() -> None:
     assert "10.0%" in Read(page_of(filled_report())).text
 
