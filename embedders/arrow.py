@@ -55,7 +55,7 @@ def multivector_array(offsets: npt.NDArray[np.integer], vectors: npt.NDArray[np.
 
 def number_type(vectors: pa.DataType) -> pa.DataType:
     """Arrow type of the numbers in dense vectors or multivectors of this type."""
-    while not pa.types.is_floating(vectors):
+    while hasattr(vectors, "value_type"):
         vectors = vectors.value_type
     return vectors
 

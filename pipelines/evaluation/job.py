@@ -15,10 +15,10 @@ from pipelines.errors import ConfigError, SourceError
 from pipelines.evaluation.engines.collection import evaluation_sink
 
 
-def make_job(config: JobConfig, name: str, out: Path, corpus: Path | None = None) -> tuple[JobConfig, list[str]]:
+def make_job(config: JobConfig, name: str, out: Path) -> tuple[JobConfig, list[str]]:
     """Turn a job into one that embeds a corpus, and say which of its parts are left out and why.
 
-    The corpus is ``out/corpus.jsonl`` where none is given. The collection is a folder ``out/qdrant``, or one beside the
+    The corpus is ``out/corpus.jsonl``. The collection is a folder ``out/qdrant``, or one beside the
     job's own on its server. An embedding whose model's files cannot be had is left out, with the searches that use it.
     Raises ConfigError for a model that no catalog has, SourceError where no embedding is left.
     """
@@ -41,8 +41,7 @@ def make_job(config: JobConfig, name: str, out: Path, corpus: Path | None = None
         for search in config.searches
         if search not in searches
     ]
-    path = str(out / "corpus.jsonl" if corpus is None else corpus)
-    source = SourceConfig(path=path, format="jsonl", id="id", text="text", payload=["title"])
+    source = SourceConfig(path=str(out / "corpus.jsonl"), format="jsonl", id="id", text="text", payload=["title"])
     changes = {
         "corpus": f"beir-{name}",
         "source": source,

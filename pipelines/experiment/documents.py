@@ -11,6 +11,7 @@ from typing import Any
 
 from pipelines.errors import ConfigError, SourceError
 from pipelines.evaluation.beir import read_beir_corpus
+from pipelines.sources.memory.plain import is_missing
 
 # Names by which ids are known where the one that was asked for is not there.
 ID_NAMES = ("_id", "doc_id", "document_id")
@@ -89,6 +90,9 @@ def _rows(documents: Any, *, id: str, text: str) -> Iterator[Any]:
 
 
 def _refuse_missing(names: list[str], id: str, text: str) -> None:
+    for name in (id, text):
+        if names.count(name) > 1:
+            raise ConfigError(f"documents: the column {name!r} stands twice; rename one")
     if text not in names:
         raise ConfigError(f"documents: there is no column {text!r} (text=...); there are {', '.join(map(str, names))}")
     if id != DEFAULT_ID and id not in names:
@@ -106,12 +110,13 @@ def _document(row: Any, number: int, *, id: str, text: str) -> Document | None:
     if text not in row:
         keys = ", ".join(map(str, islice(row, 10))) or "none"
         raise ConfigError(f"documents: number {number} has no {text!r} (text=...); its keys are {keys}")
-    # What is missing in a frame is a float NaN.
-    if content is None or content != content or (isinstance(content, str) and not content.strip()):
+    if is_missing(content) or (isinstance(content, str) and not content.strip()):
         return None
     if not isinstance(content, str):
         raise ConfigError(f"documents: {text!r} of number {number} must be a text; got {type(content).__name__}")
-    named = next((row[key] for key in (id, *ID_NAMES) if row.get(key) is not None), number)
+    named = next((row[key] for key in (id, *ID_NAMES) if not is_missing(row.get(key))), number)
+    # As pandas keeps whole numbers where one is missing.
+    named = int(named) if isinstance(named, float) and named.is_integer() else named
     title = row.get(TITLE)
     return Document(str(named), content, title if isinstance(title, str) else "")
 

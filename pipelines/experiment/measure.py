@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +26,12 @@ from pipelines.experiment.outcome import FORMAT, Embedded, MeasuredWay, Outcome,
 from pipelines.experiment.sample import Sample
 from pipelines.experiment.settled import SettledEngine
 from pipelines.pipeline import EmbeddingPipeline
+from pipelines.run.given_source import with_source
 from pipelines.search import Searcher
 
 # Documents of a query that are kept.
 DEPTH = 100
-OUTCOME, EMBEDDED, CORPUS = "outcome.json", "embedded.json", "corpus.jsonl"
+OUTCOME, EMBEDDED = "outcome.json", "embedded.json"
 # The name of the one fusion among the main ways.
 FUSED = "fused"
 
@@ -39,16 +40,15 @@ def measure_setting(
     config: JobConfig, sample: Sample, folder: Path, compute: ComputeConfig, *, all_ways: bool
 ) -> Outcome:
     """Embed the sample and ask its queries, or read what came of that before; raises what fails."""
-    corpus = folder / sample.digest[:16] / CORPUS
     changes = {"sink": [], "reindex": ReindexConfig(), "cache": None, "compute": compute}
-    job, notices = make_job(config.model_copy(update=changes), "sample", folder, corpus)
-    place = corpus.parent / _digest(_what_is_made(job))
+    job, notices = make_job(config.model_copy(update=changes), "sample", folder)
+    place = folder / sample.digest[:16] / _digest(_what_is_made(job))
     kept = place / f"{_digest([_dumped(job, 'searches'), list(sample.queries.items()), all_ways])}-{OUTCOME}"
     known = load(Outcome, kept)
     if known is not None:
         return known
-    sample.write(corpus)
-    job = _placed(job, place)
+    place.mkdir(parents=True, exist_ok=True)
+    job = with_source(_placed(job, place), [asdict(document) for document in sample.documents])
     embedded = load(Embedded, place / EMBEDDED) or _embed(job, place / EMBEDDED)
     with Searcher.from_config(job) as searcher:
         outcome = _ask(job, searcher, embedded, sample, notices, all_ways=all_ways)

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from embedders.files.atomic import whole_file
 from embedders.prompts import is_unicode
 from pipelines.errors import ConfigError
 from pipelines.evaluation.beir import judgements_file, read_beir_queries, read_judgements
@@ -30,14 +29,6 @@ class Sample:
     judgements: Judgements | None
     digest: str
     notices: tuple[str, ...] = ()
-
-    def write(self, path: Path) -> None:
-        """Write the documents as JSON lines {id, text, title}, unless they are there."""
-        if path.exists():
-            return
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(path) as file:
-            file.writelines(_line(document) for document in self.documents)
 
 
 def read_sample(
@@ -88,7 +79,8 @@ def read_queries(queries: Any) -> dict[str, str]:
             f"queries: give a list of texts, a dict of id -> text, or a .jsonl file; got {_short(queries)}"
         )
     named: Iterable[tuple[Any, Any]]
-    if isinstance(queries, Mapping):
+    # A series of pandas has items too, and a frame has those of its columns, which are no texts.
+    if isinstance(queries, Mapping) or hasattr(queries, "items"):
         named = queries.items()
     elif isinstance(queries, Iterable):
         named = enumerate(queries)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -16,6 +16,7 @@ from pydantic import Field
 from embedders.arrow import SPARSE_TYPE, dense_type, multivector_type, number_type
 from embedders.base import VectorSpec
 from pipelines.config.section import Section, make_section
+from pipelines.config.shown import shown
 from pipelines.errors import ConfigError
 from pipelines.rows import ERROR_TYPE
 from pipelines.sinks.told import told_vectors
@@ -63,12 +64,15 @@ def given_vectors(vectors: Vectors | None) -> dict[str, VectorColumn] | None:
         return None
     if isinstance(vectors, str):
         vectors = [vectors]
+    refuse_no_names(vectors, "vectors")
     if not isinstance(vectors, Mapping):
         return {column: VectorColumn() for column in vectors}
     read = {}
     for column, told in vectors.items():
         if isinstance(told, str):
             told = {"name": told}
+        if not isinstance(told, VectorColumn | Mapping):
+            raise ConfigError(f"vectors[{column!r}]: give the vector's name, or a dict of keys, not {shown(told)}")
         read[column] = (
             told if isinstance(told, VectorColumn) else make_section(VectorColumn, dict(told), f"vectors[{column!r}]")
         )
@@ -83,9 +87,6 @@ def find_columns(
     Raises ConfigError, with the columns that there are, for one that is missing or of a type that does not fit.
     """
     names = schema.names
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    if twice:
-        raise ConfigError(f"the dataset has two columns {twice[0]!r}; rename one of them")
     refuse_missing(names, id, "id")
     found = kinds_of(schema) if vectors is None else {}
     found.pop(id, None)
@@ -97,9 +98,23 @@ def find_columns(
         raise ConfigError(
             f"no column holds vectors (lists of floats, or indices and values); there are {_shown(schema)}"
         )
+    told_by_column = {column: (vectors or {}).get(column, VectorColumn()) for column in found}
+    return of_block(Columns(id, told_by_column, found, (), None, None), schema, payload)
+
+
+def of_block(columns: Columns, schema: pa.Schema, payload: str | Sequence[str] | None) -> Columns:
+    """Find what a block has beside the id and the vectors, which are those of the dataset; others may lack some of it.
+
+    Raises ConfigError as ``find_columns`` does.
+    """
+    names = schema.names
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise ConfigError(f"the dataset has two columns {twice[0]!r}; rename one of them")
+    refuse_missing(names, columns.id, "id")
     is_error = ERROR in names and is_of_errors(schema.field(ERROR).type)
     error = ERROR if is_error else None
-    others = [name for name in names if name not in found and name not in (id, error)]
+    others = [name for name in names if name not in columns.vectors and name not in (columns.id, error)]
     kept = _kept(names, others, payload)
     spread = payload if isinstance(payload, str) else PAYLOAD if PAYLOAD in kept else None
     if spread is not None and not _may_be_payload(schema.field(spread).type):
@@ -109,14 +124,7 @@ def find_columns(
                 f"or structs. To keep it as one key of the payload, write payload=[{payload!r}]"
             )
         spread = None
-    return Columns(
-        id=id,
-        vectors={column: (vectors or {}).get(column, VectorColumn()) for column in found},
-        kinds=found,
-        kept=tuple(name for name in kept if name != spread),
-        spread=spread,
-        error=error,
-    )
+    return replace(columns, kept=tuple(name for name in kept if name != spread), spread=spread, error=error)
 
 
 def kinds_of(schema: pa.Schema) -> dict[str, Kind]:
@@ -150,7 +158,8 @@ def specs_of(
             idf = told.idf if told.idf is not None else bool(there.idf if there else maker.get("idf"))
             specs[column] = VectorSpec("sparse", SPARSE_TYPE, distance="dot", idf=idf)
             continue
-        read = plain_type(schema.field(column).type)
+        # A block may lack the column.
+        read = plain_type(schema.field(column).type) if column in schema.names else pa.null()
         size = told.size or _size_of(read) or (there.dim if there else None) or _usual_size(table, column, kind)
         if size is None:
             return None
@@ -180,7 +189,7 @@ def size_of_rows(column: pa.ChunkedArray, kind: Kind) -> int | None:
 
 
 def _usual_size(table: pa.Table | None, column: str, kind: Kind) -> int | None:
-    return None if table is None else size_of_rows(table[column], kind)
+    return None if table is None or column not in table.column_names else size_of_rows(table[column], kind)
 
 
 def _kept(names: Sequence[str], others: Sequence[str], payload: str | Sequence[str] | None) -> list[str]:
@@ -254,6 +263,12 @@ def refuse_missing(names: Sequence[str], name: str, argument: str) -> None:
         near = get_close_matches(name, names, 1)
         hint = f"did you mean {near[0]!r}? It has" if near else "it has"
         raise ConfigError(f"{argument}: the dataset has no column {name!r}; {hint} {', '.join(names) or 'none'}")
+
+
+def refuse_no_names(names: Any, argument: str) -> None:
+    """Raise ConfigError where an argument is no list of names, nor a dict by name."""
+    if not isinstance(names, Sequence | Mapping | Set) or not all(isinstance(name, str) for name in names):
+        raise ConfigError(f"{argument}: give the names of columns, not {shown(names)}")
 
 
 def _shown(schema: pa.Schema) -> str:

@@ -21,6 +21,8 @@ from pipelines.errors import SinkError
 from pipelines.filesystem import TEMPORARY, read_file, write_file
 
 JOURNAL = "_commit.json"
+# Readers that go into each folder, and take each Parquet file, shall not take a staged one for a part of the data.
+STAGED = ".staged"
 # So old is what a write left that neither failed nor came to its end.
 FORGOTTEN_SECONDS = 7 * 24 * 3600.0
 
@@ -28,6 +30,11 @@ FORGOTTEN_SECONDS = 7 * 24 * 3600.0
 def staging_of(folder: str, run: str) -> str:
     """Name the folder in which a write puts its files until they are committed; readers pass over it."""
     return f"{folder}/{TEMPORARY}/{run}"
+
+
+def staged_path(folder: str, run: str, name: str) -> str:
+    """Tell where a write has a file until it is committed."""
+    return f"{staging_of(folder, run)}/{name}{STAGED}"
 
 
 def stage(filesystem: fs.FileSystem, path: str, data: pa.Buffer) -> None:
@@ -105,10 +112,13 @@ def _read_journal(filesystem: fs.FileSystem, path: str) -> dict[str, list[str]]:
 
 def _carry_out(filesystem: fs.FileSystem, folder: str, staging: str, journal: Mapping[str, Sequence[str]]) -> None:
     for name in journal["names"]:
-        if not filesystem.get_file_info(f"{staging}/{name}").is_file:
+        # Older versions staged files by the names that they were to have.
+        paths = (f"{staging}/{name}{STAGED}", f"{staging}/{name}")
+        staged = next((path for path in paths if filesystem.get_file_info(path).is_file), None)
+        if staged is None:
             continue
         try:
-            filesystem.move(f"{staging}/{name}", f"{folder}/{name}")
+            filesystem.move(staged, f"{folder}/{name}")
         except FileNotFoundError:
             # A store that was asked twice, as its first answer was lost, has moved it.
             if not filesystem.get_file_info(f"{folder}/{name}").is_file:

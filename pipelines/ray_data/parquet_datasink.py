@@ -17,6 +17,7 @@ from pyarrow import fs
 from ray.data.datasource import Datasink
 
 from pipelines.config.section import expand_home
+from pipelines.config.shown import shown
 from pipelines.errors import ConfigError, SinkError, TooManyErrorsError
 from pipelines.filesystem import open_filesystem
 from pipelines.ray_data.arrow_blocks import to_table
@@ -110,7 +111,7 @@ class ParquetDatasink(Datasink[TaskFigures]):
         self.mode: str = mode
         self.report = None
         self._id, self._max_error_rate = id, max_error_rate
-        self._metadata = dict(metadata or {})
+        self._metadata = _checked_metadata({} if metadata is None else metadata)
         self._letters = Letters(dead_letters)
         self._run = ""
         self._mark: FolderMark | None = None
@@ -271,6 +272,17 @@ class ParquetDatasink(Datasink[TaskFigures]):
             raise
         except Exception as error:
             raise SinkError(f"{self.place} {what}: {type(error).__name__}: {error}") from None
+
+
+def _checked_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
+    if not isinstance(metadata, Mapping):
+        raise ConfigError(f"ParquetDatasink: metadata is texts by key, not {shown(metadata)}")
+    for key, text in metadata.items():
+        if not isinstance(key, str) or not isinstance(text, str):
+            raise ConfigError(f"ParquetDatasink: metadata is texts by key, and {shown(key)} has {shown(text)}")
+    if METADATA_KEY.decode() in metadata:
+        raise ConfigError(f"ParquetDatasink: the key {METADATA_KEY.decode()!r} of metadata is that of a job's files")
+    return dict(metadata)
 
 
 def _put_together(tables: list[pa.Table]) -> pa.Table:

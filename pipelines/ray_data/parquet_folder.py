@@ -15,7 +15,7 @@ from xxhash import xxh3_64_hexdigest
 
 from pipelines.errors import SinkError
 from pipelines.hashing import xxh3_64
-from pipelines.ray_data.parquet_commit import stage, staging_of
+from pipelines.ray_data.parquet_commit import stage, staged_path
 from pipelines.ray_data.points import texts_of
 from pipelines.sinks.parquet.files import side_by_side
 from pipelines.sinks.told import told_provenance
@@ -67,11 +67,11 @@ class ParquetFolder:
         stream = pa.BufferOutputStream()
         flat = [field.name for field in rows.schema if not pa.types.is_nested(field.type)]
         pq.write_table(rows, stream, compression="zstd", compression_level=self.level, use_dictionary=flat)
-        stage(self.filesystem, f"{staging_of(self.path, run)}/{name}", stream.getvalue())
+        stage(self.filesystem, staged_path(self.path, run, name), stream.getvalue())
 
     def stage_again(self, run: str, name: str, kept: npt.NDArray[np.bool_], schema: pa.Schema) -> None:
         """Write a staged file anew, with some of its rows, and with the columns of a schema."""
-        table = self._read(f"{staging_of(self.path, run)}/{name}").filter(pa.array(kept))
+        table = self._read(staged_path(self.path, run, name)).filter(pa.array(kept))
         columns = [
             table[field.name].cast(field.type)
             if field.name in table.column_names

@@ -50,7 +50,14 @@ class PointColumns:
         """Make a table of points; raises SourceError for a value of the payload that has not the type of its column."""
         columns: list[Any] = [texts_of([point.id for point in points]) if points else pa.array([], pa.string())]
         named = [named_vectors(point.vector) for point in points]
-        columns += [_vectors([one.get(name) for one in named], spec) for name, spec in self.vectors.items()]
+        for name, spec in self.vectors.items():
+            try:
+                columns.append(_vectors([one.get(name) for one in named], spec))
+            except (pa.ArrowException, TypeError, ValueError, AttributeError) as error:
+                raise SourceError(
+                    f"the vectors {name!r} are not those that the collection had when the read began ({error}); was it "
+                    "made anew meanwhile? Read it again"
+                ) from None
         payloads = [point.payload or {} for point in points]
         if self.payload is not None:
             columns += [self._values(points, payloads, field) for field in self.payload]
@@ -88,4 +95,6 @@ def column_of(name: str) -> str:
 def _vectors(vectors: Sequence[Any], spec: VectorSpec) -> pa.Array:
     there = [row for row, vector in enumerate(vectors) if vector is not None]
     column = vector_column([vectors[row] for row in there], spec)
+    if column.type != spec.arrow_type:
+        raise TypeError(f"{column.type}, not {spec.arrow_type}")
     return column if len(there) == len(vectors) else spread(column, np.array(there, np.int64), len(vectors))

@@ -57,14 +57,8 @@ class PointRows:
 def point_rows(table: pa.Table, columns: Columns, specs: Mapping[str, VectorSpec], corpus: str) -> PointRows:
     """Make points of rows; ``specs`` are of vectors by their column.
 
-    A vector that is null is left out of its point; a row without any vector is dead. Raises ConfigError for a block
-    whose columns are not those of the dataset.
+    A vector that is null, or whose column the block lacks, is left out of its point; a row without any vector is dead.
     """
-    missing = [name for name in (columns.id, *columns.vectors, *columns.kept) if name not in table.column_names]
-    if missing:
-        raise ConfigError(
-            f"a block of the dataset has no column {missing[0]!r}; it has {', '.join(table.column_names)}"
-        )
     ids, made, faults = point_ids(table[columns.id], corpus)
     payloads, payload_errors = _payloads(table, columns, made)
     letters = pa.table(
@@ -80,7 +74,10 @@ def point_rows(table: pa.Table, columns: Columns, specs: Mapping[str, VectorSpec
     vectors = {}
     for column, spec in specs.items():
         name = columns.vectors[column].name
-        array, wrong = _checked(table[column], column, spec)
+        there_is = column in table.column_names
+        array, wrong = (
+            _checked(table[column], column, spec) if there_is else (pa.nulls(len(table), spec.arrow_type), {})
+        )
         why_not = {row: f"the vector {column!r} cannot be used: {why}" for row, why in wrong.items()}
         errors.append({row: RowError(STAGE, "InvalidVector", why) for row, why in why_not.items()})
         there |= array.is_valid().to_numpy(zero_copy_only=False)

@@ -13,9 +13,19 @@ import pyarrow as pa
 from ray.data.datasource import Datasink
 
 from pipelines.config.section import make_section
+from pipelines.config.shown import shown
 from pipelines.errors import ConfigError, SinkError, TooManyErrorsError
 from pipelines.ray_data.arrow_blocks import to_table
-from pipelines.ray_data.columns import Columns, Vectors, find_columns, given_vectors, specs_of
+from pipelines.ray_data.columns import (
+    Columns,
+    Vectors,
+    find_columns,
+    given_vectors,
+    kinds_of,
+    of_block,
+    refuse_no_names,
+    specs_of,
+)
 from pipelines.ray_data.letters import Letters
 from pipelines.ray_data.points import PointRows, point_rows
 from pipelines.ray_data.report import TaskFigures, WriteReport, add_up, refuse_too_many, told_of
@@ -132,8 +142,15 @@ class QdrantDatasink(Datasink[TaskFigures]):
             )
         if not collection:
             raise ConfigError("QdrantDatasink: collection is empty; name one")
-        if not 0 <= max_error_rate <= 1:
+        if not isinstance(max_error_rate, int | float) or not 0 <= max_error_rate <= 1:
             raise ConfigError(f"QdrantDatasink: max_error_rate {max_error_rate!r} is not from 0 to 1")
+        for argument, text in (("id", id), ("corpus", corpus)):
+            if not isinstance(text, str):
+                raise ConfigError(f"QdrantDatasink: {argument} is a text, not {shown(text)}")
+        if payload is not None and not isinstance(payload, str):
+            refuse_no_names(payload, "payload")
+        if metadata is not None and not isinstance(metadata, Mapping):
+            raise ConfigError(f"QdrantDatasink: metadata is a dict, not {shown(metadata)}")
         given = {"url": url, "path": None if path is None else fspath(path), **settings}
         values = {key: value for key, value in given.items() if value is not None}
         self.config = make_section(
@@ -186,8 +203,9 @@ class QdrantDatasink(Datasink[TaskFigures]):
                     folder = self._letters.folder_here()
                     writer = opened.enter_context(closing(sink.connect()))
                     figures.found = sink.job
+                its = self._of_block(columns, table.schema)
                 for start in range(0, table.num_rows, ROWS):
-                    rows = point_rows(table.slice(start, ROWS), columns, specs, self._corpus)
+                    rows = point_rows(table.slice(start, ROWS), its, specs, self._corpus)
                     rows = _write(writer, rows, figures)
                     figures.keep_dead(rows.letters, folder, ctx.kwargs.get("write_uuid", "write"), ctx.task_idx)
                     self._refuse_hopeless(figures)
@@ -255,16 +273,15 @@ class QdrantDatasink(Datasink[TaskFigures]):
         if sink is None:
             raise RuntimeError("on_write_start comes before write")
         columns = self._columns or find_columns(table.schema, self._id, self._vectors, self._payload)
-        stored = sink.job.vectors if sink.job is not None else sink.stored_vectors()
-        specs = specs_of(columns, table.schema, stored, table)
+        if sink.job is not None:
+            named = {told.name if told.name is not None else column: column for column, told in columns.vectors.items()}
+            return sink, columns, {named[name]: spec for name, spec in sink.job.vectors.items()}
+        specs = specs_of(columns, table.schema, sink.stored_vectors(), table)
         if specs is None:
             raise ConfigError(
                 f"no row of the first block has vectors in {', '.join(columns.vectors)}, so that their length is not "
                 "known; tell it: vectors={column: {'size': ...}}"
             )
-        if sink.job is not None:
-            named = {told.name if told.name is not None else column: column for column, told in columns.vectors.items()}
-            return sink, columns, {named[name]: spec for name, spec in sink.job.vectors.items()}
         job = self._facts(columns, specs, table.schema)
         if isinstance(sink, QdrantSink):
             sink.join(job)
@@ -272,6 +289,17 @@ class QdrantDatasink(Datasink[TaskFigures]):
             # Its host is asked by one task after the other.
             sink.open(job)
         return sink, columns, specs
+
+    def _of_block(self, columns: Columns, schema: pa.Schema) -> Columns:
+        """Find what a block has; raises ConfigError where it has vectors of which the first one knew nothing."""
+        more = {} if self._vectors is not None else kinds_of(schema)
+        unknown = next((name for name in more if name not in columns.vectors and name != columns.id), None)
+        if unknown is not None:
+            raise ConfigError(
+                f"a block of the dataset has vectors in {unknown!r}, a column that the first one lacked; give the "
+                "column to all datasets that you put together, with nulls where there is no vector"
+            )
+        return of_block(columns, schema, self._payload)
 
     def _facts(self, columns: Columns, specs: Mapping[str, Any], schema: pa.Schema) -> PlainFacts:
         vectors = {}

@@ -18,6 +18,7 @@ from ray.data.datasource import Datasource, ReadTask
 from embedders.base import VectorSpec
 from pipelines.config.collection import CollectionConfig
 from pipelines.config.section import make_section
+from pipelines.config.shown import shown
 from pipelines.errors import ConfigError, SourceError
 from pipelines.ray_data.point_columns import ID, PAYLOAD, PointColumns, column_of
 from pipelines.search.filters import build_filter
@@ -25,7 +26,7 @@ from pipelines.sinks.provenance import of_vectors_alone
 from pipelines.sinks.qdrant.description import held_provenance
 from pipelines.sinks.qdrant.points import to_point_id
 from pipelines.sinks.qdrant.read_vectors import usual_bytes
-from pipelines.sinks.qdrant.retry import RequestRefusedError
+from pipelines.sinks.qdrant.retry import WRITTEN_STAYS, RequestRefusedError
 from pipelines.sinks.qdrant.vectors import stored_vectors
 from pipelines.sinks.told import as_metadata
 from pipelines.sources.qdrant.connection import ask_for_page, connected, look, read_key
@@ -105,11 +106,7 @@ def read_qdrant(
         },
         "read_qdrant",
     )
-    schema = (
-        payload_schema
-        if payload_schema is None or isinstance(payload_schema, pa.Schema)
-        else pa.schema(list(payload_schema.items()))
-    )
+    schema = _given_schema(payload_schema)
     source = QdrantDatasource(
         config, with_vectors=with_vectors, with_payload=with_payload, payload_schema=schema, filter=filter
     )
@@ -196,15 +193,27 @@ class _Asking:
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         if isinstance(error, SourceError):
-            raise SourceError(
-                str(error).replace("source.qdrant.", "").replace("source.qdrant", "read_qdrant")
-            ) from None
+            told = str(error).replace("source.qdrant.", "").replace("source.qdrant", "read_qdrant")
+            raise SourceError(told.replace(WRITTEN_STAYS, "")) from None
+
+
+def _given_schema(given: Any) -> pa.Schema | None:
+    if given is None or isinstance(given, pa.Schema):
+        return given
+    try:
+        return pa.schema(list(given.items()))
+    except (pa.ArrowException, TypeError, ValueError, AttributeError) as error:
+        raise ConfigError(
+            f"payload_schema: give a pyarrow.schema, or a dict such as {{'year': pyarrow.int64()}} ({error})"
+        ) from None
 
 
 def _chosen(stored: Mapping[str, VectorSpec], wanted: bool | Sequence[str], title: str) -> dict[str, VectorSpec]:
     if isinstance(wanted, bool):
         return dict(stored) if wanted else {}
-    names = [wanted] if isinstance(wanted, str) else list(wanted)
+    names = [wanted] if isinstance(wanted, str) else wanted
+    if not isinstance(names, Sequence):
+        raise ConfigError(f"with_vectors: give True, False, or names of vectors, not {shown(wanted)}")
     by_column = {column_of(name): name for name in stored}
     chosen = [by_column.get(name, name) for name in names]
     missing = next((name for name in chosen if name not in stored), None)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from rich.console import Console
 
 from pipelines.config.job import ErrorsConfig, JobConfig
@@ -15,6 +16,7 @@ from pipelines.embed.average_length import averages, measuring, with_lengths, wi
 from pipelines.embed.checked import JobEmbedders, cut_chunks, notices
 from pipelines.embed.job_models import job_fingerprints
 from pipelines.errors import TooManyErrorsError
+from pipelines.one_line import counted
 from pipelines.rows import document_shares, is_dead
 from pipelines.run.engine import Engine, MoreThanFewError
 from pipelines.run.engine_choice import choose_engines
@@ -40,8 +42,7 @@ log = logging.getLogger("fleetembed")
 class GivenVectors:
     """A job's source, models and engine, ready to give rows with vectors.
 
-    ``config`` has no sinks; ``source`` is its plan. Rows that repeat an id are not looked for, since that reads the
-    source once before: they come as often as they are there.
+    ``config`` has no sinks; ``source`` is its plan. Rows that repeat an id come as often as they are there.
     """
 
     config: JobConfig
@@ -116,7 +117,9 @@ class GivenVectors:
             look()
         kept.check(at_end=True)
         schema = stages[-1].schema  # type: ignore[attr-defined]
-        return pa.concat_tables([schema.empty_table(), *kept.tables])
+        table = pa.concat_tables([schema.empty_table(), *kept.tables])
+        _tell_repeated(table)
+        return table
 
 
 @dataclass
@@ -160,3 +163,19 @@ class _Kept:
                 f"{self.rows:,}",
                 self.first,
             )
+
+
+def _tell_repeated(table: pa.Table) -> None:
+    """Say that rows have the id of others, of which a run would take the first alone."""
+    ids = table["id"].drop_null()
+    more = len(ids) - pc.count_distinct(ids).as_py()
+    if not more:
+        return
+    counts = pc.value_counts(ids)
+    twice = counts.filter(pc.greater(counts.field("counts"), 1))[0]["values"]
+    document = table["document_id"][pc.index(table["id"], twice).as_py()]
+    log.warning(
+        "%s (document %r, for instance): all rows are given, where a run would take the first of each",
+        counted(more, "repeated id"),
+        document.as_py(),
+    )

@@ -5,6 +5,7 @@ The notebook keeps them when it is saved, which it does not with a widget, and i
 
 from __future__ import annotations
 
+import sys
 import time
 from threading import Lock
 from types import TracebackType
@@ -24,6 +25,12 @@ def show_in_cell(value: Any, **options: Any) -> Any:
 
     show: Any = display.display
     return show(value, **options)
+
+
+def running_cell() -> int | None:
+    """Number the cell, or the line of an IPython, that runs; None where there is none."""
+    shell = IPython.get_ipython() if (IPython := sys.modules.get("IPython")) is not None else None
+    return None if shell is None else int(shell.execution_count)
 
 
 class NotebookProgress:

@@ -105,6 +105,12 @@ def test_a_cell_is_interrupted_run_again_and_run_once_more(
     assert [one["output_type"] for one in outputs] == ["display_data"] * 2
     assert len(shown) < 8 and sum(len(str(one)) for one in outputs) < 20_000
 
+    # As the value of the cell it is not shown once more; in another cell it is.
+    outputs = notebook.run(f"{RUN}\nreport")
+    assert [one["output_type"] for one in outputs] == ["display_data"] * 2
+    (shown,) = notebook.run("report")
+    assert shown["output_type"] == "execute_result" and "complete" in shown["data"]["text/html"]
+
     again = "print(report.rows['written'], report.rows['skipped'], state() == before)"
     assert notebook.text(f"{RUN}\n{again}").endswith(f"0 {len(rows)} True\n")
     in_a_thread = f"""

@@ -14,6 +14,7 @@ from pipelines.reindex.verify.lag import is_to_be_copied, tolerance
 from pipelines.reindex.verify.mending import copy_again, write_again
 from pipelines.reindex.verify.missing import lost_vectors
 from pipelines.reindex.verify.result import Check, judged, skipped
+from pipelines.reindex.verify.sample import MISSING
 from pipelines.reindex.verify.subject import Subject
 from pipelines.sinks.qdrant.points import OURS, RESERVED
 
@@ -23,10 +24,14 @@ PAGE = 256
 def check_vectors(subject: Subject) -> Check:
     """See that the points sampled have every vector of the job, of the right size, and finite.
 
-    A point may lack a sparse vector where its text, embedded here, gives no term.
+    A point may lack a sparse vector where its text, embedded here, gives no term, and a vector that was copied where
+    the old collection's point lacks it.
     """
-    points, lost = subject.sampled, lost_vectors(subject)
-    faults = {point.id: [*point.faults, *lost.get(point.id, [])] for point in points}
+    points, lost, lacking = subject.sampled, lost_vectors(subject), _lacking_there(subject)
+    faults = {
+        point.id: [*(said for said in point.faults if said not in lacking.get(point.id, ())), *lost.get(point.id, [])]
+        for point in points
+    }
     bad = sorted((name for name, said in faults.items() if said), key=id_order)
     vectors = len(subject.job.vectors)
     found = f"{len(points) - len(bad):,} of {len(points):,} points whole ({vectors} vector{'s'[: vectors > 1]} each)"
@@ -69,6 +74,22 @@ def check_payloads(subject: Subject) -> Check:
     mend = write_again(subject, [*faults]) if faults else copy_again(subject)
     said_wanted = f"all, or changed there since{tolerance(subject)}" if subject.catches_up else "all"
     return judged("payload", good, said, said_wanted, figures, [] if good else _shown(faults or changed), mend)
+
+
+def _lacking_there(subject: Subject) -> dict[Any, set[str]]:
+    """Say of the points sampled, in the words of their faults, which vectors the points that were copied lack too."""
+    source, names = subject.config.source.qdrant, list(subject.job.vectors)
+    missing = [point.id for point in subject.sampled if any(said.endswith(f": {MISSING}") for said in point.faults)]
+    copied = source is not None and source.vectors and (subject.copies_old or subject.writers_go_on)
+    if subject.old is None or not copied:
+        return {}
+    lacking: dict[Any, set[str]] = {}
+    for some in chunked(missing, PAGE):
+        read = partial(subject.client.retrieve, subject.old.name, some, with_payload=False, with_vectors=names)
+        for record in subject.ask(read, "reading old points"):
+            stored = record.vector if isinstance(record.vector, dict) else {"": record.vector}
+            lacking[record.id] = {f"{name}: {MISSING}" for name in names if stored.get(name) is None}
+    return lacking
 
 
 def _listed(ids: Sequence[Any]) -> dict[str, Any]:

@@ -18,6 +18,8 @@ from pipelines.reindex.ids import Ask, PointId
 # Of an answer with vectors. A number takes about 20 bytes in JSON; a multivector is taken to have 256 rows.
 ANSWER_BYTES, NUMBER_BYTES, ROWS_A_MULTIVECTOR, NUMBERS_A_SPARSE = 8e6, 20, 256, 256
 
+MISSING = "is missing"
+
 Array = npt.NDArray[np.float32]
 
 
@@ -93,7 +95,7 @@ def read_vector(stored: Any, spec: VectorSpec) -> Vector | str:
         # A text without terms has no sparse vector.
         return sparse(stored.indices if stored else [], stored.values if stored else [])
     if stored is None:
-        return "is missing"
+        return MISSING
     try:
         array = np.asarray(stored, np.float32)
     except ValueError:

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from embedders.errors import FleetembedError
 from embedders.retrying import Patience
-from pipelines.run.notebook_progress import show_in_cell
+from pipelines.run.notebook_progress import running_cell, show_in_cell
 from pipelines.run.report import file as report_file
 from pipelines.run.report import summary
 from pipelines.run.report.losses import Losses
@@ -120,6 +120,8 @@ class RunReport:
         self.page: str | None = None
         # Tokens of a text at most, by embedding.
         self.max_lengths: dict[str, int | None] = {}
+        # The cell that the report was shown in when the run was over.
+        self._shown_in: int | None = None
 
     def __repr__(self) -> str:
         from pipelines.notebook.report import report_view
@@ -132,6 +134,13 @@ class RunReport:
         from pipelines.notebook.report import report_view
 
         return to_html(report_view(self))
+
+    def _ipython_display_(self) -> None:
+        """Show nothing as the value of the cell that ran the job, where the report stands already."""
+        shown_in, self._shown_in = self._shown_in, None
+        if shown_in is None or shown_in != running_cell():
+            # IPython's word for: as for any other value.
+            raise NotImplementedError
 
     @property
     def exit_code(self) -> int:
@@ -281,8 +290,9 @@ class RunReport:
         """Print the summary table, and the first dead letters; a notebook's cell shows the report as its value is."""
         if console.is_jupyter and not console.quiet:
             show_in_cell(self)
-            return
-        summary.show(self, console)
+        else:
+            summary.show(self, console)
+        self._shown_in = None if console.quiet else running_cell()
 
 
 def _token_lengths(figures: Figures) -> dict[str, list[int]]:

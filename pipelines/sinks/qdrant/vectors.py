@@ -23,6 +23,7 @@ _DISTANCES = {
     "manhattan": models.Distance.MANHATTAN,
 }
 _DTYPES = {models.Datatype.FLOAT16: np.float16, models.Datatype.UINT8: np.uint8}
+_DATATYPES = {pa.from_numpy_dtype(dtype): datatype for datatype, dtype in _DTYPES.items()}
 
 
 def dense_params(name: str, job: JobFacts, config: QdrantSinkConfig) -> models.VectorParams:
@@ -37,7 +38,7 @@ def dense_params(name: str, job: JobFacts, config: QdrantSinkConfig) -> models.V
         size=spec.dim or 0,
         distance=_DISTANCES[spec.distance],
         on_disk=config.on_disk,
-        datatype=models.Datatype.FLOAT16 if number_type(spec.arrow_type) == pa.float16() else None,
+        datatype=_DATATYPES.get(number_type(spec.arrow_type)),
         multivector_config=(
             models.MultiVectorConfig(comparator=models.MultiVectorComparator.MAX_SIM) if multi else None
         ),

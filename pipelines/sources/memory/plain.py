@@ -47,7 +47,9 @@ def plain_dict(values: dict[Any, Any]) -> dict[Any, Any]:
 
 def is_missing(value: Any) -> bool:
     """Whether a value is None, NaN or pandas' NA or NaT."""
-    return value is None or (isinstance(value, float) and value != value) or type(value).__name__ in NOTHING
+    # A single number of NumPy is no float of Python unless it has 64 bits.
+    is_nan = isinstance(value, float | np.floating) and value != value
+    return value is None or bool(is_nan) or type(value).__name__ in NOTHING
 
 
 def _json_key(key: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -62,7 +63,7 @@ def _dense(array: pa.Array, spec: VectorSpec) -> tuple[pa.Array, Faults]:
     if array.type == spec.arrow_type and not faults:
         return array, faults
     full = np.zeros((len(array), spec.dim or 0), _dtype(spec))
-    full[rows[finite]] = matrix[finite].astype(full.dtype)
+    full[rows[finite]] = _stored(matrix[finite], full.dtype)
     return dense_array(full, valid=there & ~_at(faults, len(array))), faults
 
 
@@ -78,7 +79,7 @@ def _multi(array: pa.Array, spec: VectorSpec) -> tuple[pa.Array, Faults]:
     if array.type == spec.arrow_type and not faults:
         return array, faults
     good = there & ~_at(faults, len(array))
-    kept = matrix[good[row_of[right]]].astype(_dtype(spec))
+    kept = _stored(matrix[good[row_of[right]]], _dtype(spec))
     ends = np.concatenate([[0], np.cumsum(np.where(good, lengths, 0))]).astype(np.int32)
     return pa.ListArray.from_arrays(pa.array(ends), dense_array(kept), mask=pa.array(~good)), faults
 
@@ -124,6 +125,13 @@ def _matrix(vectors: pa.Array, spec: VectorSpec) -> npt.NDArray[np.floating]:
         with np.errstate(over="ignore"):
             numbers = numbers.astype(dtype)
     return numbers.reshape(len(vectors), spec.dim or 0)
+
+
+def _stored(matrix: npt.NDArray[np.floating], dtype: np.dtype[np.generic]) -> npt.NDArray[Any]:
+    """Give finite numbers the type that a collection keeps: bytes are cut to 0 and 255, as Qdrant itself does."""
+    if dtype == np.uint8:
+        matrix = np.clip(matrix, 0, 255)
+    return matrix.astype(dtype)
 
 
 def _dtype(spec: VectorSpec) -> np.dtype[np.generic]:

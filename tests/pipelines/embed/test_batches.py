@@ -72,7 +72,7 @@ def test_synthetic_vectors_are_the_same_in_batches_of_each_kind_and_a_bad_row_co
         assert len(embed(nothing)) == 0
     assert embed({"text": np.array([], object)})["dense"].shape == (0, 384)
     # Ray makes NaN of a batch's nulls, where there is nothing else.
-    missing: dict[str, Any] = embed({"text": np.array([np.nan])})
+    missing: dict[str, Any] = embed({"text": np.array([np.nan], np.float32)})
     assert missing["error"][0]["type"] == "NoText" and np.isnan(missing["dense"]).all()
 
 

@@ -154,6 +154,10 @@ def test_documents_are_taken_in_every_form(tmp_path: Path) -> None:
     assert bm25(documents=[*DOCUMENTS, {"id": "x", "text": None}]).notices == [
         "1 document has no text that can be read: left out"
     ]
+    # Ids of a frame with a gap are floats there.
+    gap = pd.DataFrame({"id": [3.0, 8.0, None], "text": [*list(TEXTS.values())[:1], "a median", "more"]})
+    series = pd.Series(["copy a folder"], index=["q"])
+    assert compare([BM25], series, {"q": [3]}, documents=gap, progress=False).frame["nDCG@10"].tolist() == [1.0]
     by_place = compare([BM25], list(QUERIES.values()), [[0], [2], [4]], documents=list(TEXTS.values()), progress=False)
     assert list(by_place.frame["nDCG@10"]) == list(found[0].frame["nDCG@10"])
 
@@ -208,6 +212,8 @@ def test_whole_jobs_count_with_their_chunks_and_searches_and_bring_the_documents
         ({"documents": [*DOCUMENTS, DOCUMENTS[0]]}, "the id 'copy' comes twice"),
         ({"documents": pd.DataFrame({"a": [1]})}, "there is no column 'text'"),
         ({"documents": 7}, "or a path; got int"),
+        ({"documents": pd.DataFrame([["a", "b"]], columns=["text", "text"])}, "the column 'text' stands twice"),
+        ({"queries": pd.DataFrame({"q": ["how"]})}, "that of 'q' must be a text that is not empty; got"),
         ({"queries": []}, "queries: there are none"),
         ({"queries": {"q1": ""}}, "that of 'q1' must be a text that is not empty"),
         ({"queries": "how"}, "queries: give a list of texts"),

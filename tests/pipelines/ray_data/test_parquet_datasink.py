@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import pickle
+import signal
+import subprocess
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import duckdb
 import numpy as np
 import pandas as pd
+import polars as pl
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
@@ -17,9 +23,11 @@ from ray.data.block import BlockAccessor
 from pipelines.errors import ConfigError, SinkError, TooManyErrorsError
 from pipelines.filesystem import TEMPORARY
 from pipelines.ray_data import parquet_commit
+from pipelines.ray_data.arrow_blocks import to_table
 from pipelines.ray_data.parquet_datasink import ParquetDatasink
 from pipelines.rows import ERROR_TYPE
 from pipelines.sinks.parquet.files import METADATA_KEY
+from tests.conftest import ROOT
 from tests.pipelines.ray_data.driven import drive
 
 
@@ -120,6 +128,62 @@ def test_a_write_that_fails_changes_nothing(tmp_path: Path, caplog: pytest.LogCa
     assert pq.read_table(letters)["document_id"].to_pylist() == ["38", "39"]
 
 
+def test_a_staged_file_is_no_part_of_what_readers_of_all_folders_find(tmp_path: Path) -> None:
+    folder = tmp_path / "vectors"
+    drive(ParquetDatasink(str(folder)), [block(0)])
+    going_on = ParquetDatasink(str(folder))
+    going_on.on_write_start()
+    context: Any = SimpleNamespace(task_idx=0, kwargs={})
+    going_on.write([block(100)], context)
+    assert duckdb.sql(f"SELECT count(*) FROM '{folder}/**/*.parquet'").fetchall() == [(10,)]
+    going_on.on_write_failed(ValueError("lost"))
+    assert pl.read_parquet(folder).height == 10
+
+
+KILLED = """
+import os, pickle, signal, sys
+from pipelines.ray_data import parquet_commit
+from pipelines.ray_data.parquet_datasink import ParquetDatasink
+from tests.pipelines.ray_data.driven import drive
+
+folder, step, mode, tasks = sys.argv[1], int(sys.argv[2]), sys.argv[3], pickle.load(sys.stdin.buffer)
+carry_out, steps = parquet_commit._carry_out, iter(range(100))
+
+class Killed:
+    "A file system in whose steps the process is killed."
+
+    def __init__(self, filesystem):
+        self.filesystem = filesystem
+
+    def __getattr__(self, name):
+        if name in ("move", "delete_file", "delete_dir") and next(steps) == step:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return getattr(self.filesystem, name)
+
+parquet_commit._carry_out = lambda filesystem, *rest: carry_out(Killed(filesystem), *rest)
+drive(ParquetDatasink(folder, mode=mode, id="id" if mode == "upsert" else None), *tasks)
+"""
+
+
+@pytest.mark.parametrize(("mode", "step"), [("upsert", 1), ("overwrite", 3)])
+def test_a_commit_whose_process_was_killed_is_completed_by_the_next_write(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, mode: str, step: int
+) -> None:
+    folder = tmp_path / "vectors"
+    drive(ParquetDatasink(str(folder)), [block(0, 5)], [block(5, 5)])
+    newer = [block(0, 3).set_column(2, "dense", pa.array([[-1.0] * 4] * 3, pa.list_(pa.float32(), 4)))]
+    tasks = pickle.dumps([[to_table(one) for one in some] for some in (newer, [block(50)])])
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(folder), str(step), mode], input=tasks, cwd=ROOT)
+    assert killed.returncode == -signal.SIGKILL
+    drive(ParquetDatasink(str(folder)), [block(90)])
+    assert "was interrupted, and is complete now" in caplog.text
+    kept = {n: float(n) for n in (*range(3, 10), *range(50, 60), *range(90, 100))}
+    if mode == "overwrite":
+        kept = {n: number for n, number in kept.items() if n >= 50}
+    assert held(folder) == {**kept, 0: -1.0, 1: -1.0, 2: -1.0}
+    assert not [name for name in names(folder) if not name.endswith(".parquet")]
+
+
 def test_a_commit_that_was_interrupted_is_completed_by_the_next_write(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -145,6 +209,9 @@ def test_arguments_that_do_not_fit_are_told(tmp_path: Path) -> None:
         ({"mode": "upsert"}, "go together"),
         ({"id": "id"}, "go together"),
         ({"max_error_rate": -1}, "is not from 0 to 1"),
+        ({"metadata": {"a": 1}}, "metadata is texts by key, and 'a' has 1"),
+        ({"metadata": "made today"}, "metadata is texts by key, not 'made today'"),
+        ({"metadata": {"fleetembed": "{}"}}, "the key 'fleetembed' of metadata is that of a job's files"),
     ):
         with pytest.raises(ConfigError, match=message):
             ParquetDatasink(str(tmp_path), **arguments)  # type: ignore[arg-type]

@@ -194,6 +194,35 @@ def test_a_collection_that_does_not_fit_is_refused(qdrant_server: QdrantTestServ
     assert drive(sink(qdrant_server), [told]).written == ROWS
 
 
+def test_blocks_of_several_datasets_keep_what_each_has(qdrant_server: QdrantTestServer, client: QdrantClient) -> None:
+    """Ray tells the schema of the first of datasets that a union puts together."""
+    first, other = table(2).append_column("w", table(2)["dense"]), table(1, 2).rename_columns(["id", "b", "c", "dense"])
+    for tasks in ([[first], [other]], [[first, other]]):
+        report = drive(sink(qdrant_server), *tasks, schema=first.schema)
+        assert (report.written, report.total) == (3, 3)
+        points = {point.id: point for point in client.scroll(NAME, with_vectors=True)[0]}
+        assert points[1].payload == {"text": "text 1", "tag": 1} and points[2].payload == {"b": "text 2", "c": 2}
+        assert [sorted(points[id].vector) for id in (1, 2)] == [["dense", "w"], ["dense"]]
+    with pytest.raises(
+        ConfigError, match="a block of the dataset has vectors in 'w', a column that the first one lacked"
+    ):
+        drive(QdrantDatasink("others", url=qdrant_server.url), [other], [first], schema=other.schema)
+    with pytest.raises(ConfigError, match="id: the dataset has no column 'id'"):
+        drive(sink(qdrant_server), [first], [other.drop_columns(["id"])], schema=first.schema)
+
+
+@pytest.mark.parametrize("grpc", [False, True])
+def test_a_collection_of_bytes_gets_what_the_server_would_make_of_the_numbers(
+    qdrant_server: QdrantTestServer, client: QdrantClient, grpc: bool
+) -> None:
+    params = models.VectorParams(size=2, distance=models.Distance.DOT, datatype=models.Datatype.UINT8)
+    client.create_collection(NAME, vectors_config={"v": params})
+    rows = pa.table({"id": [1, 2], "v": [[-3.0, 300.0], [7.9, 1.0]]})
+    drive(sink(qdrant_server, prefer_grpc=grpc, grpc_port=qdrant_server.grpc_port), [rows])
+    points = {point.id: point.vector["v"] for point in client.scroll(NAME, with_vectors=True)[0]}
+    assert points == {1: [0, 255], 2: [7, 1]}
+
+
 def test_what_made_the_vectors_is_taken_from_the_dataset(qdrant_server: QdrantTestServer, client: QdrantClient) -> None:
     told = table().replace_schema_metadata({"fleetembed": '{"fingerprint": "f"}'})
     drive(sink(qdrant_server), [told], schema=told.schema)
@@ -237,6 +266,12 @@ def test_arguments_that_do_not_fit_are_told(caplog: pytest.LogCaptureFixture) ->
         ({"url": "u", "max_error_rate": 2}, "max_error_rate 2 is not from 0 to 1"),
         ({"url": "u", "quantization": "tiny"}, "quantization: Input should be 'scalar'"),
         ({"url": "u", "dead_letters": ""}, "dead_letters is empty"),
+        ({"url": "u", "id": None}, "id is a text, not None"),
+        ({"url": "u", "vectors": 5}, "vectors: give the names of columns, not 5"),
+        ({"url": "u", "vectors": {"d": 5}}, r"vectors\['d'\]: give the vector's name, or a dict of keys, not 5"),
+        ({"url": "u", "payload": [5]}, "payload: give the names of columns"),
+        ({"url": "u", "metadata": "mine"}, "metadata is a dict, not 'mine'"),
+        ({"url": "u", "max_error_rate": None}, "max_error_rate None is not from 0 to 1"),
     ):
         with pytest.raises(ConfigError, match=message) as caught:
             QdrantDatasink(**{"collection": NAME, **arguments})  # type: ignore[arg-type]

@@ -203,6 +203,30 @@ def test_a_copy_must_have_the_ids_and_payloads_of_what_it_was_copied_from(story:
     done("verify", german, "--set=reindex.verify.max_differences=1")
 
 
+def test_vectors_that_the_original_lacks_too_are_no_fault_of_its_copy(story: Story) -> None:
+    params = models.VectorParams(size=2, distance=models.Distance.DOT)
+    story.client.create_collection("old", vectors_config={"d": params, "e": params})
+    vectors = [{"e": [1.0, n]} if n % 3 == 0 else {"d": [n, 1.0], "e": [1.0, n]} for n in range(12)]
+    points = [models.PointStruct(id=n, vector=one, payload={"text": f"t{n}"}) for n, one in enumerate(vectors)]
+    story.client.upsert("old", points, wait=True)
+    story.let_alias_name("old")
+    job = {
+        "source": {"qdrant": {"url": story.server.url, "collection": "docs", "vectors": True}},
+        "sink": {"type": "qdrant", "url": story.server.url, "alias": "docs"},
+        "compute": {"engine": "local"},
+        "report": str(story.folder / "copy.json"),
+    }
+    config = story.folder / "copy.yaml"
+    config.write_text(json.dumps(job))
+    done("run", config)
+    done("verify", config)
+    assert checks(story)["vectors"]["figures"] == {"points": 12, "faulty": 0}
+    (new,) = {one.name for one in story.client.get_collections().collections} - {"old"}
+    story.client.delete_vectors(new, ["d"], [5])
+    refused("verify", config)
+    assert checks(story)["vectors"]["samples"] == ["point 5: d: is missing"]
+
+
 def test_narrow_terminals_lose_no_word(story: Story, monkeypatch: pytest.MonkeyPatch) -> None:
     config = story.config("v1")
     done("run", config)

@@ -82,6 +82,18 @@ def test_synthetic_vectors_come_as_table_frame_and_arrays_in_order_and_nothing_i
     assert pipeline.plan().sinks == [] and sorted(tmp_path.iterdir()) == before
 
 
+def test_repeated_ids_are_told_and_their_rows_are_given(caplog: pytest.LogCaptureFixture) -> None:
+    rows = [{"key": key, "text": text} for key, text in (("a", "one"), ("b", "two"), ("b", "three"), ("b", "four"))]
+    job = {"source": {"id": "key"}, "embeddings": [{"name": "bm25", "model": MODELS["terms"]}]}
+    with caplog.at_level(logging.WARNING, logger="fleetembed"):
+        table = EmbeddingPipeline.from_config(job, source=rows).to_arrow()
+    assert "2 repeated ids (document 'b', for instance): all rows are given" in caplog.text
+    assert table["text"].to_pylist() == ["one", "two", "three", "four"] and not table["bm25"].null_count
+    caplog.clear()
+    EmbeddingPipeline.from_config(job, source=rows[:2]).to_arrow()
+    assert "repeated" not in caplog.text
+
+
 def test_synthetic_a_notebook_shows_what_is_done_and_how_far_it_is(
     job: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

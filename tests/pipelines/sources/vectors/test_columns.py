@@ -53,7 +53,7 @@ def test_lists_of_an_export_become_columns_that_hold_the_same_and_are_left_as_th
 @pytest.mark.parametrize(
     ("spec", "kind", "bad", "why"),
     [
-        (DENSE, LISTS, [1.0, 2.0], "not 4 numbers"),
+        (DENSE, LISTS, [1.0, 2.0], "numbers, not 4"),
         (DENSE, DENSE.arrow_type, [1.0, 2.0, float("nan"), 4.0], "not finite"),
         (DENSE, LISTS, [1.0, 2.0, None, 4.0], "not finite"),
         (MULTI, MULTI.arrow_type, [[1.0] * 4, [float("inf")] * 4], "not finite"),
