@@ -20,14 +20,13 @@ def ordered_map(
     *,
     threads: int,
     ahead: int = AHEAD,
-    in_background: bool = False,
 ) -> Generator[Result, None, None]:
     """Apply a function in threads; results come in the order of the items, of which few are taken ahead.
 
     ``ahead`` is the number of items per thread that may be begun or done before anybody asks for them. Closing the
-    iterator, or an error, drops those not begun yet. One thread is the caller's, unless ``in_background`` is True.
+    iterator, or an error, drops those not begun yet. One thread is the caller's.
     """
-    if threads == 1 and not in_background:
+    if threads == 1:
         yield from map(function, items)
         return
     pending: deque[Future[Result]] = deque()

@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     from embedders.tokenization import TextTokenizer
     from embedders.tokenized_texts import TokenizedTexts
 
-# A block of a job on a GPU has 4,096, and the pieces that it is embedded in are kept one by one.
-MOST_TEXTS = 8192
+# A block of a job on a GPU has 8,192, and the pieces that it is embedded in are kept one by one.
+MOST_TEXTS = 16384
 # One lock for all caches, since what holds a lock cannot be pickled; pieces are tokenized in several threads.
 _KEEPING = Lock()
 

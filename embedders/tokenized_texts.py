@@ -62,14 +62,16 @@ class TokenizedTexts:
         if self.padding.multiple_of:
             width += -width % self.padding.multiple_of
         columns = np.arange(width) - (width - lengths[:, None] if self.padding.side == "left" else 0)
-        real = (columns >= 0) & (columns < lengths[:, None])
-        positions = (self.offsets[rows, None] + columns)[real]
+        real = columns >= 0 if self.padding.side == "left" else columns < lengths[:, None]
+        positions, filled_up = self.offsets[rows, None] + columns, ~real
 
         def matrix(flat: npt.NDArray[Any] | None, filler: int | bool) -> npt.NDArray[Any] | None:
             if flat is None:
                 return None
-            filled = np.full(real.shape, filler, dtype=flat.dtype)
-            filled[real] = flat[positions]
+            if not len(flat):
+                return np.full(real.shape, filler, dtype=flat.dtype)
+            filled: npt.NDArray[Any] = flat.take(positions, mode="clip")
+            filled[filled_up] = filler
             return filled
 
         ids = matrix(self.ids, self.padding.token_id)

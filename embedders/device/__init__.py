@@ -7,7 +7,7 @@ switched, by arguments of every model (`embedders.model_options.Runtime`):
 | --- | --- | --- |
 | ``batches=BatchSettings(reduce_on_device=...)`` | pooling and the like where the model ran, or with NumPy | on GPUs |
 | ``batches=BatchSettings(buckets=...)`` | few shapes of batches | on GPUs |
-| ``batches=BatchSettings(ahead=...)`` | batches prepared in a thread while others run | 2 on GPUs, 0 on CPUs |
+| ``batches=BatchSettings(ahead=...)`` | batches prepared in threads while others run | 2 on GPUs, 0 on CPUs |
 | ``sessions=...`` | sessions of a device, each with its copy of the weights | 2 for small models on GPUs, else 1 |
 | ``device_ids=[...]`` | GPUs that serve one model | the first |
 | ``token_budget=...`` | tokens of one call; less where a GPU has no memory for them | `embedders.batching` |

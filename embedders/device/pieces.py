@@ -54,12 +54,10 @@ def _pieces(model: TextModel, texts: list[str]) -> Sequence[npt.NDArray[np.intp]
     """Positions of the texts of each piece, longest texts first; one piece where nothing is to be gained."""
     every = [np.arange(len(texts))]
     # What is no text is refused where all are seen.
-    if len(texts) < FEW_TEXTS or not all(isinstance(text, str) for text in texts):
-        return every
-    if not model.runner.settings.ahead:
+    if len(texts) < FEW_TEXTS or not model.runner.settings.ahead or not {*map(type, texts)} <= {str}:
         return every
     longest = model.tokenizer.max_length
-    tokens = np.minimum(np.array([len(text) for text in texts]) // CHARACTERS_A_TOKEN + 2, longest)
+    tokens = np.minimum(np.fromiter(map(len, texts), np.int64, len(texts)) // CHARACTERS_A_TOKEN + 2, longest)
     order = np.argsort(-tokens, kind="stable")
     batch = model.runner.budget.at(longest)
     # Each piece is twice as large as the one before it, up to the largest.

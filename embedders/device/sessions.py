@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -120,8 +120,8 @@ class BatchRuns(Generic[PreparedT, Result]):
     """Batches of texts run by the sessions of a pool, in order.
 
     ``prepare`` makes a batch of the texts at some positions, ``call`` runs one in a session. ``ahead`` batches are
-    prepared in a thread while others run; with 0, and one session, the caller's thread does everything. A batch that
-    does not fit the device's memory is run in halves, down to single texts, and ``budget`` lowered.
+    prepared in threads while each session runs one; with 0, and one session, the caller's thread does everything. A
+    batch that does not fit the device's memory is run in halves, down to single texts, and ``budget`` lowered.
     """
 
     def __init__(
@@ -138,21 +138,14 @@ class BatchRuns(Generic[PreparedT, Result]):
 
     def run(self, batches: Sequence[Rows]) -> Iterator[Result]:
         """Results of all batches; one that was halved gives several. Raises what the first failing call raised."""
-        threads = min(len(self._pool.sessions), len(batches))
-        if len(batches) < 2 or (threads == 1 and not self._ahead):
-            for rows in batches:
-                yield from self._settle(self._prepare(rows))
-            return
-        prepared: Generator[PreparedT, None, None]
-        prepared = (
-            ordered_map(self._prepare, batches, threads=1, ahead=self._ahead, in_background=True)
-            if self._ahead
-            else (self._prepare(rows) for rows in batches)
-        )
-        settled = ordered_map(self._settle, prepared, threads=threads, in_background=True)
-        with closing(prepared), closing(settled):
-            for results in settled:
+        # Each thread prepares a batch and waits for a session: so many are ready while others run.
+        threads = max(1, min(len(self._pool.sessions) + self._ahead, len(batches)))
+        with closing(ordered_map(self._made, batches, threads=threads, ahead=1)) as made:
+            for results in made:
                 yield from results
+
+    def _made(self, rows: Rows) -> list[Result]:
+        return self._settle(self._prepare(rows))
 
     def _settle(self, batch: PreparedT) -> list[Result]:
         rows, width = batch.shape
@@ -177,4 +170,4 @@ class BatchRuns(Generic[PreparedT, Result]):
                     return [self._call(lane.session, batch)]
         middle = len(batch.rows) // 2
         halves = (batch.rows[:middle], batch.rows[middle:])
-        return [result for some in halves for result in self._settle(self._prepare(some))]
+        return [result for some in halves for result in self._made(some)]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 # Batches that are prepared while others run.
 AHEAD = 2
 # Lengths of short texts are multiples of so many tokens.
-STEP = 8
+STEP = 4
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class BatchSettings:
 
     ``reduce_on_device`` pools, cuts and converts where the model ran, instead of with NumPy. ``buckets`` rounds the
     shapes of batches up to few: ``step`` is the multiple of tokens that short texts are filled up to. ``ahead`` batches
-    are prepared in a thread while others run; 0 runs them one after the other. No vector depends on any of it, within
+    are prepared in threads while others run; 0 runs them one after the other. No vector depends on any of it, within
     float tolerance.
     """
 

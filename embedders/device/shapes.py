@@ -25,11 +25,6 @@ def bucket_lengths(lengths: npt.NDArray[np.int64], most: int, step: int = STEP) 
     return rounded
 
 
-def bucket_length(length: int, most: int, step: int = STEP) -> int:
-    """Round one length up; see ``bucket_lengths``."""
-    return int(bucket_lengths(np.array([length]), most, step)[0])
-
-
 def bucket_rows(rows: int, most: int) -> int:
     """Round a number of rows up to 1, 2, 4 or a multiple of 8; as it is where that would be more than ``most``."""
     rounded = rows + -rows % ROWS if rows > ROWS else 1 << max(0, rows - 1).bit_length()

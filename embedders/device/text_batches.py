@@ -15,7 +15,7 @@ from embedders.device.memory import TokenBudget, is_out_of_memory
 from embedders.device.on_device import OnDevice
 from embedders.device.reductions import Batch, Reduction
 from embedders.device.settings import BatchSettings
-from embedders.device.shapes import bucket_length, bucket_rows
+from embedders.device.shapes import bucket_rows
 from embedders.graph_session import GraphSession
 from embedders.tokenized_texts import TokenizedTexts
 
@@ -56,9 +56,9 @@ class TextBatches:
     """Makes batches of some texts and runs them.
 
     ``outputs`` are names of the graph's outputs, ``reductions`` what is kept of each (None: all of it). ``inputs`` are
-    fed beside the tokens. Texts are filled up to ``width`` tokens at least and, in buckets, to ``longest`` at most;
-    a batch has at most ``max_rows`` rows, and what ``budget`` allows. ``settings`` are resolved ones. ``upload_to``
-    is a session of the device that all sessions are on; None: whichever session runs a batch uploads it.
+    fed beside the tokens. A batch is filled up to the greatest of its texts' ``widths`` (texts,); it has at most
+    ``max_rows`` rows, and what ``budget`` allows. ``settings`` are resolved ones. ``upload_to`` is a session of the
+    device that all sessions are on; None: whichever session runs a batch uploads it.
     """
 
     tokens: TokenizedTexts
@@ -67,19 +67,15 @@ class TextBatches:
     inputs: Inputs
     settings: BatchSettings
     budget: TokenBudget
-    width: int = 0
-    longest: int = 0
+    widths: npt.NDArray[np.int64]
     max_rows: int | None = None
     upload_to: GraphSession | None = None
 
     def prepare(self, rows: npt.NDArray[np.intp]) -> FedBatch:
         """Pad the texts at some positions, and bring them to the device where it is known."""
         started = perf_counter()
-        width, fed = self.width, rows
+        width, fed = int(self.widths[rows].max()), rows
         if self.settings.buckets:
-            width = max(
-                width, bucket_length(int(self.tokens.lengths[rows].max(initial=1)), self.longest, self.settings.step)
-            )
             # Repeated texts, unlike rows that are masked as a whole, cannot give NaN.
             most = min(self.budget.at(width) // width, self.max_rows or sys.maxsize)
             fed = np.concatenate([rows, np.repeat(rows[-1:], bucket_rows(len(rows), most) - len(rows))])

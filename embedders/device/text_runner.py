@@ -10,6 +10,7 @@ from threading import Semaphore
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from embedders.batching import token_budget_batches
 from embedders.device.memory import TokenBudget, is_out_of_memory
@@ -103,17 +104,19 @@ class TextRunner:
             inputs,
             self.settings,
             self.budget,
-            width=self.width,
-            longest=self.longest,
+            self._widths(tokens),
             max_rows=min((most for most in (max_rows, self.max_rows) if most is not None), default=None),
             upload_to=sessions[0] if len(places) == 1 else None,
         )
 
+    def _widths(self, tokens: TokenizedTexts) -> npt.NDArray[np.int64]:
+        """Tokens that each text takes with its padding, (texts,), at least one."""
+        widths = np.maximum(tokens.lengths, max(1, self.width))
+        return bucket_lengths(widths, self.longest, self.settings.step) if self.settings.buckets else widths
+
     def _run(self, batches: TextBatches, call: Callable[[GraphSession, FedBatch], DoneBatch]) -> Iterator[DoneBatch]:
-        lengths = np.maximum(batches.tokens.lengths, self.width)
         limits: dict[str, Any] = {"max_rows": batches.max_rows}
         if self.settings.buckets:
-            lengths = bucket_lengths(lengths, self.longest, self.settings.step)
             limits |= {"multiple_of": ROWS, "least": self.budget.at(self.longest) // SMALLEST_BATCH}
-        rows = token_budget_batches(lengths, self.budget.at, **limits)
+        rows = token_budget_batches(batches.widths, self.budget.at, **limits)
         return BatchRuns(self.pool, self.budget, batches.prepare, call, ahead=self.settings.ahead or 0).run(rows)

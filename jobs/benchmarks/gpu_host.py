@@ -101,7 +101,7 @@ class StandIn(GraphSession):
         return self
 
     def upload(self, feed: Mapping[str, npt.NDArray[Any]]) -> Mapping[str, npt.NDArray[Any]]:
-        """Copies are no work of the card's processors."""
+        """Leave it where it is: copies are no work of the card's processors."""
         return feed
 
     def run(self, outputs: Any, feed: Mapping[str, npt.NDArray[Any]]) -> Any:
@@ -121,7 +121,7 @@ class StandIn(GraphSession):
 
 
 def measure_host(settings: Settings, name: str) -> None:
-    """Our embedder on the stand-in, with tokenizing and with tokens made before: share of the card's speed, and busy."""
+    """Our embedder on the stand-in, with tokenizing and with tokens made before: how much of the card it uses."""
     texts = settings.documents(COPIES[name])
     here = max(tokenizer_speed(settings, settings.documents(), 1) for _ in range(2))
     card = Card(CARD[name] * here / TOKENIZER)

@@ -27,7 +27,7 @@ from pipelines.sinks.folder_mark import FolderMark
 from pipelines.urls import local_path
 
 # Rows of a block that a model on a GPU gets: between two blocks it has little to do.
-ROWS_ON_GPUS = 4096
+ROWS_ON_GPUS = 8192
 
 
 def block_rows(config: JobConfig, pools: Sequence[Pool]) -> int:
