@@ -51,6 +51,7 @@ def config(head: Nodes, source: Path, model: Path, sink: dict[str, Any]) -> dict
             "address": head.address,
             "block_rows": 8,
             "max_retries": 10,
+            "stall_seconds": SECONDS,
             "stages": {"dense": {"workers": WORKERS, "cpus": 0.9, "threads": 1}},
         },
     }
@@ -121,7 +122,8 @@ def test_a_node_that_is_killed_costs_a_few_blocks_and_one_that_joins_takes_its_w
         job.wait_for_rows(ROWS // 5)
         with paused([head.head, *nodes]):
             lost = busiest(nodes)
-            head.kill(lost)
+        head.kill(lost)
+        with paused([head.head, *(node for node in nodes if node is not lost)]):
             joined = head.add(num_cpus=2)
             wait_until(lambda: job.process.poll() is not None or embedding_workers(joined))
         assert embedding_workers(joined)
