@@ -51,6 +51,7 @@ def config(head: Nodes, source: Path, model: Path, sink: dict[str, Any]) -> dict
             "address": head.address,
             "block_rows": 8,
             "max_retries": 10,
+            "stall_seconds": SECONDS,
             "stages": {"dense": {"workers": WORKERS, "cpus": 0.9, "threads": 1}},
         },
     }
@@ -119,7 +120,8 @@ def test_a_node_that_is_killed_costs_a_few_blocks_and_one_that_joins_takes_its_w
     with start_job(tmp_path, config(head, source, minilm, sink)) as job:
         wait_for_workers(head, nodes)
         job.wait_for_rows(ROWS // 5)
-        lost = busiest(nodes)
+        with paused([head.head, *nodes]):
+            lost = busiest(nodes)
         head.kill(lost)
         with paused([head.head, *(node for node in nodes if node is not lost)]):
             joined = head.add(num_cpus=2)
@@ -143,10 +145,10 @@ def test_a_drained_node_and_a_killed_counter_and_a_killed_host_of_the_folder_los
         for name in ("_NamedTally", "FolderHost"):
             (process,) = titled(head.head, name)
             process.kill()
-        lost = busiest(nodes)
         with paused([head.head, *nodes]):
+            lost = busiest(nodes)
             drain(head, lost)
-        job.wait_for_rows(ROWS // 2)
+        job.wait_for_rows(2 * ROWS // 5)
         head.kill(lost)
         report = assert_little_was_embedded_twice(job)
     # Nobody waits for a drained node: the job may be over before the cluster knows that it is gone.

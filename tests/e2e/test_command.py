@@ -46,7 +46,7 @@ def start(job: Job, engine: str) -> subprocess.Popen[str]:
     )
 
 
-def wait_for(child: subprocess.Popen[str], condition: Callable[[], Any], seconds: float = 200) -> Any:
+def wait_for(child: subprocess.Popen[str], condition: Callable[[], Any], seconds: float = SECONDS) -> Any:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         found = condition()

@@ -61,7 +61,7 @@ def start(job: Job, temporary: Path) -> subprocess.Popen[str]:
 
 
 def wait_for(child: subprocess.Popen[str], condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 200
+    deadline = time.monotonic() + SECONDS
     while not condition():
         assert child.poll() is None, f"the job ended early:\n{child.communicate()[0]}"
         assert time.monotonic() < deadline, "the job never came so far"

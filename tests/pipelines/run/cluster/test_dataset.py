@@ -26,6 +26,7 @@ from pipelines.run.stages.block import BlockStage
 from pipelines.run.stages.read import ReadStage
 from pipelines.run.stages.stage import Resources, Stage, Work
 from pipelines.sources import plan_source
+from tests.waiting import SECONDS
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ def test_stages_on_tasks_share_a_worker_and_all_are_closed(tmp_path: Path) -> No
     assert (tmp_path / "c").read_text().count("closed") == 1
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
+def wait_for(condition: Callable[[], bool], seconds: float = SECONDS) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
