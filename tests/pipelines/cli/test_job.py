@@ -59,6 +59,12 @@ def test_a_preview_shows_vectors_by_their_first_numbers_and_their_size() -> None
     assert "b  [31m" in second and "\x1b" not in second
 
 
+def test_a_preview_of_an_image_has_no_text() -> None:
+    frame = pd.DataFrame({"document_id": ["a.png"], "text": [float("nan")], "payload": ['{"path": "a.png"}']})
+    shown = shown_by(show_preview, frame)
+    assert "a.png" in shown and "text" not in shown and "nan" not in shown
+
+
 def test_a_plan_on_a_narrow_terminal_has_the_whole_name_of_a_model() -> None:
     name = "sentence-transformers/all-MiniLM-L6-v2"
     models = {"dense": {"model": name, "kind": "dense", "dim": 384, "precision": "float32", "fingerprint": "f" * 64}}
