@@ -37,7 +37,9 @@ def show_hits(hits: Sequence[Hit], console: Console, *, keys: Sequence[str] = ()
     table.add_column(text_key, width=max(left, 8), no_wrap=True, overflow="ellipsis")
     table.columns[0].justify = "right"
     for row, hit in enumerate(hits):
-        text = " ".join(str(hit.payload.get(text_key, ""))[: 4 * console.width].split())
+        value = hit.payload.get(text_key)
+        # Images have none.
+        text = " ".join(("" if value is None else str(value))[: 4 * console.width].split())
         # As Text: brackets in a document are no markup.
         table.add_row(*(Text(printable(values[row])) for _, values in columns), Text(printable(text)))
     console.print(Padding(table, (0, 0, 0, 2)))

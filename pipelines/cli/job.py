@@ -91,12 +91,13 @@ def show_plan(plan: JobPlan, console: Console) -> None:
 def show_preview(frame: pd.DataFrame, console: Console) -> None:
     """Print a preview's rows, one below the other, long values cut; an error where there is one."""
     # Imported by need: it takes NumPy, which a plan does without.
-    from pipelines.cli.values import shown_value
+    from pipelines.cli.values import is_missing, shown_value
 
     for _, row in frame.iterrows():
         table = Table("column", "value", box=None, show_header=False)
         for name, value in row.items():
-            if name != "error" or value is not None:
+            # Images have no text, and few rows an error.
+            if name not in ("error", "text") or not is_missing(value):
                 # As Text: brackets in a document are no markup.
                 table.add_row(str(name), Text(shown_value(value)))
         console.print(table)

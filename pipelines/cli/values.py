@@ -18,10 +18,16 @@ def shown_value(value: Any) -> str:
     if isinstance(value, Mapping) and set(value) == {"indices", "values"}:
         return _shown_terms(value["indices"], value["values"])
     if isinstance(value, Mapping) and set(value) == {"stage", "type", "message"}:
-        return _shown_text(f"{value['stage']}: {value['type']}: {value['message']}")
+        # Whole: what mends it stands at its end.
+        return printable(f"{value['stage']}: {value['type']}: {value['message']}")
     if isinstance(value, (np.ndarray, list, tuple)):
         return _shown_vectors(value) if len(value) and np.ndim(value[0]) else _shown_numbers(value)
-    return "" if value is None else _shown_text(str(value))
+    return "" if is_missing(value) else _shown_text(str(value))
+
+
+def is_missing(value: Any) -> bool:
+    """Whether a frame has no value in a cell: pandas has NaN in the place of a text."""
+    return value is None or (isinstance(value, float) and value != value)
 
 
 def _shown_text(text: str) -> str:

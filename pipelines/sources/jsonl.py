@@ -18,6 +18,9 @@ from pipelines.sources.plain_ids import PlainIds
 from pipelines.sources.records import READ_ERRORS, STAGE, Record
 from pipelines.sources.split import SPLIT_BYTES, Split
 
+# For files that are one JSON array or object, whose lines are none.
+AS_LINES = "if the file is one JSON array, jq -c '.[]' FILE writes it as lines"
+
 
 class Jsonl(Format):
     """JSON lines, cut at ranges of bytes; a split has the lines that begin in its range."""
@@ -96,10 +99,12 @@ def _record(position: int, line: bytes) -> Record:
         what = f"byte {error.start} of the line, 0x{line[error.start]:02x}, is not UTF-8"
         return position, None, RowError(STAGE, "InvalidUtf8", what)
     except ValueError as error:
-        return position, None, RowError(STAGE, "InvalidJson", f"the line is no JSON: {error}"[:300])
+        hint = f"; {AS_LINES}" if line.strip() in (b"[", b"{", b"[{") else ""
+        return position, None, RowError(STAGE, "InvalidJson", f"the line is no JSON: {error}"[:300] + hint)
     except RecursionError:
         return position, None, RowError(STAGE, "InvalidJson", "the object is nested too deeply")
     if isinstance(values, dict):
         return position, values, None
-    what = f"the line is a {type(values).__name__}, not an object; it takes one JSON object a line"
+    hint = f"; {AS_LINES}" if isinstance(values, list) else ""
+    what = f"the line is a {type(values).__name__}, not an object; it takes one JSON object a line{hint}"
     return position, None, RowError(STAGE, "InvalidJson", what)

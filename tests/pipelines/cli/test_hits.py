@@ -29,11 +29,12 @@ def test_hits_of_long_names_and_odd_payloads_stay_on_one_line_each() -> None:
     console = Console(file=io.StringIO(), width=60)
     hits = [
         Hit("1", 0.5, {"document_id": "d" * 90, "text": "[red]one[/red]\n two " * 40, "tags": ["a"]}),
-        Hit("2", -12.25, {}),
+        Hit("2", -12.25, {"text": None}),
     ]
     show_hits(hits, console, keys=["tags"])
     lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
     assert len(lines) == 3 and all(len(line) <= 60 for line in lines)
     assert '["a"]' in lines[1] and "[red]" in lines[1] and "-12.250" in lines[2]
+    assert "None" not in lines[2]
     show_hits([], console)
     assert "nothing found" in console.file.getvalue()  # type: ignore[attr-defined]

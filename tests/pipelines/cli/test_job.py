@@ -40,7 +40,7 @@ def test_a_preview_shows_text_that_looks_like_markup_as_it_is() -> None:
 
 def test_a_preview_shows_vectors_by_their_first_numbers_and_their_size() -> None:
     dense = np.linspace(-1, 1, 384, dtype=np.float32)
-    error = {"stage": "dense", "type": "NoText", "message": "the row has no text"}
+    error = {"stage": "dense", "type": "NoText", "message": "the row has no text" + "; " * 60 + "mend it"}
     frame = pd.DataFrame(
         {
             "text": ["a " * 300, "b \x1b[31m\r"],
@@ -56,7 +56,14 @@ def test_a_preview_shows_vectors_by_their_first_numbers_and_their_size() -> None
     assert "[[-1.000, -0.995, -0.990, -0.984, … 128], …] 9 vectors" in first
     assert "… 600 characters" in first and "error" not in first
     assert "dense: NoText: the row has no text" in second and "None" not in second
+    assert "mend it" in second
     assert "b  [31m" in second and "\x1b" not in second
+
+
+def test_a_preview_of_an_image_has_no_text() -> None:
+    frame = pd.DataFrame({"document_id": ["a.png"], "text": [float("nan")], "payload": ['{"path": "a.png"}']})
+    shown = shown_by(show_preview, frame)
+    assert "a.png" in shown and "text" not in shown and "nan" not in shown
 
 
 def test_a_plan_on_a_narrow_terminal_has_the_whole_name_of_a_model() -> None:

@@ -44,6 +44,12 @@ def test_a_line_that_cannot_be_used_is_a_dead_row_and_costs_no_other(tmp_path: P
     assert (dead["error"]["stage"], dead["origin"]) == ("read", "a.jsonl:2")
 
 
+@pytest.mark.parametrize("indent", [None, 1])
+def test_a_file_that_is_one_array_is_told_how_to_become_lines(tmp_path: Path, indent: int | None) -> None:
+    (tmp_path / "a.json").write_text(json.dumps([{"text": "a"}, {"text": "b"}], indent=indent))
+    assert messages(read(tmp_path))[0].endswith("if the file is one JSON array, jq -c '.[]' FILE writes it as lines")
+
+
 def test_bytes_that_are_not_utf8_make_one_dead_line(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_bytes(b'{"text": "a"}\n{"text": "caf\xe9"}\n{"text": "\xc3\xa9"}\n')
     rows = read(tmp_path)
