@@ -230,7 +230,7 @@ class QdrantDatasink(Datasink[TaskFigures]):
         stays = f"The {self.report.written:,} good rows are written and stay"
         refuse_too_many(self.report, self._max_error_rate, stays)
 
-    def on_write_failed(self, error: Exception) -> None:
+    def on_write_failed(self, error: BaseException) -> None:
         """Put the collection's indexing back, and say what stays."""
         if isinstance(error, TooManyErrorsError) and self.report is not None and not self._running:
             # All was settled, and told.
