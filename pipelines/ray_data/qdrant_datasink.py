@@ -296,8 +296,9 @@ class QdrantDatasink(Datasink[TaskFigures]):
         unknown = next((name for name in more if name not in columns.vectors and name != columns.id), None)
         if unknown is not None:
             raise ConfigError(
-                f"a block of the dataset has vectors in {unknown!r}, a column that the first one lacked; give the "
-                "column to all datasets that you put together, with nulls where there is no vector"
+                f"a block of the dataset has vectors in {unknown!r}, and the first one had none there; name the "
+                "columns of vectors (vectors=...), and give each of them to all datasets that you put together, with "
+                "nulls where there is no vector"
             )
         return of_block(columns, schema, self._payload)
 
