@@ -138,6 +138,7 @@ def test_a_staged_file_is_no_part_of_what_readers_of_all_folders_find(tmp_path: 
     assert duckdb.sql(f"SELECT count(*) FROM '{folder}/**/*.parquet'").fetchall() == [(10,)]
     # What who interrupts a write calls, since Ray does not.
     going_on.on_write_failed(KeyboardInterrupt())
+    assert going_on.report is not None and going_on.report.error == "KeyboardInterrupt"
     assert pl.read_parquet(folder).height == 10
 
 
