@@ -183,7 +183,7 @@ class ParquetDatasink(Datasink[TaskFigures]):
         self.report = add_up(tasks, self.place, self._letters.place, seconds=seconds, files=len(staged))
         (log.warning if self.report.dead else log.info)("%s", self.report)
 
-    def on_write_failed(self, error: Exception) -> None:
+    def on_write_failed(self, error: BaseException) -> None:
         """Remove what was staged, and say what stays."""
         if isinstance(error, TooManyErrorsError) and self.report is not None and not self._running:
             # All was settled, and told.

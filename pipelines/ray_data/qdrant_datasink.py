@@ -230,7 +230,7 @@ class QdrantDatasink(Datasink[TaskFigures]):
         stays = f"The {self.report.written:,} good rows are written and stay"
         refuse_too_many(self.report, self._max_error_rate, stays)
 
-    def on_write_failed(self, error: Exception) -> None:
+    def on_write_failed(self, error: BaseException) -> None:
         """Put the collection's indexing back, and say what stays."""
         if isinstance(error, TooManyErrorsError) and self.report is not None and not self._running:
             # All was settled, and told.
@@ -296,8 +296,9 @@ class QdrantDatasink(Datasink[TaskFigures]):
         unknown = next((name for name in more if name not in columns.vectors and name != columns.id), None)
         if unknown is not None:
             raise ConfigError(
-                f"a block of the dataset has vectors in {unknown!r}, a column that the first one lacked; give the "
-                "column to all datasets that you put together, with nulls where there is no vector"
+                f"a block of the dataset has vectors in {unknown!r}, and the first one had none there; name the "
+                "columns of vectors (vectors=...), and give each of them to all datasets that you put together, with "
+                "nulls where there is no vector"
             )
         return of_block(columns, schema, self._payload)
 

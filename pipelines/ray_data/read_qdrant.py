@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -212,7 +212,7 @@ def _chosen(stored: Mapping[str, VectorSpec], wanted: bool | Sequence[str], titl
     if isinstance(wanted, bool):
         return dict(stored) if wanted else {}
     names = [wanted] if isinstance(wanted, str) else wanted
-    if not isinstance(names, Sequence):
+    if not isinstance(names, Sequence | Set):
         raise ConfigError(f"with_vectors: give True, False, or names of vectors, not {shown(wanted)}")
     by_column = {column_of(name): name for name in stored}
     chosen = [by_column.get(name, name) for name in names]

@@ -111,7 +111,7 @@ def add_up(tasks: Iterable[TaskFigures], place: str, dead_letters: str | None, *
 
 def told_of(error: BaseException) -> str:
     """Take the message of what failed out of what Ray raises."""
-    return str(getattr(error, "cause", None) or error)
+    return str(getattr(error, "cause", None) or error) or type(error).__name__
 
 
 def refuse_too_many(report: WriteReport, max_error_rate: float, stays: str) -> None:

@@ -31,13 +31,19 @@ _going_on: set[str] = set()
 class Timing:
     """Seconds: between renewals, until a record that does not change is stale, between looks at one that is watched.
 
-    ``settle`` is how long after a write its reading shows whether another's came at the same moment.
+    ``settle`` is how long after a write its reading shows whether another's came at the same moment. A record that
+    says nothing, such as the beginning of one, was left behind once whoever wrote it has missed a renewal.
     """
 
     renew: float = 10.0
     stale: float = 60.0
     look: float = 1.0
     settle: float = 0.5
+
+    @property
+    def torn(self) -> float:
+        """How long a record that says nothing is watched."""
+        return min(self.stale, 1.5 * self.renew)
 
 
 def current_holder(store: LeaseStore) -> Holder | None:
@@ -206,19 +212,19 @@ class Lease:
             if _is_gone(holder):
                 return True
             raise held_error(self._store.place, holder)
-        now = time.monotonic()
+        now, patience = time.monotonic(), self._timing.stale if text else self._timing.torn
         if self._watched is None:
             self._watched = text, now
             log.info(
                 "%s was held by %s: whether it still is shows within %g s",
                 self._store.place,
                 holder.describe() if holder is not None else "a run whose record cannot be read",
-                self._timing.stale,
+                patience,
             )
         before, since = self._watched
         if text != before:
             raise held_error(self._store.place, holder)
-        if now - since < self._timing.stale:
+        if now - since < patience:
             return False
         log.info("%s is taken over: its holder showed no sign of life for %g s", self._store.place, now - since)
         return True

@@ -136,7 +136,9 @@ def test_a_staged_file_is_no_part_of_what_readers_of_all_folders_find(tmp_path: 
     context: Any = SimpleNamespace(task_idx=0, kwargs={})
     going_on.write([block(100)], context)
     assert duckdb.sql(f"SELECT count(*) FROM '{folder}/**/*.parquet'").fetchall() == [(10,)]
-    going_on.on_write_failed(ValueError("lost"))
+    # What who interrupts a write calls, since Ray does not.
+    going_on.on_write_failed(KeyboardInterrupt())
+    assert going_on.report is not None and going_on.report.error == "KeyboardInterrupt"
     assert pl.read_parquet(folder).height == 10
 
 

@@ -204,7 +204,7 @@ def test_blocks_of_several_datasets_keep_what_each_has(qdrant_server: QdrantTest
         assert points[1].payload == {"text": "text 1", "tag": 1} and points[2].payload == {"b": "text 2", "c": 2}
         assert [sorted(points[id].vector) for id in (1, 2)] == [["dense", "w"], ["dense"]]
     with pytest.raises(
-        ConfigError, match="a block of the dataset has vectors in 'w', a column that the first one lacked"
+        ConfigError, match="a block of the dataset has vectors in 'w', and the first one had none there"
     ):
         drive(QdrantDatasink("others", url=qdrant_server.url), [other], [first], schema=other.schema)
     with pytest.raises(ConfigError, match="id: the dataset has no column 'id'"):

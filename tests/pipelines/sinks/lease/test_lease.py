@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -153,6 +154,19 @@ def test_a_run_of_another_machine_that_goes_on_is_seen_by_the_first_look(place: 
     finally:
         over.set()
         renewing.join()
+
+
+@pytest.mark.parametrize("torn", [b"", b"PAR1 and then the power was cut"])
+def test_a_record_of_a_parquet_folder_that_says_nothing_is_watched_for_a_renewal_and_no_longer(
+    tmp_path: Path, torn: bytes
+) -> None:
+    (tmp_path / PARQUET_LEASE).write_bytes(torn)
+    sink = ParquetSink(ParquetSinkConfig(type="parquet", path=str(tmp_path)))
+    began = time.monotonic()
+    with leases(sink, timing=Timing(renew=0.4, stale=3600, look=0.02, settle=0.1)) as held:
+        assert held.take(FACTS) == []
+        assert time.monotonic() - began >= 0.6
+    assert not any(tmp_path.iterdir())
 
 
 @EVERYWHERE
