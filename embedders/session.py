@@ -232,6 +232,9 @@ def _given_providers(
     if unknown:
         raise UnknownProviderError(f"this ONNX Runtime has no {_names(unknown)}; it has {_names(available)}")
     nvidia = [name for name, _ in chosen if name in NVIDIA_PROVIDERS]
+    if settings.device_id is not None:
+        place = {"device_id": settings.device_id}
+        chosen = [(name, {**place, **options} if name in NVIDIA_PROVIDERS else options) for name, options in chosen]
     if not nvidia or cuda_devices():
         return chosen
     _warn_of_cpu(f"{_names(nvidia)} cannot start: no CUDA device is there")

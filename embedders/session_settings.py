@@ -42,9 +42,9 @@ class SessionSettings:
     ``threads`` of one operator; None takes every core this process may use. ``cuda``: "auto" uses a GPU where the
     machine has one and falls back to the CPU with a log line, True insists on it, False declines it. ``providers``
     replaces that choice by ONNX Runtime's names of providers, with options if need be; those of NVIDIA that cannot
-    start are left out with a RuntimeWarning. ``device_id`` and
-    ``provider_options`` belong to the CUDA provider, ``session_options`` are attributes of onnxruntime.SessionOptions
-    (``{"enable_cpu_mem_arena": False}``), ``session_config`` its configuration entries.
+    start are left out with a RuntimeWarning. ``device_id`` is the GPU, of NVIDIA's ``providers`` too unless their
+    options name one; ``provider_options`` belong to the CUDA provider, ``session_options`` are attributes of
+    onnxruntime.SessionOptions (``{"enable_cpu_mem_arena": False}``), ``session_config`` its configuration entries.
 
     ``allow_spinning`` lets idle threads wait in a busy loop for the next operator: 6% faster on two idle cores
     (MiniLM, 512 docstrings), at the price of CPU time where processes share the cores.

@@ -12,7 +12,7 @@ import pytest
 
 from embedders.errors import DeviceError, ModelFilesError
 from embedders.session import OnnxSession, choose_providers, cuda_devices
-from embedders.session_settings import CPU, CUDA, Device, SessionSettings
+from embedders.session_settings import CPU, CUDA, TENSORRT, Device, SessionSettings
 from tests.model_fixtures import write_synthetic_model
 
 without_gpu = pytest.mark.skipif(cuda_devices() > 0, reason="this machine has a GPU")
@@ -115,6 +115,13 @@ def test_auto_takes_a_device_that_is_there(monkeypatch: pytest.MonkeyPatch) -> N
     assert (name, options["device_id"], options["gpu_mem_limit"], fallback) == (CUDA, 1, "1", (CPU, {}))
     with pytest.raises(DeviceError, match="device 2 was asked for, but this machine has 2"):
         choose_providers(SessionSettings(cuda=True, device_id=2))
+
+
+def test_providers_that_are_named_run_on_the_device_that_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("embedders.session.cuda_devices", lambda: 4)
+    monkeypatch.setattr(ort, "get_available_providers", lambda: [TENSORRT, CUDA, CPU])
+    named = SessionSettings(device_id=3, providers=[TENSORRT, (CUDA, {"device_id": 1}), CPU])
+    assert choose_providers(named) == [(TENSORRT, {"device_id": 3}), (CUDA, {"device_id": 1}), (CPU, {})]
 
 
 def test_a_device_the_runtime_cannot_use_is_logged(

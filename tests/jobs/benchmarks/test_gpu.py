@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from benchmarks.gpu import main
+from benchmarks.gpu_host import Card
 from benchmarks.gpu_quality import ndcg_at_10
 from pipelines.evaluation.metrics import measure_run
 
@@ -34,6 +38,18 @@ def test_steps_tell_lines_of_json_and_one_that_fails_does_not_end_the_run(
     failed = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()][len(told) :]
     assert "No such file" in failed[0]["error"] or "no tokenizer.json" in failed[0]["error"]
     assert failed[-1]["step"] == "end"
+
+
+def test_the_stand_in_for_a_card_takes_one_batch_at_a_time() -> None:
+    card = Card(rate=10_000.0)
+    started = time.perf_counter()
+    with ThreadPoolExecutor(3) as threads:
+        list(threads.map(card.compute, [100] * 6))
+    assert time.perf_counter() - started >= 0.06
+    runs = card.taken()
+    assert [ended - began for began, ended in runs] == pytest.approx([0.01] * 6)
+    assert all(before[1] <= after[0] for before, after in pairwise(runs))
+    assert not card.taken()
 
 
 def test_its_ndcg_is_that_of_the_evaluations() -> None:
