@@ -103,8 +103,8 @@ def _provenances(rows: pa.Table, job: JobFacts) -> list[bytes]:
     """Write the JSON objects of ``provenance``."""
     hashes = [rows[name].to_pylist() for name in HASHES]
     # Of points that were copied, they may be null or any texts.
-    if not all(None not in column and (joined := "".join(column)).isascii() and joined.isalnum() for column in hashes):
+    if not all(None not in column and "".join(column).encode().isalnum() for column in hashes):
         return [orjson.dumps(provenance(row, job)) for row in rows.select(HASHES).to_pylist()]
-    form = "{" + "".join(f'"{name}":"%s",' for name in HASHES) + "%s"
-    marks = orjson.dumps(job_marks(job)).decode()[1:]
-    return [(form % (*values, marks)).encode() for values in zip(*hashes, strict=True)]
+    first, second, third = (f'"{name}":"' for name in HASHES)
+    end = '",' + orjson.dumps(job_marks(job)).decode()[1:]
+    return [f'{{{first}{a}",{second}{b}",{third}{c}{end}'.encode() for a, b, c in zip(*hashes, strict=True)]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from contextlib import suppress
+from functools import cached_property
 from typing import Any
 from urllib.parse import quote
 
 import httpx
 import orjson
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from pydantic import BaseModel
 from qdrant_client import QdrantClient, models
 from qdrant_client import grpc as messages
@@ -63,6 +63,16 @@ class Upserts:
         if self._exchange is not None:
             self._exchange.close()
 
+    @cached_property
+    def _call_upsert(self) -> Any:
+        """The call of the client's own stub, by its channel, of a message that is written already."""
+        # Which makes the channels.
+        _ = self._client.grpc_points
+        inner: Any = self._client._client
+        return inner._grpc_channel_pool[0].unary_unary(
+            "/qdrant.Points/Upsert", response_deserializer=messages.PointsOperationResponse.FromString
+        )
+
     def _send_json(
         self, points: Points, only: models.Filter | None, mode: models.UpdateMode | None
     ) -> models.UpdateResult:
@@ -94,12 +104,8 @@ class Upserts:
             **({} if mode is None else {"update_mode": RestToGrpc.convert_update_mode(mode)}),
         }
         start = messages.UpsertPoints(collection_name=self._name, wait=True, **conditions)
-        try:
-            # Messages that are put together byte by byte are one message.
-            request = messages.UpsertPoints.FromString(start.SerializeToString() + points.message)
-        except DecodeError as error:
-            raise ValueError(f"a payload is nested too deeply for a message ({error})") from None
-        answer = self._client.grpc_points.Upsert(request, timeout=self._timeout)
+        # Messages that are put together byte by byte are one message.
+        answer = self._call_upsert(start.SerializeToString() + points.message, timeout=self._timeout)
         return GrpcToRest.convert_update_result(answer.result)
 
 
