@@ -8,7 +8,6 @@ import ssl
 import struct
 import subprocess
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
@@ -18,7 +17,7 @@ import pytest
 
 from pipelines.sinks.qdrant import kept_connection
 from pipelines.sinks.qdrant.batches import Points
-from pipelines.sinks.qdrant.client import api_key, open_client
+from pipelines.sinks.qdrant.client import _tls, api_key, open_client
 from pipelines.sinks.qdrant.retry import Failure, classify
 from pipelines.sinks.qdrant.upserts import Upserts
 from tests.pipelines.sinks import qdrant_help as qdrant
@@ -44,10 +43,12 @@ class ScriptedServer:
     def __init__(self) -> None:
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self.listener.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.tls: ssl.SSLContext | None = None
         self.scenes: list[Scene] = []
         self.heads: list[list[str]] = []
         self.bodies: list[bytes] = []
-        self.connections = 0
+        self.connections = self.ended = 0
         threading.Thread(target=self._listen, daemon=True).start()
 
     def _listen(self) -> None:
@@ -58,7 +59,10 @@ class ScriptedServer:
                 threading.Thread(target=self._play, args=(connection,), daemon=True).start()
 
     def _play(self, connection: socket.socket) -> None:
-        with connection, suppress(OSError):
+        with (
+            suppress(OSError),
+            self.tls.wrap_socket(connection, server_side=True) if self.tls else connection as connection,
+        ):
             while head := self._head(connection):
                 self.heads.append(head)
                 self.scenes.pop(0)(connection)
@@ -87,6 +91,7 @@ class ScriptedServer:
             connection.sendall(text)
             if ends:
                 connection.shutdown(socket.SHUT_RDWR)
+                self.ended += 1
 
         return play
 
@@ -124,18 +129,18 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     return str(request.param)
 
 
-def upserts(port: int, path: str = "", **options: Any) -> Upserts:
-    config = qdrant.config(url=f"http://127.0.0.1:{port}{path}", timeout=1, **options)
+def upserts(url: str, **options: Any) -> Upserts:
+    config = qdrant.config(url=url, timeout=2, **options)
     return Upserts(open_client(config, api_key(config)), config)
 
 
 def some_points(size: int = 0) -> Points:
-    return only_points(rows.table(FACTS[0], [("d", "x" * size, None)]), FACTS[0])
+    return only_points(rows.table(FACTS[0], [("d", "text", f'{{"p": "{"x" * size}"}}')]), FACTS[0])
 
 
-def failure_of(port: int, size: int = 0) -> Failure:
+def failure_of(url: str, size: int = 0) -> Failure:
     """What an upsert fails by."""
-    with closing(upserts(port)) as sender, pytest.raises(Exception, match="(?s).*") as caught:
+    with closing(upserts(url)) as sender, pytest.raises(Exception, match=r"(?s).*") as caught:
         sender.send(some_points(size))
     failure = classify(caught.value)
     assert failure is not None
@@ -165,7 +170,7 @@ ANSWERS = {
 def test_answers_that_are_failures_are_told_alike(server: ScriptedServer, way: str, name: str) -> None:
     text, message = ANSWERS[name]
     server.scenes = [server.says(text, ends=True)]
-    failure = failure_of(server.port)
+    failure = failure_of(server.url)
     assert failure.message.startswith(message)
     assert failure.retry_after == (7 if name == "wait" else None)
 
@@ -173,13 +178,13 @@ def test_answers_that_are_failures_are_told_alike(server: ScriptedServer, way: s
 @pytest.mark.parametrize("said", [b"", answer()[:40]], ids=["nothing", "half"])
 def test_silence_is_told_alike(server: ScriptedServer, way: str, said: bytes) -> None:
     server.scenes = [server.says(said)]
-    assert failure_of(server.port).message == "ReadTimeout: timed out"
+    assert failure_of(server.url).message == "ReadTimeout: timed out"
 
 
 def test_a_server_that_is_not_there_is_told_alike(way: str) -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as taken:
         port = taken.getsockname()[1]
-    assert failure_of(port).message == "ConnectError: [Errno 111] Connection refused"
+    assert failure_of(f"http://127.0.0.1:{port}").message == "ConnectError: [Errno 111] Connection refused"
 
 
 @pytest.mark.parametrize("size", [0, BODY_BYTES])
@@ -187,14 +192,14 @@ def test_a_connection_that_breaks_in_mid_request_may_hold_next_time(
     server: ScriptedServer, way: str, size: int
 ) -> None:
     server.scenes = [reset]
-    failure = failure_of(server.port, size)
+    failure = failure_of(server.url, size)
     assert failure.kind == "passing"
     assert failure.message.split(":")[0] in ("ReadError", "RemoteProtocolError")
 
 
 def test_an_answer_that_comes_before_the_body_is_read_is_heard(server: ScriptedServer, way: str) -> None:
     server.scenes = [answer_early]
-    assert failure_of(server.port, BODY_BYTES).message == "413 too large"
+    assert failure_of(server.url, BODY_BYTES).message == "413 too large"
 
 
 def test_requests_are_alike(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -204,7 +209,7 @@ def test_requests_are_alike(server: ScriptedServer, monkeypatch: pytest.MonkeyPa
         monkeypatch.setenv("HTTP_PROXY", proxy)
         server.scenes = [server.says(answer())]
         with pytest.warns(UserWarning, match="insecure"):
-            sender = upserts(server.port, "/behind", collection="Bücher+%&")
+            sender = upserts(f"{server.url}/behind", collection="Bücher+%&")
         with closing(sender):
             assert sender.send(some_points(BODY_BYTES)).status == "completed"
     (first, *kept), (line, *clients) = server.heads
@@ -219,14 +224,13 @@ def test_requests_are_alike(server: ScriptedServer, monkeypatch: pytest.MonkeyPa
 def test_a_connection_is_kept_until_it_is_closed_or_old(
     server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with closing(upserts(server.port)) as sender:
+    with closing(upserts(server.url)) as sender:
         server.scenes = [server.says(answer()), server.says(answer(), ends=True)]
         for connections in (1, 1):
             sender.send(some_points())
             assert server.connections == connections
         # The server has ended it meanwhile.
-        wait_until(lambda: not server.scenes)
-        time.sleep(0.1)
+        wait_until(lambda: server.ended == 1)
         server.scenes = [server.says(answer(headers="Connection: close\r\n")), *[server.says(answer())] * 2]
         for connections in (2, 3):
             sender.send(some_points())
@@ -236,14 +240,27 @@ def test_a_connection_is_kept_until_it_is_closed_or_old(
         assert server.connections == 4
 
 
-def test_a_certificate_must_be_one_that_is_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ssl.SSLContext]:
+    """A server's certificate for localhost, which this process trusts."""
     if (openssl := shutil.which("openssl")) is None:
         pytest.skip("needs the openssl command to make a certificate")
     key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
     what = "-x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost"
-    subprocess.run(
-        [openssl, "req", *what.split(), "-keyout", key, "-out", certificate], check=True, capture_output=True
-    )
+    files = ["-keyout", str(key), "-out", str(certificate)]
+    subprocess.run([openssl, "req", *what.split(), *files], check=True, capture_output=True)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    _tls.cache_clear()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
-    ...
+    yield context
+    _tls.cache_clear()
+
+
+def test_a_certificate_must_be_the_hosts(server: ScriptedServer, way: str, trusted: ssl.SSLContext) -> None:
+    server.tls, server.scenes = trusted, [server.says(answer())]
+    with closing(upserts(f"https://localhost:{server.port}")) as sender:
+        assert sender.send(some_points(BODY_BYTES)).status == "completed"
+    assert server.bodies == [some_points(BODY_BYTES).json]
+    message = failure_of(f"https://127.0.0.1:{server.port}").message
+    assert message.startswith("ConnectError: [SSL: CERTIFICATE_VERIFY_FAILED]") and "127.0.0.1" in message
