@@ -63,7 +63,7 @@ def _multivector_entries(name: str, array: pa.ListArray) -> Iterator[tuple[Piece
     tokens = np.empty((len(numbers), len(start) + numbers.shape[1] * 4), np.uint8)
     tokens[:, : len(start)] = start
     tokens[:, len(start) :] = numbers.view(np.uint8)
-    written = memoryview(tokens.reshape(-1))
+    written = tokens.reshape(-1).data
     for first, end in pairwise(list_ends(array)):
         vectors = written[first * tokens.shape[1] : end * tokens.shape[1]]
         yield entry_start(name, (_MULTIVECTOR,), len(vectors)), vectors
@@ -82,7 +82,7 @@ def _sparse_entries(name: str, array: pa.StructArray) -> Iterator[tuple[Piece, .
 
 
 def _bytes_of_rows(matrix: npt.NDArray[np.float32]) -> Iterator[memoryview]:
-    written, size = memoryview(matrix.reshape(-1).view(np.uint8)), matrix[:1].nbytes
+    written, size = matrix.reshape(-1).view(np.uint8).data, matrix[:1].nbytes
     return (written[start : start + size] for start in range(0, matrix.nbytes, size))
 
 
