@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from google.protobuf.message import DecodeError, EncodeError  # type: ignore[import-untyped]
 from qdrant_client import grpc as messages
 from qdrant_client.conversions.conversion import RestToGrpc
 
@@ -89,7 +89,10 @@ def _entry(key: str, value: Any) -> bytes:
         return entry_start(key, (), 9, _PAYLOAD) + _FLOAT.pack(_DOUBLE << 3 | FIXED64, value)
     if kind is bool:
         return entry_start(key, (), 2, _PAYLOAD) + bytes((_BOOL << 3, value))
-    return bytes(messages.PointStruct(payload=RestToGrpc.convert_payload({key: value})).SerializeToString())
+    try:
+        return bytes(messages.PointStruct(payload=RestToGrpc.convert_payload({key: value})).SerializeToString())
+    except EncodeError as error:
+        raise ValueError(f"a payload is nested too deeply for a message ({error})") from None
 
 
 def _text_entries(key: str, column: pa.ChunkedArray) -> Iterator[bytes]:
