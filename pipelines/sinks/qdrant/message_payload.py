@@ -91,7 +91,7 @@ def _entry(key: str, value: Any) -> bytes:
         return entry_start(key, (), 2, _PAYLOAD) + bytes((_BOOL << 3, value))
     try:
         return bytes(messages.PointStruct(payload=RestToGrpc.convert_payload({key: value})).SerializeToString())
-    except EncodeError as error:
+    except (DecodeError, EncodeError) as error:
         raise ValueError(f"a payload is nested too deeply for a message ({error})") from None
 
 
