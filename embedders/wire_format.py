@@ -40,6 +40,8 @@ def read_varint(data: mmap.mmap | bytes, at: int) -> tuple[int, int]:
 
 def varint(number: int) -> bytes:
     """Write a number of 0 or more in groups of seven bits, the lowest first."""
+    if number < 128:
+        return bytes((number,))
     written = bytearray()
     while number > 127:
         written.append(number & 127 | 128)

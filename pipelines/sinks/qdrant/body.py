@@ -8,7 +8,7 @@ a rare tiny one that is its neighbour then (7.038531e-26 is known).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
@@ -20,7 +20,7 @@ from pydantic_core import to_json
 
 from embedders.arrow import dense_matrix
 from embedders.base import VectorSpec
-from pipelines.hashing import entries, join
+from pipelines.hashing import entries
 from pipelines.rows import HASHES
 from pipelines.sinks.base import JobFacts
 from pipelines.sinks.qdrant.plain import PlainFacts
@@ -39,7 +39,7 @@ from pipelines.sinks.qdrant.points import (
 
 # A payload's text goes out as it is stored where it is an object with a key, and has nothing of these: a key of ours,
 # also an escaped one, and numbers that JSON or a double does not have.
-_OBJECT = r'(?s)^\{".*\}$'
+_OBJECT = ('{"', "}")
 _ODD = "|".join((rf'"(?:{"|".join(map(re.escape, sorted(RESERVED)))})"', r"\\u", "NaN", "Infinity", r"[eE]\+?[0-9]{3}"))
 
 
@@ -69,13 +69,14 @@ def _vectors(column: pa.ChunkedArray, spec: VectorSpec) -> Any:
 def _payloads(rows: pa.Table, job: JobFacts, *, store_text: bool) -> list[orjson.Fragment]:
     if isinstance(job, PlainFacts):
         return [orjson.Fragment(stored or b"{}") for stored in entries(rows["payload"])]
+    own = _own_entries(rows, job, store_text=store_text)
     written = []
-    texts = zip(entries(rows["payload"]), _are_plain(rows["payload"]), _own_texts(rows, job, store_text), strict=True)
-    for at, (stored, is_plain, own) in enumerate(texts):
+    columns = entries(rows["payload"]), _are_plain(rows["payload"]), own
+    for at, (stored, is_plain, keys) in enumerate(zip(*columns, strict=True)):
         if is_plain:
-            text = b"%b,%b" % (stored[:-1], own[1:])
+            text = b"%b,%b" % (stored[:-1], keys)
         elif not stored:
-            text = own
+            text = b"{" + keys
         else:
             (row,) = rows.slice(at, 1).select(PAYLOAD_COLUMNS).to_pylist()
             # As the client's models are written, which orjson differs from in large integers.
@@ -85,27 +86,25 @@ def _payloads(rows: pa.Table, job: JobFacts, *, store_text: bool) -> list[orjson
 
 
 def _are_plain(payloads: pa.ChunkedArray) -> list[bool | None]:
-    plain = pc.and_(pc.match_substring_regex(payloads, _OBJECT), pc.invert(pc.match_substring_regex(payloads, _ODD)))
-    marks: list[bool | None] = plain.to_pylist()
+    is_object = pc.and_(pc.starts_with(payloads, _OBJECT[0]), pc.ends_with(payloads, _OBJECT[1]))
+    marks: list[bool | None] = pc.and_not(is_object, pc.match_substring_regex(payloads, _ODD)).to_pylist()
     return marks
 
 
-def _own_texts(rows: pa.Table, job: JobFacts, store_text: bool) -> Iterator[bytes]:
-    """Write the JSON objects of ``own_keys``."""
+def _own_entries(rows: pa.Table, job: JobFacts, *, store_text: bool) -> list[bytes]:
+    """Write the JSON objects of ``own_keys``, without what opens them."""
     names = own_columns(job, store_text=store_text)
-    columns = [rows[name].to_pylist() for name in names]
-    made = map(orjson.Fragment, _provenances(rows, job))
-    keys = [*names, OURS]
-    return (orjson.dumps(dict(zip(keys, values, strict=True))) for values in zip(*columns, made, strict=True))
+    form = b"".join(b'"%b":%%b,' % name.encode() for name in [*names, OURS])[:-1] + b"}"
+    columns = [map(orjson.dumps, rows[name].to_pylist()) for name in names]
+    return [form % values for values in zip(*columns, _provenances(rows, job), strict=True)]
 
 
 def _provenances(rows: pa.Table, job: JobFacts) -> list[bytes]:
     """Write the JSON objects of ``provenance``."""
-    hashes = [rows[name] for name in HASHES]
+    hashes = [rows[name].to_pylist() for name in HASHES]
     # Of points that were copied, they may be null or any texts.
-    if not all(pc.all(pc.ascii_is_alnum(column), skip_nulls=False).as_py() for column in hashes):
+    if not all(None not in column and "".join(column).encode().isalnum() for column in hashes):
         return [orjson.dumps(provenance(row, job)) for row in rows.select(HASHES).to_pylist()]
-    parts: list[Any] = []
-    for before, name, column in zip(('{"', '","', '","'), HASHES, hashes, strict=True):
-        parts += [pa.scalar(f'{before}{name}":"'), column]
-    return entries(join(*parts, pa.scalar('",' + orjson.dumps(job_marks(job)).decode()[1:])))
+    first, second, third = (f'"{name}":"' for name in HASHES)
+    end = '",' + orjson.dumps(job_marks(job)).decode()[1:]
+    return [f'{{{first}{a}",{second}{b}",{third}{c}{end}'.encode() for a, b, c in zip(*hashes, strict=True)]

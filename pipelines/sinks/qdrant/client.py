@@ -24,6 +24,7 @@ from pipelines.sinks.lease.file import DiskLease
 from pipelines.sinks.lease.lease import refuse_held
 from pipelines.sinks.qdrant.config import QdrantSinkConfig
 from pipelines.sinks.qdrant.folder_engine import MEMORY, Engine, choose_engine
+from pipelines.sinks.qdrant.kept_connection import KeptConnection, are_proxies_set
 from pipelines.sinks.qdrant.retry import call
 
 LOCK_SECONDS = 30.0  # a killed run's process may hold the folder a little longer
@@ -82,6 +83,17 @@ def open_server(
         return client
     except ValueError as error:
         raise SinkError(f"{section}.url {config.address} is no address of a server: {error}") from None
+
+
+def keep_connection(client: QdrantClient, config: QdrantSinkConfig) -> KeptConnection | None:
+    """Make a connection to a client's server, with its headers, beside its own; None where proxies are set."""
+    if are_proxies_set():
+        return None
+    url = address_of(client)["url"] or ""
+    http: httpx.Client = client.http.client._client
+    # Answers come as they are: few bytes are not worth to be packed.
+    headers = {name: value for name, value in http.headers.items() if name != "accept-encoding"}
+    return KeptConnection(url, headers, math.ceil(config.timeout), _tls())
 
 
 @cache

@@ -17,11 +17,16 @@ ENTRY, KEY, VALUE = 1, 1, 2
 
 def varints(numbers: npt.NDArray[np.uint32]) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
     """Write numbers in groups of seven bits, the lowest first; also tells where each begins, and where all end."""
-    sizes = 1 + np.searchsorted(_VARINT_ENDS, numbers, side="right")
-    groups = numbers[:, None] >> np.arange(0, 35, 7, dtype=np.uint32) & 0x7F
-    steps = np.arange(5)
-    groups |= np.where(steps < sizes[:, None] - 1, 0x80, 0).astype(np.uint32)
-    return groups[steps < sizes[:, None]].astype(np.uint8), np.concatenate([[0], np.cumsum(sizes)])
+    sizes = np.ones(len(numbers), np.uint8)
+    for end in _VARINT_ENDS:
+        sizes += numbers >= end
+    groups = np.empty((len(numbers), len(_VARINT_ENDS) + 1), np.uint8)
+    for step in range(groups.shape[1]):
+        groups[:, step] = numbers >> np.uint32(7 * step) & 0x7F
+        # All but the last group say that there is another one.
+        groups[:, step] |= (sizes > step + 1).view(np.uint8) << 7
+    written = groups[np.arange(groups.shape[1], dtype=np.uint8) < sizes[:, None]]
+    return written, np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
 
 
 @lru_cache(4096)
@@ -35,7 +40,10 @@ def headers(path: tuple[int, ...], size: int) -> bytes:
 
 @lru_cache(4096)
 def entry_start(key: str, path: tuple[int, ...], size: int, field: int = ENTRY) -> bytes:
-    """Write what is before ``size`` bytes that are, by the numbers of ``path``, in the value of an entry of a map."""
+    """Write what is before ``size`` bytes that are, by the numbers of ``path``, in the value of an entry of a map.
+
+    Without a path they are the value, a message.
+    """
     name = key.encode()
     start = headers((KEY,), len(name)) + name + headers((VALUE, *path), size)
     return headers((field,), len(start) + size) + start

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from contextlib import suppress
+from functools import cached_property
 from typing import Any
+from urllib.parse import quote
 
+import httpx
 import orjson
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from pydantic import BaseModel
 from qdrant_client import QdrantClient, models
 from qdrant_client import grpc as messages
 from qdrant_client.conversions.conversion import GrpcToRest, RestToGrpc
+from qdrant_client.http.api_client import ApiClient, BaseMiddleware
+from qdrant_client.http.exceptions import ResponseHandlingException
 
 from pipelines.sinks.qdrant.batches import IN_JSON, IN_MESSAGES, IN_MODELS, NumberBytes, Points
+from pipelines.sinks.qdrant.client import keep_connection
 from pipelines.sinks.qdrant.config import QdrantSinkConfig
-
-# Bytes that are handed to a connection at once.
-PIECE_BYTES = 256 << 10
+from pipelines.sinks.qdrant.kept_connection import KeptConnection, pieces
 
 
 class _Answer(BaseModel):
@@ -35,6 +37,8 @@ class Upserts:
         self._timeout = math.ceil(config.timeout)
         self._by_models = config.path is not None
         self._by_grpc = config.prefer_grpc
+        kept = None if self._by_models or self._by_grpc else keep_connection(client, config)
+        self._exchange = None if kept is None else _Exchange(kept, config.collection)
 
     @property
     def numbers(self) -> NumberBytes:
@@ -54,6 +58,21 @@ class Upserts:
             return self._client.upsert(self._name, points.batch(), wait=True, update_filter=only, update_mode=mode)
         return self._send_message(points, only, mode) if self._by_grpc else self._send_json(points, only, mode)
 
+    def close(self) -> None:
+        """Close the connections that are not the client's."""
+        if self._exchange is not None:
+            self._exchange.close()
+
+    @cached_property
+    def _call_upsert(self) -> Any:
+        """The call of the client's own stub, by its channel, of a message that is written already."""
+        # Which makes the channels.
+        _ = self._client.grpc_points
+        inner: Any = self._client._client
+        return inner._grpc_channel_pool[0].unary_unary(
+            "/qdrant.Points/Upsert", response_deserializer=messages.PointsOperationResponse.FromString
+        )
+
     def _send_json(
         self, points: Points, only: models.Filter | None, mode: models.UpdateMode | None
     ) -> models.UpdateResult:
@@ -62,7 +81,10 @@ class Upserts:
             **({} if mode is None else {"update_mode": mode.value}),
         }
         body = points.json[:-1] + b"," + orjson.dumps(conditions)[1:] if conditions else points.json
-        # The same request that the client makes, through its connections, timeouts, headers and errors.
+        if self._exchange is not None:
+            return self._exchange.put(body)
+        # The same request that the client makes, through its connections, timeouts, headers and errors. In pieces: of
+        # what the socket does not take at once, the HTTP library copies the rest, again and again.
         answer = self._client.http.client.request(
             type_=_Answer,
             method="PUT",
@@ -70,7 +92,7 @@ class Upserts:
             path_params={"collection_name": self._name},
             params={"wait": "true"},
             headers={"Content-Type": "application/json", "Content-Length": str(len(body))},
-            content=_Pieces(body),
+            content=pieces(body),
         )
         return answer.result
 
@@ -82,20 +104,31 @@ class Upserts:
             **({} if mode is None else {"update_mode": RestToGrpc.convert_update_mode(mode)}),
         }
         start = messages.UpsertPoints(collection_name=self._name, wait=True, **conditions)
-        try:
-            # Messages that are put together byte by byte are one message.
-            request = messages.UpsertPoints.FromString(start.SerializeToString() + points.message)
-        except DecodeError as error:
-            raise ValueError(f"a payload is nested too deeply for a message ({error})") from None
-        answer = self._client.grpc_points.Upsert(request, timeout=self._timeout)
+        # Messages that are put together byte by byte are one message.
+        answer = self._call_upsert(start.SerializeToString() + points.message, timeout=self._timeout)
         return GrpcToRest.convert_update_result(answer.result)
 
 
-class _Pieces:
-    """A body in pieces: of what the socket does not take at once, the HTTP library copies the rest, again and again."""
+class _Exchange(ApiClient):
+    """Upserts over a kept connection, whose answers and failures are read as the client reads those of its own."""
 
-    def __init__(self, body: bytes) -> None:
-        self._body = body
+    def __init__(self, connection: KeptConnection, collection: str) -> None:
+        self.middleware = BaseMiddleware()
+        self._connection = connection
+        self._path = f"/collections/{quote(collection, safe='')}/points?wait=true"
 
-    def __iter__(self) -> Iterator[bytes]:
-        yield from (self._body[start : start + PIECE_BYTES] for start in range(0, len(self._body), PIECE_BYTES))
+    def put(self, body: bytes) -> models.UpdateResult:
+        """Send an upsert's JSON; fails as the client does."""
+        request: Any = body
+        return self.send(request, _Answer).result
+
+    def send_inner(self, request: Any) -> httpx.Response:
+        """Send a body where the client would send a request."""
+        try:
+            return self._connection.put(self._path, request)
+        except httpx.TransportError as error:
+            raise ResponseHandlingException(error) from error
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()

@@ -90,6 +90,7 @@ class QdrantWriter:
 
     def close(self) -> None:
         """Close the connections to the server."""
+        self._upserts.close()
         if not self._borrowed:
             self._client.close()
 

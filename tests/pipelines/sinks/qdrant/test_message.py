@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from google.protobuf.message import DecodeError, EncodeError  # type: ignore[import-untyped]
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from qdrant_client import grpc as messages
@@ -109,3 +110,20 @@ def test_a_number_that_a_message_does_not_hold_is_a_value_error() -> None:
     points = only_points(rows.table(FACTS[0], [("d", "text", f'{{"a": {2**63}}}')]), FACTS[0])
     with pytest.raises(ValueError, match="out of range"):
         _ = points.message
+
+
+@pytest.mark.parametrize(("before", "after"), [('{"a": ', "}"), ("[", "]")], ids=["objects", "lists"])
+def test_a_payload_that_is_nested_too_deeply_to_be_read_is_a_value_error(before: str, after: str) -> None:
+    fitting = []
+    for depth in range(20, 60):
+        nested = f'{{"a": {before * depth}1{after * depth}}}'
+        points = only_points(rows.table(FACTS[0], [("d", "text", nested)]), FACTS[0])
+        try:
+            expected = messages.UpsertPoints.FromString(by_models(points).SerializeToString())
+        except (DecodeError, EncodeError):
+            with pytest.raises(ValueError, match="nested too deeply"):
+                _ = points.message
+        else:
+            fitting.append(depth)
+            assert written(points) == expected
+    assert 20 in fitting and 59 not in fitting
