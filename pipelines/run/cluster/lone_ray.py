@@ -38,11 +38,13 @@ while os.getppid() == raylet:
     time.sleep(1)
 """
 # Read by Ray's processes. A raylet looks for its object store again after so many milliseconds, not after a second, for
-# as long as ever; and the driver does not wait for workers, whose imports take as long as its own.
+# as long as ever; the driver does not wait for workers, whose imports take as long as its own; and a task that is
+# killed again and again, as there is no memory left, fails in the end.
 FLAGS = {
     "RAY_raylet_client_connect_timeout_milliseconds": "20",
     "RAY_raylet_client_num_connect_attempts": "500",
     "RAY_prestart_worker_first_driver": "0",
+    "RAY_task_oom_retries": "10",
 }
 _lone = False
 
