@@ -35,7 +35,7 @@ class ComputeConfig(Section):
         ge=1,
         le=1_000_000,
         description="Rows embedded and committed together; resume repeats at most these; left out: 4,096 where a model "
-        "is on GPUs",
+        "is on GPUs, or no neural network runs",
     )
     pools: dict[NonEmpty, Annotated[list[str], Field(min_length=1)]] = Field(
         default_factory=dict,
