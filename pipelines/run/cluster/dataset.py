@@ -71,6 +71,7 @@ def on_tasks(
     below from sharing a worker.
     """
     cpus = min(stages[0].resources.cpus, task_cpus)
+    retries: dict[str, Any] = {} if packed else {"max_retries": compute.max_retries}
     with _arguments_of_ray():
         worked = dataset.map_batches(
             _named_function(stages, packed=packed),
@@ -78,7 +79,7 @@ def on_tasks(
             batch_format="pyarrow",
             num_cpus=cpus,
             compute=TaskPoolStrategy(size=stages[0].resources.workers),
-            **({} if packed else {"max_retries": compute.max_retries}),
+            **retries,
         )
     return _a_block_for_each_table(worked, cpus) if packed else worked
 
