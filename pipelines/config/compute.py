@@ -34,8 +34,8 @@ class ComputeConfig(Section):
         1024,
         ge=1,
         le=1_000_000,
-        description="Rows embedded and committed together; resume repeats at most these; left out: 8,192 where a model "
-        "is on GPUs",
+        description="Rows embedded and committed together; resume repeats at most these; left out: 4,096 where no "
+        "neural network runs, 8,192 where a model is on GPUs",
     )
     pools: dict[NonEmpty, Annotated[list[str], Field(min_length=1)]] = Field(
         default_factory=dict,

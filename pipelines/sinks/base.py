@@ -199,6 +199,8 @@ class Sink(Protocol):
     name: str
     # How many writers it takes at once, at most.
     workers: int
+    # Whether a writer has no connection, so that it costs nothing to make one for each block.
+    connects_at_once: bool
 
     def check(self, job: JobFacts) -> dict[str, Any]:
         """Look, without changing anything, whether the place fits the job; raises SinkError naming the difference.

@@ -13,12 +13,12 @@ import psutil
 # What Ray calls the processes that carry a job's stages out.
 TITLES = {
     "embed": r"ray::MapWorker\(.*\bdense\b",
-    "write": r"ray::MapWorker\(.*\bwrite\b",
+    "write": r"ray::Map\w+\(.*\bwrite\b",
     "read": r"ray::MapBatches\(.*\bread\b",
     "tally": r"ray::\w*[Tt]ally\b",
     "host": r"ray::FolderHost\b",
 }
-# A read task is over soon: it is waited for rather than looked for.
+# A task is over soon: it is waited for rather than looked for.
 SECONDS_TO_APPEAR = 60.0
 
 

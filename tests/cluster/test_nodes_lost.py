@@ -196,7 +196,7 @@ def test_a_job_that_nothing_is_left_for_is_given_up_and_says_what_it_waited_for(
     told = running.report["error"]
     assert told in running.output
     assert told.startswith("no block moved for 12 s (compute.stall_seconds), and the job was given up. ")
-    assert "read + skip + block reads, or waits for 1 CPU on one node" in told
+    assert "read + skip + block works, or waits for 1 CPU on one node" in told
     assert "of 1 CPU on " in told and "raise compute.stall_seconds" in told and "run the job again" in told
 
 

@@ -23,7 +23,7 @@ from pipelines.config.compute import ComputeConfig
 from pipelines.errors import WorkerError
 from pipelines.run.cluster.as_found import kept_process, kept_sigterm
 from pipelines.run.cluster.leftovers import ray_folder
-from pipelines.run.cluster.lone_ray import lone, without_onlookers
+from pipelines.run.cluster.lone_ray import ended_at_once, lone, without_onlookers
 from pipelines.run.phases import tell
 from pipelines.run.placement.nodes import Machines, Node
 
@@ -107,7 +107,12 @@ def _started_or_joined(compute: ComputeConfig) -> Iterator[None]:
     # Workers' own log lines would tear the progress bar; they stay in Ray's log folder.
     arguments = {**_arguments(compute), "log_to_driver": False, "logging_level": logging.ERROR}
     if arguments["address"] == "local":
-        with ray_folder() as folder, _connected({**arguments, "_temp_dir": folder and str(folder)}), lone():
+        with (
+            ray_folder() as folder,
+            ended_at_once(),
+            _connected({**arguments, "_temp_dir": folder and str(folder)}),
+            lone(),
+        ):
             yield
     else:
         with _connected(arguments):

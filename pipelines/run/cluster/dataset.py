@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pyarrow as pa
@@ -12,6 +12,7 @@ import ray
 from ray.data import ActorPoolStrategy, Dataset, TaskPoolStrategy
 
 from pipelines.config.compute import ComputeConfig
+from pipelines.run.cluster.lone_ray import is_lone
 from pipelines.run.packing import pack, unpack
 from pipelines.run.placement.nodes import READ_CPUS
 from pipelines.run.stages.read import TASK_COLUMN
@@ -45,27 +46,41 @@ def chain_groups(
     dataset: Dataset = ray.data.from_items(items, override_num_blocks=len(items) or None)
     for number, group in enumerate(groups):
         last = number == len(groups) - 1
-        if group[0].resources.actors:
+        if _on_actors(group):
             dataset = on_actors(dataset, group, compute, packed=not last)
         else:
-            dataset = on_tasks(dataset, group, task_cpus, packed=not last)
+            dataset = on_tasks(dataset, group, compute, task_cpus, packed=not last)
     return dataset
 
 
-def on_tasks(dataset: Dataset, stages: Sequence[Stage], task_cpus: float, *, packed: bool) -> Dataset:
+def _on_actors(stages: Sequence[Stage]) -> bool:
+    """Whether stages get workers of their own that are kept.
+
+    On a Ray of this job's alone, those that open at once go without: their tasks run in the processes of tasks that
+    are over, and no further process starts while the first block waits for a model.
+    """
+    return stages[0].resources.actors and not (stages[0].resources.opens_at_once and is_lone())
+
+
+def on_tasks(
+    dataset: Dataset, stages: Sequence[Stage], compute: ComputeConfig, task_cpus: float, *, packed: bool
+) -> Dataset:
     """Run stages in Ray tasks, each of which opens them and closes them; a block for each table that they give.
 
-    Ray runs a task whose worker died again for ever: ReadStage counts. Another number here would keep the two steps
+    Ray runs a task whose worker died again for ever: ReadStage counts. Another number there would keep the two steps
     below from sharing a worker.
     """
     cpus = min(stages[0].resources.cpus, task_cpus)
-    worked = dataset.map_batches(
-        _named_function(stages, packed=packed),
-        batch_size=1,
-        batch_format="pyarrow",
-        num_cpus=cpus,
-        compute=TaskPoolStrategy(size=stages[0].resources.workers),
-    )
+    retries: dict[str, Any] = {} if packed else {"max_retries": compute.max_retries}
+    with _arguments_of_ray():
+        worked = dataset.map_batches(
+            _named_function(stages, packed=packed),
+            batch_size=1,
+            batch_format="pyarrow",
+            num_cpus=cpus,
+            compute=TaskPoolStrategy(size=stages[0].resources.workers),
+            **retries,
+        )
     return _a_block_for_each_table(worked, cpus) if packed else worked
 
 
@@ -91,9 +106,7 @@ def on_actors(dataset: Dataset, stages: Sequence[Stage], compute: ComputeConfig,
     """
     wanted = stages[0].resources
     placed = _placed(wanted)
-    with warnings.catch_warnings():
-        # Only ray_remote_args carries restarts and retries so far; Ray warns that it leaves in 2.64.
-        warnings.filterwarnings("ignore", message=".*ray_remote_args.*")
+    with _arguments_of_ray():
         return dataset.map_batches(
             _named_class(stages),
             fn_constructor_args=(tuple(stages), packed),
@@ -105,6 +118,14 @@ def on_actors(dataset: Dataset, stages: Sequence[Stage], compute: ComputeConfig,
             max_task_retries=-1,
             **placed,
         )
+
+
+@contextmanager
+def _arguments_of_ray() -> Iterator[None]:
+    """Give a step restarts and retries, which only ray_remote_args carries so far; Ray warns that it leaves in 2.64."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*ray_remote_args.*")
+        yield
 
 
 class StageActor:

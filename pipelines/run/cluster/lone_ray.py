@@ -38,11 +38,13 @@ while os.getppid() == raylet:
     time.sleep(1)
 """
 # Read by Ray's processes. A raylet looks for its object store again after so many milliseconds, not after a second, for
-# as long as ever; and the driver does not wait for workers, whose imports take as long as its own.
+# as long as ever; the driver does not wait for workers, whose imports take as long as its own; and a task that is
+# killed again and again, as there is no memory left, fails in the end.
 FLAGS = {
     "RAY_raylet_client_connect_timeout_milliseconds": "20",
     "RAY_raylet_client_num_connect_attempts": "500",
     "RAY_prestart_worker_first_driver": "0",
+    "RAY_task_oom_retries": "10",
 }
 _lone = False
 
@@ -71,6 +73,18 @@ def without_onlookers() -> Iterator[None]:
         without["start_raylet"] = _without_agents(Node.start_raylet)
     # The packages are there, as ours requires them; Ray would import them to see that.
     with _flags(), _replaced(Node, **without), _replaced(utils, get_dashboard_dependency_error=_do_nothing):
+        yield
+
+
+@contextmanager
+def ended_at_once() -> Iterator[None]:
+    """Kill a Ray that is shut down in the block: its work is over, and it would be given a second a process to end."""
+    kill = Node.kill_all_processes
+
+    def kill_at_once(node: Any, *arguments: Any, **named: Any) -> None:
+        kill(node, *arguments, **{**named, "allow_graceful": False})
+
+    with _replaced(Node, kill_all_processes=kill_at_once):
         yield
 
 

@@ -96,7 +96,7 @@ def _missing(step: Step) -> str:
 def _busy(step: Step) -> str:
     blocks = "1 block" if step.blocks == 1 else f"{step.blocks} blocks"
     if step.workers is None:
-        return f"{step.name} reads, or waits for {step.wants} on one node, in {step.blocks} tasks"
+        return f"{step.name} works, or waits for {step.wants} on one node, in {step.blocks} tasks"
     return f"{step.name} has {blocks} with {step.workers} running workers"
 
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 import pyarrow as pa
 
 from embedders.base import VectorSpec
+from embedders.factory import is_heavy
 from pipelines.config.job import JobConfig
 from pipelines.embed.job_models import TOKENIZER
 from pipelines.run.placement.pools import Pool
@@ -26,15 +27,20 @@ from pipelines.sinks.base import Sink
 from pipelines.sinks.folder_mark import FolderMark
 from pipelines.urls import local_path
 
-# Rows of a block that a model on a GPU gets: between two blocks it has little to do.
+# Rows of a block where to go from one to the next is dear: a GPU has little to do meanwhile, and terms of BM25 are
+# counted in less time than Ray and a sink take for a block.
 ROWS_ON_GPUS = 8192
+ROWS_OF_FAST_MODELS = 4096
 
 
 def block_rows(config: JobConfig, pools: Sequence[Pool]) -> int:
-    """Rows of a block at most: as configured, and more by default where a pool is on GPUs."""
-    on_gpus = any(pool.resources.gpus for pool in pools)
-    chosen = "block_rows" in config.compute.model_fields_set
-    return max(config.compute.block_rows, ROWS_ON_GPUS) if on_gpus and not chosen else config.compute.block_rows
+    """Rows of a block at most: as configured, and more by default on GPUs, or where no neural network runs."""
+    if "block_rows" in config.compute.model_fields_set:
+        return config.compute.block_rows
+    if any(pool.resources.gpus for pool in pools):
+        return ROWS_ON_GPUS
+    heavy = not pools or any(is_heavy(one.card) for pool in pools for one in pool.embeddings)
+    return config.compute.block_rows if heavy else ROWS_OF_FAST_MODELS
 
 
 def job_stages(

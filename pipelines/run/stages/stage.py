@@ -24,6 +24,7 @@ class Resources:
     start (None: all). ``threads`` is how many a model may use (None: all cores, or a part of its node's cores where
     ``beside`` names the stages whose workers share them, its own among them). ``actors`` tells that a worker is made
     once and kept, because it is costly to make or holds connections; else a worker lasts for one task of the engine.
+    One that ``opens_at_once`` is neither: it is kept so that its place is taken from the start, beside others.
     A node must have labels that meet ``label_selector``, or else one of ``fallback_selectors``, an accelerator of
     ``accelerator_type``, and so much of the cluster's other ``resources``.
     """
@@ -34,6 +35,7 @@ class Resources:
     gpus: float | None = 0.0
     threads: int | None = None
     actors: bool = False
+    opens_at_once: bool = False
     beside: tuple[str, ...] = ()
     label_selector: Mapping[str, str] = field(default_factory=dict)
     fallback_selectors: tuple[Mapping[str, str], ...] = ()

@@ -81,7 +81,8 @@ class WriteStage:
     def resources(self) -> Resources:
         """As many writers as the sink that takes most of them, where one does not keep up."""
         most = max(sink.workers for sink in self.sinks)
-        return Resources(workers=most, least=1, cpus=SUPPORT_CPUS, actors=True)
+        at_once = all(sink.connects_at_once for sink in self.sinks)
+        return Resources(workers=most, least=1, cpus=SUPPORT_CPUS, actors=True, opens_at_once=at_once)
 
     @contextmanager
     def open(self) -> Iterator[Work]:

@@ -47,6 +47,7 @@ class ExportSink:
         self.workers = config.writers
         self.filesystem, path = open_filesystem(config.path)
         self.path = path.rstrip("/")
+        self.connects_at_once = isinstance(self.filesystem, fs.LocalFileSystem)
         self.name = f"parquet:{config.place}"
         self.job: JobFacts | None = None
 

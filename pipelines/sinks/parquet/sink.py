@@ -63,6 +63,7 @@ class ParquetSink:
         self.workers = config.writers
         self.filesystem, self.path = open_filesystem(config.path)
         self.path = self.path.rstrip("/")
+        self.connects_at_once = isinstance(self.filesystem, fs.LocalFileSystem)
         self.place = config.place
         self.name = f"parquet:{self.place}"
         self.job: JobFacts | None = None

@@ -56,6 +56,8 @@ class AddedVectorsSink:
     tool made the points, which get its fingerprint. ``before`` is the provenance that the collection had.
     """
 
+    connects_at_once = False
+
     def __init__(self, config: QdrantSinkConfig, whole: JobFacts, before: dict[str, Any], *, marks: bool) -> None:
         self.config, self.workers = config, config.writers
         self.name = f"qdrant:{config.address}/{config.collection}"

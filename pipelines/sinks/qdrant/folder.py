@@ -31,6 +31,7 @@ class FolderSink:
     """The driver's side of a folder: starts its host and ends it."""
 
     workers = 1
+    connects_at_once = False
 
     def __init__(self, config: QdrantSinkConfig) -> None:
         if is_url(config.path or ""):

@@ -34,6 +34,8 @@ class QdrantSink:
     ``guard``, what others write to the collection is left alone.
     """
 
+    connects_at_once = False
+
     def __init__(
         self, config: QdrantSinkConfig, client: QdrantClient | None = None, *, guard: Guard | None = None
     ) -> None:

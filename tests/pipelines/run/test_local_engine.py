@@ -23,11 +23,11 @@ BM25 = {"name": "bm25", "model": "Qdrant/bm25"}
 
 
 @pytest.fixture
-def make_stages(tmp_path: Path) -> Iterator[Callable[[LocalEngine, int], tuple[list[Stage], list[bytes]]]]:
+def make_stages(tmp_path: Path) -> Iterator[Callable[..., tuple[list[Stage], list[bytes]]]]:
     """Stages of a job over so many documents, into a Parquet folder that is open."""
     opened = []
 
-    def make(driver: LocalEngine, documents: int) -> tuple[list[Stage], list[bytes]]:
+    def make(driver: LocalEngine, documents: int, block_rows: int | None = 4) -> tuple[list[Stage], list[bytes]]:
         rows = ({"id": f"d{number}", "text": f"word{number}"} for number in range(documents))
         (tmp_path / "corpus.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
         config = load_config(
@@ -35,7 +35,7 @@ def make_stages(tmp_path: Path) -> Iterator[Callable[[LocalEngine, int], tuple[l
                 "source": {"path": str(tmp_path / "corpus.jsonl"), "id": "id"},
                 "embeddings": [BM25],
                 "sink": {"type": "parquet", "path": str(tmp_path / "out")},
-                "compute": {"block_rows": 4},
+                "compute": {} if block_rows is None else {"block_rows": block_rows},
                 "report": str(tmp_path / "report.json"),
             }
         )
@@ -52,7 +52,7 @@ def make_stages(tmp_path: Path) -> Iterator[Callable[[LocalEngine, int], tuple[l
         sink.finish(completed=False)
 
 
-MakeStages = Callable[[LocalEngine, int], tuple[list[Stage], list[bytes]]]
+MakeStages = Callable[..., tuple[list[Stage], list[bytes]]]
 
 
 def test_this_process_alone_reads_embeds_and_writes_block_by_block(make_stages: MakeStages, tmp_path: Path) -> None:
@@ -63,6 +63,16 @@ def test_this_process_alone_reads_embeds_and_writes_block_by_block(make_stages: 
     assert receipts == [4, 4, 2]
     assert len(list((tmp_path / "out").glob("*.parquet"))) == 3
     assert driver.counter.read()["bm25"]["rows"] == 10
+
+
+@pytest.mark.parametrize(("block_rows", "blocks"), [(None, [4096, 204]), (1024, [1024, 1024, 1024, 1024, 204])])
+def test_blocks_are_larger_where_no_neural_network_runs_unless_their_rows_are_chosen(
+    block_rows: int | None, blocks: list[int], make_stages: MakeStages
+) -> None:
+    with local_engine() as driver:
+        stages, tasks = make_stages(driver, 4300, block_rows)
+        with driver.drive(stages, tasks) as tables:
+            assert [table.to_pylist()[0]["written"] for table in tables] == blocks
 
 
 def test_more_than_it_takes_is_left_before_anything_is_embedded(make_stages: MakeStages, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from pipelines.run.cluster import connection
 from pipelines.run.cluster.as_found import job_options
 from pipelines.run.cluster.dataset import build_dataset
 from pipelines.run.cluster.errors import plain_errors
+from pipelines.run.cluster.lone_ray import lone
 from pipelines.run.cluster.remote_tally import RemoteTally
 from pipelines.run.scan import scan
 from pipelines.run.stages.block import BlockStage
@@ -64,6 +65,11 @@ def killer(calls: Path) -> Callable[[pa.Table], pa.Table]:
     return run
 
 
+def keep(table: pa.Table) -> pa.Table:
+    """Gives a table as it is."""
+    return table
+
+
 def refuse(table: pa.Table) -> pa.Table:
     """Fails as a sink does that refuses the job."""
     raise SinkError("the collection is gone")
@@ -77,10 +83,27 @@ def drive(*stages: Stage, tasks: Sequence[bytes] = (b"a", b"poison", b"b")) -> l
 
 @pytest.mark.ray
 @pytest.mark.usefixtures("ray_local")
-def test_a_row_that_kills_its_worker_ends_the_job_with_a_message_instead_of_looping(tmp_path: Path) -> None:
-    with pytest.raises(WorkerError, match=r"worker process died.*run the job again"):
-        drive(Step(killer(tmp_path / "calls")))
+@pytest.mark.parametrize("opens_at_once", [False, True])
+def test_a_row_that_kills_its_worker_ends_the_job_with_a_message_instead_of_looping(
+    opens_at_once: bool, tmp_path: Path
+) -> None:
+    # Where nobody else uses the Ray, a worker that opens at once is not kept.
+    resources = Resources(workers=1, cpus=0.1, actors=True, opens_at_once=opens_at_once)
+    with lone(), pytest.raises(WorkerError, match=r"worker process died.*run the job again"):
+        drive(Step(killer(tmp_path / "calls"), resources))
     assert len((tmp_path / "calls").read_text()) <= 3 * 3
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_local")
+@pytest.mark.parametrize("alone", [False, True])
+def test_workers_that_open_at_once_are_kept_only_where_others_may_take_their_place(alone: bool, tmp_path: Path) -> None:
+    resources = Resources(workers=1, cpus=0.1, actors=True, opens_at_once=True)
+    with lone() if alone else nullcontext():
+        rows = drive(Step(keep, resources, closed=str(tmp_path / "closed")), tasks=[b"1", b"2", b"3"])
+    assert sorted(row["task"] for row in rows) == [b"1", b"2", b"3"]
+    wait_for((tmp_path / "closed").exists)
+    assert (tmp_path / "closed").read_text().count("closed") == (3 if alone else 1)
 
 
 @pytest.mark.ray

@@ -67,7 +67,7 @@ def test_a_local_ray_has_no_process_that_serves_a_cluster_or_onlookers(tmp_path:
     assert not [one for one in programs if one.endswith(("board.py", "monitor.py", "agent.py", "main.py"))]
     assert len(seen["agents"]) == 2 and max(seen["agents"]) < 30 << 20
     wait_until(lambda: not any(map(psutil.pid_exists, map(int, seen["family"]))))
-    ours = ("_NamedTally", "MapWorker(MapBatches(bm25))", "MapWorker(MapBatches(write))")
+    ours = ("_NamedTally", "MapWorker(MapBatches(bm25))")
     assert sorted(seen["actors"]) == sorted(ours)
 
     report = json.loads((tmp_path / "report.json").read_text())
