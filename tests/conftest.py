@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -20,6 +21,10 @@ USER_CACHE = cache_root()
 
 # Nothing a test does may read or fill the user's own cache of models; child processes inherit this.
 os.environ["FLEETEMBED_CACHE_DIR"] = tempfile.mkdtemp(prefix="fleetembed-tests-")
+
+# A shell that starts the tests in the background has them ignore SIGINT, and their children inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Processes of one run of the tests share the cores: each gets its own, since models whose threads wait for one another
 # in busy loops would slow all of them down.

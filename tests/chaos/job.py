@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -121,7 +120,6 @@ class ChaosJob:
                 stderr=subprocess.STDOUT,
                 text=True,
                 env={**kept, "RAY_TMPDIR": str(temporary)},
-                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             )
 
     def log(self, run: int = -1) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import signal
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -70,8 +69,6 @@ class BucketJob:
             text=True,
             cwd=self.folder,
             env=environment,
-            # Where the tests run in the background, SIGINT is ignored, and children inherit that.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
     @property

@@ -48,7 +48,6 @@ class Program:
             stderr=subprocess.STDOUT,
             text=True,
             cwd=ROOT,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         self.line()
 

@@ -14,8 +14,9 @@ from huggingface_hub import constants, get_session
 
 from embedders.files.download import Deadline, DownloadError, Timeouts, TransientDownloadError
 from embedders.files.http import download_file
-from tests.embedders.files.hub_models import QUICK, wait_until
+from tests.embedders.files.hub_models import QUICK
 from tests.hub_server import Fault, HubServer
+from tests.waiting import wait_until
 
 pytest_plugins = ["tests.embedders.files.hub_fixtures"]
 pytestmark = pytest.mark.usefixtures("no_pauses")

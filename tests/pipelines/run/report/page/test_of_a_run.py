@@ -63,7 +63,8 @@ def test_both_engines_tell_the_figures_that_the_page_shows(
     assert reasons == {("InvalidText", 1, 1), ("InvalidJson", 1, 1)}
     timeline = found["timeline"]
     assert timeline["rows"]["dense"][-1] == 5 and timeline["rows"]["read"][-1] == 7
-    assert timeline["seconds"] == sorted(timeline["seconds"]) and timeline["seconds"][-1] <= found["seconds"]
+    # To the tenth, where the run's seconds are to the hundredth.
+    assert timeline["seconds"] == sorted(timeline["seconds"]) and timeline["seconds"][-1] < found["seconds"] + 0.06
     assert found["machine"]["cores"] >= 1 and found["machine"]["packages"]["numpy"]
     assert [node["cpus"] for node in found["machine"]["nodes"]] == ([4.0] if engine == "ray" else [])
     assert found["config"]["embeddings"][1]["max_length"] == 64 and found["price_per_hour"] == 2.5
