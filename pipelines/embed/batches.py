@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from threading import Lock
@@ -26,6 +25,7 @@ from pipelines.rows import ERROR_TYPE, IMAGE_COLUMN, add_errors
 from pipelines.sinks.provenance import provenance_of
 from pipelines.sinks.ray_context import running_ray
 from pipelines.sinks.told import as_metadata, joined, told_provenance
+from pipelines.sources.arrow_rows import name_that_stands_twice
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -180,8 +180,7 @@ class Embed:
 
 
 def _refuse_twice(names: Iterable[Any]) -> None:
-    twice = next((name for name, count in Counter(names).items() if count > 1), None)
-    if twice is not None:
+    if (twice := name_that_stands_twice(names)) is not None:
         raise ValueError(f"the batch has two columns {twice!r}; rename one")
 
 

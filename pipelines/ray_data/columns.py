@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
@@ -20,6 +19,7 @@ from pipelines.config.shown import shown
 from pipelines.errors import ConfigError
 from pipelines.rows import ERROR_TYPE
 from pipelines.sinks.told import told_vectors
+from pipelines.sources.arrow_rows import name_that_stands_twice
 from pipelines.sources.memory.plain_columns import plain_type
 
 Kind: TypeAlias = Literal["dense", "sparse", "multivector"]
@@ -87,6 +87,8 @@ def find_columns(
     Raises ConfigError, with the columns that there are, for one that is missing or of a type that does not fit.
     """
     names = schema.names
+    # Arrow finds no column by a name that two have.
+    _refuse_twice(names)
     refuse_missing(names, id, "id")
     found = kinds_of(schema) if vectors is None else {}
     found.pop(id, None)
@@ -108,9 +110,7 @@ def of_block(columns: Columns, schema: pa.Schema, payload: str | Sequence[str] |
     Raises ConfigError as ``find_columns`` does.
     """
     names = schema.names
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    if twice:
-        raise ConfigError(f"the dataset has two columns {twice[0]!r}; rename one of them")
+    _refuse_twice(names)
     refuse_missing(names, columns.id, "id")
     is_error = ERROR in names and is_of_errors(schema.field(ERROR).type)
     error = ERROR if is_error else None
@@ -240,9 +240,7 @@ def _size_of(kind: pa.DataType | None) -> int | None:
 
 
 def _is_half(kind: pa.DataType) -> bool:
-    while _is_list(kind):
-        kind = kind.value_type
-    return bool(pa.types.is_floating(kind) and number_type(kind) == pa.float16())
+    return bool(number_type(kind) == pa.float16())
 
 
 def is_of_errors(kind: pa.DataType) -> bool:
@@ -263,6 +261,11 @@ def refuse_missing(names: Sequence[str], name: str, argument: str) -> None:
         near = get_close_matches(name, names, 1)
         hint = f"did you mean {near[0]!r}? It has" if near else "it has"
         raise ConfigError(f"{argument}: the dataset has no column {name!r}; {hint} {', '.join(names) or 'none'}")
+
+
+def _refuse_twice(names: Sequence[str]) -> None:
+    if (twice := name_that_stands_twice(names)) is not None:
+        raise ConfigError(f"the dataset has two columns {twice!r}; rename one of them")
 
 
 def refuse_no_names(names: Any, argument: str) -> None:

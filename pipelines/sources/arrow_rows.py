@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -19,10 +19,14 @@ NO_VALUE = (ValueError, OverflowError, KeyError, pa.ArrowException)
 
 def chosen_columns(schema: pa.Schema, columns: Collection[str] | None) -> list[str]:
     """Names of those columns, or of all where None; raises ArrowInvalid where a file has two of one name."""
-    twice = next((name for name, count in Counter(schema.names).items() if count > 1), None)
-    if twice is not None:
+    if (twice := name_that_stands_twice(schema.names)) is not None:
         raise pa.ArrowInvalid(f"the column {twice!r} stands twice")
     return [name for name in schema.names if columns is None or name in columns]
+
+
+def name_that_stands_twice(names: Iterable[Any]) -> Any:
+    """Give the first name of columns that several have; None where each has its own."""
+    return next((name for name, count in Counter(names).items() if count > 1), None)
 
 
 def rows_at_once(rows: int, size: int, most: int = BATCH_ROWS) -> int:

@@ -5,7 +5,6 @@ Libraries are known by the names of their classes: what the user has not importe
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -17,6 +16,7 @@ from pipelines.config.shown import shown
 from pipelines.errors import ConfigError, SourceError
 from pipelines.hashing import text_column
 from pipelines.rows import RowError
+from pipelines.sources.arrow_rows import name_that_stands_twice
 from pipelines.sources.memory.data import Block, Data, HeldRows
 from pipelines.sources.memory.plain import is_missing
 from pipelines.sources.memory.plain_columns import NO_TYPE, plain_column
@@ -221,8 +221,7 @@ def _python_rows(columns: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
 
 
 def _refuse_twice(names: Sequence[str]) -> None:
-    twice = next((name for name, count in Counter(names).items() if count > 1), None)
-    if twice is not None:
+    if (twice := name_that_stands_twice(names)) is not None:
         raise ConfigError(f"source: the column {shown(twice)} stands twice; rename one")
 
 

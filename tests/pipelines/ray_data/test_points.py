@@ -252,3 +252,13 @@ def test_a_row_without_a_point_id_is_named_by_its_document_else_by_its_place() -
     figures.keep_dead(letters, None, "run", 3)
     why = "InvalidText: text is null"
     assert figures.samples == [f"row 'a49': {why}", f"row 1 of task 3: {why}"]
+
+
+@pytest.mark.parametrize("vectors", [None, "v"])
+@pytest.mark.parametrize("twice", ["id", "v", "note"])
+def test_a_name_of_two_columns_is_told_whichever_it_is(twice: str, vectors: str | None) -> None:
+    columns = {"id": pa.array([1]), "v": pa.array([[0.5, 0.5]]), "note": pa.array(["a"])}
+    names = [*columns, twice]
+    table = pa.Table.from_arrays([columns[name] for name in names], names)
+    with pytest.raises(ConfigError, match=rf"^the dataset has two columns '{twice}'; rename one of them$"):
+        points(table, vectors=vectors)
