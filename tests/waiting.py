@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 from collections.abc import Callable
 
@@ -22,3 +23,12 @@ def wait_until(condition: Callable[[], object], seconds: float = SECONDS) -> Non
             return
         assert began < deadline, f"waited {seconds} s in vain"
         time.sleep(max(0.01, 5 * (time.monotonic() - began)))
+
+
+def wait_for(child: subprocess.Popen[str], condition: Callable[[], object]) -> None:
+    """Wait until a condition holds while a process is at work; fails with its output where it ends before."""
+    deadline = time.monotonic() + SECONDS
+    while not condition():
+        assert child.poll() is None, f"the job ended early:\n{child.communicate()[0]}"
+        assert time.monotonic() < deadline, "the job never came so far"
+        time.sleep(0.02)

@@ -7,16 +7,13 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.conftest import ROOT
 from tests.e2e.jobs import Job, Row, parquet_points
-from tests.waiting import SECONDS
+from tests.waiting import SECONDS, wait_for
 
 COMMAND = [sys.executable, str(ROOT / "jobs" / "embed_corpus.py")]
 LOCAL = "compute.engine=local"
@@ -42,17 +39,6 @@ def start(job: Job, engine: str) -> subprocess.Popen[str]:
         text=True,
         cwd=job.folder,
     )
-
-
-def wait_for(child: subprocess.Popen[str], condition: Callable[[], Any], seconds: float = SECONDS) -> Any:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        found = condition()
-        if found:
-            return found
-        assert child.poll() is None, f"the job ended early:\n{child.communicate()[0]}"
-        time.sleep(0.02)
-    raise AssertionError("the job never came so far")
 
 
 def committed(job: Job) -> int:

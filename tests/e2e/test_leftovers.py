@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -20,7 +20,7 @@ import pytest
 from pipelines.run.cluster.leftovers import clear
 from tests.conftest import ROOT
 from tests.e2e.jobs import Job, Row, parquet_points
-from tests.waiting import SECONDS
+from tests.waiting import SECONDS, wait_for
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 COMMAND = [sys.executable, str(ROOT / "jobs" / "embed_corpus.py")]
@@ -56,14 +56,6 @@ def start(job: Job, temporary: Path) -> subprocess.Popen[str]:
         text=True,
         env={**os.environ, "RAY_TMPDIR": str(temporary)},
     )
-
-
-def wait_for(child: subprocess.Popen[str], condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + SECONDS
-    while not condition():
-        assert child.poll() is None, f"the job ended early:\n{child.communicate()[0]}"
-        assert time.monotonic() < deadline, "the job never came so far"
-        time.sleep(0.02)
 
 
 def committed(job: Job) -> int:

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -27,7 +26,7 @@ from pipelines.run.stages.block import BlockStage
 from pipelines.run.stages.read import ReadStage
 from pipelines.run.stages.stage import Resources, Stage, Work
 from pipelines.sources import plan_source
-from tests.waiting import SECONDS
+from tests.waiting import wait_until
 
 
 @dataclass(frozen=True)
@@ -102,7 +101,7 @@ def test_workers_that_open_at_once_are_kept_only_where_others_may_take_their_pla
     with lone() if alone else nullcontext():
         rows = drive(Step(keep, resources, closed=str(tmp_path / "closed")), tasks=[b"1", b"2", b"3"])
     assert sorted(row["task"] for row in rows) == [b"1", b"2", b"3"]
-    wait_for((tmp_path / "closed").exists)
+    wait_until((tmp_path / "closed").exists)
     assert (tmp_path / "closed").read_text().count("closed") == (3 if alone else 1)
 
 
@@ -130,16 +129,9 @@ def test_stages_on_tasks_share_a_worker_and_all_are_closed(tmp_path: Path) -> No
     assert all(row["a"] == row["b"] for row in rows)
     assert len({row["c"] for row in rows}) == len({row["d"] for row in rows}) == 1
     assert rows[0]["c"] != rows[0]["d"]
-    wait_for(lambda: {name: (tmp_path / name).exists() for name in "abcd"} == dict.fromkeys("abcd", True))
+    wait_until(lambda: {name: (tmp_path / name).exists() for name in "abcd"} == dict.fromkeys("abcd", True))
     assert (tmp_path / "a").read_text().count("closed") == 3
     assert (tmp_path / "c").read_text().count("closed") == 1
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = SECONDS) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def measure(table: pa.Table) -> pa.Table:
