@@ -61,6 +61,6 @@ def _described(params: list[Any]) -> list[Any]:
             # Typer would write <bool>, <int range>, <list[str]>.
             kind: Any = getattr(getattr(param, "type_descriptor", None), "annotation", None)
             param.metavar = "" if param.is_flag else TAKES.get(kind, "TEXT")
-        if param.multiple and "repeated" not in param.help:
+        if param.multiple:
             param.help += " May be repeated."
     return params

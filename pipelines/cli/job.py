@@ -91,7 +91,8 @@ def show_plan(plan: JobPlan, console: Console) -> None:
 def show_preview(frame: pd.DataFrame, console: Console) -> None:
     """Print a preview's rows, one below the other, long values cut; an error where there is one."""
     # Imported by need: it takes NumPy, which a plan does without.
-    from pipelines.cli.values import is_missing, shown_value
+    from pipelines.cli.values import shown_value
+    from pipelines.sources.memory.plain import is_missing
 
     for _, row in frame.iterrows():
         table = Table("column", "value", box=None, show_header=False)

@@ -58,7 +58,7 @@ def _known(family: str) -> str:
 
 @app.command("list")
 def list_models(
-    family: Annotated[list[str] | None, typer.Option("--family", help="Only this family; may be repeated.")] = None,
+    family: Annotated[list[str] | None, typer.Option("--family", help="Only this family.")] = None,
     cache_dir: CacheDir = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from pipelines.one_line import printable
+from pipelines.sources.memory.plain import is_missing
 
 MOST_CHARACTERS = 100
 FIRST_NUMBERS = 4
@@ -23,11 +24,6 @@ def shown_value(value: Any) -> str:
     if isinstance(value, (np.ndarray, list, tuple)):
         return _shown_vectors(value) if len(value) and np.ndim(value[0]) else _shown_numbers(value)
     return "" if is_missing(value) else _shown_text(str(value))
-
-
-def is_missing(value: Any) -> bool:
-    """Whether a frame has no value in a cell: pandas has NaN in the place of a text."""
-    return value is None or (isinstance(value, float) and value != value)
 
 
 def _shown_text(text: str) -> str:

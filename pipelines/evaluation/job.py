@@ -18,9 +18,9 @@ from pipelines.evaluation.engines.collection import evaluation_sink
 def make_job(config: JobConfig, name: str, out: Path) -> tuple[JobConfig, list[str]]:
     """Turn a job into one that embeds a corpus, and say which of its parts are left out and why.
 
-    The corpus is ``out/corpus.jsonl``. The collection is a folder ``out/qdrant``, or one beside the
-    job's own on its server. An embedding whose model's files cannot be had is left out, with the searches that use it.
-    Raises ConfigError for a model that no catalog has, SourceError where no embedding is left.
+    The corpus is ``out/corpus.jsonl``. The collection is a folder ``out/qdrant``, or one beside the job's own on its
+    server. An embedding whose model's files cannot be had is left out, with the searches that use it. Raises
+    ConfigError for a model that no catalog has, SourceError where no embedding is left.
     """
     if not config.embeddings:
         raise SourceError(

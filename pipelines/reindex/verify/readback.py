@@ -17,6 +17,7 @@ from pipelines.reindex.verify.result import Check, judged, skipped
 from pipelines.reindex.verify.sample import MISSING
 from pipelines.reindex.verify.subject import Subject
 from pipelines.sinks.qdrant.points import OURS, RESERVED
+from pipelines.sources.qdrant.copied import named_vectors
 
 PAGE = 256
 
@@ -87,7 +88,7 @@ def _lacking_there(subject: Subject) -> dict[Any, set[str]]:
     for some in chunked(missing, PAGE):
         read = partial(subject.client.retrieve, subject.old.name, some, with_payload=False, with_vectors=names)
         for record in subject.ask(read, "reading old points"):
-            stored = record.vector if isinstance(record.vector, dict) else {"": record.vector}
+            stored = named_vectors(record.vector)
             lacking[record.id] = {f"{name}: {MISSING}" for name in names if stored.get(name) is None}
     return lacking
 

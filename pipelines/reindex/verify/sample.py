@@ -14,6 +14,7 @@ from qdrant_client import QdrantClient, models
 
 from embedders.base import VectorSpec
 from pipelines.reindex.ids import Ask, PointId
+from pipelines.sources.qdrant.copied import named_vectors
 
 # Of an answer with vectors. A number takes about 20 bytes in JSON; a multivector is taken to have 256 rows.
 ANSWER_BYTES, NUMBER_BYTES, ROWS_A_MULTIVECTOR, NUMBERS_A_SPARSE = 8e6, 20, 256, 256
@@ -80,7 +81,7 @@ def read_points(
     for some in chunked(ids, page):
         records = ask(partial(retrieve, collection, some), "reading points back")
         for record in records:
-            stored = record.vector if isinstance(record.vector, dict) else {"": record.vector}
+            stored = named_vectors(record.vector)
             read = {name: read_vector(stored.get(name), spec) for name, spec in vectors.items()}
             faults = [f"{name}: {fault}" for name, fault in read.items() if isinstance(fault, str)]
             whole = {name: vector for name, vector in read.items() if not isinstance(vector, str)}

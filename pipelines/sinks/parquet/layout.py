@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
-from embedders.arrow import SPARSE_TYPE
+from embedders.arrow import SPARSE_TYPE, number_type
 from embedders.base import VectorSpec
 from pipelines.errors import SinkError
 from pipelines.filesystem import open_filesystem, write_file
@@ -216,12 +216,9 @@ def _collection_config(job: JobFacts) -> dict[str, Any]:
 
 
 def _dense_params(spec: VectorSpec) -> dict[str, Any]:
-    numbers = spec.arrow_type
-    while hasattr(numbers, "value_type"):
-        numbers = numbers.value_type
     return {
         "size": spec.dim,
         "distance": spec.distance.capitalize(),
-        "datatype": {pa.float16(): "float16", pa.uint8(): "uint8"}.get(numbers),
+        "datatype": {pa.float16(): "float16", pa.uint8(): "uint8"}.get(number_type(spec.arrow_type)),
         "multivector_config": {"comparator": "max_sim"} if spec.kind == "multivector" else None,
     }

@@ -66,7 +66,11 @@ def _refuse_too_deep(point: bytes) -> None:
     try:
         messages.UpsertPoints.FromString(headers((_POINTS,), len(point)) + point)
     except DecodeError as error:
-        raise ValueError(f"a payload is nested too deeply for a message ({error})") from None
+        raise _too_deep(error) from None
+
+
+def _too_deep(error: Exception) -> ValueError:
+    return ValueError(f"a payload is nested too deeply for a message ({error})")
 
 
 def _id(name: PointId) -> bytes:
@@ -92,7 +96,7 @@ def _entry(key: str, value: Any) -> bytes:
     try:
         return bytes(messages.PointStruct(payload=RestToGrpc.convert_payload({key: value})).SerializeToString())
     except (DecodeError, EncodeError) as error:
-        raise ValueError(f"a payload is nested too deeply for a message ({error})") from None
+        raise _too_deep(error) from None
 
 
 def _text_entries(key: str, column: pa.ChunkedArray) -> Iterator[bytes]:

@@ -71,15 +71,15 @@ def _uuids(storage: pa.Array) -> pa.Array:
 
 
 def _chunk(chunk: pa.ExtensionArray) -> pa.Array | list[Any]:
-    shape = _shape(chunk.type)
-    if shape is not None and None not in shape and 0 not in shape:
-        storage = chunk.storage
-        valid, flat = storage.is_valid().to_numpy(zero_copy_only=False), storage.flatten()
-        return _lists(flat, valid, [int(size or 0) for size in shape])
-    if shape is not None and len(shape) == 1 and 0 not in shape:
-        return chunk.storage.field("data")
-    if shape is not None and len(shape) == 2 and 0 not in shape:
-        return _matrices(chunk.storage)
+    shape, storage = _shape(chunk.type), chunk.storage
+    if shape is not None and 0 not in shape:
+        if None not in shape:
+            valid, flat = storage.is_valid().to_numpy(zero_copy_only=False), storage.flatten()
+            return _lists(flat, valid, [int(size or 0) for size in shape])
+        if len(shape) == 1:
+            return storage.field("data")
+        if len(shape) == 2:
+            return _matrices(storage)
     values = [None if is_missing(value) else value for value in chunk.to_pylist()]
     # Arrays as they are keep the type of their numbers.
     for ready in (_of_vectors, plain):

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
 
-from embedders.arrow import SPARSE_TYPE, dense_array, sparse_array
+from embedders.arrow import SPARSE_TYPE, dense_array, number_type, sparse_array
 from embedders.base import VectorSpec
 
 Rows = npt.NDArray[np.bool_]
@@ -135,10 +135,7 @@ def _stored(matrix: npt.NDArray[np.floating], dtype: np.dtype[np.generic]) -> np
 
 
 def _dtype(spec: VectorSpec) -> np.dtype[np.generic]:
-    kind = spec.arrow_type
-    while hasattr(kind, "value_type"):
-        kind = kind.value_type
-    dtype: np.dtype[np.generic] = np.dtype(kind.to_pandas_dtype())
+    dtype: np.dtype[np.generic] = np.dtype(number_type(spec.arrow_type).to_pandas_dtype())
     return dtype
 
 
